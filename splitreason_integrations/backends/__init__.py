@@ -1,0 +1,1 @@
+"""Models that keep sessions: one sequence and its KV cache each."""

@@ -1,0 +1,199 @@
+"""What the engine asks of a model: sessions that write, read and are cut, and a codec.
+
+A session is one sequence living in one model. Its text is never encoded anew and its cache never
+rebuilt: `extend` adds tokens that the other author wrote, `truncate` cuts a tail off.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from splitreason_integrations.policy import Prices
+from splitreason_integrations.records import Message
+from splitreason_integrations.sampling import Sampling
+
+
+class End(Enum):
+    """Why a session stopped writing."""
+
+    STOP_TOKEN = auto()
+    WATCH = auto()
+    LENGTH = auto()
+    DEADLINE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Tokens a session wrote. `end` is None while it goes on; `stop_token` is not among the ids."""
+
+    token_ids: tuple[int, ...]
+    end: End | None = None
+    stop_token: int | None = None
+
+
+class Verdict(Enum):
+    """What a watch says of a chosen token."""
+
+    KEEP = auto()
+    STOP = auto()
+    REFUSE = auto()
+
+
+class Watch(Protocol):
+    """Looks at every token before it counts.
+
+    `STOP` ends the writing before the token, `REFUSE` has another one chosen in its place.
+    """
+
+    probability_of: int | None
+    wants_entropy: bool
+
+    def __call__(self, token_id: int, *, index: int, probability: float, entropy: float) -> Verdict:
+        """Judge `token_id`, about to be written at `index` of the session's reply."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOrder:
+    """How a session is to write.
+
+    `forbidden` tokens are never chosen, `stop_tokens` end the writing and are not kept;
+    `deadline_s` is a time of `time.monotonic()`.
+    """
+
+    max_tokens: int
+    sampling: Sampling
+    seed: int
+    stream: int
+    stop_tokens: frozenset[int]
+    forbidden: tuple[int, ...] = ()
+    watch: Watch | None = None
+    deadline_s: float | None = None
+
+
+class TextStream(Protocol):
+    """Turns ids into text as they come, holding back incomplete characters."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no character is held back."""
+        ...
+
+    def push(self, token_id: int) -> str:
+        """Return the text that this token completes; may be empty."""
+        ...
+
+    def flush(self) -> str:
+        """Return what is held back, with U+FFFD for broken characters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation as one model reads it; `header` is the text that opens the reply."""
+
+    token_ids: tuple[int, ...]
+    header: str
+
+
+class Codec(Protocol):
+    """Text to token ids and back, and the chat template."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the vocabulary: two codecs with the same one share their ids."""
+        ...
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end a turn."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids of plain text; never a control token, whatever the text spells."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of ids, control tokens included."""
+        ...
+
+    def control_token(self, text: str) -> int | None:
+        """Return the id of the control token that is written like this, if there is one."""
+        ...
+
+    def is_control(self, token_id: int) -> bool:
+        """Return whether an id is a control token."""
+        ...
+
+    def text_stream(self, *, after: Sequence[int] = ()) -> TextStream:
+        """Return a new incremental decoder of tokens that follow `after`."""
+        ...
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+        """Return the conversation up to and including the assistant's header."""
+        ...
+
+    @property
+    def response_template(self) -> dict[str, object] | None:
+        """The tokenizer's response template, if it has one."""
+        ...
+
+
+class Session(Protocol):
+    """One sequence living in one model."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in the sequence, the prompt included."""
+        ...
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt or the other author that have not been through the model yet."""
+        ...
+
+    @property
+    def read(self) -> int:
+        """Tokens of the prompt or the other author that have been through the model so far."""
+        ...
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens; nothing is computed until they are needed."""
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Cut the sequence and its cache to `length` tokens."""
+        ...
+
+    def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
+        """Generate; the last item has an `end`. Closing the generator stops the model."""
+        ...
+
+    async def read_probabilities(self, token_id: int) -> list[float]:
+        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+        ...
+
+    def close(self) -> None:
+        """Free the cache, at the end of the running step at the latest."""
+        ...
+
+
+class Model(Protocol):
+    """A loaded model."""
+
+    name: str
+    codec: Codec
+    prices: Prices
+    hint: str | None
+    context_tokens: int
+    default_sampling: Sampling
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions hold a cache now."""
+        ...
+
+    def open(self, prompt: Sequence[int]) -> Session:
+        """Start a session with a prompt."""
+        ...

@@ -1,0 +1,133 @@
+"""Text and token ids through a tokenizer of transformers. Text never becomes a control token."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property, partial
+from itertools import pairwise
+
+import jinja2
+from tokenizers.decoders import DecodeStream
+from transformers import PreTrainedTokenizerBase
+
+from splitreason_integrations.backends.base import Prompt
+from splitreason_integrations.errors import ModelLoadError, RequestError
+from splitreason_integrations.records import Message
+
+
+class TokenizerStream:
+    """Incremental decoding by the tokenizer's own decoder."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, after: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = DecodeStream(ids=list(after), skip_special_tokens=False)
+        self._held: list[int] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether no character is held back."""
+        return not self._held
+
+    def push(self, token_id: int) -> str:
+        """Return the text that this token completes; may be empty."""
+        text = self._decoder.step(self._tokenizer.backend_tokenizer, token_id)
+        if text is None:
+            self._held.append(token_id)
+            return ""
+        self._held.clear()
+        return str(text)
+
+    def flush(self) -> str:
+        """Return what is held back, with U+FFFD for broken characters."""
+        text = str(self._tokenizer.decode(self._held)) if self._held else ""
+        self._held.clear()
+        return text
+
+
+class TokenizerCodec:
+    """A codec over a fast tokenizer with a chat template."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, name: str, end_tokens: Sequence[int] = ()
+    ) -> None:
+        if not tokenizer.is_fast:
+            raise ModelLoadError(f"{name}: needs a fast tokenizer (a tokenizer.json file)")
+        if not tokenizer.chat_template:
+            raise ModelLoadError(
+                f"{name}: the tokenizer has no chat template; use a chat or instruct model, or set "
+                "tokenizer.chat_template"
+            )
+        self._tokenizer = tokenizer
+        self._name = name
+        self._control = {
+            added.content: token_id for token_id, added in tokenizer.added_tokens_decoder.items()
+        }
+        self._control_ids = frozenset(self._control.values())
+        own_end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+        self.end_tokens = frozenset((*own_end, *end_tokens))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the vocabulary: two codecs with the same one share their ids."""
+        vocabulary = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        return hashlib.sha256(repr(vocabulary).encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids of plain text; never a control token, whatever the text spells."""
+        if not any(spelled in text for spelled in self._control):
+            return list(self._tokenizer.encode(text, add_special_tokens=False))
+        return [token for part in self._parts(text) for token in self.encode(part)]
+
+    def _parts(self, text: str) -> list[str]:
+        # Cut inside each control token's spelling, so that no part spells one.
+        cuts = {0, len(text)}
+        for spelled in self._control:
+            at = text.find(spelled)
+            while at >= 0:
+                cuts.add(at + 1)
+                at = text.find(spelled, at + 1)
+        ordered = sorted(cuts)
+        return [text[a:b] for a, b in pairwise(ordered) if a < b]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of ids, control tokens included."""
+        return str(
+            self._tokenizer.decode(
+                list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def control_token(self, text: str) -> int | None:
+        """Return the id of the control token that is written like this, if there is one."""
+        return self._control.get(text)
+
+    def is_control(self, token_id: int) -> bool:
+        """Return whether an id is a control token."""
+        return token_id in self._control_ids
+
+    def text_stream(self, *, after: Sequence[int] = ()) -> TokenizerStream:
+        """Return a new incremental decoder of tokens that follow `after`."""
+        return TokenizerStream(self._tokenizer, after)
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+        """Return the conversation up to and including the assistant's header."""
+        chat = [dict(message) for message in messages]
+        apply = partial(
+            self._tokenizer.apply_chat_template, chat, tools=list(tools) if tools else None
+        )
+        try:
+            token_ids = apply(
+                sanitize_control_tokens=True, return_dict=False, add_generation_prompt=True
+            )
+            whole = str(apply(tokenize=False, add_generation_prompt=True))
+            conversation = str(apply(tokenize=False))
+        except jinja2.TemplateError as error:
+            raise RequestError(
+                f"{self._name}: its chat template refuses these messages: {error}"
+            ) from error
+        return Prompt(tuple(token_ids), whole.removeprefix(conversation))
+
+    @property
+    def response_template(self) -> dict[str, object] | None:
+        """The tokenizer's response template, if it has one."""
+        template = getattr(self._tokenizer, "response_template", None)
+        return dict(template) if template else None

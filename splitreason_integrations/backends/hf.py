@@ -1,0 +1,261 @@
+"""Models in this process, through transformers, on CPU or CUDA.
+
+One thread a model does its forward passes, a short slice at a time, so that requests share a
+model fairly and never its caches.
+"""
+
+import asyncio
+import time
+import weakref
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from splitreason_integrations.backends.base import (
+    Codec,
+    End,
+    Verdict,
+    WriteOrder,
+    Written,
+)
+from splitreason_integrations.errors import SessionError
+from splitreason_integrations.policy import Prices
+from splitreason_integrations.sampling import Sampling, draw, uniform
+
+SLICE_S = 0.03
+"""How long a session may hold its model's thread before it streams and lets others in."""
+
+_T = TypeVar("_T")
+
+
+class HFModel:
+    """A causal language model of transformers that keeps sessions."""
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        codec: Codec,
+        *,
+        name: str,
+        prices: Prices | None = None,
+        hint: str | None = None,
+        default_sampling: Sampling | None = None,
+    ) -> None:
+        self.name = name
+        self.codec = codec
+        self.prices = prices or Prices()
+        self.hint = hint
+        self.default_sampling = default_sampling or Sampling(temperature=0.0)
+        self.context_tokens = int(network.config.max_position_embeddings)
+        self.network = network.eval()
+        self._sessions: weakref.WeakSet[HFSession] = weakref.WeakSet()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"splitreason-{name}")
+        self._masks: dict[tuple[int, ...], torch.Tensor] = {}
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions hold a cache now."""
+        return sum(session.holds_cache for session in self._sessions)
+
+    def open(self, prompt: Sequence[int]) -> "HFSession":
+        """Start a session with a prompt; nothing is computed yet."""
+        session = HFSession(self, prompt)
+        self._sessions.add(session)
+        return session
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Do `work` on the model's thread, first come, first served."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def forward(self, token_ids: Sequence[int], cache: DynamicCache, *, last: bool) -> torch.Tensor:
+        """Read tokens into `cache`; return logits (tokens, vocabulary), or the last row alone."""
+        ids = torch.tensor([token_ids], device=self.network.device)
+        with torch.inference_mode():
+            output = self.network(
+                input_ids=ids,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1 if last else 0,
+            )
+        return output.logits[0]  # type: ignore[no-any-return]
+
+    def mask(self, forbidden: tuple[int, ...]) -> torch.Tensor:
+        """Return the index of forbidden tokens, made once."""
+        if forbidden not in self._masks:
+            self._masks[forbidden] = torch.tensor(forbidden, device=self.network.device)
+        return self._masks[forbidden]
+
+
+class HFSession:
+    """One sequence and its KV cache. `passes` counts the forward passes made for it."""
+
+    def __init__(self, model: HFModel, prompt: Sequence[int]) -> None:
+        if not prompt:
+            raise SessionError("a session needs a prompt of at least one token")
+        self._model = model
+        self._cache: DynamicCache | None = DynamicCache(config=model.network.config)
+        self._ids = list(prompt)
+        self._prompt_tokens = len(prompt)
+        self._cached = 0
+        self._own_pending = 0
+        self._next: torch.Tensor | None = None
+        self._busy = False
+        self._closed = False
+        self.read = 0
+        self.passes = 0
+
+    @property
+    def holds_cache(self) -> bool:
+        """Whether the session still has its cache."""
+        return self._cache is not None
+
+    @property
+    def length(self) -> int:
+        """Tokens in the sequence, the prompt included."""
+        return len(self._ids)
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt or the other author that have not been through the model yet."""
+        return len(self._ids) - self._cached - self._own_pending
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens; nothing is computed until they are needed."""
+        self._check_open()
+        if token_ids:
+            self._ids.extend(token_ids)
+            self._next = None
+
+    def truncate(self, length: int) -> None:
+        """Cut the sequence and its cache to `length` tokens."""
+        self._check_open()
+        if not self._prompt_tokens <= length <= len(self._ids):
+            raise SessionError(
+                f"cannot cut to {length} tokens: the session has {len(self._ids)}, "
+                f"{self._prompt_tokens} of them its prompt"
+            )
+        if length == len(self._ids):
+            return
+        del self._ids[length:]
+        self._crop(length)
+        self._own_pending = min(self._own_pending, length - self._cached)
+
+    async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
+        """Generate; the last item has an `end`. Closing the generator stops the model."""
+        self._check_open()
+        left = order.max_tokens
+        while True:
+            written = await self._on_thread(partial(self._write_slice, order, left))
+            left -= len(written.token_ids)
+            yield written
+            if written.end is not None:
+                return
+
+    async def read_probabilities(self, token_id: int) -> list[float]:
+        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+        self._check_open()
+
+        def work() -> list[float]:
+            logits = self._read(last=False)
+            self._next = logits[-1]
+            return logits.float().softmax(-1)[:, token_id].tolist()
+
+        return await self._on_thread(work)
+
+    def close(self) -> None:
+        """Free the cache, at the end of the running step at the latest."""
+        self._closed = True
+        if not self._busy:
+            self._cache = self._next = None
+
+    async def _on_thread(self, work: Callable[[], _T]) -> _T:
+        def guarded() -> _T:
+            self._check_open()
+            self._busy = True
+            try:
+                return work()
+            finally:
+                self._busy = False
+                if self._closed:
+                    self._cache = self._next = None
+
+        return await self._model.run(guarded)
+
+    def _write_slice(self, order: WriteOrder, left: int) -> Written:
+        ids: list[int] = []
+        started = time.monotonic()
+        while len(ids) < left and not self._closed:
+            if order.deadline_s is not None and time.monotonic() >= order.deadline_s:
+                return Written(tuple(ids), End.DEADLINE)
+            token = self._choose(order)
+            if token is None:
+                return Written(tuple(ids), End.WATCH)
+            if token in order.stop_tokens:
+                return Written(tuple(ids), End.STOP_TOKEN, token)
+            self._ids.append(token)
+            self._own_pending = 1
+            self._next = None
+            ids.append(token)
+            if time.monotonic() - started > SLICE_S:
+                break
+        return Written(tuple(ids), None if len(ids) < left else End.LENGTH)
+
+    def _choose(self, order: WriteOrder) -> int | None:
+        """Return the next token, or None where the watch stops the writing."""
+        if self._next is None:
+            self._next = self._read(last=True)[-1]
+        logits, watch = self._next, order.watch
+        index = len(self._ids) - self._prompt_tokens
+        u = 0.0 if order.sampling.greedy else uniform(order.seed, order.stream, index)
+        allowed = self._without(logits, order.forbidden)
+        token = draw(allowed, order.sampling, u)
+        if watch is None:
+            return token
+        probability = entropy = 0.0
+        if watch.probability_of is not None:
+            probability = float(logits.float().softmax(-1)[watch.probability_of])
+        if watch.wants_entropy:
+            entropy = float(torch.special.entr(logits.float().softmax(-1)).sum())
+        while True:
+            verdict = watch(token, index=index, probability=probability, entropy=entropy)
+            if verdict is Verdict.KEEP:
+                return token
+            if verdict is Verdict.STOP:
+                return None
+            allowed = allowed.clone()
+            allowed[token] = float("-inf")
+            token = draw(allowed, order.sampling, u)
+
+    def _without(self, logits: torch.Tensor, forbidden: tuple[int, ...]) -> torch.Tensor:
+        if not forbidden:
+            return logits
+        return logits.index_fill(0, self._model.mask(forbidden), float("-inf"))
+
+    def _read(self, *, last: bool) -> torch.Tensor:
+        cache = self._cache
+        if cache is None:
+            raise SessionError("the session is closed")
+        if self._cached == len(self._ids):
+            self._crop(len(self._ids) - 1)
+            self._own_pending = 1
+        pending = self._ids[self._cached :]
+        self.read += self.unread
+        logits = self._model.forward(pending, cache, last=last)
+        self.passes += 1
+        self._cached = len(self._ids)
+        self._own_pending = 0
+        return logits
+
+    def _crop(self, length: int) -> None:
+        self._next = None
+        if self._cache is not None and self._cached > length:
+            self._cache.crop(length - self._cached)
+            self._cached = length
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionError("the session is closed; open a new one")

@@ -1,0 +1,134 @@
+"""Models by name: one copy of the weights per spec in a process, loaded on first use."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from splitreason_integrations import embedded
+from splitreason_integrations.backends.base import Model
+from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
+from splitreason_integrations.policy import Prices
+
+Role = Literal["small", "large"]
+Device = str
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersModel:
+    """A model to be loaded by transformers: a folder or a name on the model hub.
+
+    `device` is `auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:1`. `hint` is a
+    sentence that this model alone sees at the end of the user's message.
+    """
+
+    path: str
+    device: Device = "auto"
+    dtype: DType = "auto"
+    prices: Prices = field(default_factory=Prices)
+    hint: str | None = None
+    name: str | None = None
+    trust_remote_code: bool = False
+
+
+ModelSpec: TypeAlias = str | TransformersModel | Model
+
+
+def describe(spec: ModelSpec) -> str:
+    """Return the short name of a spec, without loading anything."""
+    if isinstance(spec, str):
+        return spec
+    if isinstance(spec, TransformersModel):
+        return spec.name or f"hf:{spec.path}"
+    return spec.name
+
+
+def resolve(spec: str | TransformersModel, *, role: Role) -> TransformersModel:
+    """Return the full description of a named model; raise UnknownSpecError for other names."""
+    if isinstance(spec, TransformersModel):
+        return spec
+    if spec == "embedded":
+        return TransformersModel(
+            str(embedded.path(role)), device="cpu", name=f"splitreason-embedded-{role}"
+        )
+    kind, _, rest = spec.partition(":")
+    if kind == "hf" and rest:
+        return TransformersModel(rest)
+    raise UnknownSpecError(
+        f"unknown {role} model {spec!r}: use 'embedded', 'hf:<folder or name on the hub>' or a "
+        "TransformersModel(...)"
+    )
+
+
+_models: dict[TransformersModel, Model] = {}
+_locks: dict[TransformersModel, threading.Lock] = {}
+_registry = threading.Lock()
+
+
+async def load_model(spec: ModelSpec, *, role: Role) -> Model:
+    """Return the model that a spec names. All callers with the same spec share it."""
+    if not isinstance(spec, str | TransformersModel):
+        if not hasattr(spec, "open"):
+            raise ConfigurationError(f"{role} must be a spec or a model, got {spec!r}")
+        return spec
+    described = resolve(spec, role=role)
+    if described in _models:
+        return _models[described]
+    return await asyncio.to_thread(_load_once, described)
+
+
+def _load_once(spec: TransformersModel) -> Model:
+    with _registry:
+        lock = _locks.setdefault(spec, threading.Lock())
+    with lock:
+        if spec not in _models:
+            _models[spec] = _load(spec)
+        return _models[spec]
+
+
+def _load(spec: TransformersModel) -> Model:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from splitreason_integrations.backends.codec import TokenizerCodec
+    from splitreason_integrations.backends.hf import HFModel
+    from splitreason_integrations.sampling import Sampling
+
+    name = describe(spec)
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            spec.path, trust_remote_code=spec.trust_remote_code
+        )
+        network = AutoModelForCausalLM.from_pretrained(
+            spec.path, dtype=spec.dtype, trust_remote_code=spec.trust_remote_code
+        ).to(device)
+    except torch.OutOfMemoryError as error:
+        raise ModelLoadError(
+            f"{name} does not fit on {device}: use a smaller dtype or model, or another device"
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelLoadError(
+            f"{name} cannot be loaded: {reason}; give a folder with config.json, "
+            "model.safetensors and tokenizer files, or a name that is in the local hub cache"
+        ) from error
+    settings = network.generation_config
+    codec = TokenizerCodec(tokenizer, name=name, end_tokens=_as_tuple(settings.eos_token_id))
+    sampling = (
+        Sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p)
+        if settings.do_sample
+        else Sampling(temperature=0.0)
+    )
+    return HFModel(
+        network, codec, name=name, prices=spec.prices, hint=spec.hint, default_sampling=sampling
+    )
+
+
+def _as_tuple(token_ids: int | list[int] | None) -> tuple[int, ...]:
+    if token_ids is None:
+        return ()
+    return (token_ids,) if isinstance(token_ids, int) else tuple(token_ids)

@@ -1,0 +1,70 @@
+"""What can go wrong, named after the boundary that was crossed.
+
+::
+
+    SplitReasonError
+    ├── ConfigurationError       what was asked for cannot be set up
+    │   ├── UnknownSpecError     no such way to name a model
+    │   ├── MissingExtraError    an optional dependency is not installed
+    │   ├── ModelLoadError       a model's files are missing, unreadable or do not fit
+    │   └── IncompatiblePairError  the two models cannot work together
+    ├── RequestError             the caller's request cannot be served
+    │   ├── EmptyMessagesError
+    │   ├── UnsupportedContentError  an image, audio, a file
+    │   └── ContextOverflowError     prompt longer than a model's context
+    ├── SessionError             a closed session, or one of another model
+    ├── IllegalTransitionError   the engine broke its own rules; please report it
+    └── LargeModelError          the large model failed and the caller asked to be told
+"""
+
+
+class SplitReasonError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(SplitReasonError, ValueError):
+    """What was asked for cannot be set up."""
+
+
+class UnknownSpecError(ConfigurationError):
+    """A model was named in a way that no backend understands."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """An optional dependency is not installed; the message names the extra."""
+
+
+class ModelLoadError(ConfigurationError):
+    """A model's files are missing, unreadable or larger than the memory."""
+
+
+class IncompatiblePairError(ConfigurationError):
+    """The small and the large model cannot work together."""
+
+
+class RequestError(SplitReasonError, ValueError):
+    """The caller's request cannot be served."""
+
+
+class EmptyMessagesError(RequestError):
+    """A request carries no message."""
+
+
+class UnsupportedContentError(RequestError):
+    """A message carries something other than text."""
+
+
+class ContextOverflowError(RequestError):
+    """A prompt leaves no room in a model's context."""
+
+
+class SessionError(SplitReasonError):
+    """A session was used after it was closed, or with another model's tokens."""
+
+
+class IllegalTransitionError(SplitReasonError):
+    """A fact reached the machine in a state in which it cannot happen."""
+
+
+class LargeModelError(SplitReasonError):
+    """The large model failed and `on_large_failure="raise"` was asked for."""

@@ -1,0 +1,194 @@
+"""What comes next: a transition table and the arithmetic of its caps. No I/O, no model.
+
+The engine tells the machine facts (`note`), asks it for the next `order` and carries that out.
+An illegal fact raises and changes nothing.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from splitreason_integrations.errors import IllegalTransitionError
+from splitreason_integrations.policy import Ledger, Policy, Prices
+
+
+class State(Enum):
+    """Who has the pen."""
+
+    SMALL = auto()
+    LARGE = auto()
+    DONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SmallWrote:
+    """The small model wrote `tokens`."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpanOpened:
+    """A trigger fired."""
+
+    opened_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class LargeWrote:
+    """The large model read `read` tokens and wrote `tokens` that are kept, `surplus` that are not."""
+
+    tokens: int
+    surplus: int
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpanClosed:
+    """The span ended, for the reason given."""
+
+    closed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFailed:
+    """The large model cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The reply is complete, for the reason given."""
+
+    reason: str
+
+
+Fact = SmallWrote | SpanOpened | LargeWrote | SpanClosed | LargeFailed | TurnEnded
+
+TRANSITIONS: dict[tuple[State, type[Fact]], State] = {
+    (State.SMALL, SmallWrote): State.SMALL,
+    (State.SMALL, SpanOpened): State.LARGE,
+    (State.SMALL, TurnEnded): State.DONE,
+    (State.LARGE, LargeWrote): State.LARGE,
+    (State.LARGE, SpanClosed): State.SMALL,
+    (State.LARGE, LargeFailed): State.SMALL,
+    (State.LARGE, TurnEnded): State.DONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSmall:
+    """Let the small model write at most `max_tokens`; spans may open or not."""
+
+    max_tokens: int
+    may_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLarge:
+    """Let the large model write at most `max_tokens`."""
+
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSpan:
+    """End the span: a cap was reached."""
+
+    cap: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the reply."""
+
+    reason: str
+
+
+Order = WriteSmall | WriteLarge | CloseSpan | Finish
+
+
+class Machine:
+    """The state of one request."""
+
+    def __init__(self, *, policy: Policy, max_tokens: int, prices: Prices | None = None) -> None:
+        self.policy = policy
+        self.max_tokens = max_tokens
+        self.prices = prices or Prices()
+        self.state = State.SMALL
+        self.ledger = Ledger()
+        self.degraded = False
+        self.stop_reason = ""
+        self.exhausted: list[str] = []
+
+    def note(self, fact: Fact) -> None:
+        """Take in a fact; raise IllegalTransitionError where it cannot happen now."""
+        state = TRANSITIONS.get((self.state, type(fact)))
+        if state is None:
+            raise IllegalTransitionError(f"{type(fact).__name__} cannot happen in {self.state}")
+        ledger = self.ledger
+        match fact:
+            case SmallWrote(tokens):
+                self.ledger = replace(
+                    ledger, small=ledger.small + tokens, unread=ledger.unread + tokens
+                )
+            case SpanOpened():
+                self.ledger = replace(ledger, spans=ledger.spans + 1, span=0)
+            case LargeWrote(tokens, surplus, read):
+                paid = self.prices.cost_usd(input_tokens=read, output_tokens=tokens + surplus)
+                self.ledger = replace(
+                    ledger,
+                    large=ledger.large + tokens,
+                    surplus=ledger.surplus + surplus,
+                    span=ledger.span + tokens,
+                    unread=max(0, ledger.unread - read),
+                    usd=ledger.usd + paid,
+                )
+            case LargeFailed():
+                self.degraded = True
+            case TurnEnded(reason):
+                self.stop_reason = reason
+            case SpanClosed():
+                pass
+        self.state = state
+
+    def at(self, elapsed_s: float, *, unread: int | None = None) -> None:
+        """Tell the machine how late it is, and how much the large model has not read."""
+        self.ledger = replace(
+            self.ledger,
+            elapsed_s=elapsed_s,
+            unread=self.ledger.unread if unread is None else unread,
+        )
+
+    def order(self) -> Order:
+        """Return what to do next; asking changes nothing but the list of exhausted caps."""
+        if self.state is State.DONE:
+            return Finish(self.stop_reason)
+        left = self.max_tokens - self.ledger.small - self.ledger.large
+        if left <= 0:
+            return Finish("length")
+        deadline = self.policy.deadline_s
+        if deadline is not None and self.ledger.elapsed_s >= deadline:
+            return Finish("deadline")
+        return self._order_large(left) if self.state is State.LARGE else self._order_small(left)
+
+    def _order_large(self, left: int) -> Order:
+        room = self.policy.room(self.ledger, self.prices)
+        if room.tokens == 0:
+            self._exhaust(room.cap)
+            return CloseSpan(room.cap)
+        return WriteLarge(min(left, room.tokens))
+
+    def _order_small(self, left: int) -> Order:
+        if self.degraded:
+            return WriteSmall(left, may_open=False)
+        room = self.policy.may_open(self.ledger, self.prices)
+        if room.tokens:
+            return WriteSmall(left, may_open=True)
+        if room.cap == "max_offload_share":
+            wait = self.policy.small_tokens_until_open(self.ledger)
+            return WriteSmall(left if wait is None else min(left, wait), may_open=False)
+        self._exhaust(room.cap)
+        return WriteSmall(left, may_open=False)
+
+    def _exhaust(self, cap: str) -> None:
+        if cap not in self.exhausted:
+            self.exhausted.append(cap)

@@ -1,0 +1,84 @@
+"""Messages → each model's prompt. All checks happen here, before anything is generated."""
+
+from collections.abc import Sequence
+
+from splitreason_integrations.backends.base import Model, Prompt
+from splitreason_integrations.errors import (
+    ContextOverflowError,
+    EmptyMessagesError,
+    RequestError,
+    UnsupportedContentError,
+)
+from splitreason_integrations.records import Message
+
+ROLES = frozenset({"system", "user", "assistant", "tool"})
+
+_THINK = "<think>"
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Raise a RequestError that names what cannot be served."""
+    if not messages:
+        raise EmptyMessagesError("no messages: give at least one user message")
+    for at, message in enumerate(messages):
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise RequestError(f"message {at}: role {role!r} is not one of {sorted(ROLES)}")
+        if content is None and (message.get("tool_calls") or role == "assistant"):
+            continue
+        if not isinstance(content, str):
+            raise UnsupportedContentError(
+                f"message {at}: content of type {type(content).__name__}; give text"
+            )
+
+
+def render(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+    """Return the conversation in a model's own template, with any hint it carries."""
+    prompt = model.codec.render(_hinted(messages, model.hint), tools)
+    used, context = len(prompt.token_ids), model.context_tokens
+    if used >= context:
+        raise ContextOverflowError(
+            f"the prompt has {used} tokens and the context of {model.name} holds {context}: "
+            "shorten the messages or the retrieved documents, or use a model with a longer context"
+        )
+    return prompt
+
+
+def align_reasoning(
+    small: tuple[Model, Prompt], large: tuple[Model, Prompt]
+) -> tuple[Prompt, Prompt]:
+    """Return both prompts, beginning the reasoning in both where one template begins it."""
+    pre_written = [prompt.header.rstrip().endswith(_THINK) for _, prompt in (small, large)]
+    if not any(pre_written):
+        return small[1], large[1]
+    opening = next(
+        prompt.header[prompt.header.rfind(_THINK) :]
+        for (_, prompt), has in zip((small, large), pre_written, strict=True)
+        if has
+    )
+    first, second = (
+        prompt if has else _append(model, prompt, opening)
+        for (model, prompt), has in zip((small, large), pre_written, strict=True)
+    )
+    return first, second
+
+
+def _append(model: Model, prompt: Prompt, opening: str) -> Prompt:
+    control = model.codec.control_token(_THINK)
+    ids = (
+        model.codec.encode(opening)
+        if control is None
+        else [control, *model.codec.encode(opening.removeprefix(_THINK))]
+    )
+    return Prompt((*prompt.token_ids, *ids), prompt.header + opening)
+
+
+def _hinted(messages: Sequence[Message], hint: str | None) -> Sequence[Message]:
+    last_user = next(
+        (at for at in reversed(range(len(messages))) if messages[at]["role"] == "user"), None
+    )
+    if hint is None or last_user is None:
+        return messages
+    asked = messages[last_user]
+    hinted = {**asked, "content": f"{asked['content']}\n\n{hint}"}
+    return [*messages[:last_user], hinted, *messages[last_user + 1 :]]

@@ -1,0 +1,125 @@
+"""What is known about a generation. Every piece of text carries its author."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+Message = Mapping[str, Any]
+"""One chat message: `role`, `content` and, where they apply, `name`, `reasoning_content`,
+`tool_calls` and `tool_call_id`, as chat templates of transformers take them."""
+
+
+class Author(StrEnum):
+    """Who wrote a piece of text."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Channel(StrEnum):
+    """The part of the reply that a piece of text belongs to."""
+
+    REASONING = "reasoning"
+    ANSWER = "answer"
+    TOOL_CALL = "tool_call"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of a reply.
+
+    `token_ids` are the author's own ids that this delta accounts for; joined over a stream they
+    are all tokens written, so a delta may have ids and no text (a control token) or, where text
+    was held back to look for a stop string, text and no ids.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    author: Author
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call the reply asks for. `arguments` is None where the model wrote no valid JSON."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRecord:
+    """What the large model wrote in one go.
+
+    `start_token` is the number of reply tokens before the span, `tokens` the ones kept,
+    `surplus_tokens` the ones generated past the cut and dropped (they are in `cost_usd`).
+    """
+
+    start_token: int
+    tokens: int
+    text: str
+    opened_by: str
+    closed_by: str
+    latency_s: float
+    cost_usd: float
+    surplus_tokens: int = 0
+    attempts: int = 1
+    human: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive tokens of one author, as they stand in the transcript."""
+
+    author: Author
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished reply and what it took."""
+
+    reasoning: str
+    answer: str
+    tool_calls: tuple[ToolCall, ...]
+    pieces: tuple[Piece, ...]
+    spans: tuple[SpanRecord, ...]
+    prompt_tokens: int
+    small_tokens: int
+    large_tokens: int
+    reasoning_tokens: int
+    stop_reason: str
+    latency_s: float
+    cost_usd: float
+    degraded: bool
+    seed: int
+
+    @property
+    def tokens(self) -> int:
+        """All generated tokens that were kept."""
+        return self.small_tokens + self.large_tokens
+
+    @property
+    def offload_share(self) -> float:
+        """Large-model tokens ÷ all generated tokens; 0.0 for an empty reply."""
+        return self.large_tokens / self.tokens if self.tokens else 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Return the plain-data summary that both adapters publish."""
+        return {
+            "tokens": {"small": self.small_tokens, "large": self.large_tokens},
+            "offload_share": self.offload_share,
+            "spans": [asdict(span) for span in self.spans],
+            "stop_reason": self.stop_reason,
+            "latency_s": self.latency_s,
+            "cost_usd": self.cost_usd,
+            "degraded": self.degraded,
+        }
+
+
+def token_ids(pieces: Sequence[Piece]) -> list[int]:
+    """Return the ids of consecutive pieces, joined."""
+    return [token for piece in pieces for token in piece.token_ids]

@@ -1,0 +1,71 @@
+"""How a token is chosen. Randomness goes by position, so a cut-off surplus leaves no trace."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from splitreason_integrations.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Settings of one request. `temperature` 0 is greedy; None takes the model's own default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("temperature", 0.0, 100.0), ("top_p", 0.0, 1.0), ("min_p", 0, 1)):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                raise ConfigurationError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
+        if self.top_p == 0.0:
+            raise ConfigurationError("top_p must be above 0; for greedy decoding set temperature=0")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigurationError(f"top_k must be at least 1, got {self.top_k}")
+
+    def over(self, default: "Sampling") -> "Sampling":
+        """Return these settings with unset ones taken from `default`."""
+        mine = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(default, **mine)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return not self.temperature
+
+
+def uniform(seed: int, stream: int, position: int) -> float:
+    """Return a number in [0, 1) fixed by its three arguments (SplitMix64, Steele et al. 2014)."""
+    state = (seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03 + position) & _MASK
+    for _ in range(2):
+        state = (state + 0x9E3779B97F4A7C15) & _MASK
+        mixed = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+        state = mixed ^ (mixed >> 31)
+    return (state >> 11) / (1 << 53)
+
+
+def draw(logits: "torch.Tensor", sampling: Sampling, u: float) -> int:
+    """Return the token id that `u` in [0, 1) picks from `logits` of shape (vocabulary,)."""
+    if sampling.greedy:
+        return int(logits.argmax())
+    assert sampling.temperature is not None
+    probabilities, ids = (logits.float() / sampling.temperature).softmax(-1).sort(descending=True)
+    if sampling.top_k is not None:
+        probabilities[sampling.top_k :] = 0
+    if sampling.min_p is not None:
+        probabilities[probabilities < sampling.min_p * probabilities[0]] = 0
+    cumulative = probabilities.cumsum(-1)
+    if sampling.top_p is not None:
+        probabilities[cumulative - probabilities >= sampling.top_p] = 0
+        cumulative = probabilities.cumsum(-1)
+    index = int((cumulative <= u * cumulative[-1]).sum())
+    return int(ids[min(index, ids.shape[0] - 1)])

@@ -1,0 +1,91 @@
+"""The reply as it grows: tokens with their author, and the text that a reader may see."""
+
+from collections.abc import Mapping, Sequence
+
+from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.records import Author, Channel, Delta, Piece
+from splitreason_integrations.replies import ReplyReader
+
+
+class Transcript:
+    """Collects both authors' tokens and turns them into deltas.
+
+    `pieces` only ever grows. Once `stopped`, a stop string has ended the reply and further tokens
+    are dropped.
+    """
+
+    def __init__(
+        self,
+        codecs: Mapping[Author, Codec],
+        prompts: Mapping[Author, Sequence[int]],
+        reader: ReplyReader,
+    ) -> None:
+        self._codecs = codecs
+        self._streams = {
+            author: codec.text_stream(after=prompts[author][-1:])
+            for author, codec in codecs.items()
+        }
+        self._reader = reader
+        self._author = Author.SMALL
+        self.pieces: list[Piece] = []
+        self.tokens = 0
+        self.reasoning_tokens = 0
+        self.line = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string ended the reply."""
+        return self._reader.stopped
+
+    @property
+    def reader(self) -> ReplyReader:
+        """The reply, told apart into its channels."""
+        return self._reader
+
+    def add(self, author: Author, token_ids: Sequence[int]) -> list[Delta]:
+        """Append tokens; return what is new to see. Every kept id is in exactly one delta."""
+        deltas: list[Delta] = []
+        kept: list[int] = []
+        self._author = author
+        for run in self._runs(author, token_ids):
+            shown = self._feed(author, run)
+            kept += run
+            channel = shown[0][0] if shown else self._reader.channel
+            if channel is Channel.REASONING:
+                self.reasoning_tokens += len(run)
+            texts = shown or [(channel, "")]
+            for at, (where, text) in enumerate(texts):
+                deltas.append(Delta(text, () if at else tuple(run), author, where))
+            if self.stopped:
+                break
+        if kept:
+            self.pieces.append(Piece(author, tuple(kept)))
+            self.tokens += len(kept)
+        return deltas
+
+    def finish(self) -> list[Delta]:
+        """End the reply; return text that was held back."""
+        shown = self._show(self._streams[self._author].flush()) + self._reader.finish()
+        return [Delta(text, (), self._author, channel) for channel, text in shown]
+
+    def _runs(self, author: Author, token_ids: Sequence[int]) -> list[list[int]]:
+        """Split at control tokens, so that each channel's tokens are counted as its own."""
+        if self._reader.may_stop:
+            return [[token_id] for token_id in token_ids]
+        runs: list[list[int]] = []
+        fresh = True
+        for token_id in token_ids:
+            control = self._codecs[author].is_control(token_id)
+            if fresh or control:
+                runs.append([])
+            runs[-1].append(token_id)
+            fresh = control
+        return runs
+
+    def _feed(self, author: Author, token_ids: Sequence[int]) -> list[tuple[Channel, str]]:
+        stream = self._streams[author]
+        return self._show("".join([stream.push(token_id) for token_id in token_ids]))
+
+    def _show(self, text: str) -> list[tuple[Channel, str]]:
+        self.line = (self.line + text).rpartition("\n")[2]
+        return self._reader.feed(text) if text else []
