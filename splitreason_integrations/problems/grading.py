@@ -1,0 +1,22 @@
+"""Whether an answer is right: its last integer is the expected one."""
+
+from __future__ import annotations
+
+import re
+
+from splitreason_integrations.problems.records import Problem
+
+INTEGER = re.compile(r"-?\d[\d,]*")
+
+
+def last_integer(text: str) -> int | None:
+    """Return the last integer of a text, thousands commas allowed, or None."""
+    found = INTEGER.findall(text)
+    return int(found[-1].replace(",", "")) if found else None
+
+
+def grade(problem: Problem, answer_text: str) -> bool:
+    """Tell whether the answer is right; where no number is asked for, whether there is text."""
+    if problem.answer is None:
+        return bool(answer_text.strip())
+    return last_integer(answer_text) == problem.answer

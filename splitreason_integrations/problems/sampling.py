@@ -1,0 +1,112 @@
+"""Reproducible samples of problems, split so that nothing tested was trained on.
+
+The hash of the prompt decides between train, dev and test; a training problem shows no
+held-out operand pair, a test problem either none or at least one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import Enum
+
+from splitreason_integrations.problems.arithmetic import shows_held_out_pair
+from splitreason_integrations.problems.chats import chat_problem
+from splitreason_integrations.problems.contexts import context_problem
+from splitreason_integrations.problems.frameworks import framework_problem
+from splitreason_integrations.problems.records import FAMILIES, Family, Message, Problem
+from splitreason_integrations.problems.stories import word_problem
+from splitreason_integrations.problems.toolcalls import tool_problem
+from splitreason_integrations.problems.words import SYSTEM_PROMPTS
+
+GENERATORS = {
+    "word": word_problem,
+    "context": context_problem,
+    "frameworks": framework_problem,
+    "tools": tool_problem,
+    "chat": chat_problem,
+}
+
+
+class Split(Enum):
+    """Which problems: trained on, looked at while tuning, or kept for the final figures."""
+
+    TRAIN = "train"
+    DEV = "dev"
+    TEST = "test"
+    TEST_OPERANDS = "test-operands"
+
+
+def sample(split: Split, family: Family, *, seed: int, n: int) -> list[Problem]:
+    """Return `n` different problems; the same arguments give the same problems.
+
+    Args:
+        split: TEST holds problems never seen with operand pairs that may have been seen;
+            TEST_OPERANDS only problems with an operand pair that was never seen.
+        family: one of `FAMILIES`; `chat` has no operands, so no TEST_OPERANDS.
+        seed: picks the sample.
+        n: how many.
+
+    Raises:
+        ValueError: for an unknown family, or chat with TEST_OPERANDS.
+    """
+    stream = problems(split, family, seed=seed)
+    found: dict[str, Problem] = {}
+    while len(found) < n:
+        problem = next(stream)
+        found.setdefault(fingerprint(problem), problem)
+    return list(found.values())
+
+
+def problems(split: Split, family: Family, *, seed: int) -> Iterator[Problem]:
+    """Yield problems of a split without end; repeats are possible.
+
+    Raises:
+        ValueError: for an unknown family, or chat with TEST_OPERANDS.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}; known: {', '.join(FAMILIES)}")
+    if family == "chat" and split is Split.TEST_OPERANDS:
+        raise ValueError("chat problems have no operands, so there is no test-operands split")
+    return _stream(split, family, random.Random(f"{split.value}/{family}/{seed}"))
+
+
+def _stream(split: Split, family: Family, rng: random.Random) -> Iterator[Problem]:
+    while True:
+        problem = GENERATORS[family](rng)
+        if family == "word":
+            problem = _with_setting(problem, rng)
+        if belongs(problem, split):
+            yield problem
+
+
+def belongs(problem: Problem, split: Split) -> bool:
+    """Tell whether a problem is part of a split."""
+    bucket = int(fingerprint(problem)[:4], 16) % 10
+    if split is Split.DEV:
+        return bucket == 8
+    held_out = any(shows_held_out_pair(step) for step in problem.steps)
+    if split is Split.TRAIN:
+        return bucket < 8 and not held_out
+    return bucket == 9 and held_out == (split is Split.TEST_OPERANDS)
+
+
+def fingerprint(problem: Problem) -> str:
+    """Return a hash of the prompt."""
+    text = json.dumps([problem.messages, problem.tools], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_setting(problem: Problem, rng: random.Random) -> Problem:
+    """Put a system message, or an earlier exchange, in front of some word problems."""
+    messages: list[Message] = list(problem.messages)
+    if rng.random() < 0.1:
+        earlier = word_problem(rng)
+        answer = {"role": "assistant", "content": earlier.turns[0].content}
+        messages = [*earlier.messages, answer, *messages]
+    if rng.random() < 0.25:
+        messages.insert(0, {"role": "system", "content": rng.choice(SYSTEM_PROMPTS)})
+    return replace(problem, messages=tuple(messages))

@@ -1,0 +1,168 @@
+"""What each model reads while it is trained: one function from chunk number to documents.
+
+The large model learns to be entered and left anywhere; the small one writes tersely.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+from splitreason_integrations.problems import (
+    Family,
+    Kind,
+    Piece,
+    Problem,
+    Split,
+    Step,
+    Writing,
+    problems,
+    render,
+)
+from splitreason_integrations.problems.arithmetic import LIMIT, draw_factors, shows_held_out_pair
+from splitreason_integrations.problems.rendering import CLOSE, OPEN
+from splitreason_integrations.training.architecture import Role
+from splitreason_integrations.training.documents import (
+    Document,
+    Encoder,
+    Weigh,
+    weigh_all,
+)
+
+FAMILY_WEIGHTS: dict[Family, float] = {
+    "word": 0.36,
+    "context": 0.22,
+    "frameworks": 0.16,
+    "tools": 0.20,
+    "chat": 0.06,
+}
+DRILL_TOKENS = 160
+
+
+def pretraining_chunk(
+    encoder: Encoder, role: Role, index: int, *, seed: int, documents: int, drills: float
+) -> list[Document]:
+    """Return one chunk of training documents.
+
+    Args:
+        encoder: turns text into ids.
+        role: which model reads it.
+        index: number of the chunk.
+        seed: of the run.
+        documents: how many documents, drills included.
+        drills: share of documents that are pages of bare calculations.
+    """
+    rng = random.Random(f"{role}/{seed}/{index}")
+    streams = {family: problems(Split.TRAIN, family, seed=rng.getrandbits(48)) for family in FAMILY_WEIGHTS}
+    pages: list[Document] = []
+    for _ in range(documents):
+        if rng.random() < drills:
+            pages.append(drill_page(encoder, rng, expanded=role == "large"))
+            continue
+        problem = next(draw_family(rng, streams))
+        if role == "small":
+            pages.append(terse_document(encoder, rng, problem))
+        else:
+            pages.append(large_document(encoder, rng, problem))
+    return pages
+
+
+def draw_family(
+    rng: random.Random, streams: dict[Family, Iterator[Problem]]
+) -> Iterator[Problem]:
+    """Pick the stream of one family by weight."""
+    family = rng.choices(list(FAMILY_WEIGHTS), list(FAMILY_WEIGHTS.values()))[0]
+    return streams[family]
+
+
+def terse_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Document:
+    """Write every step in one go, every token in the loss."""
+    return assemble(encoder, rng, problem, lambda _: Writing.TERSE)
+
+
+def large_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Document:
+    """Write expanded, or partly as the small model would, with spans, or with random spans."""
+    style = rng.choices(("expanded", "tagged", "mixed", "anywhere"), (40, 35, 12, 13))[0]
+    special = Writing.TAGGED if style == "tagged" else Writing.EXPANDED
+    share = 1.0 if style == "expanded" else rng.choice((0.3, 0.6, 0.9))
+    page = assemble(
+        encoder, rng, problem, lambda _: special if rng.random() < share else Writing.TERSE, by_large
+    )
+    return with_random_spans(encoder, rng, page) if style == "anywhere" else page
+
+
+def by_large(piece: Piece) -> float:
+    """Weigh for the large model: it neither opens spans nor writes long products in one go."""
+    if piece.kind is Kind.OPEN:
+        return 0.0
+    if piece.kind is Kind.RESULT and piece.step is not None and piece.step.parts:
+        return 0.0
+    return 1.0
+
+
+def assemble(
+    encoder: Encoder,
+    rng: random.Random,
+    problem: Problem,
+    write: Callable[[Step], Writing],
+    weigh: Weigh = weigh_all,
+) -> Document:
+    """Return all turns in one document, or now and then one turn without earlier reasoning."""
+    if len(problem.turns) > 1 and rng.random() < 0.3:
+        turn = rng.randrange(1, len(problem.turns))
+        return encoder.single(problem, turn, render(problem.turns[turn], write), weigh)
+    return encoder.whole(problem, lambda turn: render(problem.turns[turn], write), weigh)
+
+
+def with_random_spans(encoder: Encoder, rng: random.Random, page: Document) -> Document:
+    """Open a span somewhere in the reply and close it where the sentence ends."""
+    full_stop, equals = encoder.encode(".")[0], encoder.encode(" =")[0]
+    (opening,), (closing,) = encoder.encode(OPEN), encoder.encode(CLOSE)
+    places = [
+        i
+        for i, weight in enumerate(page.weights)
+        if weight and full_stop in page.ids[i:-1] and page.ids[i - 2] != equals
+    ]
+    if not places:
+        return page
+    start = rng.choice(places)
+    end = page.ids.index(full_stop, start) + 1
+    ids = [*page.ids[:start], opening, *page.ids[start:end], closing, *page.ids[end:]]
+    kept = page.weights
+    return Document(ids, [*kept[:start], 0.0, *kept[start:end], 1.0, *kept[end:]])
+
+
+def drill_page(encoder: Encoder, rng: random.Random, *, expanded: bool) -> Document:
+    """Return a page of bare calculations; only results carry weight."""
+    page = Document([], [])
+    while len(page.ids) < DRILL_TOKENS:
+        step = draw_drill(rng)
+        encoder.add_prompt(page, step.question)
+        ids = encoder.encode(step.expansion if expanded else str(step.result))
+        page.ids.extend(ids)
+        page.weights.extend([1.0] * len(ids))
+        encoder.add_prompt(page, "\n")
+    return page
+
+
+def draw_drill(rng: random.Random) -> Step:
+    """Draw a calculation of a kind that traces contain, expansions included."""
+    while True:
+        step = _draw_any(rng)
+        if step.result <= LIMIT and not shows_held_out_pair(step):
+            return step
+
+
+def _draw_any(rng: random.Random) -> Step:
+    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (45, 8, 17, 15, 15))[0]
+    if kind == "factors":
+        return Step("*", *draw_factors(rng))
+    if kind == "tens":
+        return Step("*", rng.randint(2, 99), rng.randint(1, 9) * 10)
+    if kind == "partial":
+        parts = Step("*", rng.randint(11, 99), rng.randint(11, 99)).parts or (40, 8)
+        return Step("+", *parts)
+    top, other = rng.randint(2, 10 ** rng.randint(1, 4) - 1), rng.randint(2, 10 ** rng.randint(1, 4) - 1)
+    if kind == "sum":
+        return Step("+", top, other)
+    return Step("-", max(top, other) + 1, min(top, other))

@@ -1,0 +1,63 @@
+"""Pre-training of the two models, each from scratch on its own way of writing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.training.architecture import Role, build_model
+from splitreason_integrations.training.documents import Document, Encoder
+from splitreason_integrations.training.loop import Plan, Report, train
+from splitreason_integrations.training.mixture import pretraining_chunk
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is pre-trained.
+
+    Attributes:
+        plan: length and rates.
+        documents: documents in one chunk.
+        early_chunks: length of the first phase, which is rich in bare calculations.
+        early_drills: share of bare calculations in the first phase.
+        late_drills: share of bare calculations after it.
+    """
+
+    plan: Plan
+    documents: int
+    early_chunks: int
+    early_drills: float
+    late_drills: float
+
+    def drills(self, chunk: int) -> float:
+        """Return the share of bare calculations in a chunk."""
+        return self.early_drills if chunk < self.early_chunks else self.late_drills
+
+
+RECIPES: dict[Role, Recipe] = {
+    "small": Recipe(Plan(180), 400, 30, 0.30, 0.06),
+    "large": Recipe(Plan(350), 400, 90, 0.45, 0.25),
+}
+
+
+def pretrain(
+    role: Role, tokenizer: Any, folder: Path, recipe: Recipe, *, seed: int, device: str, report: Report
+) -> Any:
+    """Train one model from scratch, or go on from its last checkpoint, and return it."""
+    encoder = Encoder(tokenizer)
+    model = build_model(role, tokenizer, seed=seed)
+
+    def chunk(index: int) -> list[Document]:
+        return pretraining_chunk(
+            encoder,
+            role,
+            index,
+            seed=seed,
+            documents=recipe.documents,
+            drills=recipe.drills(index),
+        )
+
+    pad = tokenizer.pad_token_id
+    train(model, chunk, recipe.plan, folder=folder, pad=pad, device=device, report=report)
+    return model
