@@ -35,7 +35,7 @@ class SpanOpened:
 
 @dataclass(frozen=True, slots=True)
 class LargeWrote:
-    """The large model read `read` tokens and wrote `tokens` that are kept, `surplus` that are not."""
+    """The large model read `read` tokens, wrote `tokens` to keep and `surplus` to drop."""
 
     tokens: int
     surplus: int
@@ -131,7 +131,7 @@ class Machine:
                     ledger, small=ledger.small + tokens, unread=ledger.unread + tokens
                 )
             case SpanOpened():
-                self.ledger = replace(ledger, spans=ledger.spans + 1, span=0)
+                self.ledger = replace(ledger, spans=ledger.spans + 1)
             case LargeWrote(tokens, surplus, read):
                 paid = self.prices.cost_usd(input_tokens=read, output_tokens=tokens + surplus)
                 self.ledger = replace(
@@ -144,10 +144,11 @@ class Machine:
                 )
             case LargeFailed():
                 self.degraded = True
+                self.ledger = replace(ledger, span=0)
             case TurnEnded(reason):
                 self.stop_reason = reason
             case SpanClosed():
-                pass
+                self.ledger = replace(ledger, span=0)
         self.state = state
 
     def at(self, elapsed_s: float, *, unread: int | None = None) -> None:
@@ -190,5 +191,6 @@ class Machine:
         return WriteSmall(left, may_open=False)
 
     def _exhaust(self, cap: str) -> None:
-        if cap not in self.exhausted:
+        # A span's own cap ends that span alone; the request's budget is what can run out.
+        if cap != "max_span_tokens" and cap not in self.exhausted:
             self.exhausted.append(cap)

@@ -1,0 +1,37 @@
+"""The `splitreason` command. Results go to standard output, everything else to standard error."""
+
+import sys
+
+import typer
+
+from splitreason_integrations.cli import ask, bench, demo, evaluate
+from splitreason_integrations.errors import SplitReasonError
+from splitreason_integrations.training.command import app as train_app
+
+app = typer.Typer(
+    name="splitreason",
+    help="A small model writes the chain of thought and hands the hard spans to a large one.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("ask")(ask.ask)
+app.command("eval")(evaluate.evaluate)
+app.add_typer(bench.app, name="bench")
+app.add_typer(train_app, name="train")
+
+
+def main() -> None:
+    """Run the command; an error is one line on standard error and exit status 2."""
+    try:
+        status = app(standalone_mode=False)
+    except (typer.TyperException, SplitReasonError) as error:
+        text = error.format_message() if hasattr(error, "format_message") else str(error)
+        typer.echo(f"splitreason: {' '.join(text.split())}", err=True)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("splitreason: interrupted", err=True)
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,69 @@
+"""`splitreason ask`: one question, streamed."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from splitreason_integrations import blocking
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.display import ReplyPrinter, cost_line
+from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.records import Completion, Delta
+from splitreason_integrations.sampling import Sampling
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    small: options.Small = "embedded",
+    large: options.Large = "embedded",
+    trigger: options.TriggerText = "tag",
+    max_share: options.MaxShare = None,
+    max_tokens: options.MaxTokens = 1024,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 is greedy; the models' own default without.")
+    ] = None,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Ask one question; small and large text are told apart."""
+    engine = options.engine(small, large, trigger, max_share)
+    request = Request(
+        messages=[{"role": "user", "content": question}],
+        sampling=Sampling(temperature=temperature),
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    if as_json:
+        typer.echo(json.dumps(_facts(blocking.run(lambda: engine.complete(request)))))
+        return
+    console = Console(highlight=False)
+    reply = stream(engine, request, console)
+    Console(stderr=True, highlight=False).print(cost_line(reply), style="dim")
+
+
+def stream(engine: SplitEngine, request: Request, console: Console) -> Completion:
+    """Print a reply as it is written; return it."""
+    printer = ReplyPrinter(console)
+    reply: Completion | None = None
+    for item in blocking.iterate(engine.stream(request)):
+        if isinstance(item, Delta):
+            printer.show(item)
+        elif isinstance(item, Completion):
+            reply = item
+    printer.finish()
+    assert reply is not None, "a stream ends with its completion"
+    return reply
+
+
+def _facts(reply: Completion) -> dict[str, Any]:
+    return {
+        "answer": reply.answer,
+        "reasoning": reply.reasoning,
+        "tool_calls": [
+            {"name": call.name, "arguments": call.arguments} for call in reply.tool_calls
+        ],
+        **reply.facts(),
+        "seed": reply.seed,
+    }

@@ -1,0 +1,58 @@
+"""`splitreason bench`: ratios measured in one run."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.display import progress_bar
+
+app = typer.Typer(
+    help="Benchmarks; each prints a ratio measured in one run.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def bench() -> None:
+    """Benchmarks; each prints a ratio measured in one run."""
+
+
+@app.command()
+def overhead(
+    samples: Annotated[int, typer.Option(min=1, help="How many problems.")] = 60,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
+    small: options.Small = "embedded",
+    large: options.Large = "embedded",
+    trigger: options.TriggerText = "tag",
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Time of a split generation ÷ time of the bare forward passes of the same tokens."""
+    import torch
+
+    from splitreason_integrations.evals import bench as benches
+    from splitreason_integrations.evals import report
+
+    torch.set_num_threads(threads)
+    engine = options.engine(small, large, trigger)
+    with progress_bar() as bar:
+        task = bar.add_task("overhead", total=samples)
+        result = benches.overhead(
+            engine,
+            samples=samples,
+            seed=seed,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    command = f"splitreason bench overhead --samples {samples} --threads {threads} --seed {seed}"
+    result |= report.context(command)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    low, high = result["interval"]
+    typer.echo(
+        f"split generation takes {result['ratio']:.3f} times its bare forward passes "
+        f"(95 % interval {low:.3f} to {high:.3f}, {result['n']} problems, {result['hardware']})"
+    )

@@ -1,0 +1,67 @@
+"""`splitreason demo`: fresh problems on the embedded pair, then the figures."""
+
+import json
+import random
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.ask import stream
+from splitreason_integrations.cli.display import LARGE_STYLE, cost_line
+from splitreason_integrations.cli.evaluate import measure, table
+from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.evals.runner import Result, run_mode
+from splitreason_integrations.evals.tasks import Task, generated
+
+_MODES = ("small", "large", "split", "random")
+
+
+def demo(
+    problems: Annotated[int, typer.Option(min=1, help="Problems to show.")] = 4,
+    eval_problems: Annotated[int, typer.Option(min=1, help="Problems in the table.")] = 100,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the problems; fresh ones without.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Watch the small model hand its hard steps over, then compare it with either model alone."""
+    engine = SplitEngine()
+    seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+    tasks = generated("test", ["word", "context"], n=max(problems, eval_problems), seed=seed)
+    if as_json:
+        typer.echo(json.dumps([result.data() for result in _compare(engine, tasks, seed)]))
+        return
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(f"small model, [{LARGE_STYLE}]large model[/]\n")
+    else:
+        console.print("small model, ⟦large model⟧\n")
+    shuffled = random.Random(seed).sample(tasks, problems)
+    for task in shuffled:
+        _show(engine, task, seed, console)
+    results = _compare(engine, tasks[:eval_problems], seed)
+    console.print(f"{len(tasks[:eval_problems])} problems never trained on, seed {seed}, greedy:\n")
+    console.print(table(results))
+
+
+def _show(engine: SplitEngine, task: Task, seed: int, console: Console) -> None:
+    console.print(str(task.messages[-1]["content"]), style="bold", markup=False)
+    console.print()
+    reply = stream(engine, Request(messages=task.messages, max_tokens=512, seed=seed), console)
+    verdict = "right" if task.right(reply.answer) else f"wrong: the answer is {task.answer}"
+    console.print(f"\n{verdict}; {cost_line(reply)}\n{'─' * 60}\n", style="dim", markup=False)
+
+
+def _compare(engine: SplitEngine, tasks: list[Task], seed: int) -> list[Result]:
+    results: dict[str, Result] = {}
+    for mode in _MODES:
+        share = results["split"].offload_share if "split" in results else None
+        results[mode] = measure(
+            mode,
+            lambda progress, mode=mode, share=share: run_mode(  # type: ignore[misc]
+                mode, engine, tasks, seed=seed, progress=progress, share=share
+            ),
+        )
+    return list(results.values())

@@ -1,0 +1,76 @@
+"""How a reply looks in a terminal: small and large text told apart, and what it cost."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from splitreason_integrations.records import Author, Channel, Completion, Delta
+
+LARGE_STYLE = "bold magenta"
+_REASONING_STYLE = "dim"
+
+
+class ReplyPrinter:
+    """Prints deltas as they come. Without colour, large text stands in ⟦brackets⟧."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._plain = not console.is_terminal
+        self._author = Author.SMALL
+        self._channel = Channel.REASONING
+
+    def show(self, delta: Delta) -> None:
+        """Print one delta."""
+        if not delta.text:
+            return
+        if delta.channel is not self._channel:
+            self._switch(Author.SMALL)
+            self._console.print("\n" if self._channel is Channel.REASONING else "")
+            self._channel = delta.channel
+        self._switch(delta.author)
+        large = delta.author is Author.LARGE
+        small_style = _REASONING_STYLE if delta.channel is Channel.REASONING else ""
+        style = LARGE_STYLE if large else small_style
+        self._console.print(Text(delta.text, style=style), end="", soft_wrap=True)
+
+    def finish(self) -> None:
+        """End the reply's last line."""
+        self._switch(Author.SMALL)
+        self._console.print()
+
+    def _switch(self, author: Author) -> None:
+        if self._plain and author is not self._author:
+            mark = "⟦" if author is Author.LARGE else "⟧"
+            self._console.print(Text(mark), end="", soft_wrap=True)
+        self._author = author
+
+
+def cost_line(reply: Completion) -> str:
+    """Return one line that says what a reply took."""
+    line = (
+        f"{reply.tokens} tokens, {reply.large_tokens} by the large model "
+        f"({reply.offload_share:.1%}) in {len(reply.spans)} spans, {reply.latency_s:.2f} s"
+    )
+    if reply.cost_usd:
+        line += f", {reply.cost_usd:.6f} USD"
+    return line + (", large model failed" if reply.degraded else "")
+
+
+@contextmanager
+def progress_bar() -> Generator[Progress, None, None]:
+    """Show progress on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        yield bar

@@ -1,0 +1,96 @@
+"""`splitreason eval`: accuracy and offload share over a set of tasks."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.evals import report
+from splitreason_integrations.evals.runner import MODES, Progress, Result, run_mode
+from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
+
+
+def evaluate(
+    mode: Annotated[str, typer.Option(help=f"What writes: {', '.join(MODES)}.")] = "split",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines with question or messages, and answer; else fresh problems."),
+    ] = None,
+    family: Annotated[
+        str, typer.Option(help="Families of fresh problems: word,context,frameworks,tools,chat.")
+    ] = "word,context",
+    split: Annotated[
+        str, typer.Option(help="dev, test (unseen problems) or test-operands (unseen operands).")
+    ] = "test",
+    samples: Annotated[int, typer.Option(min=1, help="How many tasks.")] = 200,
+    small: options.Small = "embedded",
+    large: options.Large = "embedded",
+    trigger: options.TriggerText = "tag",
+    max_share: options.MaxShare = None,
+    max_tokens: options.MaxTokens = 512,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure accuracy (95 % Wilson interval), offload share, spans and latency, greedily.
+
+    `random` and `entropy` open spans at the start of lines, as often as gives the offload share
+    that `split` has on the same tasks.
+    """
+    engine = options.engine(small, large, trigger, max_share)
+    tasks = _tasks(data, family, split, samples, seed)
+    result = measure(
+        mode,
+        lambda progress: run_mode(
+            mode, engine, tasks, seed=seed, max_tokens=max_tokens, progress=progress
+        ),
+    )
+    if as_json:
+        command = (
+            f"splitreason eval --mode {mode} --family {family} --split {split} "
+            f"--samples {len(tasks)} --trigger '{trigger}' --seed {seed}"
+        )
+        typer.echo(json.dumps({**result.data(), **report.context(command)}))
+        return
+    Console(highlight=False).print(table([result]))
+
+
+def measure(mode: str, run: Callable[[Progress], Result]) -> Result:
+    """Return what `run` measures, with a progress bar."""
+    with progress_bar() as bar:
+        task = bar.add_task(mode)
+
+        def progress(what: str, done: int, of: int) -> None:
+            bar.update(task, description=what, completed=done, total=of)
+
+        return run(progress)
+
+
+def table(results: list[Result]) -> Table:
+    """Return a table of modes and their figures."""
+    found = Table(box=None, header_style="bold")
+    for heading in ("", "accuracy", "95 % interval", "large share", "tokens/s", "seconds"):
+        found.add_column(heading, justify="right" if heading else "left")
+    for result in results:
+        low, high = result.interval
+        tokens = sum(result.tokens.values())
+        found.add_row(
+            result.mode,
+            f"{result.accuracy:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{result.offload_share:.1%}",
+            f"{tokens / result.seconds:.0f}",
+            f"{result.seconds:.1f}",
+        )
+    return found
+
+
+def _tasks(data: Path | None, family: str, split: str, samples: int, seed: int) -> list[Task]:
+    if data is not None:
+        return read_jsonl(data)[:samples]
+    return generated(split, family.split(","), n=samples, seed=seed)

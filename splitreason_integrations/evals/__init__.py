@@ -1,0 +1,1 @@
+"""Accuracy, offload share and speed, measured through the engine that users run."""

@@ -1,0 +1,109 @@
+"""What the engine adds to the bare forward passes of the same tokens."""
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.evals.intervals import bootstrap_median
+from splitreason_integrations.evals.tasks import generated
+
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: which model, which cache, how full it was, what was read."""
+
+    model: HFModel
+    cache: int
+    cached: int
+    token_ids: tuple[int, ...]
+    last: bool
+
+
+def overhead(
+    engine: SplitEngine, *, samples: int, seed: int, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Return split generation time ÷ time of its own bare forward passes, per problem.
+
+    Each problem's passes are recorded once; then the whole generation and the bare passes, with
+    the same tokens and crops, take turns. `ratio` is the median over problems of the ratio of
+    medians over rounds.
+    """
+    models = blocking.run(engine.models)
+    if not all(isinstance(model, HFModel) for model in models):
+        raise ConfigurationError("bench overhead measures models in this process; use hf: models")
+    local = [model for model in models if isinstance(model, HFModel)]
+    ratios, passes, tokens, spans = [], 0, 0, 0
+    for done, task in enumerate(generated("test", ["word", "context"], n=samples, seed=seed)):
+        progress(done, samples)
+        request = Request(messages=task.messages, max_tokens=512, seed=seed)
+
+        def generate(request: Request = request) -> Any:
+            return blocking.run(lambda: engine.complete(request))
+
+        with _recorded(local) as record:
+            reply = generate()
+        passes, tokens = passes + len(record), tokens + reply.tokens
+        spans += len(reply.spans)
+        rounds = [(_seconds(generate), _seconds(lambda: _replay(record))) for _ in range(_ROUNDS)]
+        split, bare = (statistics.median(column) for column in zip(*rounds, strict=True))
+        ratios.append(split / bare)
+    progress(samples, samples)
+    return {
+        "bench": "overhead",
+        "ratio": statistics.median(ratios),
+        "interval": list(bootstrap_median(ratios)),
+        "n": len(ratios),
+        "passes": passes,
+        "tokens": tokens,
+        "spans": spans,
+        "seed": seed,
+    }
+
+
+@contextmanager
+def _recorded(models: Sequence[HFModel]) -> Generator[list[Pass], None, None]:
+    record: list[Pass] = []
+    forward = HFModel.forward
+
+    def recording(
+        model: HFModel, token_ids: Sequence[int], cache: DynamicCache, *, last: bool
+    ) -> torch.Tensor:
+        cached = cache.get_seq_length()
+        record.append(Pass(model, id(cache), cached, tuple(token_ids), last))
+        return forward(model, token_ids, cache, last=last)
+
+    HFModel.forward = recording  # type: ignore[method-assign, assignment]
+    try:
+        yield record
+    finally:
+        HFModel.forward = forward  # type: ignore[method-assign]
+
+
+def _replay(record: Sequence[Pass]) -> None:
+    caches: dict[int, DynamicCache] = {}
+    for one in record:
+        cache = caches.get(one.cache)
+        if cache is None:
+            cache = caches[one.cache] = DynamicCache(config=one.model.network.config)
+        surplus = cache.get_seq_length() - one.cached
+        if surplus:
+            cache.crop(-surplus)
+        one.model.forward(one.token_ids, cache, last=one.last)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -1,0 +1,50 @@
+"""Where and with what a figure was measured: it goes with every figure that is published."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("splitreason-integrations", "torch", "transformers", "tokenizers")
+
+
+def hardware() -> str:
+    """Return the processor and its usable cores, and the GPU if torch sees one."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"{_processor()}, {cores} cores"
+    if torch.cuda.is_available():
+        text += f", {torch.cuda.get_device_name()}"
+    return text
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that matter to a figure."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def context(command: str) -> dict[str, object]:
+    """Return command, hardware, versions and date, for a `--json` output."""
+    return {
+        "command": command,
+        "hardware": hardware(),
+        "versions": versions(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
