@@ -5,10 +5,12 @@ model fairly and never its caches.
 """
 
 import asyncio
+import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -30,6 +32,14 @@ SLICE_S = 0.03
 """How long a session may hold its model's thread before it streams and lets others in."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What a session wrote since the last slice, and whether it lets others in now."""
+
+    written: Written
+    gives_way: bool
 
 
 class HFModel:
@@ -55,6 +65,8 @@ class HFModel:
         self._sessions: weakref.WeakSet[HFSession] = weakref.WeakSet()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"splitreason-{name}")
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
+        self._lock = threading.Lock()
+        self._waiting = 0
 
     @property
     def open_sessions(self) -> int:
@@ -67,9 +79,29 @@ class HFModel:
         self._sessions.add(session)
         return session
 
-    async def run(self, work: Callable[[], _T]) -> _T:
+    @property
+    def wanted(self) -> bool:
+        """Whether work is waiting for the model's thread."""
+        return self._waiting > 0
+
+    def submit(self, work: Callable[[], _T]) -> Future[_T]:
         """Do `work` on the model's thread, first come, first served."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+        def counted() -> _T:
+            with self._lock:
+                self._waiting -= 1
+            return work()
+
+        with self._lock:
+            self._waiting += 1
+        job = self._thread.submit(counted)
+        job.add_done_callback(self._forget_cancelled)
+        return job
+
+    def _forget_cancelled(self, job: Future[_T]) -> None:
+        if job.cancelled():
+            with self._lock:
+                self._waiting -= 1
 
     def forward(self, token_ids: Sequence[int], cache: DynamicCache, *, last: bool) -> torch.Tensor:
         """Read tokens into `cache`; return logits (tokens, vocabulary), or the last row alone."""
@@ -147,13 +179,31 @@ class HFSession:
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator stops the model."""
         self._check_open()
-        left = order.max_tokens
-        while True:
-            written = await self._on_thread(partial(self._write_slice, order, left))
-            left -= len(written.token_ids)
-            yield written
-            if written.end is not None:
-                return
+        loop = asyncio.get_running_loop()
+        slices: asyncio.Queue[Slice | Exception] = asyncio.Queue()
+        left, stop = order.max_tokens, threading.Event()
+
+        def post(one: Slice | Exception) -> None:
+            loop.call_soon_threadsafe(slices.put_nowait, one)
+
+        def submit() -> Future[None]:
+            return self._model.submit(partial(self._write_slices, order, left, stop, post))
+
+        job = submit()
+        try:
+            while True:
+                one = await slices.get()
+                if isinstance(one, Exception):
+                    raise one
+                left -= len(one.written.token_ids)
+                yield one.written
+                if one.written.end is not None:
+                    return
+                if one.gives_way:
+                    job = submit()
+        finally:
+            stop.set()
+            job.cancel()
 
     async def read_probabilities(self, token_id: int) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
@@ -164,7 +214,7 @@ class HFSession:
             self._next = logits[-1]
             return logits.float().softmax(-1)[:, token_id].tolist()
 
-        return await self._on_thread(work)
+        return await asyncio.wrap_future(self._model.submit(partial(self._guarded, work)))
 
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
@@ -172,25 +222,50 @@ class HFSession:
         if not self._busy:
             self._cache = self._next = None
 
-    async def _on_thread(self, work: Callable[[], _T]) -> _T:
-        def guarded() -> _T:
-            self._check_open()
-            self._busy = True
-            try:
-                return work()
-            finally:
-                self._busy = False
-                if self._closed:
-                    self._cache = self._next = None
+    def _guarded(self, work: Callable[[], _T]) -> _T:
+        """Do work on the model's thread; free the cache after it if the session was closed."""
+        self._check_open()
+        self._busy = True
+        try:
+            return work()
+        finally:
+            self._busy = False
+            if self._closed:
+                self._cache = self._next = None
 
-        return await self._model.run(guarded)
+    def _write_slices(
+        self,
+        order: WriteOrder,
+        left: int,
+        stop: threading.Event,
+        post: Callable[[Slice | Exception], None],
+    ) -> None:
+        """Post slices until the order is done, or until another request wants the model."""
 
-    def _write_slice(self, order: WriteOrder, left: int) -> Written:
+        def work() -> None:
+            rest = left
+            while not (stop.is_set() or self._closed):
+                written = self._write_slice(order, rest, stop)
+                rest -= len(written.token_ids)
+                gives_way = written.end is None and self._model.wanted
+                post(Slice(written, gives_way))
+                if gives_way or written.end is not None:
+                    return
+
+        try:
+            self._guarded(work)
+        except Exception as error:  # noqa: BLE001 - handed to the request that waits for it
+            post(error)
+
+    def _write_slice(self, order: WriteOrder, left: int, stop: threading.Event) -> Written:
         ids: list[int] = []
         started = time.monotonic()
-        while len(ids) < left and not self._closed:
-            if order.deadline_s is not None and time.monotonic() >= order.deadline_s:
+        while len(ids) < left and not (stop.is_set() or self._closed):
+            now = time.monotonic()
+            if order.deadline_s is not None and now >= order.deadline_s:
                 return Written(tuple(ids), End.DEADLINE)
+            if now - started > SLICE_S:
+                break
             token = self._choose(order)
             if token is None:
                 return Written(tuple(ids), End.WATCH)
@@ -200,8 +275,6 @@ class HFSession:
             self._own_pending = 1
             self._next = None
             ids.append(token)
-            if time.monotonic() - started > SLICE_S:
-                break
         return Written(tuple(ids), None if len(ids) < left else End.LENGTH)
 
     def _choose(self, order: WriteOrder) -> int | None:
@@ -211,8 +284,11 @@ class HFSession:
         logits, watch = self._next, order.watch
         index = len(self._ids) - self._prompt_tokens
         u = 0.0 if order.sampling.greedy else uniform(order.seed, order.stream, index)
-        allowed = self._without(logits, order.forbidden)
-        token = draw(allowed, order.sampling, u)
+        token = draw(logits, order.sampling, u)
+        allowed = logits
+        if order.forbidden and (token in order.forbidden or not order.sampling.greedy):
+            allowed = logits.index_fill(0, self._model.mask(order.forbidden), float("-inf"))
+            token = draw(allowed, order.sampling, u)
         if watch is None:
             return token
         probability = entropy = 0.0
@@ -229,11 +305,6 @@ class HFSession:
             allowed = allowed.clone()
             allowed[token] = float("-inf")
             token = draw(allowed, order.sampling, u)
-
-    def _without(self, logits: torch.Tensor, forbidden: tuple[int, ...]) -> torch.Tensor:
-        if not forbidden:
-            return logits
-        return logits.index_fill(0, self._model.mask(forbidden), float("-inf"))
 
     def _read(self, *, last: bool) -> torch.Tensor:
         cache = self._cache

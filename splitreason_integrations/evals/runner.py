@@ -9,6 +9,7 @@ from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.intervals import wilson
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Completion, Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import Always, Entropy, Never, Random, Trigger
@@ -115,6 +116,8 @@ def run_mode(
     def run(name: str, trigger: Trigger, some: Sequence[Task]) -> Result:
         return _run(name, replace(engine, trigger=trigger), some, seed, max_tokens, progress)
 
+    if mode == "large":
+        engine = replace(engine, policy=Policy(max_span_tokens=None))
     fixed = {"small": Never(), "large": Always(), "split": engine.trigger}
     if mode in fixed:
         return run(mode, fixed[mode], tasks)

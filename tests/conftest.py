@@ -1,0 +1,86 @@
+"""Pairs of models that tests share. The embedded pair is the real one."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.codec import TokenizerCodec
+from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.registry import load_model
+
+torch.set_num_threads(1)
+
+OTHER_TEMPLATE = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The embedded pair, (small, large)."""
+    return tuple(
+        blocking.run(lambda role=role: load_model("embedded", role=role))
+        for role in ("small", "large")
+    )
+
+
+def random_network(vocabulary: int, seed: int) -> Qwen2ForCausalLM:
+    """A tiny network with random weights of a size that makes its choices clear-cut."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        tie_word_embeddings=True,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+@pytest.fixture(scope="session")
+def random_pair(embedded):
+    """Two models with random weights and the embedded tokenizer."""
+    codec = embedded[0].codec
+    size = embedded[0].network.config.vocab_size
+    return tuple(
+        HFModel(random_network(size, seed), codec, name=f"random-{seed}") for seed in (1, 2)
+    )
+
+
+@pytest.fixture(scope="session")
+def other_codec():
+    """A codec with another vocabulary, a space put before words, and no tags of its own."""
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]", byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=["[UNK]", "[EOS]", *(f"<0x{byte:02X}>" for byte in range(256))],
+        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz<>/0123456789+-=*.,:\n▁"),
+    )
+    corpus = ["the small model writes and the large model helps\n", "first 12*3 = 36, then 36+4 = 40\n"]
+    tokenizer.train_from_iterator(corpus * 50, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="[EOS]", unk_token="[UNK]")
+    fast.chat_template = OTHER_TEMPLATE
+    return TokenizerCodec(fast, name="other")
+
+
+@pytest.fixture(scope="session")
+def other_model(other_codec):
+    """A random model over the other vocabulary."""
+    size = max(other_codec._tokenizer.get_vocab().values()) + 1
+    return HFModel(random_network(size, 3), other_codec, name="other")
