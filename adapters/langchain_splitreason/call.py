@@ -1,0 +1,88 @@
+"""One request through the engine: its chunks, its events, and the closing of both models."""
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, closing
+
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_splitreason.errors import ContextOverflowError
+from langchain_splitreason.events import Delivery
+from langchain_splitreason.results import ReplyWriter
+from langchain_splitreason.runs import Run
+from langchain_splitreason.tools import Tool, check_choice
+from splitreason_integrations import blocking, errors
+from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.events import Event
+from splitreason_integrations.records import Completion, Delta
+from splitreason_integrations.turn import Item
+
+
+class Call:
+    """A request with the run it belongs to. `chunks` and `achunks` write the same reply."""
+
+    def __init__(
+        self,
+        engine: SplitEngine,
+        request: Request,
+        run: Run,
+        *,
+        model_name: str,
+        tools: Sequence[Tool],
+        tool_choice: str,
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._run = run
+        self._tools = tools
+        self._tool_choice = tool_choice
+        self._delivery = Delivery(run.manager)
+        self._writer = ReplyWriter(model_name=model_name, request_id=request.request_id[:8])
+
+    def chunks(self) -> Generator[ChatGenerationChunk, None, None]:
+        """Return the reply's chunks, for synchronous callers."""
+        self._run.writing = chunks = self._chunks()
+        return chunks
+
+    def achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """Return the reply's chunks."""
+        self._run.writing = chunks = self._achunks()
+        return chunks
+
+    def _chunks(self) -> Generator[ChatGenerationChunk, None, None]:
+        with closing(blocking.iterate(self._items())) as items:
+            try:
+                for item in items:
+                    if isinstance(item, Event):
+                        self._delivery.now(item)
+                    elif chunk := self._chunk(item):
+                        yield chunk
+            except BaseException as error:
+                self._delivery.abandon(error)
+                raise
+
+    async def _achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
+        async with aclosing(self._items()) as items:
+            try:
+                async for item in items:
+                    if isinstance(item, Event):
+                        await self._delivery.later(item)
+                    elif chunk := self._chunk(item):
+                        yield chunk
+            except BaseException as error:
+                await self._delivery.abandon_later(error)
+                raise
+
+    async def _items(self) -> AsyncGenerator[Item | Completion, None]:
+        try:
+            async with aclosing(self._engine.stream(self._request)) as items:
+                async for item in items:
+                    yield item
+        except errors.ContextOverflowError as error:
+            raise ContextOverflowError(str(error)) from error
+
+    def _chunk(self, item: Delta | Completion) -> ChatGenerationChunk | None:
+        if isinstance(item, Completion):
+            check_choice(self._tool_choice, self._tools, item)
+            return self._writer.last(item)
+        self._delivery.follow(item)
+        return self._writer.chunk(item)

@@ -1,0 +1,13 @@
+"""Errors that LangChain's own tools should recognise too."""
+
+from langchain_core.exceptions import ContextOverflowError as LangChainContextOverflowError
+
+from splitreason_integrations import errors
+
+
+class ContextOverflowError(errors.ContextOverflowError, LangChainContextOverflowError):
+    """A prompt leaves no room in a model's context."""
+
+
+class ToolChoiceError(errors.SplitReasonError):
+    """A tool call was required and the reply has none that fits."""

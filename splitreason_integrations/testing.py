@@ -1,0 +1,292 @@
+"""Fakes for tests: models that write what a script says, through the real engine.
+
+A `ScriptedModel` takes a model's place in `SplitEngine(small=..., large=...)`. It keeps sessions as
+a real one does, so prompts, hand-overs, budgets, streaming and cancellation are the real thing.
+"""
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import cache
+from typing import Any, cast
+
+from splitreason_integrations import embedded
+from splitreason_integrations.backends.base import Codec, End, Prompt, Verdict, WriteOrder, Written
+from splitreason_integrations.errors import SessionError
+from splitreason_integrations.markers import marks_of
+from splitreason_integrations.policy import Prices
+from splitreason_integrations.records import Message
+from splitreason_integrations.sampling import Sampling
+
+Reply = Callable[[Sequence[Message], Sequence[Message] | None], str]
+"""Given the messages and the tools of a request, returns what the model writes."""
+
+_SPELLED_CONTROL = re.compile(r"(<[^<>\s]+>)")
+_REMEMBERED_PROMPTS = 256
+
+
+@cache
+def embedded_codec() -> Codec:
+    """Return the tokenizer and the chat template of the embedded pair."""
+    from transformers import AutoTokenizer
+
+    from splitreason_integrations.backends.codec import TokenizerCodec
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded.path("small"))
+    return TokenizerCodec(tokenizer, name="splitreason-embedded-small")
+
+
+class ScriptedModel:
+    """A model that writes `reply`, token by token, where a real one would sample.
+
+    `reply` is a text, a list of texts that requests take in turn (the last one for good), or a
+    callable of the request's messages and tools. Control tokens are written as they are spelled.
+    The embedded pair's template begins the reasoning, so a small model's text is reasoning up to
+    its `</think>`; at each `<bigmodel>` it hands over, and it goes on behind it. Each
+    `</bigmodel>` in a large model's text ends a span, and its next span goes on behind it.
+
+    A span is also handed back where `close_probability`, given the text of the sequence so far,
+    exceeds the engine's threshold. `error` is raised after `fail_after` tokens of one session; each
+    token takes `delay_s`. `passes` counts the forward passes that a real model would have made.
+    """
+
+    def __init__(
+        self,
+        reply: Reply | Sequence[str] | str,
+        *,
+        name: str = "scripted",
+        codec: Codec | None = None,
+        close_probability: Callable[[str], float] = lambda text: 0.0,
+        fail_after: int | None = None,
+        error: Exception | None = None,
+        delay_s: float = 0.0,
+        slice_tokens: int = 4,
+        context_tokens: int = 8192,
+        prices: Prices | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.name = name
+        self._prompts = _PromptMemory(codec or embedded_codec())
+        self.codec = cast("Codec", self._prompts)
+        self.prices = prices or Prices()
+        self.hint = hint
+        self.context_tokens = context_tokens
+        self.default_sampling = Sampling(temperature=0.0)
+        self.close_probability = close_probability
+        self.fail_after = fail_after
+        self.error = error or RuntimeError(f"{name} was told to fail")
+        self.delay_s = delay_s
+        self.slice_tokens = slice_tokens
+        self.passes = 0
+        self.sessions: set[ScriptedSession] = set()
+        self._reply = reply
+        self._opened = 0
+
+    def __repr__(self) -> str:
+        return f"ScriptedModel(name={self.name!r})"
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions hold a cache now."""
+        return len(self.sessions)
+
+    def open(self, prompt: Sequence[int]) -> "ScriptedSession":
+        """Start a session with a prompt that this model's codec rendered."""
+        if not prompt:
+            raise SessionError("a session needs a prompt of at least one token")
+        text = self._next_reply(*self._prompts.recall(tuple(prompt)))
+        session = ScriptedSession(self, prompt, self.tokens_of(text))
+        self.sessions.add(session)
+        return session
+
+    def tokens_of(self, text: str) -> list[int]:
+        """Return the ids of a script; spellings of control tokens become the tokens."""
+        ids: list[int] = []
+        for part in _SPELLED_CONTROL.split(text):
+            control = self.codec.control_token(part)
+            ids += self.codec.encode(part) if control is None else [control]
+        return ids
+
+    def _next_reply(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> str:
+        if callable(self._reply):
+            return self._reply(messages, tools)
+        if isinstance(self._reply, str):
+            return self._reply
+        self._opened += 1
+        return self._reply[min(self._opened, len(self._reply)) - 1]
+
+
+class ScriptedSession:
+    """One sequence of a scripted model; `passes` counts the forward passes it stands for.
+
+    The script goes on from where it was: the other author's tokens do not move it. A tag is passed
+    when the engine appends it, tokens that are cut off are written again.
+    """
+
+    def __init__(self, model: ScriptedModel, prompt: Sequence[int], script: list[int]) -> None:
+        self._model = model
+        self._script = script
+        self._at = 0
+        self._ids = list(prompt)
+        self._places: list[int | None] = [None] * len(prompt)
+        self._prompt_tokens = len(prompt)
+        self._seen = 0
+        self._written = 0
+        marks = marks_of(model.codec, as_text=True)
+        self._tags = (marks.open_tokens, marks.close_tokens)
+        self._end = min(model.codec.end_tokens)
+        self.read = 0
+        self.passes = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens in the sequence, the prompt included."""
+        return len(self._ids)
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt or the other author that have not been through the model yet."""
+        return self._places[self._seen :].count(None)
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens; a tag that comes next in the script counts as written."""
+        self._check_open()
+        upcoming = tuple(self._script[self._at : self._at + len(token_ids)])
+        if tuple(token_ids) in self._tags and tuple(token_ids) == upcoming:
+            self._at += len(token_ids)
+        self._ids += token_ids
+        self._places += [None] * len(token_ids)
+
+    def truncate(self, length: int) -> None:
+        """Cut the sequence to `length` tokens; the script goes back over its own among them."""
+        self._check_open()
+        if not self._prompt_tokens <= length <= len(self._ids):
+            raise SessionError(f"cannot cut {len(self._ids)} tokens to {length}")
+        own = [place for place in self._places[length:] if place is not None]
+        if own:
+            self._at = own[0]
+        del self._ids[length:], self._places[length:]
+        self._seen = min(self._seen, length)
+
+    async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
+        """Write the script; the last item has an `end`."""
+        left = order.max_tokens
+        while True:
+            self._check_open()
+            written = await self._write_slice(order, min(left, self._model.slice_tokens))
+            left -= len(written.token_ids)
+            if written.end is None and left == 0:
+                written = Written(written.token_ids, End.LENGTH)
+            yield written
+            if written.end is not None:
+                return
+            if self._fails_now:
+                raise self._model.error
+
+    async def read_probabilities(self, token_id: int) -> list[float]:
+        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+        self._check_open()
+        await asyncio.sleep(0)
+        first = min(self._seen, len(self._ids) - 1)
+        self._pass()
+        if token_id != self._tags[1][0]:
+            return [0.0] * (len(self._ids) - first)
+        decode, reply = self._model.codec.decode, self._ids
+        return [
+            float(self._model.close_probability(decode(reply[self._prompt_tokens : at])))
+            for at in range(first + 1, len(reply) + 1)
+        ]
+
+    def close(self) -> None:
+        """Free the session."""
+        self._model.sessions.discard(self)
+
+    async def _write_slice(self, order: WriteOrder, tokens: int) -> Written:
+        ids: list[int] = []
+        while len(ids) < tokens and not (ids and self._fails_now):
+            await asyncio.sleep(self._model.delay_s)
+            self._check_open()
+            if order.deadline_s is not None and time.monotonic() >= order.deadline_s:
+                return Written(tuple(ids), End.DEADLINE)
+            if self._fails_now:
+                raise self._model.error
+            token = self._choose(order)
+            if token is None:
+                return Written(tuple(ids), End.WATCH)
+            if token in order.stop_tokens:
+                return Written(tuple(ids), End.STOP_TOKEN, token)
+            self._append(token)
+            ids.append(token)
+        return Written(tuple(ids))
+
+    @property
+    def _fails_now(self) -> bool:
+        limit = self._model.fail_after
+        return limit is not None and self._written >= limit
+
+    def _choose(self, order: WriteOrder) -> int | None:
+        """Return the script's next allowed token, or None where the watch stops the writing."""
+        while True:
+            token = self._script[self._at] if self._at < len(self._script) else self._end
+            if token in order.forbidden:
+                self._at += 1
+                continue
+            verdict = Verdict.KEEP if order.watch is None else self._ask(order.watch, token)
+            if verdict is Verdict.KEEP:
+                return token
+            if verdict is Verdict.STOP:
+                return None
+            self._at += 1
+
+    def _ask(self, watch: Any, token: int) -> Verdict:
+        index = len(self._ids) - self._prompt_tokens
+        probability = float(token == watch.probability_of)
+        return cast("Verdict", watch(token, index=index, probability=probability, entropy=0.0))
+
+    def _append(self, token: int) -> None:
+        self._pass()
+        self._ids.append(token)
+        self._places.append(self._at)
+        self._at += 1
+        self._written += 1
+
+    def _pass(self) -> None:
+        self.read += self.unread
+        self._seen = len(self._ids)
+        self.passes += 1
+        self._model.passes += 1
+
+    def _check_open(self) -> None:
+        if self not in self._model.sessions:
+            raise SessionError("the session is closed; open a new one")
+
+
+class _PromptMemory:
+    """A codec that remembers which conversation each prompt came from."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._rendered: OrderedDict[
+            tuple[int, ...], tuple[Sequence[Message], Sequence[Message] | None]
+        ] = OrderedDict()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+        """Return the conversation as the codec renders it, and remember it."""
+        prompt = self._codec.render(messages, tools)
+        self._rendered[prompt.token_ids] = (list(messages), tools)
+        self._rendered.move_to_end(prompt.token_ids)
+        if len(self._rendered) > _REMEMBERED_PROMPTS:
+            self._rendered.popitem(last=False)
+        return prompt
+
+    def recall(self, prompt: tuple[int, ...]) -> tuple[Sequence[Message], Sequence[Message] | None]:
+        """Return the conversation of a prompt, the reasoning begun behind it or not."""
+        known = [ids for ids in self._rendered if prompt[: len(ids)] == ids]
+        if not known:
+            raise SessionError("the prompt was not rendered by this model's codec")
+        return self._rendered[max(known, key=len)]
