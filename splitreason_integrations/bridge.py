@@ -27,61 +27,54 @@ class Bridge:
         self._source = source
         self._target = target
         self._same = source.fingerprint == target.fingerprint
-        self._source_before: list[int] = []
-        self._target_before: list[int] = []
+        # The reply never begins a text: some decoders drop a space that does.
+        self._stream = source.text_stream(after=source.encode("\n"))
+        self._before = target.encode("\n")
 
     def carry(self, token_ids: Sequence[int]) -> Carried:
-        """Return a piece in the target's tokens."""
+        """Return a piece in the target's tokens; half a character waits for the next piece."""
+        before, target_ids, run, offset = self._before, [], "", 0
+        mine: dict[int, int] = {}
+        for count, token_id in enumerate(token_ids, 1):
+            text = self._stream.push(token_id)
+            offset += len(text)
+            if self._stream.complete:
+                mine[offset] = count
+            if self._same:
+                continue
+            if self._source.is_control(token_id):
+                target_ids += self._encode(run) + self._control(text)
+                run = ""
+            else:
+                run += text
         if self._same:
-            ends = self._ends(self._source, token_ids, ())
-            return Carried(tuple(token_ids), tuple((at, at) for at in ends.values()))
-        before, target_ids = self._target_before, []
-        for token_id, run in self._runs(token_ids):
-            target_ids += self._control(token_id) if run is None else self._encode(run)
-        mine = self._ends(self._source, token_ids, self._source_before)
-        theirs = self._ends(self._target, target_ids, before)
-        self._source_before = list(token_ids[-_CONTEXT_TOKENS:])
+            return Carried(tuple(token_ids), tuple((at, at) for at in mine.values()))
+        target_ids += self._encode(run)
+        theirs = self._ends(target_ids, before)
         shared = sorted(mine.keys() & theirs.keys())
         return Carried(tuple(target_ids), tuple((mine[at], theirs[at]) for at in shared))
 
-    def _runs(self, token_ids: Sequence[int]) -> list[tuple[int, list[int] | None]]:
-        runs: list[tuple[int, list[int] | None]] = []
-        ordinary: list[int] = []
-        for token_id in token_ids:
-            if not self._source.is_control(token_id):
-                if not ordinary:
-                    runs.append((token_id, ordinary))
-                ordinary.append(token_id)
-            else:
-                ordinary = []
-                runs.append((token_id, None))
-        return runs
-
-    def _control(self, token_id: int) -> list[int]:
-        text = self._source.decode([token_id])
+    def _control(self, text: str) -> list[int]:
         known = self._target.control_token(text)
         return self._target.encode(text) if known is None else [known]
 
-    def _encode(self, run: list[int]) -> list[int]:
-        text = self._source.decode(run)
-        ids = self._target.encode(text)
+    def _encode(self, text: str) -> list[int]:
+        ids = self._target.encode(text) if text else []
         if not self._joins(ids, text):
             # A tokenizer that puts a space before every text: encode behind a line break instead.
-            lead = self._target.encode("\n")
-            led = self._target.encode("\n" + text)
+            lead, led = self._target.encode("\n"), self._target.encode("\n" + text)
             if led[: len(lead)] == lead and self._joins(led[len(lead) :], text):
                 ids = led[len(lead) :]
-        self._target_before = ids[-_CONTEXT_TOKENS:] or self._target_before
+        self._before = ids[-_CONTEXT_TOKENS:] or self._before
         return ids
 
     def _joins(self, ids: list[int], text: str) -> bool:
-        before = self._target.decode(self._target_before)
-        return self._target.decode([*self._target_before, *ids]) == before + text
+        before = self._target.decode(self._before)
+        return self._target.decode([*self._before, *ids]) == before + text
 
-    @staticmethod
-    def _ends(codec: Codec, token_ids: Sequence[int], before: Sequence[int]) -> dict[int, int]:
+    def _ends(self, token_ids: Sequence[int], before: Sequence[int]) -> dict[int, int]:
         """Return, by character offset, after how many tokens that offset is reached whole."""
-        stream, offset, ends = codec.text_stream(after=before), 0, {}
+        stream, offset, ends = self._target.text_stream(after=before), 0, {}
         for count, token_id in enumerate(token_ids, 1):
             offset += len(stream.push(token_id))
             if stream.complete:

@@ -120,7 +120,7 @@ class ReplyReader:
                 self.stopped = True
                 self._held[channel] = ""
                 return text[: min(found)].rstrip()
-            keep = min(keep, self._stop_may_begin(text))
+            keep = len(text[: min(keep, self._stop_may_begin(text))].rstrip())
         self._held[channel] = text[keep:]
         return text[:keep]
 

@@ -58,14 +58,26 @@ def draw(logits: "torch.Tensor", sampling: Sampling, u: float) -> int:
     if sampling.greedy:
         return int(logits.argmax())
     assert sampling.temperature is not None
-    probabilities, ids = (logits.float() / sampling.temperature).softmax(-1).sort(descending=True)
-    if sampling.top_k is not None:
-        probabilities[sampling.top_k :] = 0
+    probabilities = (logits.float() / sampling.temperature).softmax(-1)
     if sampling.min_p is not None:
-        probabilities[probabilities < sampling.min_p * probabilities[0]] = 0
+        probabilities = probabilities.where(
+            probabilities >= sampling.min_p * probabilities.max(), 0.0
+        )
+    if sampling.top_k is not None or sampling.top_p is not None:
+        probabilities = _most_probable(probabilities, sampling)
+    # In the vocabulary's order, so that nearly equal probabilities cannot change places.
     cumulative = probabilities.cumsum(-1)
-    if sampling.top_p is not None:
-        probabilities[cumulative - probabilities >= sampling.top_p] = 0
-        cumulative = probabilities.cumsum(-1)
     index = int((cumulative <= u * cumulative[-1]).sum())
-    return int(ids[min(index, ids.shape[0] - 1)])
+    return min(index, int(probabilities.nonzero()[-1]))
+
+
+def _most_probable(probabilities: "torch.Tensor", sampling: Sampling) -> "torch.Tensor":
+    """Return probabilities with all but the top k, or the top p, set to 0."""
+    import torch
+
+    values, ids = probabilities.sort(descending=True)
+    if sampling.top_k is not None:
+        values[sampling.top_k :] = 0
+    if sampling.top_p is not None:
+        values[values.cumsum(-1) - values >= sampling.top_p] = 0
+    return torch.zeros_like(probabilities).scatter(0, ids, values)

@@ -329,6 +329,7 @@ class Turn:
             session.truncate(start + theirs)
             if await self._confirm_close(probabilities[theirs - 1]):
                 self.large.session.truncate(self.large.session.length - (len(chunk) - mine))
+                self._to_small = Bridge(self.large.model.codec, self.small.model.codec)
                 return mine, "small"
             session.extend(tail[theirs:])
         self._current_span.small_knows_end = ended_by is not None

@@ -1,5 +1,6 @@
 """Pairs of models that tests share. The embedded pair is the real one."""
 
+import json
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -74,6 +75,10 @@ def other_codec():
     )
     corpus = ["the small model writes and the large model helps\n", "first 12*3 = 36, then 36+4 = 40\n"]
     tokenizer.train_from_iterator(corpus * 50, trainer)
+    # Byte tokens are ordinary tokens, as in the tokenizers that this one stands for.
+    saved = json.loads(tokenizer.to_str())
+    saved["added_tokens"] = [t for t in saved["added_tokens"] if not t["content"].startswith("<0x")]
+    tokenizer = Tokenizer.from_str(json.dumps(saved))
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="[EOS]", unk_token="[UNK]")
     fast.chat_template = OTHER_TEMPLATE
     return TokenizerCodec(fast, name="other")

@@ -29,7 +29,11 @@ class TokenizerStream:
 
     def push(self, token_id: int) -> str:
         """Return the text that this token completes; may be empty."""
-        text = self._decoder.step(self._tokenizer.backend_tokenizer, token_id)
+        try:
+            text = self._decoder.step(self._tokenizer.backend_tokenizer, token_id)
+        except Exception:  # noqa: BLE001 - what the decoder raises on broken UTF-8
+            text = self._tokenizer.decode([*self._held, token_id])
+            self._decoder = DecodeStream(ids=[token_id], skip_special_tokens=False)
         if text is None:
             self._held.append(token_id)
             return ""

@@ -242,40 +242,47 @@ class HFSession:
     ) -> None:
         """Post slices until the order is done, or until another request wants the model."""
 
-        def work() -> None:
+        ids: list[int] = []
+
+        def work() -> Slice:
             rest = left
-            while not (stop.is_set() or self._closed):
-                written = self._write_slice(order, rest, stop)
-                rest -= len(written.token_ids)
-                gives_way = written.end is None and self._model.wanted
-                post(Slice(written, gives_way))
-                if gives_way or written.end is not None:
-                    return
+            while True:
+                ids.clear()
+                end, stop_token = self._write_slice(order, rest, stop, ids)
+                rest -= len(ids)
+                gives_way = end is None and self._model.wanted
+                one = Slice(Written(tuple(ids), end, stop_token), gives_way)
+                if gives_way or end is not None or stop.is_set() or self._closed:
+                    return one
+                post(one)
 
         try:
-            self._guarded(work)
+            post(self._guarded(work))
         except Exception as error:  # noqa: BLE001 - handed to the request that waits for it
+            post(Slice(Written(tuple(ids)), gives_way=False))
             post(error)
 
-    def _write_slice(self, order: WriteOrder, left: int, stop: threading.Event) -> Written:
-        ids: list[int] = []
+    def _write_slice(
+        self, order: WriteOrder, left: int, stop: threading.Event, ids: list[int]
+    ) -> tuple[End | None, int | None]:
+        """Write into `ids` for a slice's time; return why the writing ended, if it did."""
         started = time.monotonic()
         while len(ids) < left and not (stop.is_set() or self._closed):
             now = time.monotonic()
             if order.deadline_s is not None and now >= order.deadline_s:
-                return Written(tuple(ids), End.DEADLINE)
+                return End.DEADLINE, None
             if now - started > SLICE_S:
                 break
             token = self._choose(order)
             if token is None:
-                return Written(tuple(ids), End.WATCH)
+                return End.WATCH, None
             if token in order.stop_tokens:
-                return Written(tuple(ids), End.STOP_TOKEN, token)
+                return End.STOP_TOKEN, token
             self._ids.append(token)
             self._own_pending = 1
             self._next = None
             ids.append(token)
-        return Written(tuple(ids), None if len(ids) < left else End.LENGTH)
+        return (None if len(ids) < left else End.LENGTH), None
 
     def _choose(self, order: WriteOrder) -> int | None:
         """Return the next token, or None where the watch stops the writing."""

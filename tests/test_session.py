@@ -1,0 +1,195 @@
+"""Sessions keep their cache, cut it and give back exactly what an uncached pass gives."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+import torch
+
+from splitreason_integrations.backends.base import End, Verdict, WriteOrder
+from splitreason_integrations.errors import SessionError
+from splitreason_integrations.sampling import Sampling
+
+GREEDY = Sampling(temperature=0.0)
+
+
+def order(max_tokens=8, **more):
+    settings = {"sampling": GREEDY, "seed": 1, "stream": 1, "stop_tokens": frozenset(), **more}
+    return WriteOrder(max_tokens=max_tokens, **settings)
+
+
+async def write(session, writing):
+    ids, end = [], None
+    async with aclosing(session.write(writing)) as slices:
+        async for written in slices:
+            ids += written.token_ids
+            end = written.end
+    return ids, end
+
+
+def uncached(model, ids):
+    with torch.inference_mode():
+        return model.network(input_ids=torch.tensor([ids])).logits[0]
+
+
+async def test_writing_equals_uncached_passes(random_pair):
+    model = random_pair[0]
+    session = model.open([5, 6, 7])
+    ids, end = await write(session, order(12))
+    assert end is End.LENGTH
+    everything = [5, 6, 7]
+    for token in ids:
+        assert int(uncached(model, everything)[-1].argmax()) == token
+        everything.append(token)
+    session.close()
+
+
+async def test_extend_and_truncate_cost_only_what_is_new(random_pair):
+    model = random_pair[0]
+    session = model.open([5, 6, 7])
+    await write(session, order(4))
+    assert session.passes == 4
+    session.extend([9, 10, 11])
+    assert session.unread == 3
+    ids, _ = await write(session, order(1))
+    assert session.passes == 5
+    session.truncate(session.length - 2)
+    everything = session._ids[:]
+    again, _ = await write(session, order(1))
+    assert int(uncached(model, everything)[-1].argmax()) == again[0]
+    assert session.passes == 6
+    session.close()
+
+
+async def test_probabilities_come_from_one_pass(random_pair):
+    model = random_pair[0]
+    session = model.open([5, 6, 7])
+    session.extend([8, 9])
+    probabilities = await session.read_probabilities(42)
+    assert session.passes == 1
+    expected = uncached(model, [5, 6, 7, 8, 9]).softmax(-1)[:, 42].tolist()
+    assert probabilities == pytest.approx(expected, abs=1e-6)
+    assert session.read == 5
+    session.close()
+
+
+async def test_stop_token_is_not_kept(random_pair):
+    model = random_pair[0]
+    session = model.open([5, 6, 7])
+    free, _ = await write(session, order(6))
+    session.close()
+    session = model.open([5, 6, 7])
+    stop = free[3]
+    ids, end = await write(session, order(6, stop_tokens=frozenset([stop])))
+    assert ids == free[: free.index(stop)]
+    assert end is End.STOP_TOKEN
+    assert session.length == 3 + len(ids)
+    session.close()
+
+
+async def test_forbidden_tokens_are_never_written(random_pair):
+    model = random_pair[0]
+    for sampling in (GREEDY, Sampling(temperature=1.0)):
+        session = model.open([5, 6, 7])
+        free, _ = await write(session, order(6, sampling=sampling))
+        session.close()
+        session = model.open([5, 6, 7])
+        ids, _ = await write(session, order(6, sampling=sampling, forbidden=tuple(set(free))))
+        assert not set(ids) & set(free)
+        session.close()
+
+
+class Refusing:
+    probability_of = 42
+    wants_entropy = True
+
+    def __init__(self, refused, stop_at):
+        self.refused = refused
+        self.stop_at = stop_at
+        self.seen = []
+
+    def __call__(self, token_id, *, index, probability, entropy):
+        assert 0 <= probability <= 1
+        assert entropy >= 0
+        if token_id == self.refused:
+            return Verdict.REFUSE
+        if index == self.stop_at:
+            return Verdict.STOP
+        self.seen.append(token_id)
+        return Verdict.KEEP
+
+
+async def test_a_watch_refuses_and_stops(random_pair):
+    model = random_pair[0]
+    session = model.open([5, 6, 7])
+    first, _ = await write(session, order(1))
+    session.close()
+    session = model.open([5, 6, 7])
+    watch = Refusing(first[0], stop_at=3)
+    ids, end = await write(session, order(10, watch=watch))
+    assert end is End.WATCH
+    assert len(ids) == 3
+    assert first[0] not in ids
+    assert ids == watch.seen
+    session.close()
+
+
+async def test_same_seed_whatever_the_pieces(random_pair):
+    sampling = Sampling(temperature=1.0)
+    whole = random_pair[0].open([5, 6, 7])
+    pieces = random_pair[0].open([5, 6, 7])
+    expected, _ = await write(whole, order(20, sampling=sampling))
+    ids = []
+    for size in (1, 7, 3, 9):
+        ids += (await write(pieces, order(size, sampling=sampling)))[0]
+    assert ids == expected
+    whole.close()
+    pieces.close()
+
+
+async def test_many_sessions_do_not_mix(random_pair):
+    model = random_pair[0]
+
+    async def one(start):
+        session = model.open([start, 6, 7])
+        ids, _ = await write(session, order(30))
+        session.close()
+        return ids
+
+    alone = [await one(start) for start in range(10, 22)]
+    together = await asyncio.gather(*(one(start) for start in range(10, 22)))
+    assert together == alone
+    assert model.open_sessions == 0
+
+
+async def test_a_closed_session_says_so(random_pair):
+    session = random_pair[0].open([5])
+    session.close()
+    with pytest.raises(SessionError, match="closed"):
+        session.extend([1])
+    with pytest.raises(SessionError, match="closed"):
+        await session.read_probabilities(1)
+    with pytest.raises(SessionError, match="closed"):
+        await write(session, order())
+
+
+async def test_a_cut_into_the_prompt_is_refused(random_pair):
+    session = random_pair[0].open([5, 6])
+    with pytest.raises(SessionError, match="cannot cut"):
+        session.truncate(1)
+    with pytest.raises(SessionError, match="at least one token"):
+        random_pair[0].open([])
+    session.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+async def test_cuda_writes_what_cpu_writes(random_pair, embedded):
+    from copy import deepcopy
+
+    from splitreason_integrations.backends.hf import HFModel
+
+    network = deepcopy(random_pair[0].network).to("cuda")
+    session = HFModel(network, embedded[0].codec, name="cuda").open([5, 6, 7])
+    expected = random_pair[0].open([5, 6, 7])
+    assert await write(session, order(12)) == await write(expected, order(12))
