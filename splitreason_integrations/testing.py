@@ -153,11 +153,17 @@ class ScriptedSession:
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens; a tag that comes next in the script counts as written."""
         self._check_open()
-        upcoming = tuple(self._script[self._at : self._at + len(token_ids)])
-        if tuple(token_ids) in self._tags and tuple(token_ids) == upcoming:
-            self._at += len(token_ids)
+        if tuple(token_ids) in self._tags:
+            self._pass_tag(list(token_ids))
         self._ids += token_ids
         self._places += [None] * len(token_ids)
+
+    def _pass_tag(self, tag: list[int]) -> None:
+        # A tag of several tokens may have been cut off but for its first ones, a space perhaps.
+        for start in range(self._at, max(-1, self._at - len(tag)), -1):
+            if self._script[start : start + len(tag)] == tag:
+                self._at = start + len(tag)
+                return
 
     def truncate(self, length: int) -> None:
         """Cut the sequence to `length` tokens; the script goes back over its own among them."""
