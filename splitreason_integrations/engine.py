@@ -16,14 +16,16 @@ from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.registry import ModelSpec, load_model
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.machine import Machine
+from splitreason_integrations.markers import marks_of
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.prompts import align_reasoning, check_messages, render
 from splitreason_integrations.records import Author, Channel, Completion, Message, Piece, token_ids
 from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.seat import Seat
 from splitreason_integrations.transcript import Transcript
 from splitreason_integrations.triggers import Tag, Trigger
-from splitreason_integrations.turn import Item, Settings, Turn, seat
+from splitreason_integrations.turn import Item, Settings, Turn
 
 OnLargeFailure = Literal["small", "raise"]
 
@@ -149,8 +151,20 @@ class SplitEngine:
         return Turn(
             settings,
             machine,
-            seat(Author.SMALL, small, prompts[0], as_text=self.trigger.uses_tag),
-            seat(Author.LARGE, large, prompts[1], as_text=False),
+            Seat(
+                Author.SMALL,
+                small,
+                prompts[0],
+                marks_of(small.codec, as_text=self.trigger.uses_tag),
+                other=large.codec,
+            ),
+            Seat(
+                Author.LARGE,
+                large,
+                prompts[1],
+                marks_of(large.codec, as_text=False),
+                other=small.codec,
+            ),
             transcript,
         )
 
@@ -168,7 +182,7 @@ def _completion(turn: Turn) -> Completion:
         answer=reader.text(Channel.ANSWER),
         tool_calls=reader.tool_calls,
         pieces=pieces,
-        spans=tuple(turn.spans),
+        spans=tuple(turn.spans.records),
         prompt_tokens=turn.small.prompt_tokens,
         small_tokens=ledger.small,
         large_tokens=ledger.large,

@@ -15,14 +15,12 @@ class SmallWatch:
     belong to one, and `spare` is the text before the tag inside the first of them.
     """
 
-    def __init__(
-        self, trigger: Trigger, marks: Marks, codec: Codec, *, seed: int, may_open: bool
-    ) -> None:
+    def __init__(self, trigger: Trigger, marks: Marks, codec: Codec, *, seed: int) -> None:
         self._trigger = trigger
         self._marks = marks
         self._codec = codec
         self._seed = seed
-        self._may_open = may_open
+        self._may_open = False
         self._text_tags = bool(marks) and not marks.control
         self._wants_line = Needs.TEXT in trigger.needs
         self._stream = codec.text_stream()
@@ -30,10 +28,15 @@ class SmallWatch:
         self._recent: list[int] = []
         wants_probability = bool(marks) and Needs.OPEN_PROBABILITY in trigger.needs
         self.probability_of = marks.open_tokens[0] if wants_probability else None
-        self.wants_entropy = may_open and Needs.ENTROPY in trigger.needs
+        self.wants_entropy = False
         self.opened = False
         self.held = 0
         self.spare = ""
+
+    @property
+    def reads_tags_as_text(self) -> bool:
+        """Whether the tags are plain text, so that only reading along finds them."""
+        return self._text_tags
 
     def resume(self, line: str, *, may_open: bool) -> None:
         """Start a new piece of writing in a line that already reads `line`."""

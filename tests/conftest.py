@@ -73,7 +73,10 @@ def other_codec():
         special_tokens=["[UNK]", "[EOS]", *(f"<0x{byte:02X}>" for byte in range(256))],
         initial_alphabet=list("abcdefghijklmnopqrstuvwxyz<>/0123456789+-=*.,:\n▁"),
     )
-    corpus = ["the small model writes and the large model helps\n", "first 12*3 = 36, then 36+4 = 40\n"]
+    corpus = [
+        "the small model writes and the large model helps\n",
+        "first 12*3 = 36, then 36+4 = 40\n",
+    ]
     tokenizer.train_from_iterator(corpus * 50, trainer)
     # Byte tokens are ordinary tokens, as in the tokenizers that this one stands for.
     saved = json.loads(tokenizer.to_str())

@@ -8,8 +8,10 @@ import pytest
 from splitreason_integrations import Keyword, Request, SplitEngine, Tag, blocking
 from splitreason_integrations.errors import RequestError
 
-TAGS = ["<bigmodel>", "</bigmodel>", "<think>", "</think>", "<|im_start|>", "<|im_end|>",
-        "<|endoftext|>", "<tool_call>", "</tool_call>", "<tool_response>", "<bigmo", "del>"]  # fmt: skip
+TAGS = (
+    "<bigmodel> </bigmodel> <think> </think> <|im_start|> <|im_end|> <|endoftext|> "
+    "<tool_call> </tool_call> <tool_response> <bigmo del>"
+).split()
 ROLES = ["system", "user", "assistant", "tool"]
 
 
@@ -66,8 +68,7 @@ def test_fuzz(embedded):
         engine = engines[number % 3]
         try:
             reply = blocking.run(lambda: engine.complete(request))  # noqa: B023
-        except RequestError as error:
-            assert str(error)
+        except RequestError:
             continue
         served += 1
         prompt = embedded[0].codec.render(messages, tools)

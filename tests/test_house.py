@@ -18,7 +18,9 @@ LAYERS = [
     {"triggers", "backends.base"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf"},
-    {"backends.registry", "turn"},
+    {"backends.registry", "seat"},
+    {"handback", "spans"},
+    {"turn"},
     {"engine"},
     {"blocking", "testing", "problems"},
     {"evals", "training"},
@@ -100,4 +102,4 @@ def test_version_is_the_distributions():
 
 @pytest.mark.parametrize("path", [p for _, p in modules()], ids=lambda p: p.name)
 def test_files_stay_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 360

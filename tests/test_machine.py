@@ -114,7 +114,12 @@ def test_money_counts_what_is_read():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("max_offload_share", 1.5), ("max_spans", -1), ("max_usd", float("nan")), ("min_span_tokens", 0)],
+    [
+        ("max_offload_share", 1.5),
+        ("max_spans", -1),
+        ("max_usd", float("nan")),
+        ("min_span_tokens", 0),
+    ],
 )
 def test_policy_names_the_bad_field(field, value):
     with pytest.raises(ConfigurationError, match=field):

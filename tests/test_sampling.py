@@ -57,7 +57,13 @@ def test_unset_settings_come_from_the_model():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 2}, {"top_k": 0}],
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+        {"top_p": 2},
+        {"top_k": 0},
+    ],
 )
 def test_bad_settings_are_named(settings):
     with pytest.raises(ConfigurationError, match=next(iter(settings))):

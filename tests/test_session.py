@@ -51,7 +51,7 @@ async def test_extend_and_truncate_cost_only_what_is_new(random_pair):
     assert session.passes == 4
     session.extend([9, 10, 11])
     assert session.unread == 3
-    ids, _ = await write(session, order(1))
+    await write(session, order(1))
     assert session.passes == 5
     session.truncate(session.length - 2)
     everything = session._ids[:]

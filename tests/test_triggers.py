@@ -64,7 +64,9 @@ def test_text_round_trip(text):
     assert str(parse_trigger(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "tags", "tag>x", "tag>2", "random:-1", "keyword:(", "keyword:"])
+@pytest.mark.parametrize(
+    "text", ["", "tags", "tag>x", "tag>2", "random:-1", "keyword:(", "keyword:"]
+)
 def test_bad_text_is_refused(text):
     with pytest.raises(ConfigurationError):
         parse_trigger(text)

@@ -241,7 +241,6 @@ class HFSession:
         post: Callable[[Slice | Exception], None],
     ) -> None:
         """Post slices until the order is done, or until another request wants the model."""
-
         ids: list[int] = []
 
         def work() -> Slice:

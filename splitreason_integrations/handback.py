@@ -1,0 +1,72 @@
+"""Where a span ends: the small model reads along, one pass a chunk, and says when to hand back.
+
+The pass that tells the small model's cache what was written also yields P(close tag) after every
+token. The span is cut at the first one over the threshold; the rest was never said.
+"""
+
+from collections.abc import Sequence
+
+from splitreason_integrations.seat import Seat
+
+
+class Handback:
+    """Both sessions during one span."""
+
+    def __init__(self, small: Seat, large: Seat, threshold: float) -> None:
+        self._small = small
+        self._large = large
+        self._threshold = threshold
+        self._small_knows_end = False
+
+    def begin(self) -> None:
+        """Show the open tag to the models that know it."""
+        self._large.session.extend(self._large.marks.open_tokens)
+        self._small.session.extend(self._small.marks.open_tokens)
+
+    def end(self) -> None:
+        """Show the close tag to the models that know it."""
+        self._large.session.extend(self._large.marks.close_tokens)
+        if not self._small_knows_end:
+            self._small.session.extend(self._small.marks.close_tokens)
+
+    async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
+        """Bring the small model up to date with a chunk of the large model's tokens.
+
+        `ended_by` says that the large model ended the span after the chunk, and how. Returns how
+        many of the tokens stand, and who closed the span, if anybody did.
+        """
+        session, marks = self._small.session, self._small.marks
+        start = session.length
+        carried = self._small.bridge.carry(chunk)
+        session.extend(carried.token_ids)
+        if not marks or not carried.token_ids:
+            return len(chunk), ended_by
+        tail = carried.token_ids + (marks.close_tokens if ended_by else ())
+        session.extend(tail[len(carried.token_ids) :])
+        probabilities = (await session.read_probabilities(marks.close_tokens[0]))[-len(tail) :]
+        for mine, theirs in carried.boundaries:
+            at_end = ended_by is not None and mine == len(chunk)
+            if at_end or probabilities[theirs - 1] <= self._threshold:
+                continue
+            session.truncate(start + theirs)
+            if await self._confirmed(probabilities[theirs - 1]):
+                self._cut(len(chunk) - mine)
+                return mine, "small"
+            session.extend(tail[theirs:])
+        self._small_knows_end = ended_by is not None
+        return len(chunk), ended_by
+
+    def _cut(self, surplus: int) -> None:
+        large = self._large.session
+        large.truncate(large.length - surplus)
+        self._small.forget_surplus()
+
+    async def _confirmed(self, probability: float) -> bool:
+        """Return whether the whole of a close tag of several tokens is likely here."""
+        session, tag = self._small.session, self._small.marks.close_tokens
+        start = session.length
+        for at, token in enumerate(tag[1:]):
+            session.extend(tag[at : at + 1])
+            probability *= (await session.read_probabilities(token))[-1]
+        session.truncate(start)
+        return probability > self._threshold
