@@ -31,14 +31,17 @@ from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import RUN, Run, RunManager, TracedChatModel
 from langchain_splitreason.tools import convert_tools, offered, read_tool_choice
-from splitreason_integrations.backends.registry import ModelSpec, describe
+from splitreason_integrations.backends.registry import describe
 from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.triggers import Tag, Trigger, parse_trigger
+from splitreason_integrations.triggers import Tag, parse_trigger
 
-Spec = Annotated[ModelSpec, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
+# Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
+SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
+TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
+PolicyField = Annotated[Any, PlainValidator(check_policy), WithJsonSchema({"type": "object"})]
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 OPTIONS = (
@@ -77,14 +80,10 @@ class SplitReasonLLM(TracedChatModel):
 
     model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
 
-    small: Spec = "embedded"
-    large: Spec = "embedded"
-    trigger: Annotated[
-        Trigger, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})
-    ] = Field(default_factory=Tag)
-    policy: Annotated[Policy, PlainValidator(check_policy), WithJsonSchema({"type": "object"})] = (
-        Field(default_factory=Policy)
-    )
+    small: SpecField = "embedded"
+    large: SpecField = "embedded"
+    trigger: TriggerField = Field(default_factory=Tag)
+    policy: PolicyField = Field(default_factory=Policy)
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
