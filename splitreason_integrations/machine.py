@@ -116,6 +116,7 @@ class Machine:
         self.state = State.SMALL
         self.ledger = Ledger()
         self.degraded = False
+        self._empty_span = False
         self.stop_reason = ""
         self.exhausted: list[str] = []
 
@@ -127,6 +128,7 @@ class Machine:
         ledger = self.ledger
         match fact:
             case SmallWrote(tokens):
+                self._empty_span = self._empty_span and tokens == 0
                 self.ledger = replace(
                     ledger, small=ledger.small + tokens, unread=ledger.unread + tokens
                 )
@@ -148,6 +150,7 @@ class Machine:
             case TurnEnded(reason):
                 self.stop_reason = reason
             case SpanClosed():
+                self._empty_span = ledger.span == 0
                 self.ledger = replace(ledger, span=0)
         self.state = state
 
@@ -181,6 +184,9 @@ class Machine:
     def _order_small(self, left: int) -> Order:
         if self.degraded:
             return WriteSmall(left, may_open=False)
+        if self._empty_span:
+            # The large model had nothing to say here; asking again would go on for ever.
+            return WriteSmall(1, may_open=False)
         room = self.policy.may_open(self.ledger, self.prices)
         if room.tokens:
             return WriteSmall(left, may_open=True)

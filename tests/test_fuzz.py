@@ -8,10 +8,20 @@ import pytest
 from splitreason_integrations import Keyword, Request, SplitEngine, Tag, blocking
 from splitreason_integrations.errors import RequestError
 
-TAGS = (
-    "<bigmodel> </bigmodel> <think> </think> <|im_start|> <|im_end|> <|endoftext|> "
-    "<tool_call> </tool_call> <tool_response> <bigmo del>"
-).split()
+TAGS = [
+    "<bigmodel>",
+    "</bigmodel>",
+    "<think>",
+    "</think>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "<bigmo",
+    "del>",
+]
 ROLES = ["system", "user", "assistant", "tool"]
 
 

@@ -75,8 +75,9 @@ def test_span_cap_ends_the_span_and_not_the_budget():
 
 def test_spans_cap():
     machine = machine_in(State.LARGE, max_spans=1)
+    machine.note(LargeWrote(4, 0, 0))
     machine.note(SpanClosed("large"))
-    assert machine.order() == WriteSmall(1000, may_open=False)
+    assert machine.order() == WriteSmall(996, may_open=False)
     assert machine.exhausted == ["max_spans"]
 
 
@@ -87,6 +88,16 @@ def test_share_cap_waits_for_the_small_model():
     assert machine.order() == WriteSmall(968, may_open=True)
     machine.note(SpanOpened("tag"))
     assert machine.order() == WriteLarge(8)
+
+
+def test_after_an_empty_span_the_small_model_must_write():
+    machine = machine_in(State.LARGE)
+    machine.note(SpanClosed("large_end"))
+    assert machine.order() == WriteSmall(1, may_open=False)
+    machine.note(SmallWrote(0))
+    assert machine.order() == WriteSmall(1, may_open=False)
+    machine.note(SmallWrote(1))
+    assert machine.order() == WriteSmall(999, may_open=True)
 
 
 def test_failure_degrades():

@@ -1,0 +1,92 @@
+"""Tags that are plain text of several tokens, as the published pair writes them."""
+
+import pytest
+
+from splitreason_integrations import Delta, Policy, Request, SplitEngine, Tag, blocking
+from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.testing import ScriptedModel
+
+ASK = [{"role": "user", "content": "what is first 12*3 then 36+4"}]
+
+
+def run(small, large, trigger=None, **more):
+    engine = SplitEngine(small=small, large=large, trigger=trigger or Tag(), **more)
+    stream = blocking.iterate(engine.stream(Request(messages=ASK, seed=1)))
+    items = list(stream)
+    return [item for item in items[:-1] if isinstance(item, Delta)], items[-1]
+
+
+@pytest.mark.parametrize("slice_tokens", [1, 2, 3, 50])
+@pytest.mark.parametrize("before", ["first 12*3 = ", "first 12*3 =", "1 < 2, a <b>, "])
+def test_the_tag_opens_a_span_and_never_shows(other_codec, slice_tokens, before):
+    small = ScriptedModel(
+        f"{before}<bigmodel></bigmodel> then 36+4 = 40", codec=other_codec,
+        slice_tokens=slice_tokens,
+    )  # fmt: skip
+    large = ScriptedModel("36", codec=other_codec)
+    deltas, reply = run(small, large)
+    assert [span.text.strip() for span in reply.spans] == ["36"]
+    assert reply.spans[0].closed_by == "large_end"
+    text = "".join(delta.text for delta in deltas)
+    assert "big" not in text
+    assert text.replace(" ", "") == f"{before}36 then 36+4 = 40".replace(" ", "")
+    assert small.open_sessions == large.open_sessions == 0
+
+
+def test_the_whole_close_tag_must_be_likely(other_codec):
+    closing = other_codec.encode("</bigmodel>")
+    assert len(closing) > 1
+
+    def probability(text):
+        return 0.9 if text.endswith(("36", "48")) else 0.0
+
+    small = ScriptedModel(
+        "a <bigmodel></bigmodel> b", codec=other_codec, close_probability=probability
+    )
+    large = ScriptedModel("36 37 38 39", codec=other_codec)
+    _, reply = run(small, large, close_threshold=0.5)
+    assert reply.spans[0].text.strip() == "36 37 38 39"
+    assert reply.spans[0].closed_by == "large_end"
+
+
+def test_a_tag_that_may_not_open_is_suppressed(other_codec):
+    small = ScriptedModel("a <bigmodel> b", codec=other_codec)
+    large = ScriptedModel("36", codec=other_codec)
+    _, reply = run(small, large, policy=Policy(max_spans=0))
+    assert reply.spans == ()
+    assert "big" not in reply.answer
+
+
+def test_a_hint_is_for_its_model_alone(other_codec):
+    seen = {}
+
+    def record(who):
+        def reply(messages, tools):
+            seen[who] = messages[-1]["content"]
+            return "a <bigmodel></bigmodel> b" if who == "small" else "36"
+
+        return reply
+
+    small = ScriptedModel(record("small"), codec=other_codec, hint="Mark what is hard.")
+    large = ScriptedModel(record("large"), codec=other_codec)
+    run(small, large)
+    assert seen["small"].endswith("Mark what is hard.")
+    assert seen["large"] == ASK[-1]["content"]
+
+
+def test_large_models_without_tags_as_control_tokens_never_see_one(other_codec, embedded):
+    small = blocking.run(lambda: load_model("embedded", role="small"))
+    sequences = []
+
+    class Recording(ScriptedModel):
+        def open(self, prompt):
+            session = super().open(prompt)
+            sequences.append(session)
+            return session
+
+    large = Recording("36", codec=other_codec)
+    engine = SplitEngine(small=small, large=large, trigger=Tag(threshold=0.0))
+    request = Request(messages=ASK, seed=1, max_tokens=12)
+    reply = blocking.run(lambda: engine.complete(request))
+    assert reply.spans
+    assert "bigmodel" not in other_codec.decode(sequences[0]._ids)
