@@ -18,6 +18,7 @@ def path(member: Member) -> Path:
 
     Raises:
         ValueError: for any other name.
+
     """
     if member not in MEMBERS:
         raise ValueError(f"unknown model {member!r} of the pair; known: {', '.join(MEMBERS)}")

@@ -1,6 +1,6 @@
 """Single calculation steps: results, expansions, operand pools and the held-out pairs.
 
-Every number in a step is an integer from 0 to 9999, so that one pass per partial result is learnable.
+Every number in a step is an integer below ten thousand or so; a partial result is one pass.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Step:
 
     @property
     def expansion(self) -> str:
-        """Return what a careful author writes after the question, for example ``940+141 = 1081``."""
+        """Return what a careful author writes next, for example ``940+141 = 1081``."""
         parts = self.parts
         return f"{parts[0]}+{parts[1]} = {self.result}" if parts else str(self.result)
 
@@ -55,7 +55,7 @@ class Step:
 
     @property
     def is_easy(self) -> bool:
-        """Tell whether the step is within the times table, or adds or takes away without a carry."""
+        """Tell whether the step is in the times table, or a sum or difference without a carry."""
         if self.operator == "*":
             return self.a < 10 and self.b < 10
         return count_carries(self) == 0 and self.a < 1000

@@ -32,6 +32,8 @@ WORDINGS = (
     "{context}\n\nUse the facts above. {question}",
     "Here is what was found:\n{context}\n\nPlease answer: {question}",
     "Question: {question}\n\nDocuments:\n{context}",
+    "Answer with this context only.\n\n<context>\n{context}\n</context>\n\nQuestion: {question}",
+    "Context: {context}\n\nQuestion: {question}\nAnswer:",
     "Read these notes first.\n\n{context}\n\n{question}",
 )
 
@@ -127,7 +129,9 @@ def _change(
     if total < 3 or (rng.random() < 0.5 and total <= LIMIT - 99):
         c = draw_addend(rng, total, easy=easy)
         fact = f"On {day} the {place} of {owner} receives {c} more {things}."
-        text = f"On {day} {owner} receives {c} more {things}, so I add {c} to the {total} {things}. "
+        text = (
+            f"On {day} {owner} receives {c} more {things}, so I add {c} to the {total} {things}. "
+        )
         return fact, text, Step("+", total, c)
     c = draw_subtrahend(rng, total, easy=easy)
     fact = f"On {day} the {place} of {owner} sells {c} {things}."
@@ -140,7 +144,8 @@ def _price_list(rng: random.Random) -> Dossier:
     easy = rng.random() < EASY_SHARE
     items = rng.sample(OBJECTS, rng.randint(3, 5))
     bought = items[: rng.randint(1, 2)]
-    facts, reasoning, wanted, costs = [], list[str | Step](), [], []
+    facts, wanted = list[str](), list[str]()
+    reasoning, costs = list[str | Step](), list[int]()
     for one, many in bought:
         count, price = draw_factors(rng, easy=easy)
         if sum(costs) + count * price > LIMIT:
@@ -158,7 +163,8 @@ def _price_list(rng: random.Random) -> Dossier:
         text = f"Both costs together are {costs[0]} dollars plus {costs[1]} dollars. "
         reasoning += [text, Step("+", costs[0], costs[1]), " dollars. "]
     distractors = [
-        f"The price of one {one} is {rng.randint(2, 99)} dollars." for one, _ in items[len(bought) :]
+        f"The price of one {one} is {rng.randint(2, 99)} dollars."
+        for one, _ in items[len(bought) :]
     ]
     reasoning.append(f"That was the question, so the answer is {sum(costs)}.")
     sentence = f"The cost of {' and '.join(wanted)} is {sum(costs)} dollars."
@@ -199,7 +205,8 @@ def _teams(rng: random.Random) -> Dossier:
     ]
     reasoning.append(f"That was the question, so the answer is {total}.")
     question = f"How many {things} does the {team} team make {span}?"
-    turn = Turn(tuple(reasoning), f"The {team} team makes {total} {things} {span}.")
+    sentence = f"{span.capitalize()} the {team} team makes {total} {things}."
+    turn = Turn(tuple(reasoning), sentence)
     return Dossier(_shuffled(rng, facts, distractors), question, turn, total)
 
 

@@ -25,6 +25,7 @@ def framework_problem(rng: random.Random) -> Problem:
 
     Raises:
         ImportError: if the `train` extra is not installed.
+
     """
     dossier = draw_dossier(rng)
     context = "\n\n".join(_with_source(rng, dossier.facts))
@@ -60,7 +61,9 @@ def _with_source(rng: random.Random, facts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(chunks)
 
 
-def _fill(wording: Wording, *, context: str, question: str, existing: str = "") -> tuple[Message, ...]:
+def _fill(
+    wording: Wording, *, context: str, question: str, existing: str = ""
+) -> tuple[Message, ...]:
     values = {
         "{context_str}": context,
         "{context_msg}": context,
@@ -84,6 +87,7 @@ def load_wordings() -> tuple[tuple[Wording, ...], tuple[Wording, ...]]:
 
     Raises:
         ImportError: if the `train` extra is not installed.
+
     """
     try:
         from langchain_classic.chains.question_answering import stuff_prompt

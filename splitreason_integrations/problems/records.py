@@ -68,6 +68,7 @@ class Problem:
         Args:
             turn: which assistant turn is to be written next.
             thoughts: the reasoning to show for the turns before it; none is shown without.
+
         """
         messages = list(self.messages)
         for index, done in enumerate(self.turns[:turn]):

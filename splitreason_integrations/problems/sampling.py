@@ -19,7 +19,7 @@ from splitreason_integrations.problems.contexts import context_problem
 from splitreason_integrations.problems.frameworks import framework_problem
 from splitreason_integrations.problems.records import FAMILIES, Family, Message, Problem
 from splitreason_integrations.problems.stories import word_problem
-from splitreason_integrations.problems.toolcalls import tool_problem
+from splitreason_integrations.problems.toolcalls import spare_tools, tool_problem
 from splitreason_integrations.problems.words import SYSTEM_PROMPTS
 
 GENERATORS = {
@@ -52,6 +52,7 @@ def sample(split: Split, family: Family, *, seed: int, n: int) -> list[Problem]:
 
     Raises:
         ValueError: for an unknown family, or chat with TEST_OPERANDS.
+
     """
     stream = problems(split, family, seed=seed)
     found: dict[str, Problem] = {}
@@ -66,6 +67,7 @@ def problems(split: Split, family: Family, *, seed: int) -> Iterator[Problem]:
 
     Raises:
         ValueError: for an unknown family, or chat with TEST_OPERANDS.
+
     """
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}; known: {', '.join(FAMILIES)}")
@@ -76,9 +78,7 @@ def problems(split: Split, family: Family, *, seed: int) -> Iterator[Problem]:
 
 def _stream(split: Split, family: Family, rng: random.Random) -> Iterator[Problem]:
     while True:
-        problem = GENERATORS[family](rng)
-        if family == "word":
-            problem = _with_setting(problem, rng)
+        problem = _with_setting(GENERATORS[family](rng), rng)
         if belongs(problem, split):
             yield problem
 
@@ -101,12 +101,16 @@ def fingerprint(problem: Problem) -> str:
 
 
 def _with_setting(problem: Problem, rng: random.Random) -> Problem:
-    """Put a system message, or an earlier exchange, in front of some word problems."""
+    """Add what real conversations carry: system messages, earlier exchanges, tools not needed."""
     messages: list[Message] = list(problem.messages)
-    if rng.random() < 0.1:
+    if problem.family in ("word", "tools") and rng.random() < 0.1:
         earlier = word_problem(rng)
+        place = int(messages[0]["role"] == "system")
         answer = {"role": "assistant", "content": earlier.turns[0].content}
-        messages = [*earlier.messages, answer, *messages]
-    if rng.random() < 0.25:
+        messages[place:place] = [*earlier.messages, answer]
+    if problem.family == "word" and rng.random() < 0.25:
         messages.insert(0, {"role": "system", "content": rng.choice(SYSTEM_PROMPTS)})
-    return replace(problem, messages=tuple(messages))
+    tools = problem.tools
+    if problem.family in ("word", "context", "chat") and rng.random() < 0.06:
+        tools = tuple(tool.schema(rng) for tool in spare_tools(rng, rng.randint(1, 2)))
+    return replace(problem, messages=tuple(messages), tools=tools)

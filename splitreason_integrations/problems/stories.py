@@ -63,7 +63,14 @@ def _groups(story: Story) -> None:
     a, b = draw_factors(story.rng, easy=story.easy)
     one, many = story.rng.choice(CONTAINERS)
     things = story.thing[1]
-    story.tell(f"{story.name} has {a} {many} with {b} {things} in each {one}.")
+    fact = story.rng.choice(
+        (
+            f"{story.name} has {a} {many} with {b} {things} in each {one}.",
+            f"There are {a} {many} in the house of {story.name}. Each {one} holds {b} {things}.",
+            f"{story.name} buys {a} {many} of {b} {things} each.",
+        )
+    )
+    story.tell(fact)
     text = (
         f"{story.name} has {a} {many} and each {one} has {b} {things} in it, "
         f"so I multiply {a} by {b} to count the {things} of {story.name}. "

@@ -37,16 +37,24 @@ def tool_problem(rng: random.Random) -> Problem:
     """Draw a problem that is solved with one or two tool calls."""
     kinds = (_calculation, _short_story, _lookup, _lookup_then_call, _lookup_then_think, _unknown)
     prompt, tools, turns, answer = rng.choices(kinds, (4, 2, 3, 3, 3, 2))[0](rng)
-    for _ in range(rng.choice((0, 0, 1, 1, 2))):
-        spare = extra_tool(rng) if rng.random() < 0.6 else lookup_tool(rng, "color")
-        if spare.name not in {tool.name for tool in tools}:
-            tools.append(spare)
+    names = {tool.name for tool in tools}
+    tools += [
+        tool for tool in spare_tools(rng, rng.choice((0, 0, 1, 1, 2))) if tool.name not in names
+    ]
     rng.shuffle(tools)
     messages: list[Message] = [{"role": "user", "content": prompt}]
     if rng.random() < 0.4:
         messages.insert(0, {"role": "system", "content": rng.choice(SYSTEM_PROMPTS)})
-    schemas = tuple(tool.schema for tool in tools)
+    schemas = tuple(tool.schema(rng) for tool in tools)
     return Problem("tools", tuple(messages), tuple(turns), answer, schemas)
+
+
+def spare_tools(rng: random.Random, count: int) -> list[Tool]:
+    """Draw different tools that the problem does not need."""
+    drawn = [
+        extra_tool(rng) if rng.random() < 0.6 else lookup_tool(rng, "color") for _ in range(count)
+    ]
+    return list({tool.name: tool for tool in drawn}.values())
 
 
 Draft = tuple[str, list[Tool], list[Turn], int]
@@ -113,7 +121,12 @@ def _short_story(rng: random.Random) -> Draft:
     tools, call = _calculator_for(rng, step)
     thought = DOING["*"].format(a=a, b=b)
     sentence = f"{name} has {step.result} {things}."
-    return prompt, tools, [_call_turn(thought, call), _result_turn(step.result, sentence)], step.result
+    return (
+        prompt,
+        tools,
+        [_call_turn(thought, call), _result_turn(step.result, sentence)],
+        step.result,
+    )
 
 
 def _lookup_call(rng: random.Random, fact: str, thing: str, value: int) -> tuple[Tool, Turn]:
@@ -166,7 +179,11 @@ def _unknown(rng: random.Random) -> Draft:
     output = rng.randint(1, LIMIT)
     call = ToolCall(tool.name, {tool.arguments[0]: value}, _wrapped(rng, "output", output))
     prompt = rng.choice(
-        ("What is the value of {tool}({value})?", "Use {tool} with {value}.", "Run {tool} for {value}.")
+        (
+            "What is the value of {tool}({value})?",
+            "Use {tool} with {value}.",
+            "Run {tool} for {value}.",
+        )
     ).format(tool=tool.name, value=value)
     turns = [
         _call_turn(f"The user asks for {tool.name} of {value}.", call),

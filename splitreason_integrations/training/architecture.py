@@ -1,4 +1,4 @@
-"""The two model shapes: ordinary Qwen2 with tied embeddings and heads of 32."""
+"""The two model shapes: Qwen2 layers with tied embeddings and heads of 32."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from splitreason_integrations.problems import Kind, Piece, Problem, join
+from splitreason_integrations.problems import Piece, Problem, join
 from splitreason_integrations.problems.rendering import AFTER_THOUGHT
 from splitreason_integrations.training.vocabulary import END
 
@@ -92,4 +92,3 @@ class Encoder:
 def weigh_all(piece: Piece) -> float:
     """Give every token the same weight."""
     return 1.0
-

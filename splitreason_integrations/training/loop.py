@@ -33,14 +33,15 @@ class Plan:
         warmup: chunks with a rising rate.
         decay: share of the run with a falling rate, at its end.
         save_every: chunks between two checkpoints.
+
     """
 
     chunks: int
-    batch_tokens: int = 4096
-    matrix_rate: float = 4e-3
-    other_rate: float = 4e-3
+    batch_tokens: int = 2048
+    matrix_rate: float = 2.5e-3
+    other_rate: float = 2.5e-3
     warmup: int = 4
-    decay: float = 0.3
+    decay: float = 0.6
     save_every: int = 20
 
     def rate(self, chunk: float) -> float:
@@ -90,6 +91,7 @@ def train(
         pad: id of the padding token.
         device: a torch device.
         report: called after every chunk with the chunks done and the mean loss.
+
     """
     import torch
 
@@ -119,7 +121,7 @@ def _step(model: Any, batch: Batch, optimizers: list[Any], device: str) -> float
     moved = Batch(batch.ids.to(device), batch.weights.to(device))
     with torch.autocast(device.split(":")[0], dtype=torch.bfloat16):
         loss = weighted_loss(model, moved)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()

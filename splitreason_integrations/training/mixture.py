@@ -21,6 +21,8 @@ from splitreason_integrations.problems import (
 )
 from splitreason_integrations.problems.arithmetic import LIMIT, draw_factors, shows_held_out_pair
 from splitreason_integrations.problems.rendering import CLOSE, OPEN
+from splitreason_integrations.problems.toolboxes import EXTRA_WORDS, VERBS, nonce
+from splitreason_integrations.problems.words import NAMES
 from splitreason_integrations.training.architecture import Role
 from splitreason_integrations.training.documents import (
     Document,
@@ -29,6 +31,7 @@ from splitreason_integrations.training.documents import (
     weigh_all,
 )
 
+RECALL_SHARE: dict[Role, float] = {"small": 0.6, "large": 0.25}
 FAMILY_WEIGHTS: dict[Family, float] = {
     "word": 0.36,
     "context": 0.22,
@@ -37,6 +40,12 @@ FAMILY_WEIGHTS: dict[Family, float] = {
     "chat": 0.06,
 }
 DRILL_TOKENS = 160
+RECALL_FORMS = (
+    "{key}: {value}\n",
+    '{{"{key}": "{value}"}}\n',
+    "The {key} team has {value} things.\n",
+    '{{"name": "{key}", "arguments": {{"{value}": 1}}}}\n',
+)
 
 
 def pretraining_chunk(
@@ -51,13 +60,18 @@ def pretraining_chunk(
         seed: of the run.
         documents: how many documents, drills included.
         drills: share of documents that are pages of bare calculations.
+
     """
     rng = random.Random(f"{role}/{seed}/{index}")
-    streams = {family: problems(Split.TRAIN, family, seed=rng.getrandbits(48)) for family in FAMILY_WEIGHTS}
+    streams = {
+        family: problems(Split.TRAIN, family, seed=rng.getrandbits(48)) for family in FAMILY_WEIGHTS
+    }
     pages: list[Document] = []
     for _ in range(documents):
         if rng.random() < drills:
-            pages.append(drill_page(encoder, rng, expanded=role == "large"))
+            recall = rng.random() < RECALL_SHARE[role]
+            page = recall_page(encoder, rng) if recall else drill_page(encoder, rng, role=role)
+            pages.append(page)
             continue
         problem = next(draw_family(rng, streams))
         if role == "small":
@@ -67,9 +81,7 @@ def pretraining_chunk(
     return pages
 
 
-def draw_family(
-    rng: random.Random, streams: dict[Family, Iterator[Problem]]
-) -> Iterator[Problem]:
+def draw_family(rng: random.Random, streams: dict[Family, Iterator[Problem]]) -> Iterator[Problem]:
     """Pick the stream of one family by weight."""
     family = rng.choices(list(FAMILY_WEIGHTS), list(FAMILY_WEIGHTS.values()))[0]
     return streams[family]
@@ -86,7 +98,11 @@ def large_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Do
     special = Writing.TAGGED if style == "tagged" else Writing.EXPANDED
     share = 1.0 if style == "expanded" else rng.choice((0.3, 0.6, 0.9))
     page = assemble(
-        encoder, rng, problem, lambda _: special if rng.random() < share else Writing.TERSE, by_large
+        encoder,
+        rng,
+        problem,
+        lambda _: special if rng.random() < share else Writing.TERSE,
+        by_large,
     )
     return with_random_spans(encoder, rng, page) if style == "anywhere" else page
 
@@ -132,17 +148,45 @@ def with_random_spans(encoder: Encoder, rng: random.Random, page: Document) -> D
     return Document(ids, [*kept[:start], 0.0, *kept[start:end], 1.0, *kept[end:]])
 
 
-def drill_page(encoder: Encoder, rng: random.Random, *, expanded: bool) -> Document:
+def drill_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Document:
     """Return a page of bare calculations; only results carry weight."""
     page = Document([], [])
     while len(page.ids) < DRILL_TOKENS:
         step = draw_drill(rng)
         encoder.add_prompt(page, step.question)
-        ids = encoder.encode(step.expansion if expanded else str(step.result))
+        ids = encoder.encode(step.expansion if role == "large" else str(step.result))
         page.ids.extend(ids)
         page.weights.extend([1.0] * len(ids))
         encoder.add_prompt(page, "\n")
     return page
+
+
+def recall_page(encoder: Encoder, rng: random.Random) -> Document:
+    """Return a page of made-up facts that are then asked for again; only recalled values count."""
+    form = rng.choice(RECALL_FORMS)
+    keys = dict.fromkeys(_recall_word(rng) for _ in range(rng.randint(3, 9)))
+    facts = [(key, _recall_word(rng)) for key in keys]
+    page = Document([], [])
+    for key, value in facts:
+        encoder.add_prompt(page, form.format(key=key, value=value))
+    while len(page.ids) < DRILL_TOKENS:
+        key, value = rng.choice(facts)
+        before, after = form.split("{value}")
+        encoder.add_prompt(page, before.format(key=key))
+        ids = encoder.encode(value)
+        page.ids.extend(ids)
+        page.weights.extend([1.0] * len(ids))
+        encoder.add_prompt(page, after.replace("}}", "}"))
+    return page
+
+
+def _recall_word(rng: random.Random) -> str:
+    kind = rng.random()
+    if kind < 0.4:
+        return str(rng.randint(1, 10 ** rng.randint(1, 4) - 1))
+    if kind < 0.7:
+        return nonce(rng)
+    return rng.choice((*NAMES, *VERBS, *EXTRA_WORDS))
 
 
 def draw_drill(rng: random.Random) -> Step:
@@ -162,7 +206,10 @@ def _draw_any(rng: random.Random) -> Step:
     if kind == "partial":
         parts = Step("*", rng.randint(11, 99), rng.randint(11, 99)).parts or (40, 8)
         return Step("+", *parts)
-    top, other = rng.randint(2, 10 ** rng.randint(1, 4) - 1), rng.randint(2, 10 ** rng.randint(1, 4) - 1)
+    top, other = (
+        rng.randint(2, 10 ** rng.randint(1, 4) - 1),
+        rng.randint(2, 10 ** rng.randint(1, 4) - 1),
+    )
     if kind == "sum":
         return Step("+", top, other)
     return Step("-", max(top, other) + 1, min(top, other))

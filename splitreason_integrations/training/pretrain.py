@@ -22,6 +22,7 @@ class Recipe:
         early_chunks: length of the first phase, which is rich in bare calculations.
         early_drills: share of bare calculations in the first phase.
         late_drills: share of bare calculations after it.
+
     """
 
     plan: Plan
@@ -36,13 +37,20 @@ class Recipe:
 
 
 RECIPES: dict[Role, Recipe] = {
-    "small": Recipe(Plan(180), 400, 30, 0.30, 0.06),
-    "large": Recipe(Plan(350), 400, 90, 0.45, 0.25),
+    "small": Recipe(Plan(180), 400, 30, 0.35, 0.10),
+    "large": Recipe(Plan(210), 400, 60, 0.45, 0.25),
 }
 
 
 def pretrain(
-    role: Role, tokenizer: Any, folder: Path, recipe: Recipe, *, seed: int, device: str, report: Report
+    role: Role,
+    tokenizer: Any,
+    folder: Path,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    report: Report,
 ) -> Any:
     """Train one model from scratch, or go on from its last checkpoint, and return it."""
     encoder = Encoder(tokenizer)

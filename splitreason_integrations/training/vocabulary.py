@@ -25,14 +25,15 @@ MARKERS = (
 )
 VOCABULARY_SIZE = 1024
 CONTEXT_TOKENS = 2048
-WORDS = (
-    r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+WORDS = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 RESPONSE_TEMPLATE: dict[str, Any] = {
     "defaults": {"role": "assistant"},
     "start_anchor": "<|im_start|>assistant\n",
     "fields": {
-        "reasoning_content": {"open_pattern": r"<think>\n?", "close_pattern": r"\n?</think>\n{0,2}"},
+        "reasoning_content": {
+            "open_pattern": r"<think>\n?",
+            "close_pattern": r"\n?</think>\n{0,2}",
+        },
         "tool_calls": {
             "open": "<tool_call>",
             "close": "</tool_call>",

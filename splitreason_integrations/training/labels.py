@@ -1,0 +1,82 @@
+"""The pair's own candidates for annotation: every calculation step of fresh problems.
+
+Problems are a function of the chunk number, so that only the labels need storing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.problems import Problem, Split, Step, Writing, problems, render
+from splitreason_integrations.training.annotate import Trace, failure_rates, tag_probabilities
+from splitreason_integrations.training.documents import Document, Encoder
+from splitreason_integrations.training.mixture import FAMILY_WEIGHTS, draw_family
+
+MARKED = 2.0
+Labels = list[list[float]]
+
+
+def fresh_problems(index: int, *, seed: int, documents: int) -> list[Problem]:
+    """Return the training problems of a chunk; pre-training saw other ones."""
+    rng = random.Random(f"labels/{seed}/{index}")
+    streams = {f: problems(Split.TRAIN, f, seed=rng.getrandbits(48)) for f in FAMILY_WEIGHTS}
+    return [next(draw_family(rng, streams)) for _ in range(documents)]
+
+
+def trace_of(encoder: Encoder, problem: Problem, writing: Writing) -> Trace:
+    """Return a reply with its step results as candidates, all written in one way."""
+    document = encoder.whole(
+        problem,
+        lambda turn: render(problem.turns[turn], lambda _: writing),
+        lambda piece: MARKED if piece.step else 1.0,
+    )
+    return Trace(document.ids, _marked_spans(document))
+
+
+def _marked_spans(document: Document) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    start = -1
+    for i, weight in enumerate([*document.weights, 0.0]):
+        if weight == MARKED and start < 0:
+            start = i
+        elif weight != MARKED and start >= 0:
+            spans.append((start, i))
+            start = -1
+    return spans
+
+
+def label(
+    encoder: Encoder, small: Any, large: Any, found: list[Problem], *, tries: float
+) -> Labels:
+    """Return the tag probability of every step: the small model terse, the large one expanded."""
+    rates = [
+        failure_rates(model, [trace_of(encoder, problem, writing) for problem in found])
+        for model, writing in ((small, Writing.TERSE), (large, Writing.EXPANDED))
+    ]
+    return tag_probabilities(*rates, tries=tries)
+
+
+def write_labels(path: Path, labels: Labels) -> None:
+    """Store the labels of a chunk, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps([[round(q, 4) for q in row] for row in labels]), "utf-8")
+    os.replace(temporary, path)
+
+
+def read_labels(path: Path) -> Labels:
+    """Load the labels of a chunk."""
+    loaded: Labels = json.loads(path.read_text("utf-8"))
+    return loaded
+
+
+def by_step(found: list[Problem], labels: Labels) -> list[dict[Step, float]]:
+    """Return, for each problem, its steps with their tag probability."""
+    return [
+        dict(zip(problem.steps, row, strict=True))
+        for problem, row in zip(found, labels, strict=True)
+    ]

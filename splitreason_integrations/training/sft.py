@@ -1,0 +1,76 @@
+"""Fine-tuning of the small model: it learns to mark the steps that it fails.
+
+Span tokens stay in the loss, so that it also learns where a span ends; unmarked steps keep the
+terse result, so that it keeps its own ability where marks are forbidden.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.problems import Kind, Problem, Step, Writing
+from splitreason_integrations.training.documents import Document, Encoder
+from splitreason_integrations.training.labels import Labels, by_step, fresh_problems, read_labels
+from splitreason_integrations.training.loop import Plan, Report, train
+from splitreason_integrations.training.mixture import assemble, with_random_spans
+
+SFT_PLAN = Plan(40, matrix_rate=2e-3, other_rate=2e-3, warmup=1, decay=0.7, save_every=10)
+UNMARKED_SPANS, RANDOM_SPANS = 0.06, 0.04
+
+
+def fine_tune(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    plan: Plan,
+    *,
+    labels: Path,
+    documents: int,
+    seed: int,
+    device: str,
+    report: Report,
+) -> Any:
+    """Teach the model to mark; `labels` holds one file of labels for each chunk."""
+    encoder = Encoder(tokenizer)
+
+    def chunk(index: int) -> list[Document]:
+        found = fresh_problems(index, seed=seed, documents=documents)
+        rng = random.Random(f"sft/{seed}/{index}")
+        return tagged_documents(encoder, rng, found, read_labels(labels / f"{index:04d}.json"))
+
+    pad = tokenizer.pad_token_id
+    train(model, chunk, plan, folder=folder, pad=pad, device=device, report=report)
+    return model
+
+
+def tagged_documents(
+    encoder: Encoder, rng: random.Random, found: list[Problem], labels: Labels
+) -> list[Document]:
+    """Write each problem with its steps marked as often as their labels say."""
+    return [
+        _write(encoder, rng, problem, chances)
+        for problem, chances in zip(found, by_step(found, labels), strict=True)
+    ]
+
+
+def _write(
+    encoder: Encoder, rng: random.Random, problem: Problem, chances: dict[Step, float]
+) -> Document:
+    style = rng.random()
+    if style < UNMARKED_SPANS:
+        return assemble(
+            encoder,
+            rng,
+            problem,
+            lambda _: Writing.EXPANDED if rng.random() < 0.5 else Writing.TERSE,
+            lambda piece: 0.0 if piece.kind is Kind.SPAN else 1.0,
+        )
+    page = assemble(
+        encoder,
+        rng,
+        problem,
+        lambda step: Writing.TAGGED if rng.random() < chances[step] else Writing.TERSE,
+    )
+    return with_random_spans(encoder, rng, page) if style > 1.0 - RANDOM_SPANS else page

@@ -1,0 +1,236 @@
+"""Training: annotation on known cases, exact resumption, the whole pipeline at a tiny scale."""
+
+from __future__ import annotations
+
+import math
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from splitreason_integrations.embedded import MEMBERS, path
+from splitreason_integrations.problems import Kind, Split, Writing, render, sample
+from splitreason_integrations.training import labels, mixture
+from splitreason_integrations.training.annotate import (
+    Trace,
+    failure_rates,
+    tag_probabilities,
+    tag_probability,
+)
+from splitreason_integrations.training.architecture import build_model
+from splitreason_integrations.training.batches import make_batches
+from splitreason_integrations.training.command import app
+from splitreason_integrations.training.documents import Document, Encoder
+from splitreason_integrations.training.export import export_model
+from splitreason_integrations.training.loop import Plan
+from splitreason_integrations.training.pair import train_pair
+from splitreason_integrations.training.parallel import pretrain_at_once, pretrain_in_turn
+from splitreason_integrations.training.run import Folders, Settings
+from splitreason_integrations.training.sft import tagged_documents
+
+TINY = Settings(scale=0.002, seed=3)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(AutoTokenizer.from_pretrained(path("small")))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Guesser:
+    """Gives the token after `n` the probability `chances[n]`; every other token shares the rest."""
+
+    device = "cpu"
+
+    def __init__(self, chances, size=16):
+        self.chances, self.size = chances, size
+
+    def __call__(self, input_ids, use_cache):
+        logits = torch.zeros((*input_ids.shape, self.size))
+        for token, chance in self.chances.items():
+            row = torch.full((self.size,), math.log((1 - chance) / (self.size - 1)))
+            row[token + 1] = math.log(chance)
+            logits[input_ids == token] = row
+        return SimpleNamespace(logits=logits)
+
+
+def test_failure_is_one_minus_the_product_over_the_span():
+    guesser = Guesser({1: 0.5, 2: 0.8, 3: 0.9})
+    traces = [Trace([1, 2, 3, 4], [(1, 3), (3, 4)]), Trace([0, 1, 2], [(2, 3)]), Trace([5], [])]
+    rates = failure_rates(guesser, traces, batch_tokens=8)
+    assert [len(row) for row in rates] == [2, 1, 0]
+    assert rates[0] == pytest.approx([1 - 0.5 * 0.8, 1 - 0.9], abs=1e-5)
+    assert rates[1] == pytest.approx([0.5], abs=1e-5)
+
+
+def test_failure_does_not_depend_on_the_batch():
+    guesser = Guesser({1: 0.5, 2: 0.8, 3: 0.9})
+    traces = [Trace([1, 2, 3, 4][:n], [(1, 2)]) for n in (2, 3, 4, 2)]
+    one, many = (failure_rates(guesser, traces, batch_tokens=n) for n in (1, 100))
+    assert sum(one, []) == pytest.approx(sum(many, []))
+
+
+@pytest.mark.parametrize("span", [(0, 1), (2, 2), (1, 4)])
+def test_spans_outside_the_trace_raise(span):
+    with pytest.raises(ValueError, match="not inside a trace of 3 tokens"):
+        Trace([1, 2, 3], [span])
+
+
+def test_tag_probability_rises_with_the_gap_alone():
+    assert tag_probability(0.0, 0.0) == 0.0
+    assert tag_probability(1.0, 0.0) == 1.0
+    assert tag_probability(0.3, 0.5) == 0.0
+    assert tag_probability(0.25, 0.0, tries=1) == pytest.approx(0.25)
+    assert tag_probability(0.5, 0.25, tries=2) == pytest.approx(1 - 0.75**2)
+    assert tag_probabilities([[0.5], []], [[0.25], []], tries=2) == [[pytest.approx(0.4375)], []]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        tag_probability(1.2, 0.0)
+
+
+def test_candidates_are_the_results_of_the_steps(encoder):
+    tools, words = (sample(Split.DEV, family, seed=1, n=20) for family in ("tools", "word"))
+    for problem in tools + words:
+        for writing in (Writing.TERSE, Writing.EXPANDED):
+            trace = labels.trace_of(encoder, problem, writing)
+            texts = [encoder.tokenizer.decode(trace.ids[a:b]) for a, b in trace.spans]
+            terse = writing is Writing.TERSE
+            steps = problem.steps
+            assert texts == [str(s.result) if terse else s.expansion for s in steps]
+
+
+def test_marked_documents_follow_the_labels(encoder):
+    found = labels.fresh_problems(0, seed=1, documents=60)
+    rng = random.Random(0)
+    opening = encoder.encode("<bigmodel>")[0]
+    for certain in (0.0, 1.0):
+        chances = [[certain] * len(problem.steps) for problem in found]
+        pages = tagged_documents(encoder, rng, found, chances)
+        weighted = [
+            weight
+            for page in pages
+            for token, weight in zip(page.ids, page.weights, strict=True)
+            if token == opening
+        ]
+        assert (1.0 in weighted) is bool(certain)
+
+
+def test_the_large_model_is_not_taught_to_open_or_to_skip_the_expansion(encoder):
+    turn = sample(Split.TRAIN, "word", seed=2, n=1)[0].turns[0]
+    for writing in Writing:
+        for piece in render(turn, lambda _, w=writing: w):
+            hard = piece.kind is Kind.RESULT and piece.step.parts is not None
+            expected = 0.0 if piece.kind is Kind.OPEN or hard else 1.0
+            assert mixture.by_large(piece) == expected
+
+
+def test_training_chunks_are_reproducible_and_differ(encoder):
+    for role in ("small", "large"):
+        first, again, other = (
+            mixture.pretraining_chunk(encoder, role, i, seed=1, documents=30, drills=0.4)
+            for i in (1, 1, 2)
+        )
+        assert first == again != other
+
+
+def test_batches_keep_every_document_and_stay_small():
+    documents = [Document([n] * n, [1.0] * n) for n in (5, 90, 3, 40, 41, 2)]
+    batches = make_batches(documents, tokens=100, pad=0, seed=0)
+    assert all(batch.tokens <= 100 for batch in batches)
+    lengths = sorted(int((row > 0).sum()) for batch in batches for row in batch.weights)
+    assert lengths == sorted(len(document) for document in documents)
+
+
+def test_rates_rise_hold_and_fall():
+    plan = Plan(100, warmup=4, decay=0.5)
+    assert plan.rate(0) < plan.rate(2) < plan.rate(10) == plan.rate(49) == 1.0
+    assert plan.rate(75) == pytest.approx(0.5)
+    assert plan.rate(100) == 0.0
+
+
+def test_an_export_computes_the_same(tmp_path, encoder):
+    model = build_model("small", encoder.tokenizer, seed=1).eval()
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(weight)
+    export_model(model, encoder.tokenizer, tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids = torch.tensor([tokenizer.encode('{"name": "get_price"} and 47*23 = 1081')])
+    assert ids[0].tolist() == list(encoder.encode('{"name": "get_price"} and 47*23 = 1081'))
+    with torch.inference_mode():
+        assert torch.equal(model(input_ids=ids).logits, loaded(input_ids=ids).logits)
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def interrupt_at(stage, done):
+    def tell(name, number, total, loss):
+        if (name, number) == (stage, done):
+            raise InterruptedRunError
+
+    return tell
+
+
+def quiet(*_):
+    pass
+
+
+def weights_of(out):
+    return {name: load_file(out / name / "model.safetensors") for name in MEMBERS}
+
+
+@pytest.mark.timeout(300)
+def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
+    options = {"device": "cpu", "pretrain_both": pretrain_in_turn}
+    train_pair(tmp_path / "whole", TINY, tell=quiet, **options)
+    for stage, done in (("pretrain large", 2), ("pretrain small", 2), ("annotate", 1), ("sft", 2)):
+        with pytest.raises(InterruptedRunError):
+            train_pair(tmp_path / "cut", TINY, tell=interrupt_at(stage, done), **options)
+    train_pair(tmp_path / "cut", TINY, tell=quiet, **options)
+    whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
+    for name, tensors in whole.items():
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, cut[name][key]), (name, key)
+    assert any(not torch.equal(t, whole["base"][k]) for k, t in whole["small"].items())
+    for name in whole:
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "cut" / name)
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "cut" / name)
+        assert model.config.vocab_size == len(tokenizer)
+    card = (tmp_path / "cut" / "MODEL_CARD.md").read_text("utf-8")
+    assert "--seed 3" in card
+    assert "{" not in card
+    with pytest.raises(ValueError, match="other settings"):
+        Folders(tmp_path / "cut").claim(Settings(scale=0.002, seed=4))
+
+
+@pytest.mark.timeout(300)
+def test_both_models_train_at_once(tmp_path):
+    heard = []
+    settings = Settings(scale=0.001, seed=5)
+    train_pair(
+        tmp_path,
+        settings,
+        device="cpu",
+        tell=lambda stage, *_: heard.append(stage),
+        pretrain_both=pretrain_at_once,
+    )
+    assert {"pretrain large", "pretrain small", "annotate", "sft"} <= set(heard)
+
+
+def test_the_command_refuses_a_bad_scale(tmp_path):
+    result = CliRunner().invoke(app, ["pair", "--out", str(tmp_path / "p"), "--scale", "0"])
+    assert result.exit_code == 2
+    assert "scale must be above 0" in result.output
