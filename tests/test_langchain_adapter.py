@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from pathlib import Path
 
 import pytest
 from langchain_core._api import LangChainBetaWarning
@@ -86,6 +87,7 @@ class Heard(BaseCallbackHandler):
 
     def on_chat_model_start(self, serialized, messages, *, run_id, **kwargs):
         self.runs.append(run_id)
+        self.params = kwargs["invocation_params"]
 
     def on_custom_event(self, name, data, *, run_id, **kwargs):
         self.events.append((name, data, run_id))
@@ -125,6 +127,7 @@ class HeardLater(AsyncCallbackHandler):
         ({"max_new_tokens": 5}, "unknown option 'max_new_tokens'; did you mean 'max_tokens'"),
         ({"small": "gpt-9"}, "unknown small model 'gpt-9'"),
         ({"large": 7}, "large must be a spec or a model"),
+        ({"small": Path("models")}, "small must be a spec or a model"),
         ({"trigger": "sometimes"}, "unknown trigger 'sometimes'"),
         ({"trigger": 3}, "trigger must be a Trigger"),
         ({"policy": {"max_span": 1}}, "unknown policy cap 'max_span'; did you mean 'max_spans'"),
@@ -132,6 +135,7 @@ class HeardLater(AsyncCallbackHandler):
         ({"policy": "cheap"}, "policy must be a Policy or a dict"),
         ({"temperature": -1}, "temperature must lie in"),
         ({"max_tokens": 0}, "greater than or equal to 1"),
+        ({"timeout": 0}, "greater than 0"),
         ({"model": "embedded", "small": "embedded"}, "either model or small"),
     ],
 )
@@ -579,6 +583,20 @@ def test_each_span_is_a_child_run(stream):
     assert {parent for _, _, parent, _ in heard.spans} == set(heard.runs)
     assert heard.spans[0][3]["ls_model_name"] == "big"
     assert [generation.text for generation in heard.ended[:2]] == [" That is 5.", " That is 15."]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_traces_show_the_settings_and_nothing_else(stream):
+    heard = Heard()
+    config = {"callbacks": [heard]}
+    model = scripted(streaming=stream, trigger="tag>0.5")
+    model.invoke("hi", config, max_tokens=50)
+    traced = dict(heard.params)
+    list(model.stream("hi", config, max_tokens=50))
+    assert heard.params == traced
+    assert traced["trigger"] == "tag>0.5"
+    assert traced["max_tokens"] == 50
+    assert not any(name.startswith("splitreason") for name in traced)
 
 
 async def test_tokens_are_counted_once():

@@ -16,8 +16,6 @@ from splitreason_integrations.testing import ScriptedModel
 pytestmark = [
     # The suites' tests of stream_events(version="v3") warn that it is in beta.
     pytest.mark.filterwarnings(f"ignore::{LangChainBetaWarning.__module__}.LangChainBetaWarning"),
-    # A plug-in that the suites bring along says that it measures nothing here.
-    pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning"),
 ]
 
 

@@ -89,7 +89,7 @@ class SplitReasonLLM(TracedChatModel):
     top_k: int | None = None
     min_p: float | None = None
     max_tokens: int | None = Field(default=None, ge=1)
-    timeout: float | None = Field(default=None, ge=0)
+    timeout: float | None = Field(default=None, gt=0)
     stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
     seed: int | None = None
     on_large_failure: Literal["small", "raise"] = "small"

@@ -29,7 +29,11 @@ Calls = Generator[Any, Any, None]
 
 
 class Delivery:
-    """Delivers the events of one request, in order, each once."""
+    """Delivers the events of one request, in order, each once.
+
+    Callbacks get `on_custom_event(name, data)` under the chat model's run; a LangGraph graph gets
+    `{"name": ..., "data": ...}` in its custom stream; each span is a child run of its own.
+    """
 
     def __init__(self, run: RunManager | None) -> None:
         self._run = run

@@ -27,7 +27,7 @@ def check_spec(value: Any, info: ValidationInfo) -> ModelSpec:
     """Return a spec that can be resolved, or a model; nothing is loaded."""
     if isinstance(value, str | TransformersModel):
         resolve(value, role="large" if info.field_name == "large" else "small")
-    elif not hasattr(value, "open"):
+    elif not hasattr(value, "open_sessions"):
         raise ConfigurationError(f"{info.field_name} must be a spec or a model, got {value!r}")
     spec: ModelSpec = value
     return spec
