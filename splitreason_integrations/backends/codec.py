@@ -120,7 +120,10 @@ class TokenizerCodec:
         )
         try:
             token_ids = apply(
-                sanitize_control_tokens=True, return_dict=False, add_generation_prompt=True
+                sanitize_control_tokens=True,
+                return_dict=False,
+                add_generation_prompt=True,
+                tokenizer_kwargs={"verbose": False},
             )
             whole = str(apply(tokenize=False, add_generation_prompt=True))
             conversation = str(apply(tokenize=False))

@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -69,8 +71,11 @@ _registry = threading.Lock()
 async def load_model(spec: ModelSpec, *, role: Role) -> Model:
     """Return the model that a spec names. All callers with the same spec share it."""
     if not isinstance(spec, str | TransformersModel):
-        if not hasattr(spec, "open"):
-            raise ConfigurationError(f"{role} must be a spec or a model, got {spec!r}")
+        if not hasattr(spec, "open_sessions"):
+            raise ConfigurationError(
+                f"{role} must be a text such as 'hf:<folder>', a TransformersModel(...) or a "
+                f"loaded model, got {spec!r}"
+            )
         return spec
     described = resolve(spec, role=role)
     if described in _models:
@@ -83,8 +88,24 @@ def _load_once(spec: TransformersModel) -> Model:
         lock = _locks.setdefault(spec, threading.Lock())
     with lock:
         if spec not in _models:
-            _models[spec] = _load(spec)
+            with _quiet_bars(spec.path.startswith(str(embedded.path("small").parent))):
+                _models[spec] = _load(spec)
         return _models[spec]
+
+
+@contextmanager
+def _quiet_bars(quiet: bool) -> Generator[None, None, None]:
+    """Show no progress bar for models that load at once."""
+    from transformers.utils import logging
+
+    quiet = quiet and logging.is_progress_bar_enabled()
+    if quiet:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if quiet:
+            logging.enable_progress_bar()
 
 
 def _load(spec: TransformersModel) -> Model:

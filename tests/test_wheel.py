@@ -1,0 +1,56 @@
+"""The built wheel holds everything it needs: code, adapters, weights."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+ASK = """
+from pathlib import Path
+import langchain_splitreason, splitreason_integrations
+here = Path({target!r})
+for package in (langchain_splitreason, splitreason_integrations):
+    assert Path(package.__file__).is_relative_to(here), package.__file__
+reply = langchain_splitreason.SplitReasonLLM().invoke("Hello")
+assert reply.content, reply
+print(reply.response_metadata["splitreason"]["tokens"])
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=100)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.mark.timeout(240)
+def test_the_wheel_works_by_itself(wheel, tmp_path):
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", str(target), str(wheel)], check=True, timeout=100)
+    environment = {**os.environ, "PYTHONPATH": str(target), "HF_HUB_OFFLINE": "1"}
+    code = ASK.format(target=str(target))
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert run.returncode == 0, run.stderr
+    assert "small" in run.stdout
+
+
+def test_what_the_wheel_holds(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for role in ("small", "large", "base"):
+        assert f"splitreason_integrations/embedded/{role}/model.safetensors" in names
+    assert "splitreason_integrations/py.typed" in names
+    assert "langchain_splitreason/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests/", "adapters/"))]
+    assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 20_000_000
