@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from splitreason_integrations.cli import main
+from splitreason_integrations.evals.runner import MODES
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_ask_json(run):
     assert {"reasoning", "spans", "offload_share", "stop_reason", "degraded"} <= facts.keys()
 
 
-@pytest.mark.parametrize("mode", ["small", "large", "split", "random", "entropy"])
+@pytest.mark.parametrize("mode", ["base", "small", "large", "split", "random", "entropy"])
 def test_eval_json(run, mode):
     done = run("eval", "--mode", mode, "--samples", "4", "--seed", "1", "--json")
     facts = json.loads(done.out)
@@ -68,6 +69,11 @@ def test_eval_json(run, mode):
         assert facts["offload_share"] == 0
     if mode == "large":
         assert facts["offload_share"] == 1
+
+
+def test_eval_all_modes(run):
+    facts = json.loads(run("eval", "--mode", "all", "--samples", "2", "--json").out)
+    assert [one["mode"] for one in facts["modes"]] == list(MODES)
 
 
 def test_eval_on_a_file(run, tmp_path):

@@ -50,13 +50,14 @@ def resolve(spec: str | TransformersModel, *, role: Role) -> TransformersModel:
     """Return the full description of a named model; raise UnknownSpecError for other names."""
     if isinstance(spec, TransformersModel):
         return spec
-    if spec == "embedded":
-        return TransformersModel(
-            str(embedded.path(role)), device="cpu", name=f"splitreason-embedded-{role}"
-        )
     kind, _, rest = spec.partition(":")
     if kind == "hf" and rest:
         return TransformersModel(rest)
+    member = role if spec == "embedded" else rest
+    if kind == "embedded" and member in embedded.MEMBERS:
+        return TransformersModel(
+            str(embedded.path(member)), device="cpu", name=f"splitreason-embedded-{member}"
+        )
     raise UnknownSpecError(
         f"unknown {role} model {spec!r}: use 'embedded', 'hf:<folder or name on the hub>' or a "
         "TransformersModel(...)"

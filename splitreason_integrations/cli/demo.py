@@ -12,7 +12,7 @@ from splitreason_integrations.cli.ask import stream
 from splitreason_integrations.cli.display import LARGE_STYLE, cost_line
 from splitreason_integrations.cli.evaluate import measure, table
 from splitreason_integrations.engine import Request, SplitEngine
-from splitreason_integrations.evals.runner import Result, run_mode
+from splitreason_integrations.evals.runner import Result, compare
 from splitreason_integrations.evals.tasks import Task, generated
 
 _MODES = ("small", "large", "split", "random")
@@ -55,13 +55,4 @@ def _show(engine: SplitEngine, task: Task, seed: int, console: Console) -> None:
 
 
 def _compare(engine: SplitEngine, tasks: list[Task], seed: int) -> list[Result]:
-    results: dict[str, Result] = {}
-    for mode in _MODES:
-        share = results["split"].offload_share if "split" in results else None
-        results[mode] = measure(
-            mode,
-            lambda progress, mode=mode, share=share: run_mode(  # type: ignore[misc]
-                mode, engine, tasks, seed=seed, progress=progress, share=share
-            ),
-        )
-    return list(results.values())
+    return measure(lambda progress: compare(_MODES, engine, tasks, seed=seed, progress=progress))

@@ -12,12 +12,12 @@ from rich.table import Table
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.evals import report
-from splitreason_integrations.evals.runner import MODES, Progress, Result, run_mode
+from splitreason_integrations.evals.runner import MODES, Progress, Result, compare
 from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
 
 
 def evaluate(
-    mode: Annotated[str, typer.Option(help=f"What writes: {', '.join(MODES)}.")] = "split",
+    mode: Annotated[str, typer.Option(help=f"What writes: {', '.join(MODES)}, or all.")] = "split",
     data: Annotated[
         Path | None,
         typer.Option(help="JSON lines with question or messages, and answer; else fresh problems."),
@@ -44,26 +44,28 @@ def evaluate(
     """
     engine = options.engine(small, large, trigger, max_share)
     tasks = _tasks(data, family, split, samples, seed)
-    result = measure(
-        mode,
-        lambda progress: run_mode(
-            mode, engine, tasks, seed=seed, max_tokens=max_tokens, progress=progress
-        ),
+    modes = MODES if mode == "all" else (mode,)
+    results = measure(
+        lambda progress: compare(
+            modes, engine, tasks, seed=seed, max_tokens=max_tokens, progress=progress
+        )
     )
     if as_json:
         command = (
             f"splitreason eval --mode {mode} --family {family} --split {split} "
             f"--samples {len(tasks)} --trigger '{trigger}' --seed {seed}"
         )
-        typer.echo(json.dumps({**result.data(), **report.context(command)}))
+        data = [result.data() for result in results]
+        figures = data[0] if len(data) == 1 else {"mode": mode, "modes": data}
+        typer.echo(json.dumps({**figures, **report.context(command)}))
         return
-    Console(highlight=False).print(table([result]))
+    Console(highlight=False).print(table(results))
 
 
-def measure(mode: str, run: Callable[[Progress], Result]) -> Result:
+def measure(run: Callable[[Progress], list[Result]]) -> list[Result]:
     """Return what `run` measures, with a progress bar."""
     with progress_bar() as bar:
-        task = bar.add_task(mode)
+        task = bar.add_task("")
 
         def progress(what: str, done: int, of: int) -> None:
             bar.update(task, description=what, completed=done, total=of)

@@ -14,7 +14,8 @@ from splitreason_integrations.records import Completion, Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import Always, Entropy, Never, Random, Trigger
 
-MODES = ("small", "large", "split", "random", "entropy")
+MODES = ("base", "small", "large", "split", "random", "entropy")
+"""What can be measured: `base` is the embedded small model before it learned the tags."""
 
 _MAX_CALLS = 4
 _MATCHING_TASKS = 60
@@ -116,9 +117,11 @@ def run_mode(
     def run(name: str, trigger: Trigger, some: Sequence[Task]) -> Result:
         return _run(name, replace(engine, trigger=trigger), some, seed, max_tokens, progress)
 
+    if mode == "base":
+        engine = replace(engine, small="embedded:base")
     if mode == "large":
         engine = replace(engine, policy=Policy(max_span_tokens=None))
-    fixed = {"small": Never(), "large": Always(), "split": engine.trigger}
+    fixed = {"base": Never(), "small": Never(), "large": Always(), "split": engine.trigger}
     if mode in fixed:
         return run(mode, fixed[mode], tasks)
     if share is None:
@@ -126,6 +129,27 @@ def run_mode(
     some = tasks[:: max(1, len(tasks) // _MATCHING_TASKS)]
     trigger = _match(mode, share, lambda one: run(f"match {mode}", one, some).offload_share)
     return run(mode, trigger, tasks)
+
+
+def compare(
+    modes: Sequence[str],
+    engine: SplitEngine,
+    tasks: Sequence[Task],
+    *,
+    seed: int,
+    max_tokens: int = 512,
+    progress: Progress = lambda mode, done, of: None,
+) -> list[Result]:
+    """Return the figures of several modes on the same tasks; `split` is run once."""
+    results: list[Result] = []
+    share = None
+    for mode in modes:
+        result = run_mode(
+            mode, engine, tasks, seed=seed, max_tokens=max_tokens, progress=progress, share=share
+        )
+        share = result.offload_share if mode == "split" else share
+        results.append(result)
+    return results
 
 
 def _match(mode: str, share: float, measure: Callable[[Trigger], float]) -> Trigger:
