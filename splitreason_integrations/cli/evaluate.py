@@ -55,8 +55,8 @@ def evaluate(
             f"splitreason eval --mode {mode} --family {family} --split {split} "
             f"--samples {len(tasks)} --trigger '{trigger}' --seed {seed}"
         )
-        data = [result.data() for result in results]
-        figures = data[0] if len(data) == 1 else {"mode": mode, "modes": data}
+        rows = [result.data() for result in results]
+        figures = rows[0] if len(rows) == 1 else {"mode": mode, "modes": rows}
         typer.echo(json.dumps({**figures, **report.context(command)}))
         return
     Console(highlight=False).print(table(results))
