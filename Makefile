@@ -30,6 +30,6 @@ test: lint ## lint, types and every test
 	$(BIN)/python -m pytest
 
 train-pair: $(READY) ## train the bundled pair anew
-	$(BIN)/splitreason train pair
+	$(BIN)/splitreason train pair --out build/pair
 
 .PHONY: help setup demo lint test train-pair

@@ -103,3 +103,17 @@ def test_version_is_the_distributions():
 @pytest.mark.parametrize("path", [p for _, p in modules()], ids=lambda p: p.name)
 def test_files_stay_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 360
+
+
+def test_a_missing_extra_is_named():
+    code = (
+        "import sys\n"
+        "sys.modules['langchain_core'] = None\n"
+        "try:\n"
+        "    import langchain_splitreason\n"
+        "except ImportError as error:\n"
+        "    assert 'splitreason-integrations[langchain]' in str(error)\n"
+        "else:\n"
+        "    raise SystemExit('imported without langchain-core')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

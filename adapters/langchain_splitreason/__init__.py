@@ -1,7 +1,17 @@
 """`SplitReasonLLM`: a LangChain chat model in which a large model writes only the hard spans."""
 
+from splitreason_integrations import __version__
+from splitreason_integrations.errors import MissingExtraError
+
+try:
+    import langchain_core  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError(
+        "langchain_splitreason needs langchain-core: "
+        'pip install "splitreason-integrations[langchain]"'
+    ) from error
+
 from langchain_splitreason.chat_model import SplitReasonLLM
 from langchain_splitreason.errors import ContextOverflowError, ToolChoiceError
-from splitreason_integrations import __version__
 
 __all__ = ["ContextOverflowError", "SplitReasonLLM", "ToolChoiceError", "__version__"]
