@@ -40,7 +40,7 @@ def ask(
         return
     console = Console(highlight=False)
     reply = stream(engine, request, console)
-    Console(stderr=True, highlight=False).print(cost_line(reply), style="dim")
+    Console(stderr=True, highlight=False).print(cost_line(reply), style="dim", soft_wrap=True)
 
 
 def stream(engine: SplitEngine, request: Request, console: Console) -> Completion:

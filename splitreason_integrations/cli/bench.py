@@ -36,8 +36,8 @@ def overhead(
     from splitreason_integrations.evals import bench as benches
     from splitreason_integrations.evals import report
 
-    torch.set_num_threads(threads)
     engine = options.engine(small, large, trigger)
+    torch.set_num_threads(threads)
     with progress_bar() as bar:
         task = bar.add_task("overhead", total=samples)
         result = benches.overhead(

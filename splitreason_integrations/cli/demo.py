@@ -28,6 +28,7 @@ def demo(
 ) -> None:
     """Watch the small model hand its hard steps over, then compare it with either model alone."""
     engine = SplitEngine()
+    options.compute_on_one_thread()
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     tasks = generated("test", ["word", "context"], n=max(problems, eval_problems), seed=seed)
     if as_json:
@@ -47,11 +48,13 @@ def demo(
 
 
 def _show(engine: SplitEngine, task: Task, seed: int, console: Console) -> None:
-    console.print(str(task.messages[-1]["content"]), style="bold", markup=False)
+    console.print(str(task.messages[-1]["content"]), style="bold", markup=False, soft_wrap=True)
     console.print()
     reply = stream(engine, Request(messages=task.messages, max_tokens=512, seed=seed), console)
     verdict = "right" if task.right(reply.answer) else f"wrong: the answer is {task.answer}"
-    console.print(f"\n{verdict}; {cost_line(reply)}\n{'─' * 60}\n", style="dim", markup=False)
+    console.print(
+        f"\n{verdict}; {cost_line(reply)}\n{'─' * 60}\n", style="dim", markup=False, soft_wrap=True
+    )
 
 
 def _compare(engine: SplitEngine, tasks: list[Task], seed: int) -> list[Result]:

@@ -27,9 +27,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def engine(small: str, large: str, trigger: str, max_share: float | None = None) -> SplitEngine:
     """Return the engine that the options describe."""
-    return SplitEngine(
+    described = SplitEngine(
         small=small,
         large=large,
         trigger=parse_trigger(trigger),
         policy=Policy(max_offload_share=max_share),
     )
+    if all(spec.startswith("embedded") for spec in (small, large)):
+        compute_on_one_thread()
+    return described
+
+
+def compute_on_one_thread() -> None:
+    """Keep torch to one thread: matrices as small as the embedded pair's lose by sharing."""
+    import torch
+
+    torch.set_num_threads(1)
