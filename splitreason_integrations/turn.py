@@ -140,7 +140,7 @@ class Turn:
                     yield self._open_span()
 
     def _small_order(self, order: WriteSmall, *, may_open: bool) -> WriteOrder:
-        marks = self.small.marks
+        marks, uses_tag = self.small.marks, self.settings.trigger.uses_tag
         self._watch.resume(self.transcript.line, may_open=may_open)
         return WriteOrder(
             max_tokens=order.max_tokens,
@@ -148,7 +148,7 @@ class Turn:
             seed=self.settings.seed,
             stream=_STREAMS[Author.SMALL],
             stop_tokens=self.small.model.codec.end_tokens,
-            forbidden=marks.control_tokens[1:] if may_open else marks.control_tokens,
+            forbidden=marks.control_tokens[1:] if may_open and uses_tag else marks.control_tokens,
             watch=self._watch if may_open or self._watch.reads_tags_as_text else None,
             deadline_s=self._deadline_s,
         )

@@ -134,6 +134,17 @@ async def test_a_watch_refuses_and_stops(random_pair):
     session.close()
 
 
+async def test_a_refusal_does_not_let_forbidden_tokens_in(random_pair):
+    model = random_pair[0]
+    session = model.open([5, 6, 7])
+    await session.read_probabilities(1)
+    ranked = session._next.argsort(descending=True).tolist()
+    watch = Refusing(ranked[0], stop_at=9)
+    ids, _ = await write(session, order(1, watch=watch, forbidden=(ranked[1], ranked[2])))
+    assert ids == [ranked[3]]
+    session.close()
+
+
 async def test_same_seed_whatever_the_pieces(random_pair):
     sampling = Sampling(temperature=1.0)
     whole = random_pair[0].open([5, 6, 7])

@@ -289,28 +289,41 @@ class HFSession:
             self._next = self._read(last=True)[-1]
         logits, watch = self._next, order.watch
         index = len(self._ids) - self._prompt_tokens
-        u = 0.0 if order.sampling.greedy else uniform(order.seed, order.stream, index)
-        token = draw(logits, order.sampling, u)
-        allowed = logits
-        if order.forbidden and (token in order.forbidden or not order.sampling.greedy):
-            allowed = logits.index_fill(0, self._model.mask(order.forbidden), float("-inf"))
-            token = draw(allowed, order.sampling, u)
+        if order.sampling.greedy:
+            u, token = 0.0, draw(logits, order.sampling, 0.0)
+            if token in order.forbidden:
+                token = draw(self._allowed(order), order.sampling, u)
+        else:
+            u = uniform(order.seed, order.stream, index)
+            token = draw(self._allowed(order), order.sampling, u)
         if watch is None:
             return token
         probability = entropy = 0.0
         if watch.probability_of is not None:
             probability = float(logits.float().softmax(-1)[watch.probability_of])
         if watch.wants_entropy:
-            entropy = float(torch.special.entr(logits.float().softmax(-1)).sum())
+            chances = self._allowed(order).float().softmax(-1)
+            entropy = float(torch.special.entr(chances).sum())
+        refused: tuple[int, ...] = ()
         while True:
             verdict = watch(token, index=index, probability=probability, entropy=entropy)
             if verdict is Verdict.KEEP:
                 return token
             if verdict is Verdict.STOP:
                 return None
-            allowed = allowed.clone()
-            allowed[token] = float("-inf")
-            token = draw(allowed, order.sampling, u)
+            refused = (*refused, token)
+            token = draw(self._allowed(order, *refused), order.sampling, u)
+
+    def _allowed(self, order: WriteOrder, *refused: int) -> torch.Tensor:
+        """Return the next token's logits with those that may not be chosen at minus infinity."""
+        assert self._next is not None, "no logits have been read"
+        allowed = self._next
+        if order.forbidden:
+            allowed = allowed.index_fill(0, self._model.mask(order.forbidden), float("-inf"))
+        if refused:
+            index = torch.tensor(refused, device=allowed.device)
+            allowed = allowed.index_fill(0, index, float("-inf"))
+        return allowed
 
     def _read(self, *, last: bool) -> torch.Tensor:
         cache = self._cache
