@@ -15,7 +15,7 @@ PACKAGE = ROOT / "splitreason_integrations"
 LAYERS = [
     {"errors", "records", "events"},
     {"sampling", "policy"},
-    {"triggers", "backends.base"},
+    {"triggers", "backends.base", "backends.worker"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf"},
     {"backends.registry", "seat"},

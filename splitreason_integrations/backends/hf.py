@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -24,6 +24,7 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
+from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.errors import SessionError
 from splitreason_integrations.policy import Prices
 from splitreason_integrations.sampling import Sampling, draw, uniform
@@ -63,10 +64,8 @@ class HFModel:
         self.context_tokens = int(network.config.max_position_embeddings)
         self.network = network.eval()
         self._sessions: weakref.WeakSet[HFSession] = weakref.WeakSet()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"splitreason-{name}")
+        self.worker = Worker(f"splitreason-{name}")
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
-        self._lock = threading.Lock()
-        self._waiting = 0
 
     @property
     def open_sessions(self) -> int:
@@ -78,30 +77,6 @@ class HFModel:
         session = HFSession(self, prompt)
         self._sessions.add(session)
         return session
-
-    @property
-    def wanted(self) -> bool:
-        """Whether work is waiting for the model's thread."""
-        return self._waiting > 0
-
-    def submit(self, work: Callable[[], _T]) -> Future[_T]:
-        """Do `work` on the model's thread, first come, first served."""
-
-        def counted() -> _T:
-            with self._lock:
-                self._waiting -= 1
-            return work()
-
-        with self._lock:
-            self._waiting += 1
-        job = self._thread.submit(counted)
-        job.add_done_callback(self._forget_cancelled)
-        return job
-
-    def _forget_cancelled(self, job: Future[_T]) -> None:
-        if job.cancelled():
-            with self._lock:
-                self._waiting -= 1
 
     def forward(self, token_ids: Sequence[int], cache: DynamicCache, *, last: bool) -> torch.Tensor:
         """Read tokens into `cache`; return logits (tokens, vocabulary), or the last row alone."""
@@ -187,7 +162,7 @@ class HFSession:
             loop.call_soon_threadsafe(slices.put_nowait, one)
 
         def submit() -> Future[None]:
-            return self._model.submit(partial(self._write_slices, order, left, stop, post))
+            return self._model.worker.submit(partial(self._write_slices, order, left, stop, post))
 
         job = submit()
         try:
@@ -214,7 +189,7 @@ class HFSession:
             self._next = logits[-1]
             return logits.float().softmax(-1)[:, token_id].tolist()
 
-        return await asyncio.wrap_future(self._model.submit(partial(self._guarded, work)))
+        return await asyncio.wrap_future(self._model.worker.submit(partial(self._guarded, work)))
 
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
@@ -249,7 +224,7 @@ class HFSession:
                 ids.clear()
                 end, stop_token = self._write_slice(order, rest, stop, ids)
                 rest -= len(ids)
-                gives_way = end is None and self._model.wanted
+                gives_way = end is None and self._model.worker.wanted
                 one = Slice(Written(tuple(ids), end, stop_token), gives_way)
                 if gives_way or end is not None or stop.is_set() or self._closed:
                     return one
