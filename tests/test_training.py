@@ -18,7 +18,6 @@ from splitreason_integrations.training import labels, mixture
 from splitreason_integrations.training.annotate import (
     Trace,
     failure_rates,
-    tag_probabilities,
     tag_probability,
 )
 from splitreason_integrations.training.architecture import build_model
@@ -78,7 +77,7 @@ def test_failure_does_not_depend_on_the_batch():
     guesser = Guesser({1: 0.5, 2: 0.8, 3: 0.9})
     traces = [Trace([1, 2, 3, 4][:n], [(1, 2)]) for n in (2, 3, 4, 2)]
     one, many = (failure_rates(guesser, traces, batch_tokens=n) for n in (1, 100))
-    assert sum(one, []) == pytest.approx(sum(many, []))
+    assert [rate for (rate,) in one] == pytest.approx([rate for (rate,) in many])
 
 
 @pytest.mark.parametrize("span", [(0, 1), (2, 2), (1, 4)])
@@ -93,7 +92,6 @@ def test_tag_probability_rises_with_the_gap_alone():
     assert tag_probability(0.3, 0.5) == 0.0
     assert tag_probability(0.25, 0.0, tries=1) == pytest.approx(0.25)
     assert tag_probability(0.5, 0.25, tries=2) == pytest.approx(1 - 0.75**2)
-    assert tag_probabilities([[0.5], []], [[0.25], []], tries=2) == [[pytest.approx(0.4375)], []]
     with pytest.raises(ValueError, match="between 0 and 1"):
         tag_probability(1.2, 0.0)
 
@@ -114,7 +112,8 @@ def test_marked_documents_follow_the_labels(encoder):
     rng = random.Random(0)
     opening = encoder.encode("<bigmodel>")[0]
     for certain in (0.0, 1.0):
-        chances = [[certain] * len(problem.steps) for problem in found]
+        rates = [[(certain, 0.0)] * len(problem.steps) for problem in found]
+        chances = labels.by_step(found, rates, tries=4.0)
         pages = tagged_documents(encoder, rng, found, chances)
         weighted = [
             weight

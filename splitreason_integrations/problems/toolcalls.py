@@ -87,7 +87,7 @@ def _wrapped(rng: random.Random, key: str, value: int) -> str:
 
 
 def _call_turn(thought: str, call: ToolCall) -> Turn:
-    return Turn((f"{thought} The tool {call.name} can do that, so I call it.",), call=call)
+    return Turn((f'{thought} The tool "{call.name}" can do that, so I call it.',), call=call)
 
 
 def _result_turn(result: int, sentence: str) -> Turn:

@@ -74,16 +74,6 @@ def tag_probability(small_fails: float, large_fails: float, *, tries: float = 4.
     return float(1.0 - (1.0 - gap) ** tries)
 
 
-def tag_probabilities(
-    small: Sequence[Sequence[float]], large: Sequence[Sequence[float]], *, tries: float = 4.0
-) -> list[list[float]]:
-    """Return the label of every span from both models' failure rates on the same spans."""
-    return [
-        [tag_probability(s, b, tries=tries) for s, b in zip(ours, theirs, strict=True)]
-        for ours, theirs in zip(small, large, strict=True)
-    ]
-
-
 def _groups(order: Sequence[int], traces: Sequence[Trace], batch_tokens: int) -> list[list[int]]:
     groups: list[list[int]] = []
     for i in order:

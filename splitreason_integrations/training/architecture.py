@@ -20,7 +20,7 @@ class Shape:
     feed_forward: int
 
 
-SHAPES: dict[Role, Shape] = {"small": Shape(64, 2, 176), "large": Shape(128, 3, 352)}
+SHAPES: dict[Role, Shape] = {"small": Shape(96, 2, 256), "large": Shape(128, 3, 352)}
 
 
 def build_model(role: Role, tokenizer: Any, *, seed: int, shape: Shape | None = None) -> Any:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.problems import Problem, Split, Step, Writing, problems, render
-from splitreason_integrations.training.annotate import Trace, failure_rates, tag_probabilities
+from splitreason_integrations.training.annotate import Trace, failure_rates, tag_probability
 from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.mixture import FAMILY_WEIGHTS, draw_family
 
 MARKED = 2.0
-Labels = list[list[float]]
+Labels = list[list[tuple[float, float]]]
+"""For each problem, for each step: how often the small and the large model miss it."""
 
 
 def fresh_problems(index: int, *, seed: int, documents: int) -> list[Problem]:
@@ -49,34 +50,36 @@ def _marked_spans(document: Document) -> list[tuple[int, int]]:
     return spans
 
 
-def label(
-    encoder: Encoder, small: Any, large: Any, found: list[Problem], *, tries: float
-) -> Labels:
-    """Return the tag probability of every step: the small model terse, the large one expanded."""
-    rates = [
+def label(encoder: Encoder, small: Any, large: Any, found: list[Problem]) -> Labels:
+    """Return both models' failure rates on every step: small terse, large expanded."""
+    ours, theirs = (
         failure_rates(model, [trace_of(encoder, problem, writing) for problem in found])
         for model, writing in ((small, Writing.TERSE), (large, Writing.EXPANDED))
-    ]
-    return tag_probabilities(*rates, tries=tries)
+    )
+    return [list(zip(s, b, strict=True)) for s, b in zip(ours, theirs, strict=True)]
 
 
 def write_labels(path: Path, labels: Labels) -> None:
     """Store the labels of a chunk, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps([[round(q, 4) for q in row] for row in labels]), "utf-8")
+    temporary.write_text(
+        json.dumps([[[round(s, 5), round(b, 5)] for s, b in row] for row in labels]), "utf-8"
+    )
     os.replace(temporary, path)
 
 
 def read_labels(path: Path) -> Labels:
     """Load the labels of a chunk."""
-    loaded: Labels = json.loads(path.read_text("utf-8"))
-    return loaded
+    return [[(s, b) for s, b in row] for row in json.loads(path.read_text("utf-8"))]
 
 
-def by_step(found: list[Problem], labels: Labels) -> list[dict[Step, float]]:
-    """Return, for each problem, its steps with their tag probability."""
+def by_step(found: list[Problem], labels: Labels, *, tries: float) -> list[dict[Step, float]]:
+    """Return, for each problem, its steps with the probability to mark them."""
     return [
-        dict(zip(problem.steps, row, strict=True))
+        {
+            step: tag_probability(small, large, tries=tries)
+            for step, (small, large) in zip(problem.steps, row, strict=True)
+        }
         for problem, row in zip(found, labels, strict=True)
     ]

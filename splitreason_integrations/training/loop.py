@@ -38,8 +38,8 @@ class Plan:
 
     chunks: int
     batch_tokens: int = 2048
-    matrix_rate: float = 2.5e-3
-    other_rate: float = 2.5e-3
+    matrix_rate: float = 5e-3
+    other_rate: float = 4e-3
     warmup: int = 4
     decay: float = 0.6
     save_every: int = 20

@@ -31,12 +31,12 @@ from splitreason_integrations.training.documents import (
     weigh_all,
 )
 
-RECALL_SHARE: dict[Role, float] = {"small": 0.6, "large": 0.25}
+RECALL_SHARE: dict[Role, float] = {"small": 0.5, "large": 0.2}
 FAMILY_WEIGHTS: dict[Family, float] = {
-    "word": 0.36,
-    "context": 0.22,
-    "frameworks": 0.16,
-    "tools": 0.20,
+    "word": 0.33,
+    "context": 0.21,
+    "frameworks": 0.15,
+    "tools": 0.25,
     "chat": 0.06,
 }
 DRILL_TOKENS = 160
@@ -159,6 +159,21 @@ def drill_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Document:
         page.weights.extend([1.0] * len(ids))
         encoder.add_prompt(page, "\n")
     return page
+
+
+def copying_chunk(
+    encoder: Encoder, role: Role, index: int, *, seed: int, documents: int
+) -> list[Document]:
+    """Return pages of random tokens that repeat: they teach both models to look back and copy."""
+    rng = random.Random(f"copy/{role}/{seed}/{index}")
+    plain = [i for i in range(len(encoder.tokenizer)) if i not in encoder.tokenizer.all_special_ids]
+    return [_copying_page(rng, plain) for _ in range(documents)]
+
+
+def _copying_page(rng: random.Random, plain: list[int]) -> Document:
+    part = [rng.choice(plain) for _ in range(rng.randint(8, 40))]
+    times = -(-DRILL_TOKENS // len(part))
+    return Document(part * times, [0.0] * len(part) + [1.0] * (len(part) * (times - 1)))
 
 
 def recall_page(encoder: Encoder, rng: random.Random) -> Document:

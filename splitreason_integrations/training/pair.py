@@ -120,7 +120,7 @@ def annotate_chunks(folders: Folders, settings: Settings, device: str, tell: Tel
     with timed(folders, "annotate"):
         for index in missing:
             found = fresh_problems(index, seed=settings.seed, documents=settings.sft_documents)
-            labels = label(encoder, small, large, found, tries=settings.tries)
+            labels = label(encoder, small, large, found)
             write_labels(label_path(folders, index), labels)
             tell("annotate", index + 1, chunks, 0.0)
 
@@ -141,6 +141,7 @@ def fine_tune_small(folders: Folders, settings: Settings, device: str, tell: Tel
             folders.checkpoints("sft"),
             plan,
             labels=folders.labels,
+            tries=settings.tries,
             documents=settings.sft_documents,
             seed=settings.seed,
             device=device,

@@ -9,7 +9,7 @@ from typing import Any
 from splitreason_integrations.training.architecture import Role, build_model
 from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.loop import Plan, Report, train
-from splitreason_integrations.training.mixture import pretraining_chunk
+from splitreason_integrations.training.mixture import copying_chunk, pretraining_chunk
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,16 @@ class Recipe:
     Attributes:
         plan: length and rates.
         documents: documents in one chunk.
-        early_chunks: length of the first phase, which is rich in bare calculations.
-        early_drills: share of bare calculations in the first phase.
+        copy_chunks: length of the first phase, which only teaches to look back and copy.
+        early_chunks: end of the second phase, which is rich in bare calculations.
+        early_drills: share of bare calculations in the second phase.
         late_drills: share of bare calculations after it.
 
     """
 
     plan: Plan
     documents: int
+    copy_chunks: int
     early_chunks: int
     early_drills: float
     late_drills: float
@@ -37,8 +39,8 @@ class Recipe:
 
 
 RECIPES: dict[Role, Recipe] = {
-    "small": Recipe(Plan(180), 400, 30, 0.35, 0.10),
-    "large": Recipe(Plan(210), 400, 60, 0.45, 0.25),
+    "small": Recipe(Plan(240), 400, 12, 40, 0.20, 0.10),
+    "large": Recipe(Plan(165), 400, 12, 60, 0.40, 0.22),
 }
 
 
@@ -57,6 +59,8 @@ def pretrain(
     model = build_model(role, tokenizer, seed=seed)
 
     def chunk(index: int) -> list[Document]:
+        if index < recipe.copy_chunks:
+            return copying_chunk(encoder, role, index, seed=seed, documents=recipe.documents)
         return pretraining_chunk(
             encoder,
             role,

@@ -12,7 +12,7 @@ from typing import Any
 
 from splitreason_integrations.problems import Kind, Problem, Step, Writing
 from splitreason_integrations.training.documents import Document, Encoder
-from splitreason_integrations.training.labels import Labels, by_step, fresh_problems, read_labels
+from splitreason_integrations.training.labels import by_step, fresh_problems, read_labels
 from splitreason_integrations.training.loop import Plan, Report, train
 from splitreason_integrations.training.mixture import assemble, with_random_spans
 
@@ -27,6 +27,7 @@ def fine_tune(
     plan: Plan,
     *,
     labels: Path,
+    tries: float,
     documents: int,
     seed: int,
     device: str,
@@ -38,7 +39,8 @@ def fine_tune(
     def chunk(index: int) -> list[Document]:
         found = fresh_problems(index, seed=seed, documents=documents)
         rng = random.Random(f"sft/{seed}/{index}")
-        return tagged_documents(encoder, rng, found, read_labels(labels / f"{index:04d}.json"))
+        rates = read_labels(labels / f"{index:04d}.json")
+        return tagged_documents(encoder, rng, found, by_step(found, rates, tries=tries))
 
     pad = tokenizer.pad_token_id
     train(model, chunk, plan, folder=folder, pad=pad, device=device, report=report)
@@ -46,13 +48,10 @@ def fine_tune(
 
 
 def tagged_documents(
-    encoder: Encoder, rng: random.Random, found: list[Problem], labels: Labels
+    encoder: Encoder, rng: random.Random, found: list[Problem], chances: list[dict[Step, float]]
 ) -> list[Document]:
-    """Write each problem with its steps marked as often as their labels say."""
-    return [
-        _write(encoder, rng, problem, chances)
-        for problem, chances in zip(found, by_step(found, labels), strict=True)
-    ]
+    """Write each problem with its steps marked as often as `chances` says."""
+    return [_write(encoder, rng, problem, own) for problem, own in zip(found, chances, strict=True)]
 
 
 def _write(
