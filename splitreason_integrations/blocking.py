@@ -18,17 +18,26 @@ _open: list[BlockingPortal] = []
 
 def run(work: Callable[[], Awaitable[_T]]) -> _T:
     """Return what `work()` returns; interrupting the caller cancels it."""
-    return _portal().call(work)
+    return _wait(work)
 
 
 def iterate(stream: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
     """Yield what `stream` yields, pulling one item at a time; closing closes the stream."""
-    portal = _portal()
     try:
-        while (item := portal.call(_pull, stream)) is not _END:
+        while (item := _wait(_pull, stream)) is not _END:
             yield item  # type: ignore[misc]
     finally:
-        portal.call(_close, stream)
+        _wait(_close, stream)
+
+
+def _wait(work: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
+    """Return what `work` returns; an interrupted wait, Ctrl-C perhaps, cancels it."""
+    job = _portal().start_task_soon(work, *arguments)
+    try:
+        return job.result()
+    except BaseException:
+        job.cancel()
+        raise
 
 
 async def _pull(stream: AsyncGenerator[_T, None]) -> object:
