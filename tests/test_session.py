@@ -1,6 +1,7 @@
 """Sessions keep their cache, cut it and give back exactly what an uncached pass gives."""
 
 import asyncio
+import time
 from contextlib import aclosing
 
 import pytest
@@ -182,6 +183,32 @@ async def test_a_closed_session_says_so(random_pair):
         await session.read_probabilities(1)
     with pytest.raises(SessionError, match="closed"):
         await write(session, order())
+
+
+async def test_closing_a_session_ends_its_writing(random_pair, monkeypatch):
+    model = random_pair[0]
+    forward = model.forward
+
+    def slow(*arguments, **settings):
+        time.sleep(0.01)
+        return forward(*arguments, **settings)
+
+    monkeypatch.setattr(model, "forward", slow)
+    session = model.open([5, 6, 7])
+    got = []
+
+    async def read():
+        async with aclosing(session.write(order(300))) as slices:
+            async for written in slices:
+                got.extend(written.token_ids)
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.1)
+    session.close()
+    with pytest.raises(SessionError, match="closed"):
+        await asyncio.wait_for(reading, 5)
+    assert got == session._ids[3:]
+    assert not session.holds_cache
 
 
 async def test_a_cut_into_the_prompt_is_refused(random_pair):

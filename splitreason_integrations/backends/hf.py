@@ -222,11 +222,12 @@ class HFSession:
             rest = left
             while True:
                 ids.clear()
+                self._check_open()
                 end, stop_token = self._write_slice(order, rest, stop, ids)
                 rest -= len(ids)
                 gives_way = end is None and self._model.worker.wanted
                 one = Slice(Written(tuple(ids), end, stop_token), gives_way)
-                if gives_way or end is not None or stop.is_set() or self._closed:
+                if gives_way or end is not None or stop.is_set():
                     return one
                 post(one)
 
