@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import torch
 
 _MASK = (1 << 64) - 1
+_COLDEST = 1e-6
+"""Below it logits divided by the temperature overflow; the most probable token wins anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Sampling:
     @property
     def greedy(self) -> bool:
         """Whether the most probable token is always taken."""
-        return not self.temperature
+        return not self.temperature or self.temperature < _COLDEST
 
 
 def uniform(seed: int, stream: int, position: int) -> float:

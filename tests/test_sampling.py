@@ -68,3 +68,10 @@ def test_unset_settings_come_from_the_model():
 def test_bad_settings_are_named(settings):
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         Sampling(**settings)
+
+
+@pytest.mark.parametrize("temperature", [1e-5, 1e-30, 1e-45, 5e-324])
+def test_the_coldest_temperatures_are_greedy(temperature):
+    logits = torch.linspace(-30, 30, 50).roll(7)
+    for u in (0.0, 0.5, 0.999):
+        assert draw(logits, Sampling(temperature=temperature), u) == int(logits.argmax())
