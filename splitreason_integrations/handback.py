@@ -17,6 +17,7 @@ class Handback:
         self._large = large
         self._threshold = threshold
         self._small_knows_end = False
+        self._large_lost = False
 
     def begin(self) -> None:
         """Show the open tag to the models that know it."""
@@ -25,9 +26,14 @@ class Handback:
 
     def end(self) -> None:
         """Show the close tag to the models that know it."""
-        self._large.session.extend(self._large.marks.close_tokens)
+        if not self._large_lost:
+            self._large.session.extend(self._large.marks.close_tokens)
         if not self._small_knows_end:
             self._small.session.extend(self._small.marks.close_tokens)
+
+    def lose_large(self) -> None:
+        """Leave the large model's session as it is from now on: it has failed."""
+        self._large_lost = True
 
     async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
         """Bring the small model up to date with a chunk of the large model's tokens.
@@ -57,8 +63,9 @@ class Handback:
         return len(chunk), ended_by
 
     def _cut(self, surplus: int) -> None:
-        large = self._large.session
-        large.truncate(large.length - surplus)
+        if not self._large_lost:
+            large = self._large.session
+            large.truncate(large.length - surplus)
         self._small.forget_surplus()
 
     async def _confirmed(self, probability: float) -> bool:

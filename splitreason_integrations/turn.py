@@ -176,13 +176,13 @@ class Turn:
         return self.spans.open(opened_by)
 
     async def _write_large(self, order: WriteLarge) -> AsyncGenerator[Item, None]:
-        if self.spans.current.read_tokens is None:
-            yield self._start_span()
-            return
         hands_back = self.settings.trigger.hands_back
         received: list[int] = []
         written = Written(())
         try:
+            if self.spans.current.read_tokens is None:
+                yield self._start_span()
+                return
             async with aclosing(self.large.session.write(self._large_order(order))) as writing:
                 async for written in writing:
                     received += written.token_ids
@@ -256,10 +256,12 @@ class Turn:
                 f"{self.large.model.name} failed: {error}; set on_large_failure='small' to let "
                 "the small model finish instead"
             ) from error
+        failed = self.spans.failed(error)
+        self._handback.lose_large()
         items = list(await self._after_chunk(received, Written(()))) if received else []
         if self.machine.state is State.DONE:
             return items
-        items.append(self.spans.failed(error))
+        items.append(failed)
         if self.machine.state is State.LARGE:
             items.append(self._close_span("failure", fact=LargeFailed()))
         self.machine.degraded = True

@@ -37,7 +37,7 @@ from splitreason_integrations.errors import (
     UnknownSpecError,
     UnsupportedContentError,
 )
-from splitreason_integrations.events import Event
+from splitreason_integrations.events import Event, HandoffFailed
 
 
 def freed(models):
@@ -247,6 +247,44 @@ def test_small_finishes_where_large_fails(random_pair, after, trigger):
     assert names.count("splitreason.handoff.fell_back") == 1
     assert "gone" not in reply.reasoning + reply.answer
     assert freed((random_pair[0], failing))
+
+
+class Unreachable(HFModel):
+    """Cannot open a session."""
+
+    def open(self, prompt):
+        raise RuntimeError("no route to the machine")
+
+
+class Vanishing(HFModel):
+    """Its session is gone as soon as it has written something."""
+
+    def open(self, prompt):
+        session = super().open(prompt)
+        write = session.write
+
+        async def once(writing_order):
+            async with aclosing(write(writing_order)) as slices:
+                async for written in slices:
+                    yield written
+                    session.close()
+                    raise RuntimeError("gone")
+
+        session.write = once
+        return session
+
+
+@pytest.mark.parametrize("kind", [Unreachable, Vanishing])
+@pytest.mark.parametrize("close_threshold", [1e-3, 1.0])
+def test_small_finishes_where_the_large_session_is_lost(random_pair, kind, close_threshold):
+    large = kind(random_pair[1].network, random_pair[1].codec, name="lost")
+    for trigger in (Random(0.2), Always()):
+        some = engine((random_pair[0], large), trigger=trigger, close_threshold=close_threshold)
+        items, reply = collect(some, request())
+        assert reply.degraded
+        failed = [item for item in items if isinstance(item, HandoffFailed)]
+        assert [item.span for item in failed] == [len(reply.spans) - 1]
+        assert freed((random_pair[0], large))
 
 
 def test_failure_can_be_raised(random_pair):
