@@ -1,9 +1,10 @@
 """Text and token ids through a tokenizer of transformers. Text never becomes a control token."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from itertools import pairwise
+from typing import Any
 
 import jinja2
 from tokenizers.decoders import DecodeStream
@@ -19,7 +20,8 @@ class TokenizerStream:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, after: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._decoder = DecodeStream(ids=list(after), skip_special_tokens=False)
+        self._after = list(after)
+        self._decoder = DecodeStream(ids=self._after, skip_special_tokens=False)
         self._held: list[int] = []
 
     @property
@@ -42,8 +44,11 @@ class TokenizerStream:
 
     def flush(self) -> str:
         """Return what is held back, with U+FFFD for broken characters."""
-        text = str(self._tokenizer.decode(self._held)) if self._held else ""
-        self._held.clear()
+        if not self._held:
+            return ""
+        self._decoder = DecodeStream(ids=self._after, skip_special_tokens=False)
+        text = str(self._tokenizer.decode(self._held))
+        self._held = []
         return text
 
 
@@ -77,9 +82,11 @@ class TokenizerCodec:
 
     def encode(self, text: str) -> list[int]:
         """Return ids of plain text; never a control token, whatever the text spells."""
-        if not any(spelled in text for spelled in self._control):
-            return list(self._tokenizer.encode(text, add_special_tokens=False))
-        return [token for part in self._parts(text) for token in self.encode(part)]
+        return [
+            token
+            for part in self._parts(text)
+            for token in self._tokenizer.encode(part, add_special_tokens=False)
+        ]
 
     def _parts(self, text: str) -> list[str]:
         # Cut inside each control token's spelling, so that no part spells one.
@@ -114,10 +121,8 @@ class TokenizerCodec:
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
         """Return the conversation up to and including the assistant's header."""
-        chat = [dict(message) for message in messages]
-        apply = partial(
-            self._tokenizer.apply_chat_template, chat, tools=list(tools) if tools else None
-        )
+        chat, offered = self._plain_keys(list(messages)), self._plain_keys(list(tools or ()))
+        apply = partial(self._tokenizer.apply_chat_template, chat, tools=offered or None)
         try:
             token_ids = apply(
                 sanitize_control_tokens=True,
@@ -127,11 +132,29 @@ class TokenizerCodec:
             )
             whole = str(apply(tokenize=False, add_generation_prompt=True))
             conversation = str(apply(tokenize=False))
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
             raise RequestError(
                 f"{self._name}: its chat template refuses these messages: {error}"
             ) from error
-        return Prompt(tuple(token_ids), whole.removeprefix(conversation))
+        return Prompt(tuple(token_ids), self._header(whole, conversation))
+
+    def _header(self, whole: str, conversation: str) -> str:
+        if whole.startswith(conversation):
+            return whole[len(conversation) :]
+        # Some templates end a text without a header in another way, with an end token perhaps.
+        pairs = enumerate(zip(whole, conversation, strict=False))
+        at = next((at for at, (mine, other) in pairs if mine != other), len(whole))
+        spelled = [whole.find(text, max(0, at - len(text) + 1)) for text in self._control]
+        return whole[min([at, *(start for start in spelled if 0 <= start < at)]) :]
+
+    def _plain_keys(self, value: Any) -> Any:
+        """Break control tokens in the keys of dicts: sanitizing looks at values alone."""
+        if isinstance(value, Mapping):
+            return {self._plain(key): self._plain_keys(kept) for key, kept in value.items()}
+        return [self._plain_keys(kept) for kept in value] if isinstance(value, list) else value
+
+    def _plain(self, key: Any) -> Any:
+        return " ".join(self._parts(key)) if isinstance(key, str) else key
 
     @property
     def response_template(self) -> dict[str, object] | None:
