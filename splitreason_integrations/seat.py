@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from splitreason_integrations.backends.base import Codec, Model, Prompt, Session
 from splitreason_integrations.bridge import Bridge
 from splitreason_integrations.markers import Marks
-from splitreason_integrations.records import Author, Piece
+from splitreason_integrations.records import Author, Piece, token_ids
 
 
 class Seat:
@@ -48,9 +48,9 @@ class Seat:
 
     def tell(self, pieces: Sequence[Piece]) -> None:
         """Append what the other author wrote since the session was last told."""
-        for piece in pieces[self.told :]:
-            if piece.author is not self.author:
-                self.session.extend(self.bridge.carry(piece.token_ids).token_ids)
+        # In one go: how the other author's writing was sliced depends on the clock.
+        new = [piece for piece in pieces[self.told :] if piece.author is not self.author]
+        self.session.extend(self.bridge.carry(token_ids(new)).token_ids)
         self.told = len(pieces)
 
     def forget_surplus(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.backends.base import Codec, TextStream
 from splitreason_integrations.records import Author, Channel, Delta, Piece
 from splitreason_integrations.replies import ReplyReader
 
@@ -21,8 +21,12 @@ class Transcript:
         reader: ReplyReader,
     ) -> None:
         self._codecs = codecs
+        # One stream for both where they share their ids: a character may be of two authors.
+        shared: dict[str, TextStream] = {}
         self._streams = {
-            author: codec.text_stream(after=prompts[author][-1:])
+            author: shared.setdefault(
+                codec.fingerprint, codec.text_stream(after=prompts[author][-1:])
+            )
             for author, codec in codecs.items()
         }
         self._reader = reader
@@ -44,9 +48,8 @@ class Transcript:
 
     def add(self, author: Author, token_ids: Sequence[int]) -> list[Delta]:
         """Append tokens; return what is new to see. Every kept id is in exactly one delta."""
-        deltas: list[Delta] = []
+        deltas = self._change(author)
         kept: list[int] = []
-        self._author = author
         for run in self._runs(author, token_ids):
             shown = self._feed(author, run)
             kept += run
@@ -67,6 +70,14 @@ class Transcript:
         """End the reply; return text that was held back."""
         shown = self._show(self._streams[self._author].flush()) + self._reader.finish()
         return [Delta(text, (), self._author, channel) for channel, text in shown]
+
+    def _change(self, author: Author) -> list[Delta]:
+        """Let another author go on; return what the last one left unfinished, if it stays so."""
+        before, self._author = self._author, author
+        if self._streams[author] is self._streams[before]:
+            return []
+        shown = self._show(self._streams[before].flush())
+        return [Delta(text, (), before, channel) for channel, text in shown]
 
     def _runs(self, author: Author, token_ids: Sequence[int]) -> list[list[int]]:
         """Split at control tokens, so that each channel's tokens are counted as its own."""
