@@ -18,7 +18,7 @@ from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.machine import Machine
 from splitreason_integrations.markers import marks_of
 from splitreason_integrations.policy import Policy
-from splitreason_integrations.prompts import align_reasoning, check_messages, render
+from splitreason_integrations.prompts import align_reasoning, check_messages, check_room, render
 from splitreason_integrations.records import Author, Channel, Completion, Message, Piece, token_ids
 from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.sampling import Sampling
@@ -123,11 +123,8 @@ class SplitEngine:
             (small, render(small, request.messages, request.tools)),
             (large, render(large, request.messages, request.tools)),
         )
-        room = min(
-            model.context_tokens - len(prompt.token_ids)
-            for model, prompt in zip((small, large), prompts, strict=True)
-        )
-        policy = self.policy
+        for model, prompt in zip((small, large), prompts, strict=True):
+            check_room(model, prompt)
         settings = Settings(
             request_id=request.request_id,
             trigger=self.trigger,
@@ -140,7 +137,9 @@ class SplitEngine:
             started_s=started_s,
         )
         machine = Machine(
-            policy=policy, max_tokens=min(request.max_tokens or room, room), prices=large.prices
+            policy=self.policy,
+            max_tokens=request.max_tokens or small.context_tokens,
+            prices=large.prices,
         )
         reader = ReplyReader(small.codec.response_template, prompts[0].header, request.stop)
         transcript = Transcript(

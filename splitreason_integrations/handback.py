@@ -30,6 +30,7 @@ class Handback:
             self._large.session.extend(self._large.marks.close_tokens)
         if not self._small_knows_end:
             self._small.session.extend(self._small.marks.close_tokens)
+        self._small.forget_surplus()
 
     def lose_large(self) -> None:
         """Leave the large model's session as it is from now on: it has failed."""

@@ -117,6 +117,7 @@ class Machine:
         self.ledger = Ledger()
         self.degraded = False
         self._empty_span = False
+        self._context_room = max_tokens
         self.stop_reason = ""
         self.exhausted: list[str] = []
 
@@ -154,8 +155,11 @@ class Machine:
                 self.ledger = replace(ledger, span=0)
         self.state = state
 
-    def at(self, elapsed_s: float, *, unread: int | None = None) -> None:
-        """Tell the machine how late it is, and how much the large model has not read."""
+    def at(
+        self, elapsed_s: float, *, unread: int | None = None, context_room: int | None = None
+    ) -> None:
+        """Tell the machine how late it is, what the large model has not read, what still fits."""
+        self._context_room = self._context_room if context_room is None else context_room
         self.ledger = replace(
             self.ledger,
             elapsed_s=elapsed_s,
@@ -167,6 +171,7 @@ class Machine:
         if self.state is State.DONE:
             return Finish(self.stop_reason)
         left = self.max_tokens - self.ledger.small - self.ledger.large
+        left = min(left, self._context_room)
         if left <= 0:
             return Finish("length")
         deadline = self.policy.deadline_s

@@ -53,8 +53,9 @@ class Policy:
     """Caps on one request, enforced during the generation; None leaves a cap open.
 
     `max_offload_share` holds at every moment, not only at the end. `max_large_tokens` and
-    `max_usd` count what was paid, the dropped surplus included. A span is not opened where fewer
-    than `min_span_tokens` could be written. At `deadline_s` the request ends with what it has.
+    `max_usd` count what the large model was paid for, the dropped surplus included. A span is not
+    opened where fewer than `min_span_tokens` could be written. At `deadline_s` the request ends
+    with what it has.
     """
 
     max_offload_share: float | None = None

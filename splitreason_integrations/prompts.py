@@ -1,6 +1,6 @@
 """Messages → each model's prompt. All checks happen here, before anything is generated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from splitreason_integrations.backends.base import Model, Prompt
 from splitreason_integrations.errors import (
@@ -21,8 +21,10 @@ def check_messages(messages: Sequence[Message]) -> None:
     if not messages:
         raise EmptyMessagesError("no messages: give at least one user message")
     for at, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise RequestError(f"message {at} must be a mapping, got {type(message).__name__}")
         role, content = message.get("role"), message.get("content")
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise RequestError(f"message {at}: role {role!r} is not one of {sorted(ROLES)}")
         if content is None and (message.get("tool_calls") or role == "assistant"):
             continue
@@ -34,14 +36,17 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 def render(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
     """Return the conversation in a model's own template, with any hint it carries."""
-    prompt = model.codec.render(_hinted(messages, model.hint), tools)
+    return model.codec.render(_hinted(messages, model.hint), tools)
+
+
+def check_room(model: Model, prompt: Prompt) -> None:
+    """Raise ContextOverflowError where a prompt leaves no room for a reply."""
     used, context = len(prompt.token_ids), model.context_tokens
     if used >= context:
         raise ContextOverflowError(
             f"the prompt has {used} tokens and the context of {model.name} holds {context}: "
             "shorten the messages or the retrieved documents, or use a model with a longer context"
         )
-    return prompt
 
 
 def align_reasoning(

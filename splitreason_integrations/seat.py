@@ -46,6 +46,13 @@ class Seat:
         new = pieces[self.told :]
         return known + sum(len(p.token_ids) for p in new if p.author is not self.author)
 
+    def room(self, pieces: Sequence[Piece]) -> int:
+        """Return how many tokens fit into the context, beside what is to be told and two tags."""
+        length = self.prompt_tokens if self._session is None else self._session.length
+        untold = sum(len(p.token_ids) for p in pieces[self.told :] if p.author is not self.author)
+        tags = len(self.marks.open_tokens) + len(self.marks.close_tokens)
+        return self.model.context_tokens - length - untold - tags
+
     def tell(self, pieces: Sequence[Piece]) -> None:
         """Append what the other author wrote since the session was last told."""
         # In one go: how the other author's writing was sliced depends on the clock.

@@ -30,7 +30,7 @@ class Transcript:
             for author, codec in codecs.items()
         }
         self._reader = reader
-        self._author = Author.SMALL
+        self.author = Author.SMALL
         self.pieces: list[Piece] = []
         self.tokens = 0
         self.reasoning_tokens = 0
@@ -68,12 +68,12 @@ class Transcript:
 
     def finish(self) -> list[Delta]:
         """End the reply; return text that was held back."""
-        shown = self._show(self._streams[self._author].flush()) + self._reader.finish()
-        return [Delta(text, (), self._author, channel) for channel, text in shown]
+        shown = self._show(self._streams[self.author].flush()) + self._reader.finish()
+        return [Delta(text, (), self.author, channel) for channel, text in shown]
 
     def _change(self, author: Author) -> list[Delta]:
         """Let another author go on; return what the last one left unfinished, if it stays so."""
-        before, self._author = self._author, author
+        before, self.author = self.author, author
         if self._streams[author] is self._streams[before]:
             return []
         shown = self._show(self._streams[before].flush())

@@ -76,7 +76,8 @@ class Tag(Trigger):
     """The small model's own open tag (arXiv 2504.16379): learned offload.
 
     Without a threshold a span opens where the small model chooses the tag. With one, it opens
-    where P(open tag) exceeds it: 1.0 never, 0.0 always, one knob in between.
+    where P(open tag) exceeds it: 1.0 never, 0.0 always, one knob in between. A tag of several
+    tokens counts with its first one.
     """
 
     threshold: float | None = None

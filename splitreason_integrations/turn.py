@@ -85,10 +85,11 @@ class Turn:
     async def items(self) -> AsyncGenerator[Item, None]:
         """Write the reply; yield its deltas and events in order."""
         while True:
+            pieces = self.transcript.pieces
             self.machine.at(
                 time.monotonic() - self.settings.started_s,
-                unread=self.large.unread_tokens(self.transcript.pieces)
-                + len(self.large.marks.open_tokens),
+                unread=self.large.unread_tokens(pieces) + len(self.large.marks.open_tokens),
+                context_room=min(self.small.room(pieces), self.large.room(pieces)),
             )
             order = self.machine.order()
             for cap in self.machine.exhausted[self._reported :]:
@@ -117,7 +118,7 @@ class Turn:
 
     async def _write_small(self, order: WriteSmall) -> AsyncGenerator[Item, None]:
         hands_back = self.settings.trigger.hands_back
-        if order.may_open and not hands_back and not self.spans.records:
+        if order.may_open and not hands_back:
             yield self._open_span()
             return
         self.small.tell(self.transcript.pieces)
@@ -127,21 +128,23 @@ class Turn:
             async for written in writing:
                 held += written.token_ids
                 unsure = self._watch.held if written.end in (None, End.WATCH) else 0
+                unsure = min(unsure, len(held))
                 now, held = held[: len(held) - unsure], held[len(held) - unsure :]
                 if written.end is End.WATCH and held:
-                    now += self._drop_partial_tag(len(held))
+                    now, held = now + self._drop_partial_tag(len(held)), []
                 for delta in self._keep_small(now):
                     yield delta
                 if self.machine.state is State.DONE:
                     return
                 if written.end is End.STOP_TOKEN:
                     self.machine.note(TurnEnded("stop"))
-                elif written.end is End.WATCH:
+                elif written.end is End.WATCH and self._watch.opened:
                     yield self._open_span()
 
     def _small_order(self, order: WriteSmall, *, may_open: bool) -> WriteOrder:
         marks, uses_tag = self.small.marks, self.settings.trigger.uses_tag
-        self._watch.resume(self.transcript.line, may_open=may_open)
+        same_author = bool(self.transcript.pieces) and self.transcript.author is Author.SMALL
+        self._watch.resume(self.transcript.line, may_open=may_open, goes_on=same_author)
         return WriteOrder(
             max_tokens=order.max_tokens,
             sampling=self.settings.small_sampling,

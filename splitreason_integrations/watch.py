@@ -26,6 +26,7 @@ class SmallWatch:
         self._stream = codec.text_stream()
         self._line = ""
         self._recent: list[int] = []
+        self._suppressed = False
         wants_probability = bool(marks) and Needs.OPEN_PROBABILITY in trigger.needs
         self.probability_of = marks.open_tokens[0] if wants_probability else None
         self.wants_entropy = False
@@ -38,12 +39,13 @@ class SmallWatch:
         """Whether the tags are plain text, so that only reading along finds them."""
         return self._text_tags
 
-    def resume(self, line: str, *, may_open: bool) -> None:
-        """Start a new piece of writing in a line that already reads `line`."""
+    def resume(self, line: str, *, may_open: bool, goes_on: bool) -> None:
+        """Start to write in a line that reads `line`; `goes_on` right behind its own tokens."""
         self._may_open = may_open
         self._stream = self._codec.text_stream()
         self._line = line
-        self._recent = []
+        if not goes_on:
+            self._recent, self._suppressed = [], False
         self.wants_entropy = may_open and Needs.ENTROPY in self._trigger.needs
         self.opened = False
         self.held, self.spare = 0, ""
@@ -67,10 +69,19 @@ class SmallWatch:
             self.opened = True
             self._hold(before, chosen=chosen)
             return Verdict.STOP
+        if chosen and self._text_tags:
+            self._take_back(before)
+            return Verdict.STOP
         if chosen or (self._text_tags and self._grows_unwanted_tag(after)):
             return Verdict.REFUSE
         self._keep(token_id, after)
         return Verdict.KEEP
+
+    def _take_back(self, before: str) -> None:
+        """Have a tag that opens nothing dropped, and not written again."""
+        self._hold(before, chosen=True)
+        self._recent = self._recent[: len(self._recent) - self.held]
+        self._suppressed = True
 
     def _keep(self, token_id: int, after: str) -> None:
         if self._wants_line:
@@ -78,6 +89,7 @@ class SmallWatch:
         if self._text_tags:
             self._recent = [*self._recent[1 - _RECENT_TOKENS :], token_id]
             self._hold(after, chosen=False)
+            self._suppressed = self._suppressed and partial_tag(after, (OPEN,)) > 0
 
     def _tag_chosen(self, token_id: int, before: str, after: str) -> bool:
         if not self._text_tags:
@@ -85,7 +97,8 @@ class SmallWatch:
         return OPEN in after and OPEN not in before
 
     def _grows_unwanted_tag(self, after: str) -> bool:
-        tags = (CLOSE,) if self._may_open and self._trigger.uses_tag else (OPEN, CLOSE)
+        may_grow = self._may_open and self._trigger.uses_tag and not self._suppressed
+        tags = (CLOSE,) if may_grow else (OPEN, CLOSE)
         return partial_tag(after, tags) > _SHOWN_TAG_CHARACTERS or any(t in after for t in tags)
 
     def _hold(self, text: str, *, chosen: bool) -> None:

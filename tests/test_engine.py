@@ -187,6 +187,22 @@ def test_two_tokenizers(random_pair, other_model):
         assert freed(pair)
 
 
+@pytest.mark.parametrize("trigger", [Random(0.2), Always(), Never()], ids=str)
+def test_neither_context_is_exceeded(random_pair, trigger, monkeypatch):
+    lengths = []
+    for model, tokens in zip(random_pair, (100, 90), strict=True):
+        monkeypatch.setattr(model, "context_tokens", tokens)
+    opened = HFModel.open
+    monkeypatch.setattr(
+        HFModel, "open", lambda model, ids: lengths.append(opened(model, ids)) or lengths[-1]
+    )
+    some = engine(random_pair, trigger=trigger)
+    stops = {complete(some, request(max_tokens=None, seed=seed)).stop_reason for seed in range(6)}
+    assert "length" in stops
+    assert lengths
+    assert all(session.length <= session._model.context_tokens for session in lengths)
+
+
 def test_stop_string_ends_the_answer(embedded):
     free = complete(SplitEngine(), Request(messages=[{"role": "user", "content": "Hello"}], seed=0))
     assert len(free.answer) > 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from splitreason_integrations import Delta, Policy, Request, SplitEngine, Tag, blocking
+from splitreason_integrations import Delta, Never, Policy, Request, SplitEngine, Tag, blocking
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.testing import ScriptedModel
 
@@ -55,6 +55,27 @@ def test_a_tag_that_may_not_open_is_suppressed(other_codec):
     _, reply = run(small, large, policy=Policy(max_spans=0))
     assert reply.spans == ()
     assert "big" not in reply.answer
+
+
+@pytest.mark.parametrize("slice_tokens", [1, 2, 50])
+def test_a_tag_that_the_trigger_refuses_is_taken_back(other_codec, slice_tokens):
+    small = ScriptedModel(
+        "a <bigmodel> b", codec=other_codec, slice_tokens=slice_tokens
+    )  # fmt: skip
+    large = ScriptedModel("36", codec=other_codec)
+    _, reply = run(small, large, trigger=Tag() & Never())
+    assert reply.spans == ()
+    assert "bigmodel" not in reply.answer
+
+
+def test_a_tag_cut_by_a_waiting_share_cap_never_shows(other_codec):
+    small = ScriptedModel("ab cd <bigmodel></bigmodel> e f g " * 6, codec=other_codec)
+    large = ScriptedModel("36", codec=other_codec)
+    for share in (0.05, 0.1, 0.2, 0.3):
+        policy = Policy(max_offload_share=share, min_span_tokens=1)
+        _, reply = run(small, large, policy=policy)
+        assert "<bigmodel>" not in reply.answer
+        assert reply.offload_share <= share
 
 
 def test_a_hint_is_for_its_model_alone(other_codec):

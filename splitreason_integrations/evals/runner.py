@@ -9,7 +9,6 @@ from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.intervals import wilson
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Completion, Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import Always, Entropy, Never, Random, Trigger
@@ -119,8 +118,6 @@ def run_mode(
 
     if mode == "base":
         engine = replace(engine, small="embedded:base")
-    if mode == "large":
-        engine = replace(engine, policy=Policy(max_span_tokens=None))
     fixed = {"base": Never(), "small": Never(), "large": Always(), "split": engine.trigger}
     if mode in fixed:
         return run(mode, fixed[mode], tasks)
