@@ -9,6 +9,7 @@ import random
 from functools import cache
 from typing import Any
 
+from splitreason_integrations.errors import MissingExtraError
 from splitreason_integrations.problems.contexts import Dossier, draw_dossier
 from splitreason_integrations.problems.records import Message, Problem, Turn
 
@@ -24,7 +25,7 @@ def framework_problem(rng: random.Random) -> Problem:
     """Draw a look-up problem as a default query engine or retrieval chain would put it.
 
     Raises:
-        ImportError: if the `train` extra is not installed.
+        MissingExtraError: if the `train` extra is not installed.
 
     """
     dossier = draw_dossier(rng)
@@ -86,7 +87,7 @@ def load_wordings() -> tuple[tuple[Wording, ...], tuple[Wording, ...]]:
     """Return the answer wordings and the refine wordings as (role, template) pairs.
 
     Raises:
-        ImportError: if the `train` extra is not installed.
+        MissingExtraError: if the `train` extra is not installed.
 
     """
     try:
@@ -94,7 +95,7 @@ def load_wordings() -> tuple[tuple[Wording, ...], tuple[Wording, ...]]:
         from langchain_classic.chains.retrieval_qa import prompt as retrieval_prompt
         from llama_index.core.prompts import chat_prompts, default_prompts
     except ImportError as error:
-        raise ImportError(MISSING) from error
+        raise MissingExtraError(MISSING) from error
     answers = (
         _llama_chat(chat_prompts.CHAT_TEXT_QA_PROMPT),
         (("user", default_prompts.DEFAULT_TEXT_QA_PROMPT.template),),
