@@ -18,7 +18,6 @@ from splitreason_integrations.problems.arithmetic import (
 from splitreason_integrations.problems.records import Message, Problem, Turn
 from splitreason_integrations.problems.words import (
     CONTAINERS,
-    DAYS,
     NAMES,
     OBJECTS,
     PLACES,
@@ -27,6 +26,7 @@ from splitreason_integrations.problems.words import (
 )
 
 EASY_SHARE = 0.12
+LOOK = "I look for the facts that I need."
 WORDINGS = (
     "Facts:\n{context}\n\nQuestion: {question}",
     "{context}\n\nUse the facts above. {question}",
@@ -81,10 +81,9 @@ def _stock(rng: random.Random) -> Dossier:
     place, (one, many), things = rng.choice(PLACES), rng.choice(CONTAINERS), rng.choice(OBJECTS)[1]
     a, b = draw_factors(rng, easy=easy)
     step = Step("*", a, b)
-    facts = _stock_facts(owner, place, (one, many), things, (a, b))
+    facts = stock_facts(owner, place, (one, many), things, (a, b))
     reasoning: list[str | Step] = [
-        f"The facts say that the {place} of {owner} has {a} {many}. "
-        f"They also say that each {one} there holds {b} {things}, so I multiply {a} by {b}. ",
+        f"{LOOK} {' '.join(facts)} I multiply {a} by {b} to count the {things}. ",
         step,
         f" {things}. ",
     ]
@@ -100,7 +99,7 @@ def _stock(rng: random.Random) -> Dossier:
     distractors: list[str] = []
     for other in others:
         factors = draw_factors(rng)
-        wrong = _stock_facts(other, place, (one, many), things, factors)
+        wrong = stock_facts(other, place, (one, many), things, factors)
         distractors += rng.sample(wrong, rng.randint(1, 2))
         if rng.random() < 0.4:
             distractors.append(_change(rng, other, place, things, 50, easy=False)[0])
@@ -111,9 +110,10 @@ def _stock(rng: random.Random) -> Dossier:
     return Dossier(_shuffled(rng, facts, distractors), question, turn, total)
 
 
-def _stock_facts(
+def stock_facts(
     owner: str, place: str, container: tuple[str, str], things: str, factors: tuple[int, int]
 ) -> list[str]:
+    """Tell how many containers an owner has, and how much each holds."""
     one, many = container
     return [
         f"The {place} of {owner} has {factors[0]} {many}.",
@@ -125,18 +125,13 @@ def _change(
     rng: random.Random, owner: str, place: str, things: str, total: int, *, easy: bool
 ) -> tuple[str, str, Step]:
     """Return a delivery or a sale: its fact, its reasoning, its step."""
-    day = rng.choice(DAYS)
     if total < 3 or (rng.random() < 0.5 and total <= LIMIT - 99):
         c = draw_addend(rng, total, easy=easy)
-        fact = f"On {day} the {place} of {owner} receives {c} more {things}."
-        text = (
-            f"On {day} {owner} receives {c} more {things}, so I add {c} to the {total} {things}. "
-        )
-        return fact, text, Step("+", total, c)
+        fact = f"Later the {place} of {owner} receives {c} more {things}."
+        return fact, f"{fact} I add {c} to the {total} from before. ", Step("+", total, c)
     c = draw_subtrahend(rng, total, easy=easy)
-    fact = f"On {day} the {place} of {owner} sells {c} {things}."
-    text = f"On {day} {owner} sells {c} {things}, so I take {c} away from the {total} {things}. "
-    return fact, text, Step("-", total, c)
+    fact = f"Later the {place} of {owner} sells {c} {things}."
+    return fact, f"{fact} I take {c} away from the {total} from before. ", Step("-", total, c)
 
 
 def _price_list(rng: random.Random) -> Dossier:
@@ -145,16 +140,15 @@ def _price_list(rng: random.Random) -> Dossier:
     items = rng.sample(OBJECTS, rng.randint(3, 5))
     bought = items[: rng.randint(1, 2)]
     facts, wanted = list[str](), list[str]()
-    reasoning, costs = list[str | Step](), list[int]()
+    reasoning, costs = list[str | Step]([f"{LOOK} "]), list[int]()
     for one, many in bought:
         count, price = draw_factors(rng, easy=easy)
         if sum(costs) + count * price > LIMIT:
             count, price = draw_factors(rng, easy=True)
-        facts.append(f"The price of one {one} is {price} dollars.")
+        facts.append(price_fact(one, price))
         wanted.append(f"{count} {many}")
         reasoning += [
-            f"The facts say that the price of one {one} is {price} dollars. "
-            f"For {count} {many} I multiply {count} by {price} to get the cost. ",
+            f"{facts[-1]} For {count} {many} I multiply {count} by {price} to get the cost. ",
             Step("*", count, price),
             " dollars. ",
         ]
@@ -162,15 +156,17 @@ def _price_list(rng: random.Random) -> Dossier:
     if len(costs) == 2:
         text = f"Both costs together are {costs[0]} dollars plus {costs[1]} dollars. "
         reasoning += [text, Step("+", costs[0], costs[1]), " dollars. "]
-    distractors = [
-        f"The price of one {one} is {rng.randint(2, 99)} dollars."
-        for one, _ in items[len(bought) :]
-    ]
+    distractors = [price_fact(one, rng.randint(2, 99)) for one, _ in items[len(bought) :]]
     reasoning.append(f"That was the question, so the answer is {sum(costs)}.")
     sentence = f"The cost of {' and '.join(wanted)} is {sum(costs)} dollars."
     question = f"What is the cost of {' and '.join(wanted)}?"
     turn = Turn(tuple(reasoning), sentence)
     return Dossier(_shuffled(rng, facts, distractors), question, turn, sum(costs))
+
+
+def price_fact(thing: str, price: int) -> str:
+    """Tell the price of a thing."""
+    return f"The price of one {thing} is {price} dollars."
 
 
 def _teams(rng: random.Random) -> Dossier:
@@ -180,10 +176,10 @@ def _teams(rng: random.Random) -> Dossier:
     things = rng.choice(OBJECTS)[1]
     people, output = draw_factors(rng, easy=easy)
     step = Step("*", people, output)
+    facts = team_facts(team, things, people, output)
     reasoning: list[str | Step] = [
-        f"The facts say that the {team} team has {people} people and that every person of the "
-        f"{team} team makes {output} {things} a day. I multiply {people} by {output} to get the "
-        f"{things} of one day. ",
+        f"{LOOK} {' '.join(facts)} "
+        f"I multiply {people} by {output} to get the {things} of one day. ",
         step,
         f" {things} a day. ",
     ]
@@ -197,11 +193,10 @@ def _teams(rng: random.Random) -> Dossier:
             f" {things}. ",
         ]
         total, span = last.result, f"in {days} days"
-    facts = _team_facts(team, things, people, output)
     distractors = [
         fact
         for other in others
-        for fact in rng.sample(_team_facts(other, things, *draw_factors(rng)), rng.randint(1, 2))
+        for fact in rng.sample(team_facts(other, things, *draw_factors(rng)), rng.randint(1, 2))
     ]
     reasoning.append(f"That was the question, so the answer is {total}.")
     question = f"How many {things} does the {team} team make {span}?"
@@ -210,7 +205,8 @@ def _teams(rng: random.Random) -> Dossier:
     return Dossier(_shuffled(rng, facts, distractors), question, turn, total)
 
 
-def _team_facts(team: str, things: str, people: int, output: int) -> list[str]:
+def team_facts(team: str, things: str, people: int, output: int) -> list[str]:
+    """Tell how many people a team has, and how much each makes."""
     return [
         f"The {team} team has {people} people.",
         f"Every person of the {team} team makes {output} {things} a day.",

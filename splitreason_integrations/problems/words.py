@@ -23,7 +23,6 @@ CONTAINERS: tuple[Noun, ...] = (
 )  # fmt: skip
 PLACES = ("shop", "farm", "school", "store", "market", "museum", "library", "factory")
 TEAMS = ("red", "blue", "green", "yellow", "north", "south", "east", "west")
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
     "You are a careful assistant. Work through the numbers step by step.",

@@ -19,10 +19,7 @@ from splitreason_integrations.problems import (
     problems,
     render,
 )
-from splitreason_integrations.problems.arithmetic import LIMIT, draw_factors, shows_held_out_pair
 from splitreason_integrations.problems.rendering import CLOSE, OPEN
-from splitreason_integrations.problems.toolboxes import EXTRA_WORDS, VERBS, nonce
-from splitreason_integrations.problems.words import NAMES
 from splitreason_integrations.training.architecture import Role
 from splitreason_integrations.training.documents import (
     Document,
@@ -30,8 +27,8 @@ from splitreason_integrations.training.documents import (
     Weigh,
     weigh_all,
 )
+from splitreason_integrations.training.drills import drill_page
 
-RECALL_SHARE: dict[Role, float] = {"small": 0.5, "large": 0.2}
 FAMILY_WEIGHTS: dict[Family, float] = {
     "word": 0.33,
     "context": 0.21,
@@ -39,13 +36,6 @@ FAMILY_WEIGHTS: dict[Family, float] = {
     "tools": 0.25,
     "chat": 0.06,
 }
-DRILL_TOKENS = 160
-RECALL_FORMS = (
-    "{key}: {value}\n",
-    '{{"{key}": "{value}"}}\n',
-    "The {key} team has {value} things.\n",
-    '{{"name": "{key}", "arguments": {{"{value}": 1}}}}\n',
-)
 
 
 def pretraining_chunk(
@@ -59,7 +49,7 @@ def pretraining_chunk(
         index: number of the chunk.
         seed: of the run.
         documents: how many documents, drills included.
-        drills: share of documents that are pages of bare calculations.
+        drills: share of documents that are pages drilling one skill.
 
     """
     rng = random.Random(f"{role}/{seed}/{index}")
@@ -69,9 +59,7 @@ def pretraining_chunk(
     pages: list[Document] = []
     for _ in range(documents):
         if rng.random() < drills:
-            recall = rng.random() < RECALL_SHARE[role]
-            page = recall_page(encoder, rng) if recall else drill_page(encoder, rng, role=role)
-            pages.append(page)
+            pages.append(drill_page(encoder, rng, role=role))
             continue
         problem = next(draw_family(rng, streams))
         if role == "small":
@@ -146,85 +134,3 @@ def with_random_spans(encoder: Encoder, rng: random.Random, page: Document) -> D
     ids = [*page.ids[:start], opening, *page.ids[start:end], closing, *page.ids[end:]]
     kept = page.weights
     return Document(ids, [*kept[:start], 0.0, *kept[start:end], 1.0, *kept[end:]])
-
-
-def drill_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Document:
-    """Return a page of bare calculations; only results carry weight."""
-    page = Document([], [])
-    while len(page.ids) < DRILL_TOKENS:
-        step = draw_drill(rng)
-        encoder.add_prompt(page, step.question)
-        ids = encoder.encode(step.expansion if role == "large" else str(step.result))
-        page.ids.extend(ids)
-        page.weights.extend([1.0] * len(ids))
-        encoder.add_prompt(page, "\n")
-    return page
-
-
-def copying_chunk(
-    encoder: Encoder, role: Role, index: int, *, seed: int, documents: int
-) -> list[Document]:
-    """Return pages of random tokens that repeat: they teach both models to look back and copy."""
-    rng = random.Random(f"copy/{role}/{seed}/{index}")
-    plain = [i for i in range(len(encoder.tokenizer)) if i not in encoder.tokenizer.all_special_ids]
-    return [_copying_page(rng, plain) for _ in range(documents)]
-
-
-def _copying_page(rng: random.Random, plain: list[int]) -> Document:
-    part = [rng.choice(plain) for _ in range(rng.randint(8, 40))]
-    times = -(-DRILL_TOKENS // len(part))
-    return Document(part * times, [0.0] * len(part) + [1.0] * (len(part) * (times - 1)))
-
-
-def recall_page(encoder: Encoder, rng: random.Random) -> Document:
-    """Return a page of made-up facts that are then asked for again; only recalled values count."""
-    form = rng.choice(RECALL_FORMS)
-    keys = dict.fromkeys(_recall_word(rng) for _ in range(rng.randint(3, 9)))
-    facts = [(key, _recall_word(rng)) for key in keys]
-    page = Document([], [])
-    for key, value in facts:
-        encoder.add_prompt(page, form.format(key=key, value=value))
-    while len(page.ids) < DRILL_TOKENS:
-        key, value = rng.choice(facts)
-        before, after = form.split("{value}")
-        encoder.add_prompt(page, before.format(key=key))
-        ids = encoder.encode(value)
-        page.ids.extend(ids)
-        page.weights.extend([1.0] * len(ids))
-        encoder.add_prompt(page, after.replace("}}", "}"))
-    return page
-
-
-def _recall_word(rng: random.Random) -> str:
-    kind = rng.random()
-    if kind < 0.4:
-        return str(rng.randint(1, 10 ** rng.randint(1, 4) - 1))
-    if kind < 0.7:
-        return nonce(rng)
-    return rng.choice((*NAMES, *VERBS, *EXTRA_WORDS))
-
-
-def draw_drill(rng: random.Random) -> Step:
-    """Draw a calculation of a kind that traces contain, expansions included."""
-    while True:
-        step = _draw_any(rng)
-        if step.result <= LIMIT and not shows_held_out_pair(step):
-            return step
-
-
-def _draw_any(rng: random.Random) -> Step:
-    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (45, 8, 17, 15, 15))[0]
-    if kind == "factors":
-        return Step("*", *draw_factors(rng))
-    if kind == "tens":
-        return Step("*", rng.randint(2, 99), rng.randint(1, 9) * 10)
-    if kind == "partial":
-        parts = Step("*", rng.randint(11, 99), rng.randint(11, 99)).parts or (40, 8)
-        return Step("+", *parts)
-    top, other = (
-        rng.randint(2, 10 ** rng.randint(1, 4) - 1),
-        rng.randint(2, 10 ** rng.randint(1, 4) - 1),
-    )
-    if kind == "sum":
-        return Step("+", top, other)
-    return Step("-", max(top, other) + 1, min(top, other))

@@ -8,8 +8,9 @@ from typing import Any
 
 from splitreason_integrations.training.architecture import Role, build_model
 from splitreason_integrations.training.documents import Document, Encoder
+from splitreason_integrations.training.drills import copying_chunk
 from splitreason_integrations.training.loop import Plan, Report, train
-from splitreason_integrations.training.mixture import copying_chunk, pretraining_chunk
+from splitreason_integrations.training.mixture import pretraining_chunk
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Recipe:
         plan: length and rates.
         documents: documents in one chunk.
         copy_chunks: length of the first phase, which only teaches to look back and copy.
-        early_chunks: end of the second phase, which is rich in bare calculations.
-        early_drills: share of bare calculations in the second phase.
-        late_drills: share of bare calculations after it.
+        early_chunks: end of the second phase, which is rich in drills.
+        early_drills: share of drills in the second phase.
+        late_drills: share of drills after it.
 
     """
 
@@ -34,13 +35,13 @@ class Recipe:
     late_drills: float
 
     def drills(self, chunk: int) -> float:
-        """Return the share of bare calculations in a chunk."""
+        """Return the share of drills in a chunk."""
         return self.early_drills if chunk < self.early_chunks else self.late_drills
 
 
 RECIPES: dict[Role, Recipe] = {
-    "small": Recipe(Plan(240), 400, 12, 40, 0.20, 0.10),
-    "large": Recipe(Plan(165), 400, 12, 60, 0.40, 0.22),
+    "small": Recipe(Plan(200), 400, 14, 50, 0.35, 0.15),
+    "large": Recipe(Plan(150), 400, 14, 60, 0.45, 0.25),
 }
 
 

@@ -90,7 +90,7 @@ def problem_texts(problem: Problem) -> Iterable[str]:
     """Yield the texts of a problem: messages, tool schemas as the template writes them, reply."""
     import json
 
-    yield "system user assistant tool Tools, one JSON schema in each line:"
+    yield "system user assistant tool Tools, one in each line:"
     for tool in problem.tools or ():
         yield json.dumps(tool["function"])
     for message in problem.messages:
