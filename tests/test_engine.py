@@ -81,7 +81,7 @@ TRIGGERS = [
     Always(),
     Never(),
     Random(0.5) & Entropy(above=2.0),
-    Tag(threshold=0.01) | Random(0.05),
+    Tag(threshold=0.01) | Random(0.3),
 ]
 
 
