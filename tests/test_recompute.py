@@ -20,18 +20,16 @@ def transcript(reply, prompt, codec):
     """Ids of the whole sequence as each session has it, and the author of each."""
     opening, closing = codec.control_token("<bigmodel>"), codec.control_token("</bigmodel>")
     ids, authors = list(prompt), [None] * len(prompt)
-    spans = iter(reply.spans)
-    for piece in reply.pieces:
-        rest = list(piece.token_ids)
-        while rest:
-            if piece.author is Author.SMALL:
-                ids += rest
-                authors += [Author.SMALL] * len(rest)
-                break
-            count = next(spans).tokens
-            ids += [opening, *rest[:count], closing]
-            authors += ["open", *[Author.LARGE] * count, "close"]
-            rest = rest[count:]
+    rest = [token for piece in reply.pieces for token in piece.token_ids]
+    at = 0
+    for span in reply.spans:
+        before, inside = rest[at : span.start_token], rest[span.start_token :][: span.tokens]
+        ids += [*before, opening, *inside, closing]
+        authors += [Author.SMALL] * len(before)
+        authors += ["open", *[Author.LARGE] * len(inside), "close"]
+        at = span.start_token + span.tokens
+    ids += rest[at:]
+    authors += [Author.SMALL] * len(rest[at:])
     return ids, authors
 
 
