@@ -10,6 +10,15 @@ import pytest
 from splitreason_integrations import blocking
 
 
+@pytest.fixture
+def interruptible():
+    """Take Ctrl-C as an interactive Python does; a job in the background inherits it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("door", ["run", "iterate"])
 def test_interrupting_the_caller_cancels_the_work(door):
     ended = threading.Event()
