@@ -8,14 +8,11 @@ next token and before that token counts. What it may look at is a `Position`; it
 import re
 from dataclasses import dataclass
 from enum import Flag, auto
-from typing import Literal
 
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.sampling import uniform
 
 _RANDOM_STREAM = 0x7261
-
-Where = Literal["token", "line"]
 
 
 class Needs(Flag):
@@ -107,12 +104,11 @@ class Entropy(Trigger):
     """A baseline: the small model is unsure of its next token (entropy in nats above `above`)."""
 
     above: float
-    where: Where = "token"
-    needs = Needs.ENTROPY | Needs.TEXT
+    needs = Needs.ENTROPY
 
     def fires(self, at: Position) -> bool:
-        """Return whether the next token's entropy is high, at a line's start if so asked."""
-        return at.entropy > self.above and (self.where == "token" or not at.line)
+        """Return whether the next token's entropy is high."""
+        return at.entropy > self.above
 
     def __str__(self) -> str:
         return f"entropy>{self.above:g}"
@@ -123,16 +119,12 @@ class Random(Trigger):
     """A baseline: opens with a fixed probability, decided by the request's seed and position."""
 
     probability: float
-    where: Where = "token"
-    needs = Needs.TEXT
 
     def __post_init__(self) -> None:
         _check_share("Random probability", self.probability)
 
     def fires(self, at: Position) -> bool:
         """Return whether chance says so here."""
-        if self.where == "line" and at.line:
-            return False
         return uniform(at.seed, _RANDOM_STREAM, at.index) < self.probability
 
     def __str__(self) -> str:

@@ -26,10 +26,9 @@ def test_threshold_is_one_knob():
     assert [Tag(threshold=t).fires(at) for t in (0.0, 0.2, 0.3, 1.0)] == [True, True, False, False]
 
 
-def test_entropy_at_a_line_start():
-    trigger = Entropy(above=1.0, where="line")
+def test_entropy_fires_where_the_next_token_is_unsure():
+    trigger = Entropy(above=1.0)
     assert trigger.fires(Position(3, entropy=1.5))
-    assert not trigger.fires(Position(3, entropy=1.5, line="47*"))
     assert not trigger.fires(Position(3, entropy=0.5))
 
 
@@ -51,7 +50,7 @@ def test_joined_triggers():
     assert either.fires(Position(0, tag_chosen=True))
     assert not both.fires(Position(0, open_probability=0.9, entropy=0.5))
     assert both.fires(Position(0, open_probability=0.9, entropy=1.5))
-    assert both.needs == Needs.OPEN_PROBABILITY | Needs.ENTROPY | Needs.TEXT
+    assert both.needs == Needs.OPEN_PROBABILITY | Needs.ENTROPY
     assert both.uses_tag
     assert not (Never() | Always()).uses_tag
     assert str(both) == "(tag>0.5 & entropy>1)"

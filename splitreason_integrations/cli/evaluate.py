@@ -39,8 +39,8 @@ def evaluate(
 ) -> None:
     """Measure accuracy (95 % Wilson interval), offload share, spans and latency, greedily.
 
-    `random` and `entropy` open spans at the start of lines, as often as gives the offload share
-    that `split` has on the same tasks.
+    `random` and `entropy` may open a span at any token, as often as gives the offload share that
+    `split` has on the same tasks.
     """
     engine = options.engine(small, large, trigger, max_share)
     tasks = _tasks(data, family, split, samples, seed)

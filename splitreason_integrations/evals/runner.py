@@ -18,7 +18,7 @@ MODES = ("base", "small", "large", "split", "random", "entropy")
 
 _MAX_CALLS = 4
 _MATCHING_TASKS = 60
-_MATCHING_STEPS = 7
+_MATCHING_STEPS = 8
 
 Progress = Callable[[str, int, int], None]
 
@@ -150,14 +150,12 @@ def compare(
 
 
 def _match(mode: str, share: float, measure: Callable[[Trigger], float]) -> Trigger:
-    """Return the baseline trigger whose share comes nearest, by bisection."""
-    low, high = (0.0, 1.0) if mode == "random" else (0.0, 8.0)
+    """Return the baseline trigger whose share comes nearest, by logarithmic bisection."""
+    low, high = 1e-4, 1.0 if mode == "random" else 8.0
     found: list[tuple[float, Trigger]] = []
     for _ in range(_MATCHING_STEPS):
-        middle = (low + high) / 2 if mode == "entropy" else (low * high) ** 0.5 or high / 8
-        trigger: Trigger = (
-            Random(middle, where="line") if mode == "random" else Entropy(middle, where="line")
-        )
+        middle = (low * high) ** 0.5
+        trigger: Trigger = Random(middle) if mode == "random" else Entropy(middle)
         reached = measure(trigger)
         found.append((abs(reached - share), trigger))
         if (reached > share) == (mode == "random"):

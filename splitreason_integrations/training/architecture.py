@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from splitreason_integrations.training.vocabulary import CONTEXT_TOKENS, END, PAD
+from splitreason_integrations.training.wiring import wire_for_copying
 
 Role = Literal["small", "large"]
 HEAD_SIZE = 32
+ROPE_THETA = 1e6
+"""High for contexts this short: half the channels hardly turn, and can compare what tokens are."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ SHAPES: dict[Role, Shape] = {"small": Shape(96, 2, 256), "large": Shape(128, 3, 
 
 
 def build_model(role: Role, tokenizer: Any, *, seed: int, shape: Shape | None = None) -> Any:
-    """Return a freshly initialised model for the tokenizer."""
+    """Return a freshly initialised model for the tokenizer, wired to copy."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -37,6 +40,7 @@ def build_model(role: Role, tokenizer: Any, *, seed: int, shape: Shape | None = 
         num_attention_heads=shape.hidden // HEAD_SIZE,
         num_key_value_heads=shape.hidden // HEAD_SIZE,
         max_position_embeddings=CONTEXT_TOKENS,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.convert_tokens_to_ids(END),
@@ -45,6 +49,7 @@ def build_model(role: Role, tokenizer: Any, *, seed: int, shape: Shape | None = 
     )
     torch.manual_seed(seed)
     model = Qwen2ForCausalLM(config)
+    wire_for_copying(model, seed=seed)
     model.generation_config.do_sample = False
     model.generation_config.eos_token_id = config.eos_token_id
     model.generation_config.pad_token_id = config.pad_token_id

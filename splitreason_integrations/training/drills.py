@@ -1,4 +1,4 @@
-"""Pages that drill one skill: copying, looking up facts, calling tools, bare calculations.
+"""Pages that drill one skill: looking up facts, calling tools, bare calculations.
 
 A page carries loss only on what can be known from what stands before it.
 """
@@ -31,25 +31,6 @@ def drill_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Document:
     if kind == "facts":
         return fact_page(encoder, rng)
     return call_page(encoder, rng) if kind == "calls" else calculation_page(encoder, rng, role=role)
-
-
-def copying_chunk(
-    encoder: Encoder, role: Role, index: int, *, seed: int, documents: int
-) -> list[Document]:
-    """Return pages of random tokens that repeat: they teach both models to look back and copy.
-
-    Few different tokens make a page, so that one token before is not enough to find the place.
-    """
-    rng = random.Random(f"copy/{role}/{seed}/{index}")
-    plain = [i for i in range(len(encoder.tokenizer)) if i not in encoder.tokenizer.all_special_ids]
-    return [_copying_page(rng, plain) for _ in range(documents)]
-
-
-def _copying_page(rng: random.Random, plain: list[int]) -> Document:
-    few = rng.sample(plain, rng.choice((4, 8, 16, 32)))
-    part = rng.choices(few, k=rng.randint(10, 30))
-    times = -(-PAGE_TOKENS // len(part) // 2) + 1
-    return Document(part * times, [0.0] * len(part) + [1.0] * (len(part) * (times - 1)))
 
 
 def fact_page(encoder: Encoder, rng: random.Random) -> Document:

@@ -68,12 +68,12 @@ def make_optimizers(model: Any, plan: Plan) -> list[Any]:
     """Return Muon for the matrices of the layers and AdamW for everything else."""
     import torch
 
+    from splitreason_integrations.training.muon import Muon
+
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     taken = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in taken]
-    muon = torch.optim.Muon(
-        matrices, lr=plan.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon(matrices, lr=plan.matrix_rate, weight_decay=0.01)
     adam = torch.optim.AdamW(others, lr=plan.other_rate, betas=(0.9, 0.98), weight_decay=0.0)
     return [muon, adam]
 
@@ -119,7 +119,8 @@ def _step(model: Any, batch: Batch, optimizers: list[Any], device: str) -> float
     import torch
 
     moved = Batch(batch.ids.to(device), batch.weights.to(device))
-    with torch.autocast(device.split(":")[0], dtype=torch.bfloat16):
+    kind = device.split(":")[0]
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind != "cpu"):
         loss = weighted_loss(model, moved)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

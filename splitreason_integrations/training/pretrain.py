@@ -8,7 +8,6 @@ from typing import Any
 
 from splitreason_integrations.training.architecture import Role, build_model
 from splitreason_integrations.training.documents import Document, Encoder
-from splitreason_integrations.training.drills import copying_chunk
 from splitreason_integrations.training.loop import Plan, Report, train
 from splitreason_integrations.training.mixture import pretraining_chunk
 
@@ -20,16 +19,14 @@ class Recipe:
     Attributes:
         plan: length and rates.
         documents: documents in one chunk.
-        copy_chunks: length of the first phase, which only teaches to look back and copy.
-        early_chunks: end of the second phase, which is rich in drills.
-        early_drills: share of drills in the second phase.
+        early_chunks: length of the first phase, which is rich in drills.
+        early_drills: share of drills in the first phase.
         late_drills: share of drills after it.
 
     """
 
     plan: Plan
     documents: int
-    copy_chunks: int
     early_chunks: int
     early_drills: float
     late_drills: float
@@ -40,8 +37,8 @@ class Recipe:
 
 
 RECIPES: dict[Role, Recipe] = {
-    "small": Recipe(Plan(200), 400, 14, 50, 0.35, 0.15),
-    "large": Recipe(Plan(150), 400, 14, 60, 0.45, 0.25),
+    "small": Recipe(Plan(240), 400, 60, 0.35, 0.15),
+    "large": Recipe(Plan(150), 400, 50, 0.45, 0.25),
 }
 
 
@@ -60,8 +57,6 @@ def pretrain(
     model = build_model(role, tokenizer, seed=seed)
 
     def chunk(index: int) -> list[Document]:
-        if index < recipe.copy_chunks:
-            return copying_chunk(encoder, role, index, seed=seed, documents=recipe.documents)
         return pretraining_chunk(
             encoder,
             role,

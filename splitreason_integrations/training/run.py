@@ -51,7 +51,6 @@ class Settings:
             full,
             plan=self.shorten(full.plan),
             documents=self.documents(full.documents),
-            copy_chunks=round(full.copy_chunks * self.scale),
             early_chunks=round(full.early_chunks * self.scale),
         )
 
