@@ -32,4 +32,8 @@ test: lint ## lint, types and every test
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair
 
-.PHONY: help setup demo lint test train-pair
+figures: $(READY) ## measure the bundled pair and write README's and model card's tables
+	$(BIN)/splitreason bench pair --into README.md \
+		--into splitreason_integrations/embedded/MODEL_CARD.md
+
+.PHONY: help setup demo lint test train-pair figures

@@ -12,6 +12,7 @@
     │   ├── EmptyMessagesError
     │   ├── UnsupportedContentError  an image, audio, a file
     │   └── ContextOverflowError     prompt longer than a model's context
+    ├── ToolChoiceError          a tool call was required and the reply has none that fits
     ├── SessionError             a closed session, or one of another model
     ├── IllegalTransitionError   the engine broke its own rules; please report it
     └── LargeModelError          the large model failed and the caller asked to be told
@@ -56,6 +57,10 @@ class UnsupportedContentError(RequestError):
 
 class ContextOverflowError(RequestError):
     """A prompt leaves no room in a model's context."""
+
+
+class ToolChoiceError(SplitReasonError):
+    """A tool call was required and the reply has none that fits."""
 
 
 class SessionError(SplitReasonError):

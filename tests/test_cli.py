@@ -95,6 +95,22 @@ def test_bench_overhead(run):
     assert {"command", "hardware", "versions"} <= facts.keys()
 
 
+def test_bench_pair_writes_its_tables_into_a_file(run, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n", "utf-8")
+    facts = json.loads(run("bench", "pair", "--samples", "2", "--into", str(path), "--json").out)
+    assert [(row["split"], row["mode"]) for row in facts["rows"]] == [
+        (split, mode) for split in ("test", "test-operands") for mode in MODES
+    ]
+    assert all(row["n"] == 2 for row in facts["rows"] + facts["curve"])
+    text = path.read_text("utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "`tag>0.5`" in text
+    assert facts["command"] in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -108,6 +124,7 @@ def test_bench_overhead(run):
         (["eval", "--family", "poems"], "unknown family"),
         (["eval", "--split", "train"], "unknown split"),
         (["eval", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["bench", "pair", "--into", "nowhere.md"], "nowhere.md"),
         (["nonsense"], "nonsense"),
     ],
 )

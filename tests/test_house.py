@@ -14,7 +14,7 @@ PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
     {"errors", "records", "events"},
-    {"sampling", "policy"},
+    {"sampling", "policy", "toolchoice"},
     {"triggers", "backends.base", "backends.worker"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"handback", "spans"},
     {"turn"},
     {"engine"},
-    {"blocking", "testing", "problems"},
+    {"blocking", "options", "testing", "problems"},
     {"evals", "training"},
     {"cli"},
 ]

@@ -87,7 +87,7 @@ def test_settings_reach_the_engine():
         stop_sequences="end",
         handback_tokens=3,
     )
-    engine = model._engine()
+    engine = model.engine()
     assert engine.trigger == Tag(threshold=0.25)
     assert engine.policy == Policy(max_spans=3, deadline_s=2.5)
     assert engine.handback_tokens == 3

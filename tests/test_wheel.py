@@ -12,12 +12,15 @@ ROOT = Path(__file__).parent.parent
 
 ASK = """
 from pathlib import Path
-import langchain_splitreason, splitreason_integrations
+import langchain_splitreason, llama_index.llms.splitreason, splitreason_integrations
 here = Path({target!r})
-for package in (langchain_splitreason, splitreason_integrations):
+for package in (
+    langchain_splitreason, llama_index.llms.splitreason, splitreason_integrations
+):
     assert Path(package.__file__).is_relative_to(here), package.__file__
 reply = langchain_splitreason.SplitReasonLLM().invoke("Hello")
 assert reply.content, reply
+assert llama_index.llms.splitreason.SplitReasonLLM().complete("Hello").text == reply.content
 print(reply.response_metadata["splitreason"]["tokens"])
 """
 
@@ -52,5 +55,6 @@ def test_what_the_wheel_holds(wheel):
         assert f"splitreason_integrations/embedded/{role}/model.safetensors" in names
     assert "splitreason_integrations/py.typed" in names
     assert "langchain_splitreason/py.typed" in names
+    assert "llama_index/llms/splitreason/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "adapters/"))]
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 20_000_000

@@ -1,7 +1,7 @@
 """`SplitReasonLLM`: a LangChain chat model in which a large model writes only the hard spans."""
 
 from splitreason_integrations import __version__
-from splitreason_integrations.errors import MissingExtraError
+from splitreason_integrations.errors import MissingExtraError, ToolChoiceError
 
 try:
     import langchain_core  # noqa: F401
@@ -12,6 +12,6 @@ except ImportError as error:
     ) from error
 
 from langchain_splitreason.chat_model import SplitReasonLLM
-from langchain_splitreason.errors import ContextOverflowError, ToolChoiceError
+from langchain_splitreason.errors import ContextOverflowError
 
 __all__ = ["ContextOverflowError", "SplitReasonLLM", "ToolChoiceError", "__version__"]

@@ -9,11 +9,11 @@ from langchain_splitreason.errors import ContextOverflowError
 from langchain_splitreason.events import Delivery
 from langchain_splitreason.results import ReplyWriter
 from langchain_splitreason.runs import Run
-from langchain_splitreason.tools import Tool, check_choice
 from splitreason_integrations import blocking, errors
 from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.events import Event
 from splitreason_integrations.records import Completion, Delta
+from splitreason_integrations.toolchoice import Tool, check_choice
 from splitreason_integrations.turn import Item
 
 

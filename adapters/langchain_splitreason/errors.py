@@ -7,7 +7,3 @@ from splitreason_integrations import errors
 
 class ContextOverflowError(errors.ContextOverflowError, LangChainContextOverflowError):
     """A prompt leaves no room in a model's context."""
-
-
-class ToolChoiceError(errors.SplitReasonError):
-    """A tool call was required and the reply has none that fits."""

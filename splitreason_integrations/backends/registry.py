@@ -1,10 +1,13 @@
 """Models by name: one copy of the weights per spec in a process, loaded on first use."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from splitreason_integrations import embedded
@@ -62,6 +65,27 @@ def resolve(spec: str | TransformersModel, *, role: Role) -> TransformersModel:
         f"unknown {role} model {spec!r}: use 'embedded', 'hf:<folder or name on the hub>' or a "
         "TransformersModel(...)"
     )
+
+
+def known_context(small: ModelSpec, large: ModelSpec) -> int | None:
+    """Return the shorter context of a pair in tokens, as far as known without loading it."""
+    lengths = (_context_tokens(small, role="small"), _context_tokens(large, role="large"))
+    return min((length for length in lengths if length is not None), default=None)
+
+
+def _context_tokens(spec: ModelSpec, *, role: Role) -> int | None:
+    if not isinstance(spec, str | TransformersModel):
+        return spec.context_tokens
+    return _folder_context(resolve(spec, role=role).path)
+
+
+@cache
+def _folder_context(path: str) -> int | None:
+    config = Path(path) / "config.json"
+    if not config.is_file():
+        return None
+    length = json.loads(config.read_text("utf-8")).get("max_position_embeddings")
+    return length if isinstance(length, int) else None
 
 
 _models: dict[TransformersModel, Model] = {}

@@ -1,6 +1,7 @@
 """`splitreason bench`: ratios measured in one run."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,3 +57,31 @@ def overhead(
         f"split generation takes {result['ratio']:.3f} times its bare forward passes "
         f"(95 % interval {low:.3f} to {high:.3f}, {result['n']} problems, {result['hardware']})"
     )
+
+
+@app.command()
+def pair(
+    samples: Annotated[int, typer.Option(min=1, help="Problems for each row.")] = 1000,
+    seed: options.Seed = 0,
+    into: Annotated[
+        list[Path] | None,
+        typer.Option(help="Files whose marked part to replace, such as README.md; repeatable."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """All modes of the bundled pair on both test splits, and its threshold's curve."""
+    from splitreason_integrations.evals.pair import measure_pair, split_at_markers, write_into
+
+    for path in into or ():
+        split_at_markers(path)
+    with progress_bar() as bar:
+        task = bar.add_task("pair")
+        result = measure_pair(
+            samples=samples,
+            seed=seed,
+            command=f"splitreason bench pair --samples {samples} --seed {seed}",
+            told=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    for path in into or ():
+        write_into(path, result.markdown())
+    typer.echo(json.dumps(result.data()) if as_json else result.markdown())

@@ -10,8 +10,9 @@ from rich.console import Console
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.ask import stream
 from splitreason_integrations.cli.display import LARGE_STYLE, cost_line
-from splitreason_integrations.cli.evaluate import measure, table
+from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.evals import tables
 from splitreason_integrations.evals.runner import Result, compare
 from splitreason_integrations.evals.tasks import Task, generated
 
@@ -44,7 +45,7 @@ def demo(
         _show(engine, task, seed, console)
     results = _compare(engine, tasks[:eval_problems], seed)
     console.print(f"{len(tasks[:eval_problems])} problems never trained on, seed {seed}, greedy:\n")
-    console.print(table(results))
+    console.print(tables.for_terminal(results))
 
 
 def _show(engine: SplitEngine, task: Task, seed: int, console: Console) -> None:

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
-from splitreason_integrations.evals import report
+from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.runner import MODES, Progress, Result, compare
 from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
 
@@ -59,7 +58,7 @@ def evaluate(
         figures = rows[0] if len(rows) == 1 else {"mode": mode, "modes": rows}
         typer.echo(json.dumps({**figures, **report.context(command)}))
         return
-    Console(highlight=False).print(table(results))
+    Console(highlight=False).print(tables.for_terminal(results))
 
 
 def measure(run: Callable[[Progress], list[Result]]) -> list[Result]:
@@ -71,25 +70,6 @@ def measure(run: Callable[[Progress], list[Result]]) -> list[Result]:
             bar.update(task, description=what, completed=done, total=of)
 
         return run(progress)
-
-
-def table(results: list[Result]) -> Table:
-    """Return a table of modes and their figures."""
-    found = Table(box=None, header_style="bold")
-    for heading in ("", "accuracy", "95 % interval", "large share", "tokens/s", "seconds"):
-        found.add_column(heading, justify="right" if heading else "left")
-    for result in results:
-        low, high = result.interval
-        tokens = sum(result.tokens.values())
-        found.add_row(
-            result.mode,
-            f"{result.accuracy:.1%}",
-            f"{low:.1%} to {high:.1%}",
-            f"{result.offload_share:.1%}",
-            f"{tokens / result.seconds:.0f}",
-            f"{result.seconds:.1f}",
-        )
-    return found
 
 
 def _tasks(data: Path | None, family: str, split: str, samples: int, seed: int) -> list[Task]:

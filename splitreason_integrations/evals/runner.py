@@ -17,8 +17,8 @@ MODES = ("base", "small", "large", "split", "random", "entropy")
 """What can be measured: `base` is the embedded small model before it learned the tags."""
 
 _MAX_CALLS = 4
-_MATCHING_TASKS = 60
-_MATCHING_STEPS = 8
+_MATCHING_TASKS = 40
+_MATCHING_STEPS = 7
 
 Progress = Callable[[str, int, int], None]
 

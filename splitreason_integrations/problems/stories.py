@@ -1,6 +1,6 @@
 """Word problems: a chain of moves on a running total, told as a short story.
 
-The reasoning restates each fact in a full sentence and then carries out one step.
+The reasoning repeats each fact word for word and then carries out one step.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from splitreason_integrations.problems.records import Problem, Turn
 from splitreason_integrations.problems.words import CONTAINERS, NAMES, OBJECTS, Noun
 
 EASY_SHARE = 0.12
+CONNECTIVES = ("Then", "After that")
 
 
 @dataclass
@@ -34,13 +35,14 @@ class Story:
     facts: list[str] = field(default_factory=list)
     reasoning: list[str | Step] = field(default_factory=list)
 
-    def tell(self, fact: str) -> None:
-        """Add a sentence to the question."""
+    def tell(self, fact: str) -> str:
+        """Add a sentence to the question and return it."""
         self.facts.append(fact)
+        return fact
 
     def think(self, text: str, step: Step, unit: str) -> None:
         """Add one reasoned step; its result becomes the running total."""
-        self.reasoning += [text, step, f" {unit}. "]
+        self.reasoning += [f"{text} ", step, f" {unit}. "]
         self.total = step.result
 
 
@@ -49,9 +51,9 @@ def word_problem(rng: random.Random) -> Problem:
     name, friend = rng.sample(NAMES, 2)
     story = Story(rng, rng.random() < EASY_SHARE, name, friend, rng.choice(OBJECTS))
     story.reasoning.append("Let me go through the facts one by one. ")
-    rng.choice((_groups, _rows, _daily))(story)
-    for move in rng.choices((_gain, _loss, _second_groups), (3, 3, 2), k=rng.randint(0, 2)):
-        move(story)
+    _first_groups(story)
+    for connective in CONNECTIVES[: rng.randint(0, 2)]:
+        rng.choices((_gain, _loss, _more_groups), (3, 3, 2))[0](story, connective)
     question, sentence = _ending(story)
     story.reasoning.append(f"All the facts are used, so the answer is {story.total}.")
     prompt = " ".join([*story.facts, question])
@@ -59,102 +61,85 @@ def word_problem(rng: random.Random) -> Problem:
     return Problem("word", ({"role": "user", "content": prompt},), (turn,), story.total)
 
 
-def _groups(story: Story) -> None:
+def _first_groups(story: Story) -> None:
     a, b = draw_factors(story.rng, easy=story.easy)
     one, many = story.rng.choice(CONTAINERS)
-    things = story.thing[1]
-    fact = story.rng.choice(
-        (
-            f"{story.name} has {a} {many} with {b} {things} in each {one}.",
-            f"There are {a} {many} in the house of {story.name}. Each {one} holds {b} {things}.",
-            f"{story.name} buys {a} {many} of {b} {things} each.",
+    name, things = story.name, story.thing[1]
+    fact = story.tell(
+        story.rng.choice(
+            (
+                f"{name} has {a} {many} with {b} {things} in each {one}.",
+                f"There are {a} {many} in the house of {name} and each {one} holds {b} {things}.",
+                f"{name} buys {a} {many} of {b} {things} each.",
+                f"{name} lays out {a} rows of {b} {things}.",
+                f"{name} makes {b} {things} a day for {a} days.",
+            )
         )
     )
-    story.tell(fact)
-    text = (
-        f"{story.name} has {a} {many} and each {one} has {b} {things} in it, "
-        f"so I multiply {a} by {b} to count the {things} of {story.name}. "
+    story.think(
+        f"{fact} I multiply {a} by {b} to count all the {things} of {name}.",
+        Step("*", a, b),
+        things,
     )
-    story.think(text, Step("*", a, b), things)
 
 
-def _rows(story: Story) -> None:
-    a, b = draw_factors(story.rng, easy=story.easy)
-    things = story.thing[1]
-    story.tell(f"{story.name} lays out {a} rows of {b} {things}.")
-    text = (
-        f"{story.name} lays out {a} rows and there are {b} {things} in every row, "
-        f"so I multiply {a} by {b} to know how many {things} there are. "
-    )
-    story.think(text, Step("*", a, b), things)
-
-
-def _daily(story: Story) -> None:
-    a, b = draw_factors(story.rng, easy=story.easy)
-    things = story.thing[1]
-    story.tell(f"{story.name} makes {b} {things} a day for {a} days.")
-    text = (
-        f"{story.name} makes {b} {things} on each of the {a} days, "
-        f"so I multiply {a} by {b} to find all the {things} that {story.name} makes. "
-    )
-    story.think(text, Step("*", a, b), things)
-
-
-def _gain(story: Story) -> None:
+def _gain(story: Story, connective: str) -> None:
     if story.total > LIMIT - 99:
-        return _loss(story)
+        return _loss(story, connective)
     c = draw_addend(story.rng, story.total, easy=story.easy)
-    things = story.thing[1]
-    fact = story.rng.choice(
-        (
-            f"Then {story.name} finds {c} more {things}.",
-            f"{story.friend} gives {story.name} {c} more {things}.",
-            f"Later {story.name} buys {c} {things}.",
+    name, things = story.name, story.thing[1]
+    fact = story.tell(
+        story.rng.choice(
+            (
+                f"{connective} {name} finds {c} more {things}.",
+                f"{connective} {story.friend} gives {name} {c} more {things}.",
+                f"{connective} {name} buys {c} {things}.",
+            )
         )
     )
-    story.tell(fact)
-    text = (
-        f"After that {story.name} gets {c} more {things}, "
-        f"so I add {c} to the {story.total} {things} from before. "
+    return story.think(
+        f"{fact} I add {c} to the {story.total} {things} from before.",
+        Step("+", story.total, c),
+        things,
     )
-    return story.think(text, Step("+", story.total, c), things)
 
 
-def _loss(story: Story) -> None:
+def _loss(story: Story, connective: str) -> None:
     if story.total < 3:
-        return _gain(story)
+        return _gain(story, connective)
     c = draw_subtrahend(story.rng, story.total, easy=story.easy)
-    things = story.thing[1]
-    fact = story.rng.choice(
-        (
-            f"{story.name} gives {c} {things} to {story.friend}.",
-            f"Then {story.name} sells {c} {things}.",
-            f"After a while {story.name} loses {c} of the {things}.",
+    name, things = story.name, story.thing[1]
+    fact = story.tell(
+        story.rng.choice(
+            (
+                f"{connective} {name} gives {c} {things} to {story.friend}.",
+                f"{connective} {name} sells {c} {things}.",
+                f"{connective} {name} loses {c} of the {things}.",
+            )
         )
     )
-    story.tell(fact)
-    text = (
-        f"After that {story.name} has {c} {things} less, "
-        f"so I take {c} away from the {story.total} {things} from before. "
+    return story.think(
+        f"{fact} I take {c} away from the {story.total} {things} from before.",
+        Step("-", story.total, c),
+        things,
     )
-    return story.think(text, Step("-", story.total, c), things)
 
 
-def _second_groups(story: Story) -> None:
+def _more_groups(story: Story, connective: str) -> None:
     before = story.total
     a, b = draw_factors(story.rng, easy=story.easy)
     if before + a * b > LIMIT:
-        return _loss(story)
-    one, many = story.rng.choice(CONTAINERS)
-    things = story.thing[1]
-    story.tell(f"There are also {a} {many} that hold {b} {things} each.")
-    text = (
-        f"There are also {a} {many} and every {one} holds {b} {things}, "
-        f"so I multiply {a} by {b} to see how many {things} that adds. "
+        return _loss(story, connective)
+    many, things = story.rng.choice(CONTAINERS)[1], story.thing[1]
+    fact = story.tell(f"{connective} {story.name} gets {a} {many} that hold {b} {things} each.")
+    story.think(
+        f"{fact} I multiply {a} by {b} to see how many {things} that adds.", Step("*", a, b), things
     )
-    story.think(text, Step("*", a, b), things)
-    text = f"I add these {story.total} {things} to the {before} {things} from before. "
-    return story.think(text, Step("+", before, story.total), things)
+    return story.think(
+        f"I add these {story.total} {things} to the {before} {things} from before.",
+        Step("+", before, story.total),
+        things,
+    )
 
 
 def _ending(story: Story) -> tuple[str, str]:
@@ -165,12 +150,13 @@ def _ending(story: Story) -> tuple[str, str]:
     if 2 <= story.total <= (9 if story.easy else 999):
         kinds.append(_money)
     if len(story.reasoning) < 5:
-        kinds = kinds[1:] or [_more]
+        kinds = kinds[1:] or [_after_one_more]
     return story.rng.choice(kinds)(story, things)
 
 
-def _more(story: Story, things: str) -> tuple[str, str]:
-    _gain(story) if story.total < LIMIT // 2 else _loss(story)
+def _after_one_more(story: Story, things: str) -> tuple[str, str]:
+    move = _gain if story.total < LIMIT // 2 else _loss
+    move(story, CONNECTIVES[0])
     return _count(story, things)
 
 
@@ -182,31 +168,32 @@ def _count(story: Story, things: str) -> tuple[str, str]:
 
 
 def _together(story: Story, things: str) -> tuple[str, str]:
-    own = story.total
+    name, friend, own = story.name, story.friend, story.total
     c = draw_subtrahend(story.rng, own, easy=story.easy)
-    story.tell(f"{story.friend} has {c} {things} less than {story.name}.")
-    text = (
-        f"{story.friend} has {c} {things} less than {story.name}, "
-        f"so I take {c} away from {own} to know the {things} of {story.friend}. "
+    fact = story.tell(f"{friend} has {c} {things} less than {name}.")
+    story.think(
+        f"{fact} I take {c} away from the {own} {things} of {name}.", Step("-", own, c), things
     )
-    story.think(text, Step("-", own, c), things)
-    text = f"Now I add the {own} {things} of {story.name} and the {own - c} of {story.friend}. "
-    story.think(text, Step("+", own, own - c), things)
+    story.think(
+        f"Now I add the {own} {things} of {name} and the {own - c} {things} of {friend}.",
+        Step("+", own, own - c),
+        things,
+    )
     return (
-        f"How many {things} do {story.name} and {story.friend} have together?",
-        f"{story.name} and {story.friend} have {{total}} {things} together.",
+        f"How many {things} do {name} and {friend} have together?",
+        f"{name} and {friend} have {{total}} {things} together.",
     )
 
 
 def _money(story: Story, things: str) -> tuple[str, str]:
     top = 99 if story.total < 100 and story.rng.random() < 0.6 else 9
     price = story.rng.randint(2, 9 if story.easy else top)
-    story.tell(f"Each {story.thing[0]} sells for {price} dollars.")
-    text = (
-        f"Each {story.thing[0]} brings {price} dollars and there are {story.total} {things}, "
-        f"so I multiply {story.total} by {price} to get the money. "
+    fact = story.tell(f"Each {story.thing[0]} sells for {price} dollars.")
+    story.think(
+        f"{fact} I multiply {story.total} by {price} to get the money for all the {things}.",
+        Step("*", story.total, price),
+        "dollars",
     )
-    story.think(text, Step("*", story.total, price), "dollars")
     return (
         f"How many dollars does {story.name} get for all the {things}?",
         f"{story.name} gets {{total}} dollars for all the {things}.",

@@ -19,7 +19,7 @@ from splitreason_integrations.training.documents import Document, Encoder
 
 PAGE_WEIGHTS: dict[Role, tuple[float, float, float]] = {
     "small": (0.25, 0.5, 0.25),
-    "large": (0.6, 0.25, 0.15),
+    "large": (0.8, 0.12, 0.08),
 }
 PAGE_TOKENS = 160
 NUMBER = re.compile(r"(\d+)")
@@ -127,7 +127,7 @@ def draw_drill(rng: random.Random) -> Step:
 
 
 def _draw_any(rng: random.Random) -> Step:
-    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (45, 8, 17, 15, 15))[0]
+    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (35, 5, 20, 20, 20))[0]
     if kind == "factors":
         return Step("*", *draw_factors(rng))
     if kind == "tens":

@@ -29,6 +29,7 @@ from splitreason_integrations.training.documents import (
 )
 from splitreason_integrations.training.drills import drill_page
 
+STEP_WEIGHT = 3.0
 FAMILY_WEIGHTS: dict[Family, float] = {
     "word": 0.33,
     "context": 0.21,
@@ -96,12 +97,15 @@ def large_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Do
 
 
 def by_large(piece: Piece) -> float:
-    """Weigh for the large model: it neither opens spans nor writes long products in one go."""
+    """Weigh for the large model: steps count most, but not long products written in one go.
+
+    It does not open spans.
+    """
     if piece.kind is Kind.OPEN:
         return 0.0
     if piece.kind is Kind.RESULT and piece.step is not None and piece.step.parts:
         return 0.0
-    return 1.0
+    return STEP_WEIGHT if piece.kind in (Kind.RESULT, Kind.SPAN) else 1.0
 
 
 def assemble(

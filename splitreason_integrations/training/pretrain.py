@@ -37,8 +37,8 @@ class Recipe:
 
 
 RECIPES: dict[Role, Recipe] = {
-    "small": Recipe(Plan(240), 400, 60, 0.35, 0.15),
-    "large": Recipe(Plan(150), 400, 50, 0.45, 0.25),
+    "small": Recipe(Plan(220), 400, 40, 0.30, 0.12),
+    "large": Recipe(Plan(150), 400, 60, 0.95, 0.30),
 }
 
 

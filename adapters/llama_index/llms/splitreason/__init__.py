@@ -1,0 +1,16 @@
+"""`SplitReasonLLM`: a LlamaIndex LLM in which a large model writes only the hard spans."""
+
+from splitreason_integrations.errors import MissingExtraError
+
+try:
+    import llama_index.core  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError(
+        "llama_index.llms.splitreason needs llama-index-core: "
+        'pip install "splitreason-integrations[llama-index]"'
+    ) from error
+
+from llama_index.llms.splitreason.base import SplitReasonLLM
+from llama_index.llms.splitreason.events import OffloadEvent
+
+__all__ = ["OffloadEvent", "SplitReasonLLM"]

@@ -1,0 +1,236 @@
+"""The LLM: settings in, LlamaIndex responses out. The engine does the work.
+
+Weights are loaded by the first request, never by the constructor.
+"""
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, closing
+from typing import Any
+
+from llama_index.core.base.llms.generic_utils import (
+    achat_to_completion_decorator,
+    astream_chat_to_completion_decorator,
+    chat_to_completion_decorator,
+    stream_chat_to_completion_decorator,
+)
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    ToolCallBlock,
+)
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.tools.types import BaseTool
+
+from llama_index.llms.splitreason.events import Delivery
+from llama_index.llms.splitreason.messages import to_chat
+from llama_index.llms.splitreason.replies import ReplyWriter
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.registry import known_context
+from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.errors import ToolChoiceError
+from splitreason_integrations.events import Event
+from splitreason_integrations.options import PairSettings
+from splitreason_integrations.records import Completion, Delta
+from splitreason_integrations.toolchoice import Tool, check_choice, offered, read_tool_choice
+
+
+class SplitReasonLLM(PairSettings, FunctionCallingLLM):
+    """An LLM: `small` writes, and hands the hard spans to `large` where `trigger` says so.
+
+    `PairSettings` says what can be set; all of it can be given for a single call too:
+    `llm.chat(messages, trigger="never", seed=1)`. `Settings.llm = SplitReasonLLM()` is enough.
+
+    The answer is the message's text, the chain of thought its `ThinkingBlock`; what the reply took
+    is in `raw["splitreason"]`, who wrote what in `raw["authors"]`.
+    """
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which the LLM is serialised."""
+        return "SplitReasonLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex has to know about the pair, as far as known without loading it."""
+        return LLMMetadata(
+            context_window=known_context(self.small, self.large) or DEFAULT_CONTEXT_WINDOW,
+            num_output=self.max_tokens or DEFAULT_NUM_OUTPUTS,
+            is_chat_model=True,
+            is_function_calling_model=True,
+            model_name=self.model_name,
+        )
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Return the reply."""
+        return self._chat(messages, **kwargs)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Return the reply."""
+        return await self._achat(messages, **kwargs)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Yield the reply as it grows; closing the generator stops both models."""
+        return self._stream_chat(messages, **kwargs)
+
+    @llm_chat_callback()
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        """Yield the reply as it grows; closing the generator stops both models."""
+        return await self._astream_chat(messages, **kwargs)
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Return the reply to a prompt, sent as one user message."""
+        return chat_to_completion_decorator(self._chat)(prompt, **kwargs)
+
+    @llm_completion_callback()
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
+        """Return the reply to a prompt, sent as one user message."""
+        return await achat_to_completion_decorator(self._achat)(prompt, **kwargs)
+
+    @llm_completion_callback()
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        """Yield the reply to a prompt as it grows."""
+        return stream_chat_to_completion_decorator(self._stream_chat)(prompt, **kwargs)
+
+    @llm_completion_callback()
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
+        """Yield the reply to a prompt as it grows."""
+        return await astream_chat_to_completion_decorator(self._astream_chat)(prompt, **kwargs)
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """Return the calls that a reply asks for; a broken one has no arguments.
+
+        Raises ToolChoiceError where there is none, unless told not to.
+        """
+        calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+        if not calls and error_on_no_tool_call:
+            raise ToolChoiceError(
+                f"a tool call was expected and the reply has none: {response.message.content!r}"
+            )
+        return [
+            ToolSelection(
+                tool_id=call.tool_call_id or "",
+                tool_name=call.tool_name,
+                tool_kwargs=call.tool_kwargs if isinstance(call.tool_kwargs, dict) else {},
+            )
+            for call in calls
+        ]
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        messages = list(chat_history or ())
+        if isinstance(user_msg, str):
+            user_msg = ChatMessage(role="user", content=user_msg)
+        if user_msg is not None:
+            messages.append(user_msg)
+        choice = kwargs.pop("tool_choice", None) or ("any" if tool_required else "auto")
+        converted = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
+        return {"messages": messages, "tools": converted, "tool_choice": choice, **kwargs}
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence[BaseTool],
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        """Keep the first call alone where only one is allowed."""
+        message = response.message
+        calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+        if not allow_parallel_tool_calls and len(calls) > 1:
+            message.blocks = [block for block in message.blocks if block not in calls[1:]]
+            message.additional_kwargs["tool_calls"] = calls[:1]
+        return response
+
+    def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return list(self._call(messages, kwargs).responses())[-1]
+
+    async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return [one async for one in self._call(messages, kwargs).aresponses()][-1]
+
+    def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return self._call(messages, kwargs).responses()
+
+    async def _astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        return self._call(messages, kwargs).aresponses()
+
+    def _call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> "Call":
+        tools: list[Tool] = list(kwargs.pop("tools", None) or ())
+        choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
+        settings = self.with_options(kwargs)
+        request = settings.request(to_chat(messages), tools=offered(tools, choice))
+        return Call(settings.engine(), request, settings.model_name, tools, choice)
+
+
+class Call:
+    """One request through the engine. `responses` and `aresponses` write the same reply."""
+
+    def __init__(
+        self,
+        engine: SplitEngine,
+        request: Request,
+        model_name: str,
+        tools: Sequence[Tool],
+        tool_choice: str,
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._tools = tools
+        self._tool_choice = tool_choice
+        self._delivery = Delivery()
+        self._writer = ReplyWriter(model_name=model_name, request_id=request.request_id[:8])
+
+    def responses(self) -> Generator[ChatResponse, None, None]:
+        """Yield the growing response, for synchronous callers."""
+        with closing(blocking.iterate(self._engine.stream(self._request))) as items:
+            for item in items:
+                if response := self._response(item):
+                    yield response
+
+    async def aresponses(self) -> AsyncGenerator[ChatResponse, None]:
+        """Yield the growing response."""
+        async with aclosing(self._engine.stream(self._request)) as items:
+            async for item in items:
+                if response := self._response(item):
+                    yield response
+
+    def _response(self, item: Delta | Event | Completion) -> ChatResponse | None:
+        if isinstance(item, Event):
+            self._delivery.deliver(item)
+            return None
+        if isinstance(item, Completion):
+            check_choice(self._tool_choice, self._tools, item)
+            return self._writer.last(item)
+        return self._writer.response(item)

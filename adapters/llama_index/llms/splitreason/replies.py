@@ -1,0 +1,94 @@
+"""The engine's deltas and completion → LlamaIndex responses, as they grow."""
+
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ContentBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from splitreason_integrations.records import Author, Channel, Completion, Delta, ToolCall
+
+
+class ReplyWriter:
+    """Adds up one reply: every response holds the whole message so far and what is new.
+
+    `raw["authors"]` tells who wrote the text, as `[{"type": "small" | "large", "text": ...}]`,
+    one entry for each stretch by one author, tool calls included.
+    """
+
+    def __init__(self, *, model_name: str, request_id: str) -> None:
+        self._model_name = model_name
+        self._request_id = request_id
+        self._reasoning = ""
+        self._answer = ""
+        self._authors: list[dict[str, str]] = []
+
+    def response(self, delta: Delta) -> ChatResponse | None:
+        """Return the response that a delta makes; None where it has nothing to show."""
+        if not delta.text:
+            return None
+        self._note_author(delta.author, delta.text)
+        if delta.channel is Channel.REASONING:
+            self._reasoning += delta.text
+        elif delta.channel is Channel.ANSWER:
+            self._answer += delta.text
+        thinking = delta.text if delta.channel is Channel.REASONING else None
+        return ChatResponse(
+            message=self._message(),
+            delta=delta.text if delta.channel is Channel.ANSWER else "",
+            raw={"authors": [dict(one) for one in self._authors]},
+            additional_kwargs={"thinking_delta": thinking} if thinking else {},
+        )
+
+    def last(self, completion: Completion) -> ChatResponse:
+        """Return the finished response: tool calls, usage and what the reply took."""
+        self._reasoning, self._answer = completion.reasoning, completion.answer
+        return ChatResponse(
+            message=self._message(completion),
+            delta="",
+            raw={
+                "model": self._model_name,
+                "finish_reason": completion.stop_reason,
+                "seed": completion.seed,
+                "authors": self._authors,
+                "splitreason": completion.facts(),
+            },
+            additional_kwargs={
+                "prompt_tokens": completion.prompt_tokens,
+                "completion_tokens": completion.tokens,
+                "total_tokens": completion.prompt_tokens + completion.tokens,
+                "reasoning_tokens": completion.reasoning_tokens,
+                "large_tokens": completion.large_tokens,
+            },
+        )
+
+    def _note_author(self, author: Author, text: str) -> None:
+        if not self._authors or self._authors[-1]["type"] != str(author):
+            self._authors.append({"type": str(author), "text": ""})
+        self._authors[-1]["text"] += text
+
+    def _message(self, completion: Completion | None = None) -> ChatMessage:
+        blocks: list[ContentBlock] = []
+        if self._reasoning:
+            tokens = completion.reasoning_tokens if completion else None
+            blocks.append(ThinkingBlock(content=self._reasoning, num_tokens=tokens))
+        blocks.append(TextBlock(text=self._answer))
+        calls = [self._call(call) for call in completion.tool_calls] if completion else []
+        # LlamaIndex's streaming of structured output looks for calls in the extra arguments only.
+        extra: dict[str, Any] = {"tool_calls": calls} if calls else {}
+        return ChatMessage(
+            role=MessageRole.ASSISTANT, blocks=[*blocks, *calls], additional_kwargs=extra
+        )
+
+    def _call(self, call: ToolCall) -> ToolCallBlock:
+        return ToolCallBlock(
+            tool_call_id=f"{call.id}_{self._request_id}",
+            tool_name=call.name,
+            tool_kwargs=call.raw if call.arguments is None else dict(call.arguments),
+        )

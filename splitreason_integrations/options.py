@@ -1,0 +1,232 @@
+"""What users set, whichever framework they come from: models, trigger, policy, sampling."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, fields, replace
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from splitreason_integrations.backends.registry import (
+    ModelSpec,
+    TransformersModel,
+    describe,
+    resolve,
+)
+from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.records import Message
+from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.triggers import Tag, Trigger, parse_trigger
+
+PROVIDER = "splitreason"
+
+_PAIR = re.compile(r"(.+?)\+(?=embedded$|\w+:)(.+)")
+
+
+def check_spec(value: Any, info: ValidationInfo) -> ModelSpec:
+    """Return a spec that can be resolved, or a model; nothing is loaded."""
+    if isinstance(value, str | TransformersModel):
+        resolve(value, role="large" if info.field_name == "large" else "small")
+    elif not hasattr(value, "open_sessions"):
+        raise ConfigurationError(f"{info.field_name} must be a spec or a model, got {value!r}")
+    spec: ModelSpec = value
+    return spec
+
+
+def check_trigger(value: Any) -> Trigger:
+    """Return a trigger, read from text if need be."""
+    if isinstance(value, str):
+        return parse_trigger(value)
+    if isinstance(value, Trigger):
+        return value
+    raise ConfigurationError(
+        f"trigger must be a Trigger such as Tag() or a text such as 'tag>0.2', got {value!r}"
+    )
+
+
+def check_policy(value: Any) -> Policy:
+    """Return a policy, made of a dict if need be."""
+    if isinstance(value, Policy):
+        return value
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"policy must be a Policy or a dict, got {value!r}")
+    check_names(value, {cap.name for cap in fields(Policy)}, what="policy cap")
+    return Policy(**value)
+
+
+def check_names(given: Iterable[str], known: Collection[str], *, what: str) -> None:
+    """Raise ConfigurationError for a name that is not known, with the one it resembles."""
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"unknown {what} {name!r}; {hint}")
+
+
+def pair_name(small: ModelSpec, large: ModelSpec) -> str:
+    """Return the name under which a pair is reported."""
+    return f"{PROVIDER}/{describe(small)}+{describe(large)}"
+
+
+def read_pair(name: Any) -> dict[str, Any]:
+    """Return what a `model` argument names: both models of a pair's name, else the small one."""
+    if not isinstance(name, str):
+        return {"small": name}
+    pair = _PAIR.fullmatch(name.removeprefix(f"{PROVIDER}/"))
+    if pair is None:
+        return {"small": name.removeprefix(f"{PROVIDER}/")}
+    return {"small": pair[1], "large": pair[2]}
+
+
+# Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
+SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
+TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
+PolicyField = Annotated[Any, PlainValidator(check_policy), WithJsonSchema({"type": "object"})]
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p")
+OPTIONS = (
+    "small",
+    "large",
+    "trigger",
+    "policy",
+    *SAMPLING,
+    "max_tokens",
+    "timeout",
+    "stop",
+    "seed",
+    "on_large_failure",
+    "close_threshold",
+    "handback_tokens",
+)
+"""What can be set on a chat model, and again for a single call."""
+
+MODEL_NAMES = ("model", "model_name")
+
+
+class PairSettings(BaseModel):
+    """The settings of a chat model, checked when they are set; base of the frameworks' classes.
+
+    `trigger` may be a text such as `"tag>0.2"`, `policy` a dict of `Policy`'s caps. `model` names
+    the small model, or both as `model_name` reads out: `splitreason/<small>+<large>`.
+    After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
+    """
+
+    model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
+
+    small: SpecField = "embedded"
+    large: SpecField = "embedded"
+    trigger: TriggerField = Field(default_factory=Tag)
+    policy: PolicyField = Field(default_factory=Policy)
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=None, gt=0)
+    stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
+    seed: int | None = None
+    on_large_failure: Literal["small", "raise"] = "small"
+    close_threshold: float = Field(default=0.5, ge=0, le=1)
+    handback_tokens: int = Field(default=8, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, given: Any) -> Any:
+        """Refuse unknown options; take `model` for what it names."""
+        if not isinstance(given, dict):
+            return given
+        aliases = {field.alias for field in cls.model_fields.values() if field.alias}
+        check_names(given, {*cls.model_fields, *aliases, *MODEL_NAMES}, what="option")
+        named = [given[name] for name in MODEL_NAMES if name in given]
+        if not named:
+            return given
+        rest = {name: value for name, value in given.items() if name not in MODEL_NAMES}
+        if "small" in rest:
+            raise ConfigurationError("give either model or small: model names the small model")
+        return {**rest, **read_pair(named[0])}
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> Self:
+        self.sampling()
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The pair, as replies and traces name it."""
+        return pair_name(self.small, self.large)
+
+    @property
+    def model(self) -> str:
+        """The same as `model_name`."""
+        return self.model_name
+
+    def with_options(self, options: dict[str, Any]) -> Self:
+        """Return this model with some options set anew, checked as the constructor does."""
+        check_names(options, (*OPTIONS, *MODEL_NAMES), what="option")
+        named = [options[name] for name in MODEL_NAMES if name in options]
+        options = {name: value for name, value in options.items() if name not in MODEL_NAMES}
+        if named:
+            options = {**options, **read_pair(named[0])}
+        if not options:
+            return self
+        kept = {name: getattr(self, name) for name in OPTIONS}
+        return type(self)(**{**kept, **options})
+
+    def engine(self) -> SplitEngine:
+        """Return the engine that these settings describe."""
+        policy, timeout = self.policy, self.timeout
+        if timeout is not None:
+            deadline = timeout if policy.deadline_s is None else min(timeout, policy.deadline_s)
+            policy = replace(policy, deadline_s=deadline)
+        return SplitEngine(
+            small=self.small,
+            large=self.large,
+            trigger=self.trigger,
+            policy=policy,
+            close_threshold=self.close_threshold,
+            handback_tokens=self.handback_tokens,
+            on_large_failure=self.on_large_failure,
+        )
+
+    def request(
+        self,
+        messages: Sequence[Message],
+        *,
+        stop: list[str] | None = None,
+        tools: Sequence[Message] = (),
+    ) -> Request:
+        """Return a request with these settings; `stop` goes before the settings' own."""
+        stop_at = self.stop if stop is None else stop
+        return Request(
+            messages=messages,
+            tools=tools or None,
+            sampling=self.sampling(),
+            max_tokens=self.max_tokens,
+            stop=[stop_at] if isinstance(stop_at, str) else stop_at or (),
+            seed=self.seed,
+        )
+
+    def sampling(self) -> Sampling:
+        """Return what is set about sampling."""
+        return Sampling(**{name: getattr(self, name) for name in SAMPLING})
+
+    def plain_options(self) -> dict[str, Any]:
+        """Return all options as plain data."""
+        plain = {
+            "small": describe(self.small),
+            "large": describe(self.large),
+            "trigger": str(self.trigger),
+            "policy": asdict(self.policy),
+        }
+        return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}

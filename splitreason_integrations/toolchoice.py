@@ -1,0 +1,60 @@
+"""Which tools the models are shown, and whether the reply calls what was asked for.
+
+Tools are in OpenAI's format: `{"type": "function", "function": {"name": ..., ...}}`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from splitreason_integrations.errors import ConfigurationError, ToolChoiceError
+from splitreason_integrations.records import Completion
+
+Tool = dict[str, Any]
+
+
+def tool_names(tools: Sequence[Tool]) -> list[str]:
+    """Return the names of tools in OpenAI's format."""
+    return [tool["function"]["name"] for tool in tools]
+
+
+def read_tool_choice(choice: Any, tools: Sequence[Tool]) -> str:
+    """Return `auto`, `none`, `any` or the name of a tool; raise ConfigurationError for others."""
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        choice = function.get("name") if isinstance(function, dict) else choice.get("name")
+    if choice is None or choice is False:
+        return "auto"
+    if choice is True or choice == "required":
+        return "any"
+    names = tool_names(tools)
+    if choice in ("auto", "none", "any") or choice in names:
+        return str(choice)
+    raise ConfigurationError(
+        f"tool_choice {choice!r}: use 'auto', 'none', 'any', 'required' or the name of a tool "
+        f"({', '.join(names) or 'there are none'})"
+    )
+
+
+def offered(tools: Sequence[Tool], choice: str) -> list[Tool]:
+    """Return the tools to show to the models: one that must be called is shown alone."""
+    if choice == "none":
+        return []
+    if choice in ("auto", "any"):
+        return list(tools)
+    return [tool for tool in tools if tool["function"]["name"] == choice]
+
+
+def check_choice(choice: str, tools: Sequence[Tool], completion: Completion) -> None:
+    """Raise ToolChoiceError where a call was required and the reply has none that fits."""
+    if choice in ("auto", "none"):
+        return
+    wanted = tool_names(offered(tools, choice))
+    made = [call for call in completion.tool_calls if call.arguments is not None]
+    if any(call.name in wanted for call in made):
+        return
+    found = ", ".join(call.name or "a broken call" for call in completion.tool_calls) or "none"
+    raise ToolChoiceError(
+        f"tool_choice requires a call of {' or '.join(wanted)}; the reply has {found} "
+        f"(stop_reason {completion.stop_reason!r}): allow more tokens, use a model that calls "
+        "tools reliably, or set tool_choice='auto'"
+    )
