@@ -91,10 +91,11 @@ def test_settings_reach_the_engine():
     assert engine.trigger == Tag(threshold=0.25)
     assert engine.policy == Policy(max_spans=3, deadline_s=2.5)
     assert engine.handback_tokens == 3
-    request = model._request([HumanMessage("hi")], None, [])
+    hello = [{"role": "user", "content": "hi"}]
+    request = model.request(hello)
     assert request.sampling == Sampling(temperature=0.5)
     assert request.stop == ["end"]
-    assert model._request([HumanMessage("hi")], ["now"], []).stop == ["now"]
+    assert model.request(hello, stop=["now"]).stop == ["now"]
 
 
 def test_options_of_one_call_leave_the_model_alone():
