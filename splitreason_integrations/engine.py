@@ -6,19 +6,26 @@ Async is the only implementation; `blocking` opens it to synchronous callers.
 import os
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
-from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
 from splitreason_integrations.errors import ConfigurationError, RequestError
+from splitreason_integrations.grammar import Guide, answer_grammar, call_grammar
 from splitreason_integrations.machine import Machine
-from splitreason_integrations.markers import marks_of
+from splitreason_integrations.markers import Marks, marks_of
 from splitreason_integrations.policy import Policy
-from splitreason_integrations.prompts import align_reasoning, check_messages, check_room, render
+from splitreason_integrations.prompts import (
+    align_reasoning,
+    begins_reasoning,
+    check_messages,
+    check_room,
+    render,
+)
 from splitreason_integrations.records import Author, Channel, Completion, Message, Piece, token_ids
 from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.sampling import Sampling
@@ -35,11 +42,15 @@ class Request:
     """One conversation to continue.
 
     `max_tokens` bounds the whole reply, reasoning included; None leaves it to the contexts.
+    With a `response_schema`, a JSON schema, the answer behind the reasoning is JSON that fits it;
+    with `must_call` it is a call of one of the `tools`, where the models' way of calling is known.
     Without a `seed` one is drawn and reported, so that every reply can be repeated.
     """
 
     messages: Sequence[Message]
     tools: Sequence[Message] | None = None
+    response_schema: Mapping[str, Any] | None = None
+    must_call: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
     stop: Sequence[str] = ()
@@ -51,6 +62,14 @@ class Request:
             raise RequestError(f"max_tokens must be 1 or more, got {self.max_tokens}")
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
+        if self.must_call and (self.response_schema is not None or not self.tools):
+            raise RequestError("must_call needs tools to call, and no response_schema beside them")
+
+    def grammar(self, codec: Codec) -> str | None:
+        """Return the grammar that a model's answer has to keep to, if there is one."""
+        if self.response_schema is not None:
+            return answer_grammar(self.response_schema)
+        return call_grammar(self.tools, codec) if self.must_call and self.tools else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,25 +166,32 @@ class SplitEngine:
             {Author.SMALL: prompts[0].token_ids, Author.LARGE: prompts[1].token_ids},
             reader,
         )
-        return Turn(
-            settings,
-            machine,
+        marks = {
+            Author.SMALL: marks_of(small.codec, as_text=self.trigger.uses_tag),
+            Author.LARGE: marks_of(large.codec, as_text=False),
+        }
+        seats = [
             Seat(
-                Author.SMALL,
-                small,
-                prompts[0],
-                marks_of(small.codec, as_text=self.trigger.uses_tag),
-                other=large.codec,
-            ),
-            Seat(
-                Author.LARGE,
-                large,
-                prompts[1],
-                marks_of(large.codec, as_text=False),
-                other=small.codec,
-            ),
-            transcript,
-        )
+                author,
+                model,
+                prompt,
+                marks[author],
+                other=other.codec,
+                guide=_guide(request, model, prompt, marks[author]),
+            )
+            for author, model, prompt, other in (
+                (Author.SMALL, small, prompts[0], large),
+                (Author.LARGE, large, prompts[1], small),
+            )
+        ]
+        return Turn(settings, machine, seats[0], seats[1], transcript)
+
+
+def _guide(request: Request, model: Model, prompt: Prompt, marks: Marks) -> Guide | None:
+    grammar = request.grammar(model.codec)
+    if grammar is None:
+        return None
+    return Guide(model.codec, grammar, marks, reasons=begins_reasoning(prompt))
 
 
 def _completion(turn: Turn) -> Completion:

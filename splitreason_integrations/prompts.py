@@ -49,11 +49,16 @@ def check_room(model: Model, prompt: Prompt) -> None:
         )
 
 
+def begins_reasoning(prompt: Prompt) -> bool:
+    """Return whether the reply begins inside the reasoning."""
+    return prompt.header.rstrip().endswith(_THINK)
+
+
 def align_reasoning(
     small: tuple[Model, Prompt], large: tuple[Model, Prompt]
 ) -> tuple[Prompt, Prompt]:
     """Return both prompts, beginning the reasoning in both where one template begins it."""
-    pre_written = [prompt.header.rstrip().endswith(_THINK) for _, prompt in (small, large)]
+    pre_written = [begins_reasoning(prompt) for _, prompt in (small, large)]
     if not any(pre_written):
         return small[1], large[1]
     opening = next(

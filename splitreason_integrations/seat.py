@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from splitreason_integrations.backends.base import Codec, Model, Prompt, Session
+from splitreason_integrations.backends.base import Codec, Guide, Model, Prompt, Session
 from splitreason_integrations.bridge import Bridge
 from splitreason_integrations.markers import Marks
 from splitreason_integrations.records import Author, Piece, token_ids
@@ -12,11 +12,19 @@ class Seat:
     """One of the two places at a request. `told` counts the pieces its session knows."""
 
     def __init__(
-        self, author: Author, model: Model, prompt: Prompt, marks: Marks, *, other: Codec
+        self,
+        author: Author,
+        model: Model,
+        prompt: Prompt,
+        marks: Marks,
+        *,
+        other: Codec,
+        guide: Guide | None = None,
     ) -> None:
         self.author = author
         self.model = model
         self.marks = marks
+        self.guide = guide
         self.told = 0
         self.bridge = Bridge(other, model.codec)
         self._other = other

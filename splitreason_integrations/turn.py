@@ -153,6 +153,7 @@ class Turn:
             stop_tokens=self.small.model.codec.end_tokens,
             forbidden=marks.control_tokens[1:] if may_open and uses_tag else marks.control_tokens,
             watch=self._watch if may_open or self._watch.reads_tags_as_text else None,
+            guide=self.small.guide,
             deadline_s=self._deadline_s,
         )
 
@@ -220,6 +221,7 @@ class Turn:
             stream=_STREAMS[Author.LARGE],
             stop_tokens=self.large.model.codec.end_tokens | closing,
             forbidden=tags[:1] if hands_back else tags,
+            guide=self.large.guide,
             deadline_s=self._deadline_s,
         )
 

@@ -17,7 +17,7 @@ LAYERS = [
     {"sampling", "policy", "toolchoice"},
     {"triggers", "backends.base", "backends.worker"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
-    {"watch", "transcript", "backends.codec", "backends.hf"},
+    {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
     {"backends.registry", "seat"},
     {"handback", "spans"},
     {"turn"},

@@ -7,11 +7,14 @@ rebuilt: `extend` adds tokens that the other author wrote, `truncate` cuts a tai
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from splitreason_integrations.policy import Prices
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class End(Enum):
@@ -54,12 +57,20 @@ class Watch(Protocol):
         ...
 
 
+class Guide(Protocol):
+    """Says which tokens may come next, by what stands in the session's reply."""
+
+    def restrict(self, logits: "Tensor", reply: Sequence[int]) -> "Tensor":
+        """Return the logits (vocabulary) with what may not follow `reply` at minus infinity."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class WriteOrder:
     """How a session is to write.
 
-    `forbidden` tokens are never chosen, `stop_tokens` end the writing and are not kept;
-    `deadline_s` is a time of `time.monotonic()`.
+    `forbidden` tokens are never chosen, `stop_tokens` end the writing and are not kept, a `guide`
+    keeps the reply in its form; `deadline_s` is a time of `time.monotonic()`.
     """
 
     max_tokens: int
@@ -69,6 +80,7 @@ class WriteOrder:
     stop_tokens: frozenset[int]
     forbidden: tuple[int, ...] = ()
     watch: Watch | None = None
+    guide: Guide | None = None
     deadline_s: float | None = None
 
 
@@ -137,6 +149,11 @@ class Codec(Protocol):
     @property
     def response_template(self) -> dict[str, object] | None:
         """The tokenizer's response template, if it has one."""
+        ...
+
+    @property
+    def grammar_tokenizer(self) -> Any:
+        """The vocabulary as llguidance takes it."""
         ...
 
 

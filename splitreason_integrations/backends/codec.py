@@ -1,6 +1,7 @@
 """Text and token ids through a tokenizer of transformers. Text never becomes a control token."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from itertools import pairwise
@@ -161,3 +162,17 @@ class TokenizerCodec:
         """The tokenizer's response template, if it has one."""
         template = getattr(self._tokenizer, "response_template", None)
         return dict(template) if template else None
+
+    @cached_property
+    def grammar_tokenizer(self) -> Any:
+        """The vocabulary as llguidance takes it; made once, for it takes long."""
+        from llguidance import LLTokenizer
+
+        described = json.loads(self._tokenizer.backend_tokenizer.to_str())
+        described |= {"padding": None, "truncation": None}
+        if "Metaspace" in json.dumps(described["decoder"]):
+            # llguidance knows this decoder by its parts alone.
+            replace = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+            parts = [replace, {"type": "ByteFallback"}, {"type": "Fuse"}]
+            described["decoder"] = {"type": "Sequence", "decoders": parts}
+        return LLTokenizer(json.dumps(described), eos_token=sorted(self.end_tokens))

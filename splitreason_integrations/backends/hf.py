@@ -21,6 +21,7 @@ from splitreason_integrations.backends.base import (
     Codec,
     End,
     Verdict,
+    Watch,
     WriteOrder,
     Written,
 )
@@ -263,23 +264,39 @@ class HFSession:
         """Return the next token, or None where the watch stops the writing."""
         if self._next is None:
             self._next = self._read(last=True)[-1]
-        logits, watch = self._next, order.watch
+        logits = self._next
         index = len(self._ids) - self._prompt_tokens
+        if order.guide is not None:
+            logits = order.guide.restrict(logits, self._ids[self._prompt_tokens :])
         if order.sampling.greedy:
             u, token = 0.0, draw(logits, order.sampling, 0.0)
             if token in order.forbidden:
-                token = draw(self._allowed(order), order.sampling, u)
+                token = draw(self._allowed(logits, order), order.sampling, u)
         else:
             u = uniform(order.seed, order.stream, index)
-            token = draw(self._allowed(order), order.sampling, u)
-        if watch is None:
+            token = draw(self._allowed(logits, order), order.sampling, u)
+        if order.watch is None:
             return token
+        return self._judged(order, order.watch, token, u, logits=logits, own=self._next)
+
+    def _judged(
+        self,
+        order: WriteOrder,
+        watch: Watch,
+        token: int,
+        u: float,
+        *,
+        logits: torch.Tensor,
+        own: torch.Tensor,
+    ) -> int | None:
+        """Show a chosen token to the watch; return it, another one, or None to stop before it."""
         probability = entropy = 0.0
         if watch.probability_of is not None:
-            probability = float(logits.float().softmax(-1)[watch.probability_of])
+            probability = float(own.float().softmax(-1)[watch.probability_of])
         if watch.wants_entropy:
-            chances = self._allowed(order).float().softmax(-1)
+            chances = self._allowed(logits, order).float().softmax(-1)
             entropy = float(torch.special.entr(chances).sum())
+        index = len(self._ids) - self._prompt_tokens
         refused: tuple[int, ...] = ()
         while True:
             verdict = watch(token, index=index, probability=probability, entropy=entropy)
@@ -288,12 +305,11 @@ class HFSession:
             if verdict is Verdict.STOP:
                 return None
             refused = (*refused, token)
-            token = draw(self._allowed(order, *refused), order.sampling, u)
+            token = draw(self._allowed(logits, order, *refused), order.sampling, u)
 
-    def _allowed(self, order: WriteOrder, *refused: int) -> torch.Tensor:
-        """Return the next token's logits with those that may not be chosen at minus infinity."""
-        assert self._next is not None, "no logits have been read"
-        allowed = self._next
+    def _allowed(self, logits: torch.Tensor, order: WriteOrder, *refused: int) -> torch.Tensor:
+        """Return logits with tokens that may not be chosen at minus infinity."""
+        allowed = logits
         if order.forbidden:
             allowed = allowed.index_fill(0, self._model.mask(order.forbidden), float("-inf"))
         if refused:

@@ -1,0 +1,198 @@
+"""Constrained answers: always valid, whichever model writes them, through hand-overs and cuts."""
+
+import json
+
+import pytest
+
+from splitreason_integrations import (
+    Always,
+    Never,
+    Random,
+    Request,
+    Sampling,
+    SplitEngine,
+    blocking,
+)
+from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.errors import RequestError
+from tests.engine_runs import complete, engine
+
+POINT = {
+    "type": "object",
+    "properties": {
+        "x": {"type": "integer", "minimum": 0, "maximum": 99},
+        "on": {"type": "boolean"},
+    },
+    "required": ["x", "on"],
+}
+TEXT = {"type": "string", "maxLength": 6}
+SCHEMAS = {
+    "flat": POINT,
+    "nested": {
+        "type": "object",
+        "properties": {"at": POINT, "name": TEXT},
+        "required": ["at", "name"],
+    },
+    "enum": {
+        "type": "object",
+        "properties": {"size": {"enum": ["small", "größer", "大"]}},
+        "required": ["size"],
+    },
+    "union": {
+        "type": "object",
+        "properties": {"v": {"anyOf": [{"type": "null"}, {"enum": [1, 2]}, POINT]}},
+        "required": ["v"],
+    },
+    "list": {"type": "array", "items": POINT, "minItems": 1, "maxItems": 2},
+    "optional": {"type": "object", "properties": {"a": {"type": "boolean"}, "b": TEXT}},
+    "reference": {
+        "type": "object",
+        "properties": {"one": {"$ref": "#/$defs/point"}},
+        "required": ["one"],
+        "$defs": {"point": POINT},
+    },
+}
+TOOLS = [
+    {"type": "function", "function": {"name": "move", "description": "Move.", "parameters": POINT}},
+    {"type": "function", "function": {"name": "stop", "description": "Stop."}},
+]
+HELLO = [{"role": "user", "content": "Where?"}]
+
+
+def ask(seed, **more):
+    return Request(
+        messages=HELLO, sampling=Sampling(temperature=1.0), seed=seed, max_tokens=300, **more
+    )
+
+
+def fits(value, schema, root):
+    if "$ref" in schema:
+        return fits(value, root["$defs"]["point"], root)
+    if "anyOf" in schema:
+        return any(fits(value, one, root) for one in schema["anyOf"])
+    if "enum" in schema:
+        return value in schema["enum"]
+    match schema["type"]:
+        case "object":
+            return set(schema.get("required", ())) <= set(value) <= set(
+                schema["properties"]
+            ) and all(fits(value[k], schema["properties"][k], root) for k in value)
+        case "array":
+            return 1 <= len(value) <= 2 and all(fits(one, schema["items"], root) for one in value)
+        case "integer":
+            return isinstance(value, int) and 0 <= value <= 99
+        case "boolean":
+            return isinstance(value, bool)
+        case "null":
+            return value is None
+        case "string":
+            return isinstance(value, str) and len(value) <= 6
+    raise AssertionError(schema)
+
+
+class Eager(HFModel):
+    """Ends its reasoning soon, which random weights do not know how to."""
+
+    def forward(self, token_ids, cache, *, last):
+        logits = super().forward(token_ids, cache, last=last).clone()
+        logits[:, self.codec.control_token("</think>")] = logits.max() - 1
+        return logits
+
+
+@pytest.fixture(scope="module")
+def eager_pair(random_pair):
+    return tuple(Eager(m.network, m.codec, name=f"eager-{m.name}") for m in random_pair)
+
+
+@pytest.mark.parametrize("trigger", [Never(), Always(), Random(0.3)], ids=str)
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_random_models_write_valid_json(eager_pair, name, trigger):
+    schema, finished = SCHEMAS[name], 0
+    for seed in range(3):
+        reply = complete(
+            engine(eager_pair, trigger=trigger, close_threshold=2e-3),
+            ask(seed, response_schema=schema),
+        )
+        if reply.stop_reason == "length":
+            continue
+        finished += 1
+        assert fits(json.loads(reply.answer), schema, schema), reply.answer
+    assert finished
+
+
+def test_hand_overs_inside_the_constrained_answer(eager_pair):
+    spans = 0
+    for seed in range(16):
+        reply = complete(
+            engine(eager_pair, trigger=Random(0.5), close_threshold=2e-3, handback_tokens=2),
+            ask(seed, response_schema=SCHEMAS["nested"]),
+        )
+        spans += len(reply.spans)
+        if reply.stop_reason == "stop":
+            assert fits(json.loads(reply.answer), SCHEMAS["nested"], {})
+    assert spans > 40
+
+
+def test_hand_overs_inside_a_forced_tool_call(eager_pair):
+    names = set()
+    for seed in range(16):
+        reply = complete(
+            engine(eager_pair, trigger=Random(0.4), close_threshold=2e-3),
+            ask(seed, tools=TOOLS, must_call=True),
+        )
+        if reply.stop_reason != "stop":
+            continue
+        (call,) = reply.tool_calls
+        names.add(call.name)
+        assert call.arguments is not None
+        if call.name == "move":
+            assert fits(call.arguments, POINT, {})
+    assert names == {"move", "stop"}
+
+
+def test_two_tokenizers_keep_to_one_grammar(eager_pair, other_model):
+    checked = 0
+    for seed in range(8):
+        for pair in ((eager_pair[0], other_model), (other_model, eager_pair[1])):
+            reply = complete(
+                engine(pair, trigger=Random(0.4), close_threshold=2e-3),
+                ask(seed, response_schema=SCHEMAS["nested"]),
+            )
+            if reply.stop_reason == "stop" and reply.spans:
+                checked += 1
+                assert fits(json.loads(reply.answer), SCHEMAS["nested"], {}), reply.answer
+    assert checked
+
+
+def test_the_embedded_pair_reasons_freely_and_then_answers_in_json():
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"type": "integer", "minimum": 0, "maximum": 9999}},
+        "required": ["answer"],
+    }
+    problem = "Mia has 3 boxes with 4 cards in each box. Then Mia sells 2 cards. How many now?"
+    reply = blocking.run(
+        lambda: SplitEngine().complete(
+            Request(
+                messages=[{"role": "user", "content": problem}],
+                response_schema=schema,
+                max_tokens=300,
+                seed=1,
+            )
+        )
+    )
+    assert reply.reasoning
+    assert isinstance(json.loads(reply.answer)["answer"], int)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"response_schema": {"type": "integr"}}, "Invalid type"),
+        ({"must_call": True}, "needs tools"),
+        ({"must_call": True, "tools": TOOLS, "response_schema": POINT}, "no response_schema"),
+    ],
+)
+def test_what_cannot_be_kept_to_is_refused_before_work(eager_pair, more, says):
+    with pytest.raises(RequestError, match=says):
+        complete(engine(eager_pair), ask(1, **more))
