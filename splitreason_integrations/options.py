@@ -24,6 +24,7 @@ from splitreason_integrations.backends.registry import (
 )
 from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.forms import Tool, must_call, offered
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
@@ -204,13 +205,17 @@ class PairSettings(BaseModel):
         messages: Sequence[Message],
         *,
         stop: list[str] | None = None,
-        tools: Sequence[Message] = (),
+        tools: Sequence[Tool] = (),
+        tool_choice: str = "auto",
+        response_schema: dict[str, Any] | None = None,
     ) -> Request:
         """Return a request with these settings; `stop` goes before the settings' own."""
         stop_at = self.stop if stop is None else stop
         return Request(
             messages=messages,
-            tools=tools or None,
+            tools=offered(tools, tool_choice) or None,
+            response_schema=response_schema,
+            must_call=must_call(tool_choice),
             sampling=self.sampling(),
             max_tokens=self.max_tokens,
             stop=[stop_at] if isinstance(stop_at, str) else stop_at or (),

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
     {"errors", "records", "events"},
-    {"sampling", "policy", "toolchoice"},
+    {"sampling", "policy", "forms"},
     {"triggers", "backends.base", "backends.worker"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},

@@ -196,9 +196,10 @@ def test_structured_output_comes_from_a_tool_call():
         total: int
 
     reply = '</think>\n\n<tool_call>{"name": "Sum", "arguments": {"total": 3}}</tool_call>'
-    assert scripted(reply).with_structured_output(Sum).invoke("1+2?") == Sum(total=3)
+    by_tool = {"method": "function_calling"}
+    assert scripted(reply).with_structured_output(Sum, **by_tool).invoke("1+2?") == Sum(total=3)
     with pytest.raises(ToolChoiceError):
-        scripted("</think>3").with_structured_output(Sum).invoke("1+2?")
+        scripted("</think>3").with_structured_output(Sum, **by_tool).invoke("1+2?")
 
 
 # Around it

@@ -43,6 +43,8 @@ def follow_instructions(messages, tools):
         arguments = argument(function["parameters"], asked["content"])
         call = json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
         return f"A tool.<bigmodel></think>\n\n<tool_call>\n{call}\n</tool_call>"
+    if "JSON" in asked["content"]:
+        return 'Let me see.<bigmodel></think>\n\n{"setup": "Why?", "punchline": "Because."}'
     return "Let me see.<bigmodel></think>\n\nHello, I am well."
 
 
@@ -152,6 +154,11 @@ class TestEmbeddedIntegration(Embedded, ChatModelIntegrationTests):
 
 
 class TestScriptedIntegration(Scripted, ChatModelIntegrationTests):
+    @property
+    def structured_output_kwargs(self):
+        # A script knows the tools it is shown, and is not held to a schema.
+        return {"method": "function_calling"}
+
     # The override of the model by name runs on the embedded pair above.
     @property
     def supports_json_mode(self):

@@ -12,8 +12,8 @@ from langchain_splitreason.runs import Run
 from splitreason_integrations import blocking, errors
 from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.events import Event
+from splitreason_integrations.forms import Tool, check_choice
 from splitreason_integrations.records import Completion, Delta
-from splitreason_integrations.toolchoice import Tool, check_choice
 from splitreason_integrations.turn import Item
 
 

@@ -20,8 +20,10 @@ from langchain_splitreason.call import Call
 from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import RUN, Run, RunManager, TracedChatModel
+from langchain_splitreason.structured import StructuredMethod, parsed, response_format
 from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.forms import read_response_format, read_tool_choice
 from splitreason_integrations.options import (
     MODEL_NAMES,
     OPTIONS,
@@ -29,7 +31,6 @@ from splitreason_integrations.options import (
     PairSettings,
     check_names,
 )
-from splitreason_integrations.toolchoice import offered, read_tool_choice
 from splitreason_integrations.triggers import parse_trigger
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
@@ -59,14 +60,44 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return this model with tools to call.
 
-        `tool_choice` "any", "required" or a tool's name is a promise that the reply is held to,
-        not a constraint on what the models write: a reply without a fitting call raises
-        ToolChoiceError. A tool that must be called is shown to the models alone.
+        With `tool_choice` "any", "required" or a tool's name the answer can be nothing but a
+        valid call, where the models write calls between `<tool_call>` tags; other models are held
+        to it afterwards. A reply cut off before its call raises ToolChoiceError. A tool that must
+        be called is shown to the models alone.
         """
-        check_names(kwargs, (*OPTIONS, *MODEL_NAMES, *_TRACING, "stream"), what="option")
+        check_names(
+            kwargs, (*OPTIONS, *MODEL_NAMES, *_TRACING, "stream", "response_format"), what="option"
+        )
         converted = convert_tools(tools, strict=strict)
         choice = read_tool_choice(tool_choice, converted)
         return self.bind(tools=converted, tool_choice=choice, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        method: StructuredMethod = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable whose output fits a Pydantic class, TypedDict or JSON schema.
+
+        The reasoning is free; behind it the answer is held to the schema while it is written
+        (`json_schema`), to a call of a tool with that schema (`function_calling`), or to any JSON
+        object (`json_mode`). A property that the schema does not name is never written, `strict`
+        or not. An answer cut off by `max_tokens` is a parsing error that says so.
+        """
+        if method == "function_calling":
+            return super().with_structured_output(
+                schema, include_raw=include_raw, strict=strict, **kwargs
+            )
+        bound = self.bind(
+            response_format=response_format(schema, method, strict=strict),
+            ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},
+            **kwargs,
+        )
+        return parsed(bound, schema, include_raw=include_raw)
 
     def _generate(
         self,
@@ -116,8 +147,11 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         tools = convert_tools(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
         kwargs.pop("stream", None)
+        schema = read_response_format(kwargs.pop("response_format", None))
         settings = self.with_options(kwargs)
-        request = settings.request(to_chat(messages), stop=stop, tools=offered(tools, choice))
+        request = settings.request(
+            to_chat(messages), stop=stop, tools=tools, tool_choice=choice, response_schema=schema
+        )
         return Call(
             settings.engine(),
             request,

@@ -26,24 +26,29 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from llama_index.llms.splitreason.events import Delivery
 from llama_index.llms.splitreason.messages import to_chat
 from llama_index.llms.splitreason.replies import ReplyWriter
+from llama_index.llms.splitreason.structured import StructuredLLM
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import known_context
 from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.errors import ToolChoiceError
 from splitreason_integrations.events import Event
+from splitreason_integrations.forms import (
+    Tool,
+    check_choice,
+    read_response_format,
+    read_tool_choice,
+)
 from splitreason_integrations.options import PairSettings
 from splitreason_integrations.records import Completion, Delta
-from splitreason_integrations.toolchoice import Tool, check_choice, offered, read_tool_choice
 
 
-class SplitReasonLLM(PairSettings, FunctionCallingLLM):
+class SplitReasonLLM(PairSettings, StructuredLLM):
     """An LLM: `small` writes, and hands the hard spans to `large` where `trigger` says so.
 
     `PairSettings` says what can be set; all of it can be given for a single call too:
@@ -189,8 +194,11 @@ class SplitReasonLLM(PairSettings, FunctionCallingLLM):
     def _call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> "Call":
         tools: list[Tool] = list(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
+        schema = read_response_format(kwargs.pop("response_format", None))
         settings = self.with_options(kwargs)
-        request = settings.request(to_chat(messages), tools=offered(tools, choice))
+        request = settings.request(
+            to_chat(messages), tools=tools, tool_choice=choice, response_schema=schema
+        )
         return Call(settings.engine(), request, settings.model_name, tools, choice)
 
 

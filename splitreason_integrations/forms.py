@@ -1,4 +1,4 @@
-"""Which tools the models are shown, and whether the reply calls what was asked for.
+"""The form a reply is asked for: which tools may or must be called, or which JSON schema it fits.
 
 Tools are in OpenAI's format: `{"type": "function", "function": {"name": ..., ...}}`.
 """
@@ -44,9 +44,32 @@ def offered(tools: Sequence[Tool], choice: str) -> list[Tool]:
     return [tool for tool in tools if tool["function"]["name"] == choice]
 
 
+def must_call(choice: str) -> bool:
+    """Return whether a reply has to be a tool call."""
+    return choice not in ("auto", "none")
+
+
+def read_response_format(value: Any) -> dict[str, Any] | None:
+    """Return the JSON schema that OpenAI's `response_format` asks for; None for free text."""
+    if value is None:
+        return None
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    schema = value.get("json_schema", {}).get("schema") if kind == "json_schema" else None
+    if not isinstance(schema, dict):
+        raise ConfigurationError(
+            f"response_format {value!r}: use {{'type': 'json_schema', 'json_schema': "
+            "{'name': ..., 'schema': ...}}, {'type': 'json_object'} or {'type': 'text'}"
+        )
+    return schema
+
+
 def check_choice(choice: str, tools: Sequence[Tool], completion: Completion) -> None:
     """Raise ToolChoiceError where a call was required and the reply has none that fits."""
-    if choice in ("auto", "none"):
+    if not must_call(choice):
         return
     wanted = tool_names(offered(tools, choice))
     made = [call for call in completion.tool_calls if call.arguments is not None]
