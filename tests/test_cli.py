@@ -99,9 +99,9 @@ def test_bench_pair_writes_its_tables_into_a_file(run, tmp_path):
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n", "utf-8")
     facts = json.loads(run("bench", "pair", "--samples", "2", "--into", str(path), "--json").out)
-    assert [(row["split"], row["mode"]) for row in facts["rows"]] == [
-        (split, mode) for split in ("test", "test-operands") for mode in MODES
-    ]
+    modes = [row["mode"] for row in facts["rows"] if row["split"] == "test"]
+    assert modes == list(MODES)
+    assert {row["split"] for row in facts["rows"]} == {"test", "test-operands"}
     assert all(row["n"] == 2 for row in facts["rows"] + facts["curve"])
     text = path.read_text("utf-8")
     assert text.startswith("before\n")

@@ -14,7 +14,11 @@ from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.triggers import Tag
 
 SPLITS = {"test": "unseen problems", "test-operands": "operands never seen together"}
-THRESHOLDS = (0.95, 0.8, 0.5, 0.2, 0.05)
+MODES_OF = {
+    "test": (("split", "random", "entropy"), ("base", "small", "large")),
+    "test-operands": (("base", "small", "large", "split"),),
+}
+THRESHOLDS = (0.99, 0.9, 0.5, 0.1)
 FAMILIES = ("word", "context")
 _BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
 
@@ -80,7 +84,7 @@ def measure_pair(*, samples: int, seed: int, command: str, told: Told) -> PairRe
 
     """
     parts = [
-        *(Part(split, half, samples, seed) for split in SPLITS for half in (MODES[3:], MODES[:3])),
+        *(Part(split, modes, samples, seed) for split in SPLITS for modes in MODES_OF[split]),
         *(Part("test", ("split",), samples, seed, threshold) for threshold in THRESHOLDS),
     ]
     modes: dict[str, list[Result]] = {split: [] for split in SPLITS}

@@ -58,7 +58,7 @@ def failure_rates(
     return rates
 
 
-def tag_probability(small_fails: float, large_fails: float, *, tries: float = 4.0) -> float:
+def tag_probability(small_fails: float, large_fails: float, *, tries: float) -> float:
     """Return how often a step is to be tagged.
 
     The label is the chance that at least one of `tries` attempts of the small model fails a

@@ -127,7 +127,7 @@ def draw_drill(rng: random.Random) -> Step:
 
 
 def _draw_any(rng: random.Random) -> Step:
-    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (35, 5, 20, 20, 20))[0]
+    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (20, 5, 15, 30, 30))[0]
     if kind == "factors":
         return Step("*", *draw_factors(rng))
     if kind == "tens":

@@ -29,7 +29,7 @@ class Settings:
 
     scale: float = 1.0
     seed: int = 0
-    tries: float = 4.0
+    tries: float = 16.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale <= 1:
