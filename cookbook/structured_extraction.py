@@ -18,7 +18,11 @@ class Stock(BaseModel):
 
 
 llm = SplitReasonLLM(seed=1).with_structured_output(Stock, include_raw=True)
-reply = llm.invoke("Leo lays out 34 rows of 56 cards. How many cards does Leo have now?")
+question = (
+    "Leo lays out 34 rows of 56 cards. Then Leo sells 12 cards. "
+    "How many cards does Leo have now?"
+)
+reply = llm.invoke(question)
 print(reply["raw"].additional_kwargs["reasoning_content"])
 print(repr(reply["parsed"]))
 print(f"{reply['raw'].response_metadata['splitreason']['offload_share']:.0%} by the large model")

@@ -30,7 +30,7 @@ _WRITTEN_LIKE_JSON_DUMPS = {
 
 def answer_grammar(schema: Mapping[str, Any]) -> str:
     """Return the grammar of an answer that is one JSON value of a schema, in Lark's notation."""
-    return f"start: /[ \\n]*/ value\nvalue: %json {_as_json(schema)}\n"
+    return f"start: /[ \\n]{{0,4}}/ value\nvalue: %json {_as_json(schema)}\n"
 
 
 def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
@@ -43,7 +43,7 @@ def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
     if codec.response_template is not None and calls.get("open") != CALL_OPEN:
         return None
     opening, closing = (_spelled(codec, tag) for tag in (CALL_OPEN, CALL_CLOSE))
-    lines = [f'start: /[ \\n]*/ {opening} "\\n" call "\\n" {closing}']
+    lines = [f'start: /[ \\n]{{0,4}}/ {opening} "\\n" call "\\n" {closing}']
     lines.append(f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}")
     lines += [f"call_{at}: %json {_as_json(_call_schema(tool))}" for at, tool in enumerate(tools)]
     return "\n".join(lines) + "\n"

@@ -12,9 +12,11 @@ ANSWERS = {
     "first_answer": "1069",
     "streaming_authors": "1717",
     "lcel_chain": "900",
-    "structured_extraction": "number=1904",
+    "structured_extraction": "number=1892",
     "agent_langgraph": "1081",
     "agent_llama_index": "1081",
+    "rag_langchain": "1081",
+    "rag_llama_index": "1081",
 }
 
 
@@ -25,10 +27,10 @@ def test_every_recipe_is_tried():
 @pytest.mark.parametrize(("recipe", "answer"), ANSWERS.items(), ids=ANSWERS)
 def test_a_recipe_gets_its_answer_right(recipe, answer):
     path = COOKBOOK / f"{recipe}.py"
-    assert len(path.read_text("utf-8").splitlines()) <= 45
+    assert len(path.read_text("utf-8").splitlines()) <= 60
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
-    assert answer in done.stdout.splitlines()[-1] + done.stdout.splitlines()[-2]
+    assert answer in "".join(done.stdout.splitlines()[-2:])

@@ -10,7 +10,13 @@ import random
 import re
 
 from splitreason_integrations.problems import Step
-from splitreason_integrations.problems.arithmetic import LIMIT, draw_factors, shows_held_out_pair
+from splitreason_integrations.problems.arithmetic import (
+    LIMIT,
+    draw_addend,
+    draw_factors,
+    draw_subtrahend,
+    shows_held_out_pair,
+)
 from splitreason_integrations.problems.contexts import price_fact, stock_facts, team_facts
 from splitreason_integrations.problems.toolboxes import Tool, extra_tool
 from splitreason_integrations.problems.words import CONTAINERS, NAMES, OBJECTS, PLACES, TEAMS
@@ -127,7 +133,7 @@ def draw_drill(rng: random.Random) -> Step:
 
 
 def _draw_any(rng: random.Random) -> Step:
-    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (20, 5, 15, 30, 30))[0]
+    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (12, 3, 15, 30, 40))[0]
     if kind == "factors":
         return Step("*", *draw_factors(rng))
     if kind == "tens":
@@ -135,10 +141,9 @@ def _draw_any(rng: random.Random) -> Step:
     if kind == "partial":
         parts = Step("*", rng.randint(11, 99), rng.randint(11, 99)).parts or (40, 8)
         return Step("+", *parts)
-    top, other = (
-        rng.randint(2, 10 ** rng.randint(1, 4) - 1),
-        rng.randint(2, 10 ** rng.randint(1, 4) - 1),
-    )
-    if kind == "sum":
-        return Step("+", top, other)
-    return Step("-", max(top, other) + 1, min(top, other))
+    total = rng.randint(3, 10 ** rng.choice((1, 2, 2, 2, 3, 3, 3, 4, 4, 4)) - 1)
+    if kind == "difference":
+        return Step("-", total, draw_subtrahend(rng, total))
+    if rng.random() < 0.5:
+        return Step("+", total, draw_addend(rng, total))
+    return Step("+", total, rng.randint(2, 10 ** rng.randint(1, 4) - 1))
