@@ -19,8 +19,7 @@ class Stock(BaseModel):
 
 llm = SplitReasonLLM(seed=1).with_structured_output(Stock, include_raw=True)
 question = (
-    "Leo lays out 34 rows of 56 cards. Then Leo sells 12 cards. "
-    "How many cards does Leo have now?"
+    "Leo lays out 34 rows of 56 cards. Then Leo sells 12 cards. How many cards does Leo have now?"
 )
 reply = llm.invoke(question)
 print(reply["raw"].additional_kwargs["reasoning_content"])
