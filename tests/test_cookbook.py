@@ -33,4 +33,4 @@ def test_a_recipe_gets_its_answer_right(recipe, answer):
         [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
-    assert answer in "".join(done.stdout.splitlines()[-2:])
+    assert answer in "".join(done.stdout.splitlines()[-4:])
