@@ -87,13 +87,13 @@ def test_spans_outside_the_trace_raise(span):
 
 
 def test_tag_probability_rises_with_the_gap_alone():
-    assert tag_probability(0.0, 0.0) == 0.0
-    assert tag_probability(1.0, 0.0) == 1.0
-    assert tag_probability(0.3, 0.5) == 0.0
+    assert tag_probability(0.0, 0.0, tries=4) == 0.0
+    assert tag_probability(1.0, 0.0, tries=4) == 1.0
+    assert tag_probability(0.3, 0.5, tries=4) == 0.0
     assert tag_probability(0.25, 0.0, tries=1) == pytest.approx(0.25)
     assert tag_probability(0.5, 0.25, tries=2) == pytest.approx(1 - 0.75**2)
     with pytest.raises(ValueError, match="between 0 and 1"):
-        tag_probability(1.2, 0.0)
+        tag_probability(1.2, 0.0, tries=4)
 
 
 def test_candidates_are_the_results_of_the_steps(encoder):
