@@ -129,7 +129,9 @@ def test_the_large_model_is_not_taught_to_open_or_to_skip_the_expansion(encoder)
     for writing in Writing:
         for piece in render(turn, lambda _, w=writing: w):
             hard = piece.kind is Kind.RESULT and piece.step.parts is not None
-            expected = 0.0 if piece.kind is Kind.OPEN or hard else 1.0
+            skipped = piece.kind is Kind.OPEN or hard
+            step = piece.kind in (Kind.RESULT, Kind.SPAN)
+            expected = 0.0 if skipped else mixture.STEP_WEIGHT if step else 1.0
             assert mixture.by_large(piece) == expected
 
 
