@@ -21,6 +21,8 @@ CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 _SPELLED_TOKENS = 12
 """Enough of the last tokens to spell the end of reasoning where that is plain text."""
 _CHARACTER_TOKENS = 4
+_VALUES = frozenset({"const", "enum", "default", "examples"})
+_SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 _WRITTEN_LIKE_JSON_DUMPS = {
     "whitespace_flexible": False,
     "item_separator": ", ",
@@ -75,13 +77,18 @@ def _closed(schema: Any) -> Any:
         return [_closed(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    closed = {
-        key: kept if key in ("const", "enum", "default", "examples") else _closed(kept)
-        for key, kept in schema.items()
-    }
+    closed = {key: _closed_part(key, kept) for key, kept in schema.items()}
     if isinstance(schema.get("properties"), Mapping) and schema.get("type", "object") == "object":
         closed.setdefault("additionalProperties", False)
     return closed
+
+
+def _closed_part(key: str, kept: Any) -> Any:
+    if key in _VALUES:
+        return kept
+    if key in _SCHEMAS_BY_NAME and isinstance(kept, Mapping):
+        return {name: _closed(schema) for name, schema in kept.items()}
+    return _closed(kept)
 
 
 class Guide:

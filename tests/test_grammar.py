@@ -15,6 +15,7 @@ from splitreason_integrations import (
 )
 from splitreason_integrations.backends.hf import HFModel
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.grammar import answer_grammar
 from tests.engine_runs import complete, engine
 
 POINT = {
@@ -196,3 +197,12 @@ def test_the_embedded_pair_reasons_freely_and_then_answers_in_json():
 def test_what_cannot_be_kept_to_is_refused_before_work(eager_pair, more, says):
     with pytest.raises(RequestError, match=says):
         complete(engine(eager_pair), ask(1, **more))
+
+
+def test_properties_may_be_named_like_keywords():
+    inner = {"type": "object", "properties": {"a": {"type": "boolean"}}}
+    named = {"type": "object", "properties": {"properties": inner, "enum": inner}}
+    written = json.loads(answer_grammar(named).partition("%json ")[2])
+    assert set(written["properties"]) == {"properties", "enum"}
+    assert written["additionalProperties"] is False
+    assert all(one["additionalProperties"] is False for one in written["properties"].values())

@@ -85,7 +85,7 @@ FOLLOWS = "the pair knows the tools of its training; it cannot follow any instru
 class TestEmbeddedUnit(Embedded, ChatModelUnitTests):
     @pytest.mark.xfail(reason="LangChain's allowed_objects='all' means a list in langchain-core")
     def test_serdes(self, model, snapshot):
-        # test_langchain_adapter.py has the round trip with this class allowed by name.
+        # test_langchain_settings.py has the round trip with this class allowed by name.
         super().test_serdes(model, snapshot)
 
 
@@ -100,28 +100,12 @@ class TestEmbeddedIntegration(Embedded, ChatModelIntegrationTests):
         return False
 
     @pytest.mark.xfail(reason=FOLLOWS)
-    def test_tool_calling(self, model):
-        super().test_tool_calling(model)
-
-    @pytest.mark.xfail(reason=FOLLOWS)
-    async def test_tool_calling_async(self, model):
-        await super().test_tool_calling_async(model)
-
-    @pytest.mark.xfail(reason=FOLLOWS)
     def test_bind_runnables_as_tools(self, model):
         super().test_bind_runnables_as_tools(model)
 
     @pytest.mark.xfail(reason=FOLLOWS)
     def test_tool_calling_with_no_arguments(self, model):
         super().test_tool_calling_with_no_arguments(model)
-
-    @pytest.mark.xfail(reason=FOLLOWS)
-    def test_structured_few_shot_examples(self, model, my_adder_tool):
-        super().test_structured_few_shot_examples(model, my_adder_tool)
-
-    @pytest.mark.xfail(reason=FOLLOWS)
-    def test_agent_loop(self, model):
-        super().test_agent_loop(model)
 
     @pytest.mark.xfail(reason=FOLLOWS)
     def test_unicode_tool_call_integration(self, model):

@@ -12,8 +12,8 @@ _MEANINGS = {
     "small": "small alone, tags forbidden",
     "large": "large alone",
     "split": "**split**",
-    "random": "random spans at the same share",
-    "entropy": "spans where entropy is high, same share",
+    "random": "random spans at about that share",
+    "entropy": "spans where entropy is high, about that share",
 }
 
 
