@@ -29,7 +29,7 @@ from splitreason_integrations.problems import (
 from splitreason_integrations.problems.arithmetic import count_carries, partial_products
 from splitreason_integrations.problems.sampling import fingerprint
 
-CALCULATION = re.compile(r"(?<![\d+])(\d+)([*+-])(\d+) = (?:(\d+)\+(\d+) = )?(\d+)")
+CHAIN = re.compile(r"\d+[*+-]\d+(?: = \d+[+-]\d+)* = \d+")
 NUMBERED = [family for family in FAMILIES if family != "chat"]
 
 
@@ -41,11 +41,21 @@ def run_python(code: str) -> str:
     return done.stdout.strip()
 
 
-def calculate(a: str, operator: str, b: str) -> int:
+def calculate(a: int, operator: str, b: int) -> int:
     """Work out a step in another way than the package does."""
     if operator == "*":
-        return sum(int(a) for _ in range(int(b)))
-    return int(a) + (int(b) if operator == "+" else -int(b))
+        return sum(a for _ in range(b))
+    return a + (b if operator == "+" else -b)
+
+
+def calculations(text: str) -> list[tuple[list[tuple[int, str, int]], int]]:
+    """Read the calculations of a reply: what is worked out on the way, and the result."""
+    found = []
+    for chain in CHAIN.findall(text):
+        *sides, result = chain.split(" = ")
+        operands = [re.fullmatch(r"(\d+)(\D)(\d+)", side).groups() for side in sides]
+        found.append(([(int(a), sign, int(b)) for a, sign, b in operands], int(result)))
+    return found
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -53,12 +63,11 @@ def test_every_written_step_is_right_and_ends_in_the_answer(family):
     for problem in sample(Split.DEV, family, seed=1, n=200):
         for turn in problem.turns:
             for text in (render_small(turn), render_large(turn)):
-                found = CALCULATION.findall(text)
+                found = calculations(text)
                 assert len(found) == len(turn.steps)
-                for a, operator, b, left, right, result in found:
-                    assert calculate(a, operator, b) == int(result) > 0
-                    if left:
-                        assert int(left) + int(right) == int(result)
+                for sides, result in found:
+                    assert {calculate(*side) for side in sides} == {result}
+                    assert result > 0
         assert grade(problem, problem.turns[-1].content)
 
 
@@ -89,24 +98,29 @@ def test_splits_are_disjoint(family):
             assert seen.setdefault(fingerprint(problem), split) is split
 
 
-def shown_pairs(problem: Problem) -> set[tuple[int, int]]:
-    pairs = set()
+def shown_pairs(problem: Problem, *, on_the_way: bool = True) -> set[tuple[int, int]]:
+    """Return the operand pairs of a trace; sums and differences on the way are optional."""
+    found = set()
     for turn in problem.turns:
-        for a, _, b, left, right, _ in CALCULATION.findall(render_large(turn)):
-            pairs.add(tuple(sorted((int(a), int(b)))))
-            if left:
-                pairs.add(tuple(sorted((int(left), int(right)))))
-    return pairs
+        for sides, _ in calculations(render_large(turn)):
+            product = sides[0][1] == "*"
+            for a, _, b in sides if on_the_way or product else sides[:1]:
+                found.add((min(a, b), max(a, b)))
+    return found
 
 
 @pytest.mark.parametrize("family", NUMBERED)
 def test_training_traces_show_no_held_out_pair(family):
     for problem in sample(Split.TRAIN, family, seed=5, n=300):
         assert not any(is_held_out(*pair) for pair in shown_pairs(problem))
+
+
+@pytest.mark.parametrize("family", NUMBERED)
+def test_held_out_pairs_decide_between_the_two_test_splits(family):
     for problem in sample(Split.TEST, family, seed=5, n=50):
-        assert not any(is_held_out(*pair) for pair in shown_pairs(problem))
+        assert not any(is_held_out(*pair) for pair in shown_pairs(problem, on_the_way=False))
     for problem in sample(Split.TEST_OPERANDS, family, seed=5, n=20):
-        assert any(is_held_out(*pair) for pair in shown_pairs(problem))
+        assert any(is_held_out(*pair) for pair in shown_pairs(problem, on_the_way=False))
 
 
 def test_one_pair_in_ten_is_held_out_in_either_order_and_tables_never_are():
@@ -193,6 +207,21 @@ def test_long_products_split_into_two(a, b, parts):
 )
 def test_carries_and_borrows_are_counted(step, carries):
     assert count_carries(step) == carries
+
+
+@pytest.mark.parametrize(
+    ("step", "expansion"),
+    [
+        (Step("*", 47, 23), "940+141 = 1081"),
+        (Step("*", 7, 8), "56"),
+        (Step("+", 4871, 2965), "6871+965 = 7771+65 = 7831+5 = 7836"),
+        (Step("+", 58, 4871), "4921+8 = 4929"),
+        (Step("-", 4001, 305), "3701-5 = 3696"),
+        (Step("-", 72, 8), "64"),
+    ],
+)
+def test_a_careful_author_goes_by_parts(step, expansion):
+    assert step.expansion == expansion
 
 
 def test_one_turn_in_three_writings():

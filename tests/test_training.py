@@ -128,8 +128,8 @@ def test_the_large_model_is_not_taught_to_open_or_to_skip_the_expansion(encoder)
     turn = sample(Split.TRAIN, "word", seed=2, n=1)[0].turns[0]
     for writing in Writing:
         for piece in render(turn, lambda _, w=writing: w):
-            hard = piece.kind is Kind.RESULT and piece.step.parts is not None
-            skipped = piece.kind is Kind.OPEN or hard
+            long = piece.kind is Kind.RESULT and piece.step.expansion != str(piece.step.result)
+            skipped = piece.kind is Kind.OPEN or long
             step = piece.kind in (Kind.RESULT, Kind.SPAN)
             expected = 0.0 if skipped else mixture.STEP_WEIGHT if step else 1.0
             assert mixture.by_large(piece) == expected

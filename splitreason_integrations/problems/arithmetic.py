@@ -43,15 +43,37 @@ class Step:
 
     @property
     def expansion(self) -> str:
-        """Return what a careful author writes next, for example ``940+141 = 1081``."""
-        parts = self.parts
-        return f"{parts[0]}+{parts[1]} = {self.result}" if parts else str(self.result)
+        """Return what a careful author writes next, for example ``940+141 = 1081``.
+
+        A sum or difference goes place by place: behind ``4871+65 = `` stands ``4931+5 = 4936``.
+        """
+        return "".join(f"{step.question}" for step in self.stages) + str(self.result)
+
+    @property
+    def stages(self) -> tuple[Step, ...]:
+        """Return the sums and differences on the way to the result, none if it takes one go."""
+        if self.operator == "*":
+            return (Step("+", *self.parts),) if self.parts else ()
+        total, rest = self.a, self.b
+        if self.operator == "+" and rest > total:
+            total, rest = rest, total
+        stages: list[Step] = []
+        while part := rest % 10 ** (len(str(rest)) - 1):
+            total = Step(self.operator, total, rest - part).result
+            rest = part
+            stages.append(Step(self.operator, total, rest))
+        return tuple(stages)
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Return the unordered operand pairs that the expanded step shows, the step's own first."""
+        """Return the step's own unordered operand pair, and that of a long product's parts."""
         own = _ordered(self.a, self.b)
         return (own, _ordered(*self.parts)) if self.parts else (own,)
+
+    @property
+    def shown_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Return all unordered operand pairs that the step with its expansion shows."""
+        return (_ordered(self.a, self.b), *(_ordered(s.a, s.b) for s in self.stages))
 
     @property
     def is_easy(self) -> bool:
@@ -103,9 +125,14 @@ def is_held_out(low: int, high: int) -> bool:
     return digest[0] * 256 + digest[1] < 65536 // HELD_OUT_ONE_IN
 
 
-def shows_held_out_pair(step: Step) -> bool:
-    """Tell whether the step, or its expansion, shows a held-out pair."""
+def has_held_out_pair(step: Step) -> bool:
+    """Tell whether the step's own pair, or that of its partial products, is a held-out one."""
     return any(is_held_out(low, high) for low, high in step.pairs)
+
+
+def shows_held_out_pair(step: Step) -> bool:
+    """Tell whether a held-out pair stands anywhere in the step or its expansion."""
+    return any(is_held_out(low, high) for low, high in step.shown_pairs)
 
 
 Digits = Literal["1x1", "2x1", "2x2", "3x1"]

@@ -1,7 +1,7 @@
 """Reproducible samples of problems, split so that nothing tested was trained on.
 
 The hash of the prompt decides between train, dev and test; a training problem shows no
-held-out operand pair, a test problem either none or at least one.
+held-out operand pair, not even on the way to a result; a test problem has none or at least one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from enum import Enum
 
-from splitreason_integrations.problems.arithmetic import shows_held_out_pair
+from splitreason_integrations.problems.arithmetic import has_held_out_pair, shows_held_out_pair
 from splitreason_integrations.problems.chats import chat_problem
 from splitreason_integrations.problems.contexts import context_problem
 from splitreason_integrations.problems.frameworks import framework_problem
@@ -88,9 +88,9 @@ def belongs(problem: Problem, split: Split) -> bool:
     bucket = int(fingerprint(problem)[:4], 16) % 10
     if split is Split.DEV:
         return bucket == 8
-    held_out = any(shows_held_out_pair(step) for step in problem.steps)
     if split is Split.TRAIN:
-        return bucket < 8 and not held_out
+        return bucket < 8 and not any(shows_held_out_pair(step) for step in problem.steps)
+    held_out = any(has_held_out_pair(step) for step in problem.steps)
     return bucket == 9 and held_out == (split is Split.TEST_OPERANDS)
 
 

@@ -133,7 +133,7 @@ def draw_drill(rng: random.Random) -> Step:
 
 
 def _draw_any(rng: random.Random) -> Step:
-    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (12, 3, 15, 30, 40))[0]
+    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (32, 5, 27, 16, 20))[0]
     if kind == "factors":
         return Step("*", *draw_factors(rng))
     if kind == "tens":

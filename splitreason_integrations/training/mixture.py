@@ -97,13 +97,13 @@ def large_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Do
 
 
 def by_large(piece: Piece) -> float:
-    """Weigh for the large model: steps count most, but not long products written in one go.
+    """Weigh for the large model: steps count most, but not long ones written in one go.
 
     It does not open spans.
     """
     if piece.kind is Kind.OPEN:
         return 0.0
-    if piece.kind is Kind.RESULT and piece.step is not None and piece.step.parts:
+    if piece.kind is Kind.RESULT and piece.step is not None and piece.step.stages:
         return 0.0
     return STEP_WEIGHT if piece.kind in (Kind.RESULT, Kind.SPAN) else 1.0
 

@@ -38,7 +38,7 @@ class Recipe:
 
 RECIPES: dict[Role, Recipe] = {
     "small": Recipe(Plan(220), 400, 40, 0.30, 0.12),
-    "large": Recipe(Plan(430), 400, 385, 0.85, 0.30),
+    "large": Recipe(Plan(280), 400, 240, 0.85, 0.30),
 }
 
 
