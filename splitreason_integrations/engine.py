@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
+import anyio.to_thread
+
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
 from splitreason_integrations.errors import ConfigurationError, RequestError
@@ -68,7 +70,7 @@ class Request:
     def grammar(self, codec: Codec) -> str | None:
         """Return the grammar that a model's answer has to keep to, if there is one."""
         if self.response_schema is not None:
-            return answer_grammar(self.response_schema)
+            return answer_grammar(self.response_schema, codec)
         return call_grammar(self.tools, codec) if self.must_call and self.tools else None
 
 
@@ -119,8 +121,8 @@ class SplitEngine:
         """
         started_s = time.monotonic()
         check_messages(request.messages)
-        small, large = await self.models()
-        turn = self._turn(request, small, large, started_s)
+        models = await self.models()
+        turn = await self._turn(request, models, started_s)
         try:
             async with aclosing(turn.items()) as items:
                 async for item in items:
@@ -137,14 +139,46 @@ class SplitEngine:
                     return item
         raise AssertionError("a stream ends with its completion")
 
-    def _turn(self, request: Request, small: Model, large: Model, started_s: float) -> Turn:
+    async def _turn(self, request: Request, models: tuple[Model, Model], started_s: float) -> Turn:
+        small, large = models
         prompts = align_reasoning(
             (small, render(small, request.messages, request.tools)),
             (large, render(large, request.messages, request.tools)),
         )
-        for model, prompt in zip((small, large), prompts, strict=True):
+        for model, prompt in zip(models, prompts, strict=True):
             check_room(model, prompt)
-        settings = Settings(
+        machine = Machine(
+            policy=self.policy,
+            max_tokens=request.max_tokens or small.context_tokens,
+            prices=large.prices,
+        )
+        reader = ReplyReader(
+            small.codec.response_template, prompts[0].header, request.stop, request.tools
+        )
+        transcript = Transcript(
+            {Author.SMALL: small.codec, Author.LARGE: large.codec},
+            {Author.SMALL: prompts[0].token_ids, Author.LARGE: prompts[1].token_ids},
+            reader,
+        )
+        marks = (
+            marks_of(small.codec, as_text=self.trigger.uses_tag),
+            marks_of(large.codec, as_text=False),
+        )
+        guides = await _guides(request, models, prompts, marks)
+        seats = [
+            Seat(author, model, prompt, mark, other=other.codec, guide=guide)
+            for author, model, prompt, mark, other, guide in zip(
+                Author, models, prompts, marks, reversed(models), guides, strict=True
+            )
+        ]
+        settings = self._settings(request, models, started_s)
+        return Turn(settings, machine, seats[0], seats[1], transcript)
+
+    def _settings(
+        self, request: Request, models: tuple[Model, Model], started_s: float
+    ) -> Settings:
+        small, large = models
+        return Settings(
             request_id=request.request_id,
             trigger=self.trigger,
             small_sampling=request.sampling.over(small.default_sampling),
@@ -155,36 +189,22 @@ class SplitEngine:
             on_large_failure=self.on_large_failure,
             started_s=started_s,
         )
-        machine = Machine(
-            policy=self.policy,
-            max_tokens=request.max_tokens or small.context_tokens,
-            prices=large.prices,
-        )
-        reader = ReplyReader(small.codec.response_template, prompts[0].header, request.stop)
-        transcript = Transcript(
-            {Author.SMALL: small.codec, Author.LARGE: large.codec},
-            {Author.SMALL: prompts[0].token_ids, Author.LARGE: prompts[1].token_ids},
-            reader,
-        )
-        marks = {
-            Author.SMALL: marks_of(small.codec, as_text=self.trigger.uses_tag),
-            Author.LARGE: marks_of(large.codec, as_text=False),
-        }
-        seats = [
-            Seat(
-                author,
-                model,
-                prompt,
-                marks[author],
-                other=other.codec,
-                guide=_guide(request, model, prompt, marks[author]),
-            )
-            for author, model, prompt, other in (
-                (Author.SMALL, small, prompts[0], large),
-                (Author.LARGE, large, prompts[1], small),
-            )
-        ]
-        return Turn(settings, machine, seats[0], seats[1], transcript)
+
+
+async def _guides(
+    request: Request,
+    models: tuple[Model, Model],
+    prompts: tuple[Prompt, Prompt],
+    marks: tuple[Marks, Marks],
+) -> list[Guide | None]:
+    """Return both models' guides; compiling a grammar takes long, so other requests go on."""
+    if request.response_schema is None and not request.must_call:
+        return [None, None]
+
+    def compiled() -> list[Guide | None]:
+        return [_guide(request, *one) for one in zip(models, prompts, marks, strict=True)]
+
+    return await anyio.to_thread.run_sync(compiled)
 
 
 def _guide(request: Request, model: Model, prompt: Prompt, marks: Marks) -> Guide | None:

@@ -5,6 +5,7 @@ worked out from a session's tokens, so it follows the text over hand-overs and c
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,16 @@ from splitreason_integrations.backends.base import Codec
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.markers import Marks
 from splitreason_integrations.records import Message
+from splitreason_integrations.replies import ReplyReader
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-END_OF_REASONING = "</think>"
-CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 _SPELLED_TOKENS = 12
 """Enough of the last tokens to spell the end of reasoning where that is plain text."""
 _CHARACTER_TOKENS = 4
+_CONTROL = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\])")
+_HERE = "\0"
 _VALUES = frozenset({"const", "enum", "default", "examples"})
 _SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 _WRITTEN_LIKE_JSON_DUMPS = {
@@ -30,41 +32,50 @@ _WRITTEN_LIKE_JSON_DUMPS = {
 }
 
 
-def answer_grammar(schema: Mapping[str, Any]) -> str:
+def answer_grammar(schema: Mapping[str, Any], codec: Codec) -> str:
     """Return the grammar of an answer that is one JSON value of a schema, in Lark's notation."""
-    return f"start: /[ \\n]{{0,4}}/ value\nvalue: %json {_as_json(schema)}\n"
+    opening = _spelled(codec, codec.reply_format.answer_start)
+    return f"start: {opening} /[ \\n]{{0,4}}/ value\nvalue: %json {_as_json(schema)}\n"
 
 
 def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
-    """Return the grammar of one call of one of the tools.
+    """Return the grammar of one call of one of the tools, as the model's family writes calls.
 
-    None where the model writes calls in another way than between `<tool_call>` tags.
+    None where the tokenizer's own response template does not read such calls.
     """
-    fields = (codec.response_template or {}).get("fields", {})
-    calls = fields.get("tool_calls", {}) if isinstance(fields, Mapping) else {}
-    if codec.response_template is not None and calls.get("open") != CALL_OPEN:
+    if not _reads_calls(codec):
         return None
-    opening, closing = (_spelled(codec, tag) for tag in (CALL_OPEN, CALL_CLOSE))
-    lines = [f'start: /[ \\n]{{0,4}}/ {opening} "\\n" call "\\n" {closing}']
-    lines.append(f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}")
-    lines += [f"call_{at}: %json {_as_json(_call_schema(tool))}" for at, tool in enumerate(tools)]
+    lines = [
+        "start: /[ \\n]{0,4}/ call",
+        f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}",
+    ]
+    for at, tool in enumerate(tools):
+        function = tool.get("function", tool)
+        before, after = codec.reply_format.write_call(function["name"], _HERE).split(_HERE)
+        lines.append(f"call_{at}: {_spelled(codec, before)} args_{at} {_spelled(codec, after)}")
+        lines.append(f"args_{at}: %json {_as_json(_arguments(function))}")
     return "\n".join(lines) + "\n"
 
 
-def _spelled(codec: Codec, tag: str) -> str:
-    token = codec.control_token(tag)
-    return json.dumps(tag) if token is None else f"<[{token}]>"
+def _reads_calls(codec: Codec) -> bool:
+    reader = ReplyReader(codec.response_template, "")
+    reader.feed(codec.reply_format.write_call("f", "{}"))
+    reader.finish()
+    return [call.name for call in reader.tool_calls] == ["f"]
 
 
-def _call_schema(tool: Message) -> dict[str, Any]:
-    function = tool.get("function", tool)
-    arguments = function.get("parameters") or {"type": "object", "properties": {}}
-    return {
-        "type": "object",
-        "properties": {"name": {"const": function["name"]}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        **{key: arguments[key] for key in ("$defs", "definitions") if key in arguments},
-    }
+def _spelled(codec: Codec, text: str) -> str:
+    """Return a text in Lark's notation, control tokens as tokens."""
+    parts = [part for part in _CONTROL.split(text) if part]
+    tokens = [codec.control_token(part) for part in parts]
+    return " ".join(
+        json.dumps(part, ensure_ascii=False) if token is None else f"<[{token}]>"
+        for part, token in zip(parts, tokens, strict=True)
+    )
+
+
+def _arguments(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    return function.get("parameters") or {"type": "object", "properties": {}}
 
 
 def _as_json(schema: Mapping[str, Any]) -> str:
@@ -120,7 +131,8 @@ class Guide:
         self._matcher = LLMatcher(tokenizer, text, log_level=0)
         self._tags = [tag for tag in (marks.open_tokens, marks.close_tokens) if tag]
         self._control_tags = marks.control_tokens
-        self._answer_at = None if reasons else 0
+        self._end_of_reasoning = codec.reply_format.end_of_reasoning
+        self._answer_at = None if reasons or codec.reply_format.always_reasons else 0
         self._searched = 0
         self._fed: list[int] = []
 
@@ -143,7 +155,7 @@ class Guide:
         return self._answer_at
 
     def _search(self, reply: Sequence[int]) -> int | None:
-        end = self._codec.control_token(END_OF_REASONING)
+        end = self._codec.control_token(self._end_of_reasoning)
         if end is not None:
             return reply.index(end) + 1 if end in reply else None
         fresh = range(min(self._searched, len(reply)), len(reply) + 1)
@@ -153,10 +165,12 @@ class Guide:
     def _ends_reasoning(self, reply: Sequence[int], at: int) -> bool:
         if at == 0:
             return True
-        end = self._codec.control_token(END_OF_REASONING)
+        end = self._codec.control_token(self._end_of_reasoning)
         if end is not None:
             return at <= len(reply) and reply[at - 1] == end
-        return END_OF_REASONING in self._codec.decode(reply[max(0, at - _SPELLED_TOKENS) : at])
+        return self._end_of_reasoning in self._codec.decode(
+            reply[max(0, at - _SPELLED_TOKENS) : at]
+        )
 
     def _without_tags(self, token_ids: Sequence[int]) -> list[int]:
         kept: list[int] = []

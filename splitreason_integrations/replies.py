@@ -1,63 +1,46 @@
 """Generated text → reasoning, answer and tool calls, as it streams.
 
-Regions are told apart by transformers' ResponseParser with the tokenizer's response template;
-tokenizers without one get the `<think>` and `<tool_call>` convention that most open models share.
+Regions are told apart by transformers' ResponseParser with a model's response template.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
-from splitreason_integrations.records import Channel, ToolCall
+from splitreason_integrations.records import Channel, Message, ToolCall
+from splitreason_integrations.tool_calls import CALL_FIELDS, calls_as_text, read_calls
 
 _CHANNELS = {
     "reasoning_content": Channel.REASONING,
     "reasoning": Channel.REASONING,
     "thinking": Channel.REASONING,
     "content": Channel.ANSWER,
-    "tool_calls": Channel.TOOL_CALL,
+    **dict.fromkeys(CALL_FIELDS, Channel.TOOL_CALL),
 }
-
-_COMMON_TEMPLATE: dict[str, Any] = {
-    "start_anchor_pattern": r"\A",
-    "fields": {
-        "reasoning_content": {"open": "<think>", "close": "</think>"},
-        "tool_calls": {"open": "<tool_call>", "close": "</tool_call>", "repeats": True},
-        "content": {},
-    },
-}
-
-
-def _text_tool_calls(template: Mapping[str, Any]) -> dict[str, Any]:
-    # Calls are read as text here, so that broken JSON is reported instead of raised mid-stream.
-    copied: dict[str, Any] = deepcopy(dict(template))
-    calls = copied["fields"].get("tool_calls")
-    if calls is not None and calls.get("content") == "json":
-        for key in ("content", "content_args", "transform", "transform_each"):
-            calls.pop(key, None)
-    return copied
 
 
 class ReplyReader:
     """Sorts streamed text into channels, strips their edges and watches for stop strings.
 
-    Stop strings end the answer; the reasoning is not searched for them.
+    Stop strings end the answer; the reasoning is not searched for them. `tools` give the types of
+    arguments that a model writes without quotes.
     """
 
     def __init__(
-        self, template: Mapping[str, Any] | None, header: str, stop: Sequence[str] = ()
+        self,
+        template: Mapping[str, Any],
+        header: str,
+        stop: Sequence[str] = (),
+        tools: Sequence[Message] | None = None,
     ) -> None:
         from transformers.utils.chat_parsing import ResponseParser
 
-        if template is None:
-            template = _COMMON_TEMPLATE
-            header = header[header.rfind("<think>") :] if "<think>" in header else ""
-        self._parser = ResponseParser(_text_tool_calls(template), prefix=header)
+        self._parser = ResponseParser(
+            calls_as_text(template), prefix=header, tools=list(tools or ())
+        )
         self._stop = tuple(stop)
         self._texts = dict.fromkeys(Channel, "")
         self._held = dict.fromkeys(Channel, "")
-        self._calls: list[str] = []
+        self._calls: list[ToolCall] = []
         self.channel = Channel.ANSWER
         self.stopped = False
         self._sort(self._parser.initial_events)
@@ -90,7 +73,7 @@ class ReplyReader:
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls the reply asks for, in order."""
-        return tuple(_read_call(index, raw) for index, raw in enumerate(self._calls))
+        return tuple(self._calls)
 
     def _sort(self, events: Sequence[Mapping[str, Any]]) -> list[tuple[Channel, str]]:
         shown = []
@@ -99,7 +82,7 @@ class ReplyReader:
             if event["type"] == "region_close":
                 self.channel = Channel.ANSWER
                 if channel is Channel.TOOL_CALL:
-                    self._calls.append(str(event["value"]))
+                    self._calls += read_calls(event["value"], first=len(self._calls))
                 continue
             self.channel = channel
             if event["type"] == "region_chunk" and not self.stopped:
@@ -130,18 +113,3 @@ class ReplyReader:
             if any(stop.startswith(text[at:]) for stop in self._stop):
                 return at
         return len(text)
-
-
-def _read_call(index: int, raw: str) -> ToolCall:
-    try:
-        call = json.loads(raw)
-        name, arguments = call["name"], call.get("arguments", {})
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return ToolCall(id=f"call_{index}", name="", arguments=None, raw=raw)
-    valid = isinstance(name, str) and isinstance(arguments, dict)
-    return ToolCall(
-        id=f"call_{index}",
-        name=name if isinstance(name, str) else "",
-        arguments=arguments if valid else None,
-        raw=raw,
-    )

@@ -94,9 +94,11 @@ def fits(value, schema, root):
 class Eager(HFModel):
     """Ends its reasoning soon, which random weights do not know how to."""
 
+    end = "</think>"
+
     def forward(self, token_ids, cache, *, last):
         logits = super().forward(token_ids, cache, last=last).clone()
-        logits[:, self.codec.control_token("</think>")] = logits.max() - 1
+        logits[:, self.codec.control_token(self.end)] = logits.max() - 1
         return logits
 
 
@@ -199,10 +201,10 @@ def test_what_cannot_be_kept_to_is_refused_before_work(eager_pair, more, says):
         complete(engine(eager_pair), ask(1, **more))
 
 
-def test_properties_may_be_named_like_keywords():
+def test_properties_may_be_named_like_keywords(embedded):
     inner = {"type": "object", "properties": {"a": {"type": "boolean"}}}
     named = {"type": "object", "properties": {"properties": inner, "enum": inner}}
-    written = json.loads(answer_grammar(named).partition("%json ")[2])
+    written = json.loads(answer_grammar(named, embedded[0].codec).partition("%json ")[2])
     assert set(written["properties"]) == {"properties", "enum"}
     assert written["additionalProperties"] is False
     assert all(one["additionalProperties"] is False for one in written["properties"].values())

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
     {"errors", "records", "events"},
-    {"sampling", "policy", "forms"},
+    {"sampling", "policy", "forms", "reply_formats", "tool_calls"},
     {"triggers", "backends.base", "backends.worker"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},

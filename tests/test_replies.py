@@ -6,6 +6,7 @@ import pytest
 
 from splitreason_integrations.records import Channel
 from splitreason_integrations.replies import ReplyReader
+from splitreason_integrations.reply_formats import TAGGED
 
 CASES = {
     "answer alone": ("", "Hello.", (), ("", "Hello.", [])),
@@ -55,7 +56,7 @@ def pieces_of(text, how):
 @pytest.mark.parametrize("case", CASES)
 def test_channels(case, how):
     header, text, stop, (reasoning, answer, calls) = CASES[case]
-    reader = ReplyReader(None, header, stop)
+    reader = ReplyReader(TAGGED.response_template, header, stop)
     shown = [one for piece in pieces_of(text, how) for one in reader.feed(piece)]
     shown += reader.finish()
     assert reader.text(Channel.REASONING) == reasoning
@@ -67,7 +68,7 @@ def test_channels(case, how):
 
 
 def test_text_after_a_stop_string_is_dropped():
-    reader = ReplyReader(None, "", ("STOP",))
+    reader = ReplyReader(TAGGED.response_template, "", ("STOP",))
     reader.feed("yes STOP no")
     assert reader.feed("more") == []
     assert reader.finish() == []

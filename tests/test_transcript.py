@@ -6,6 +6,7 @@ from splitreason_integrations.backends.base import Prompt
 from splitreason_integrations.markers import Marks
 from splitreason_integrations.records import Author, Piece
 from splitreason_integrations.replies import ReplyReader
+from splitreason_integrations.reply_formats import TAGGED
 from splitreason_integrations.seat import Seat
 from splitreason_integrations.transcript import Transcript
 
@@ -15,7 +16,7 @@ TEXT = "a é🙂 b"
 def transcript(small, large):
     codecs = {Author.SMALL: small, Author.LARGE: large}
     prompts = {author: codec.encode("x") for author, codec in codecs.items()}
-    return Transcript(codecs, prompts, ReplyReader(None, ""))
+    return Transcript(codecs, prompts, ReplyReader(TAGGED.response_template, ""))
 
 
 def shown(deltas):

@@ -4,13 +4,14 @@ A session is one sequence living in one model. Its text is never encoded anew an
 rebuilt: `extend` adds tokens that the other author wrote, `truncate` cuts a tail off.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
 from splitreason_integrations.policy import Prices
 from splitreason_integrations.records import Message
+from splitreason_integrations.reply_formats import ReplyFormat
 from splitreason_integrations.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -147,8 +148,13 @@ class Codec(Protocol):
         ...
 
     @property
-    def response_template(self) -> dict[str, object] | None:
-        """The tokenizer's response template, if it has one."""
+    def reply_format(self) -> ReplyFormat:
+        """How the model's family writes reasoning, answers and tool calls."""
+        ...
+
+    @property
+    def response_template(self) -> Mapping[str, Any]:
+        """The regions of a reply, as transformers' ResponseParser takes them."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from splitreason_integrations.backends.base import Prompt
 from splitreason_integrations.errors import ModelLoadError, RequestError
 from splitreason_integrations.records import Message
+from splitreason_integrations.reply_formats import ReplyFormat, find_format
 
 
 class TokenizerStream:
@@ -157,11 +158,16 @@ class TokenizerCodec:
     def _plain(self, key: Any) -> Any:
         return " ".join(self._parts(key)) if isinstance(key, str) else key
 
+    @cached_property
+    def reply_format(self) -> ReplyFormat:
+        """How the model's family writes replies, as its chat template and control tokens tell."""
+        return find_format(str(self._tokenizer.chat_template), self._control)
+
     @property
-    def response_template(self) -> dict[str, object] | None:
-        """The tokenizer's response template, if it has one."""
-        template = getattr(self._tokenizer, "response_template", None)
-        return dict(template) if template else None
+    def response_template(self) -> dict[str, Any]:
+        """The tokenizer's response template, or that of the family."""
+        own = getattr(self._tokenizer, "response_template", None)
+        return dict(own) if own else self.reply_format.response_template
 
     @cached_property
     def grammar_tokenizer(self) -> Any:
