@@ -233,7 +233,10 @@ def parse_trigger(text: str) -> Trigger:
         if text.startswith("random:"):
             return Random(probability=float(text[7:]))
     except ValueError as error:
-        raise ConfigurationError(f"trigger {text!r}: {error}") from error
+        raise ConfigurationError(
+            f"trigger {text!r}: {error}; text names one trigger, join several in code, as in "
+            "Tag(0.2) | Random(0.05)"
+        ) from error
     if text.startswith("keyword:"):
         return Keyword(pattern=text[8:])
     raise ConfigurationError(
