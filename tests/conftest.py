@@ -92,3 +92,13 @@ def other_model(other_codec):
     """A random model over the other vocabulary."""
     size = max(other_codec._tokenizer.get_vocab().values()) + 1
     return HFModel(random_network(size, 3), other_codec, name="other")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the rates that tests recorded."""
+    reports = [r for found in ("passed", "failed") for r in terminalreporter.getreports(found)]
+    rates = [(r.nodeid, text) for r in reports for key, text in r.user_properties if key == "rate"]
+    if rates:
+        terminalreporter.section("rates on generated cases")
+        for name, text in sorted(rates):
+            terminalreporter.write_line(f"{name.rpartition('/')[2]}: {text}")

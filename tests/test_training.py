@@ -28,6 +28,7 @@ from splitreason_integrations.training.export import export_model
 from splitreason_integrations.training.loop import Plan
 from splitreason_integrations.training.pair import train_pair
 from splitreason_integrations.training.parallel import pretrain_at_once, pretrain_in_turn
+from splitreason_integrations.training.pretrain import Recipe
 from splitreason_integrations.training.run import Folders, Settings
 from splitreason_integrations.training.sft import tagged_documents
 
@@ -157,6 +158,19 @@ def test_rates_rise_hold_and_fall():
     assert plan.rate(0) < plan.rate(2) < plan.rate(10) == plan.rate(49) == 1.0
     assert plan.rate(75) == pytest.approx(0.5)
     assert plan.rate(100) == 0.0
+
+
+def test_a_restart_begins_a_second_smaller_round():
+    plan = Plan(140, warmup=4, restart=100, restart_rate=0.6)
+    assert [plan.round_of(at) for at in (0, 99, 100, 139)] == [(0, 100)] * 2 + [(100, 140)] * 2
+    assert plan.rate(99.9) == pytest.approx(0.0, abs=0.01)
+    assert plan.rate(105) == pytest.approx(0.6 * 35 / 40)
+    assert plan.rate(140) == 0.0
+    recipe = Recipe(plan, 10, 0.5, 0.9, 0.1)
+    assert [recipe.drills(at) for at in (0, 49, 50, 99, 100, 119, 120)] == [
+        *(0.9, 0.9, 0.1, 0.1),
+        *(0.9, 0.9, 0.1),
+    ]
 
 
 def test_an_export_computes_the_same(tmp_path, encoder):

@@ -61,7 +61,9 @@ def overhead(
 
 @app.command()
 def pair(
-    samples: Annotated[int, typer.Option(min=1, help="Problems for each row.")] = 1000,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Problems a mode; a quarter elsewhere.")
+    ] = 1000,
     seed: options.Seed = 0,
     into: Annotated[
         list[Path] | None,

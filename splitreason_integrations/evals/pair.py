@@ -16,10 +16,12 @@ from splitreason_integrations.triggers import Tag
 SPLITS = {"test": "unseen problems", "test-operands": "operands never seen together"}
 MODES_OF = {
     "test": (("split", "random", "entropy"), ("base", "small", "large")),
-    "test-operands": (("base", "small", "large", "split"),),
+    "test-operands": (("base", "split"), ("small", "large")),
 }
 THRESHOLDS = (0.99, 0.9, 0.5, 0.1)
 FAMILIES = ("word", "context")
+FEWER = 4
+"""Rows other than the main ones are measured on this part of the problems."""
 _BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
 
 Told = Callable[[int, int], None]
@@ -63,10 +65,12 @@ class PairReport:
         for split, results in self.modes.items():
             parts += [f"{SPLITS[split].capitalize()}:", tables.in_markdown(results)]
         parts += ["The knob, on unseen problems:", tables.in_markdown(self.curve, by_trigger=True)]
-        n, versions = len(self.curve[0].outcomes), report.versions()
+        versions = report.versions()
+        main, other = (len(rows[0].outcomes) for rows in (self.modes["test"], self.curve))
         parts.append(
-            f"`{self.context['command']}`: {n} problems a row, half word problems and half "
-            f"questions over retrieved facts, greedy; two processes of one thread each on "
+            f"`{self.context['command']}`: {main} unseen problems in each of the first rows, "
+            f"{other} in each of the others; half word problems and half questions over "
+            f"retrieved facts, greedy; two processes of one thread each on "
             f"{self.context['hardware']}; torch {versions['torch']}, "
             f"transformers {versions['transformers']}; {self.context['date']}."
         )
@@ -77,15 +81,17 @@ def measure_pair(*, samples: int, seed: int, command: str, told: Told) -> PairRe
     """Return the figures of all modes on both splits and of several thresholds.
 
     Args:
-        samples: problems for each row.
+        samples: problems for each mode on the test split; a quarter for each of the other rows.
         seed: of the problems.
         command: what to say was run.
         told: hears how many parts of how many are finished.
 
     """
+    fewer = -(-samples // FEWER)
     parts = [
-        *(Part(split, modes, samples, seed) for split in SPLITS for modes in MODES_OF[split]),
-        *(Part("test", ("split",), samples, seed, threshold) for threshold in THRESHOLDS),
+        *(Part("test", modes, samples, seed) for modes in MODES_OF["test"]),
+        *(Part("test-operands", modes, fewer, seed) for modes in MODES_OF["test-operands"]),
+        *(Part("test", ("split",), fewer, seed, threshold) for threshold in THRESHOLDS),
     ]
     modes: dict[str, list[Result]] = {split: [] for split in SPLITS}
     curve: list[Result] = []

@@ -41,6 +41,8 @@ def pair(
                 tasks[stage] = progress.add_task(stage, loss="")
             shown = f"loss {loss:.3f}" if loss else ""
             progress.update(tasks[stage], completed=done, total=total, loss=shown)
+            if not progress.console.is_terminal and done % max(1, total // 10) == 0:
+                progress.console.print(f"{stage}: {done} of {total} {shown}", highlight=False)
 
         try:
             settings = Settings(scale=scale, seed=seed)

@@ -133,7 +133,7 @@ def draw_drill(rng: random.Random) -> Step:
 
 
 def _draw_any(rng: random.Random) -> Step:
-    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (32, 5, 27, 16, 20))[0]
+    kind = rng.choices(("factors", "tens", "partial", "sum", "difference"), (22, 3, 25, 25, 25))[0]
     if kind == "factors":
         return Step("*", *draw_factors(rng))
     if kind == "tens":
@@ -144,6 +144,6 @@ def _draw_any(rng: random.Random) -> Step:
     total = rng.randint(3, 10 ** rng.choice((1, 2, 2, 2, 3, 3, 3, 4, 4, 4)) - 1)
     if kind == "difference":
         return Step("-", total, draw_subtrahend(rng, total))
-    if rng.random() < 0.5:
-        return Step("+", total, draw_addend(rng, total))
-    return Step("+", total, rng.randint(2, 10 ** rng.randint(1, 4) - 1))
+    few = rng.random() < 0.5
+    addend = draw_addend(rng, total) if few else rng.randint(2, 10 ** rng.randint(1, 4) - 1)
+    return Step("+", addend, total) if rng.random() < 0.4 else Step("+", total, addend)

@@ -32,6 +32,8 @@ class Plan:
         other_rate: peak learning rate of AdamW, for embeddings, norms and biases.
         warmup: chunks with a rising rate.
         decay: share of the run with a falling rate, at its end.
+        restart: chunk at which the rate, fallen to zero, rises once more; None for never.
+        restart_rate: how far it rises, as a factor on the peak rates.
         save_every: chunks between two checkpoints.
 
     """
@@ -42,13 +44,23 @@ class Plan:
     other_rate: float = 4e-3
     warmup: int = 4
     decay: float = 0.6
+    restart: int | None = None
+    restart_rate: float = 0.6
     save_every: int = 20
 
     def rate(self, chunk: float) -> float:
         """Return the factor on the peak rates at a point of the run, counted in chunks."""
-        rising = (chunk + 0.05) / self.warmup if self.warmup else 1.0
-        falling = (1.0 - chunk / self.chunks) / self.decay
-        return max(0.0, min(1.0, rising, falling))
+        start, end = self.round_of(chunk)
+        peak, decay = (self.restart_rate, 1.0) if start else (1.0, self.decay)
+        rising = (chunk - start + 0.05) / self.warmup if self.warmup else 1.0
+        falling = (end - chunk) / (end - start) / decay
+        return peak * max(0.0, min(1.0, rising, falling))
+
+    def round_of(self, chunk: float) -> tuple[int, int]:
+        """Return the first chunk and the end of the round that a point of the run is in."""
+        if self.restart is None:
+            return 0, self.chunks
+        return (0, self.restart) if chunk < self.restart else (self.restart, self.chunks)
 
 
 def weighted_loss(model: Any, batch: Batch) -> Tensor:

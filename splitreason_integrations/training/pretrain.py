@@ -19,26 +19,28 @@ class Recipe:
     Attributes:
         plan: length and rates.
         documents: documents in one chunk.
-        early_chunks: length of the first phase, which is rich in drills.
-        early_drills: share of drills in the first phase.
+        early: part of each round that is rich in drills, at its beginning.
+        early_drills: share of drills in it.
         late_drills: share of drills after it.
 
     """
 
     plan: Plan
     documents: int
-    early_chunks: int
+    early: float
     early_drills: float
     late_drills: float
 
     def drills(self, chunk: int) -> float:
         """Return the share of drills in a chunk."""
-        return self.early_drills if chunk < self.early_chunks else self.late_drills
+        start, end = self.plan.round_of(chunk)
+        is_early = chunk < start + self.early * (end - start)
+        return self.early_drills if is_early else self.late_drills
 
 
 RECIPES: dict[Role, Recipe] = {
-    "small": Recipe(Plan(220), 400, 40, 0.30, 0.12),
-    "large": Recipe(Plan(280), 400, 240, 0.85, 0.30),
+    "small": Recipe(Plan(220), 400, 0.18, 0.30, 0.12),
+    "large": Recipe(Plan(350, restart=280), 400, 0.83, 0.85, 0.30),
 }
 
 

@@ -42,17 +42,15 @@ class Settings:
     def shorten(self, plan: Plan) -> Plan:
         """Return a plan of proportional length."""
         chunks = max(2, round(plan.chunks * self.scale))
-        return replace(plan, chunks=chunks, save_every=min(plan.save_every, max(1, chunks // 2)))
+        restart = None if plan.restart is None else round(plan.restart * self.scale) or None
+        save_every = min(plan.save_every, max(1, chunks // 2))
+        return replace(plan, chunks=chunks, restart=restart, save_every=save_every)
 
     def recipe(self, role: Role) -> Recipe:
         """Return how a model is pre-trained in this run."""
         full = RECIPES[role]
-        return replace(
-            full,
-            plan=self.shorten(full.plan),
-            documents=self.documents(full.documents),
-            early_chunks=round(full.early_chunks * self.scale),
-        )
+        plan = self.shorten(full.plan)
+        return replace(full, plan=plan, documents=self.documents(full.documents))
 
     @property
     def sft_plan(self) -> Plan:

