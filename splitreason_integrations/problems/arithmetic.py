@@ -55,8 +55,6 @@ class Step:
         if self.operator == "*":
             return (Step("+", *self.parts),) if self.parts else ()
         total, rest = self.a, self.b
-        if self.operator == "+" and rest > total:
-            total, rest = rest, total
         stages: list[Step] = []
         while part := rest % 10 ** (len(str(rest)) - 1):
             total = Step(self.operator, total, rest - part).result

@@ -140,7 +140,7 @@ def _price_list(rng: random.Random) -> Dossier:
     items = rng.sample(OBJECTS, rng.randint(3, 5))
     bought = items[: rng.randint(1, 2)]
     facts, wanted = list[str](), list[str]()
-    reasoning, costs = list[str | Step]([f"{LOOK} "]), list[int]()
+    reasoning, costs = list[str | Step](), list[int]()
     for one, many in bought:
         count, price = draw_factors(rng, easy=easy)
         if sum(costs) + count * price > LIMIT:
@@ -153,6 +153,7 @@ def _price_list(rng: random.Random) -> Dossier:
             " dollars. ",
         ]
         costs.append(count * price)
+    reasoning.insert(0, f"{LOOK} The question is about {' and '.join(wanted)}. ")
     if len(costs) == 2:
         text = f"Both costs together are {costs[0]} dollars plus {costs[1]} dollars. "
         reasoning += [text, Step("+", costs[0], costs[1]), " dollars. "]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from splitreason_integrations.problems import Piece, Problem, join
+from splitreason_integrations.problems import Kind, Piece, Problem, join
 from splitreason_integrations.problems.rendering import AFTER_THOUGHT
 from splitreason_integrations.training.vocabulary import END
 
@@ -57,11 +57,19 @@ class Encoder:
         document.weights.extend([0.0] * len(ids))
 
     def add_pieces(self, document: Document, pieces: list[Piece], weigh: Weigh) -> None:
-        """Append what an assistant writes, and the end of the turn."""
+        """Append what an assistant writes, and the end of the turn.
+
+        Behind a result without weight, the token that ends it has none either: where it ends is
+        for who writes it to know.
+        """
+        ends_unweighed = False
         for piece in pieces:
-            ids = self.encode(piece.text)
+            ids, weight = self.encode(piece.text), weigh(piece)
             document.ids.extend(ids)
-            document.weights.extend([weigh(piece)] * len(ids))
+            document.weights.extend([weight] * len(ids))
+            if ends_unweighed:
+                document.weights[-len(ids)] = 0.0
+            ends_unweighed = piece.kind is Kind.RESULT and weight == 0
         document.ids.append(self.end)
         document.weights.append(1.0)
 

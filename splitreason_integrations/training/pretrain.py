@@ -40,7 +40,7 @@ class Recipe:
 
 RECIPES: dict[Role, Recipe] = {
     "small": Recipe(Plan(220), 400, 0.18, 0.30, 0.12),
-    "large": Recipe(Plan(350, restart=280), 400, 0.83, 0.85, 0.30),
+    "large": Recipe(Plan(400, restart=280), 400, 0.80, 0.80, 0.30),
 }
 
 
