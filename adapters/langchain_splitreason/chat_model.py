@@ -61,9 +61,9 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         """Return this model with tools to call.
 
         With `tool_choice` "any", "required" or a tool's name the answer can be nothing but a
-        valid call, where the models write calls between `<tool_call>` tags; other models are held
-        to it afterwards. A reply cut off before its call raises ToolChoiceError. A tool that must
-        be called is shown to the models alone.
+        valid call, as the model's family writes calls; a model whose own response template reads
+        them in another way is held to it afterwards. A reply cut off before its call raises
+        ToolChoiceError. A tool that must be called is shown to the models alone.
         """
         check_names(
             kwargs, (*OPTIONS, *MODEL_NAMES, *_TRACING, "stream", "response_format"), what="option"

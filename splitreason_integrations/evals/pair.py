@@ -18,7 +18,7 @@ MODES_OF = {
     "test": (("split", "random", "entropy"), ("base", "small", "large")),
     "test-operands": (("base", "split"), ("small", "large")),
 }
-THRESHOLDS = (0.99, 0.9, 0.5, 0.1)
+THRESHOLDS = (0.99, 0.97, 0.94, 0.5)
 FAMILIES = ("word", "context")
 FEWER = 4
 """Rows other than the main ones are measured on this part of the problems."""
