@@ -144,7 +144,7 @@ def test_the_embedded_pair_reasons_freely_and_then_answers_in_json():
         "properties": {"answer": {"type": "integer", "minimum": 0, "maximum": 9999}},
         "required": ["answer"],
     }
-    problem = "Mia has 3 boxes with 4 cards in each box. Then Mia sells 2 cards. How many now?"
+    problem = "Mia has 3 boxes with 4 cards in each box. How many cards does Mia have now?"
     reply = blocking.run(
         lambda: SplitEngine().complete(
             Request(

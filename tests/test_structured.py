@@ -13,7 +13,8 @@ from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations.errors import ConfigurationError
 
 ASK = (
-    "Mia has 3 boxes with 4 cards in each box. Then Mia sells 2 cards. How many does Mia have now?"
+    "Mia has 3 boxes with 4 cards in each box. Then Mia sells 2 cards. "
+    "How many cards does Mia have now?"
 )
 
 
