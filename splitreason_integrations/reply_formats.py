@@ -5,7 +5,7 @@ have none, the chat template tells which family's format to use.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Fields = Mapping[str, Mapping[str, Any]]
@@ -128,12 +128,11 @@ _MISTRAL = ReplyFormat(
     call="[TOOL_CALLS]{name}[ARGS]{arguments}",
     end_of_reasoning="[/THINK]",
 )
-_MISTRAL_LISTS = ReplyFormat(
+_MISTRAL_LISTS = replace(
+    _MISTRAL,
     name="mistral-lists",
     signs=("[TOOL_CALLS]",),
-    fields=_MISTRAL_FIELDS,
     call='[TOOL_CALLS][{"name": "{name}", "arguments": {arguments}}]',
-    end_of_reasoning="[/THINK]",
 )
 
 _HARMONY = ReplyFormat(

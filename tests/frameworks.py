@@ -86,7 +86,7 @@ def embedding():
 
 
 def is_right(case, text):
-    return last_integer(text.partition("</think>")[2] or text) == case.answer
+    return last_integer(text) == case.answer
 
 
 @cache
@@ -103,15 +103,16 @@ def bare_accuracy(draw):
     return right / len(draw())
 
 
-def check_rate(record_property, draw, answers, *, bare=None):
+def check_rate(record_property, draw, answers, *, has_bare_prompt=True):
     """Report how many answers are right, and hold that against the bare prompt's rate."""
     cases = draw()
     assert len(cases) == len(answers) >= 20
     right = sum(is_right(case, text) for case, text in zip(cases, answers, strict=True))
     low, high = wilson(right, len(cases))
-    bare = bare_accuracy(draw) if bare is None else bare
+    bare = bare_accuracy(draw) if has_bare_prompt else 1.0
+    against = f"bare prompt {bare:.0%}" if has_bare_prompt else "no bare prompt"
     record_property(
         "rate",
-        f"{right} of {len(cases)} right, 95 % interval {low:.0%} to {high:.0%}; bare {bare:.0%}",
+        f"{right} of {len(cases)} right, 95 % interval {low:.0%} to {high:.0%}; {against}",
     )
     assert right / len(cases) >= ALLOWED * bare

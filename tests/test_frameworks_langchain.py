@@ -113,4 +113,4 @@ def test_an_agent_with_a_calculator(llm, record_property):
         messages = agent.invoke({"messages": [("user", case.question)]})["messages"]
         called = [message.type for message in messages] == ["human", "ai", "tool", "ai"]
         answers.append(messages[-1].content if called else "")
-    check_rate(record_property, sums, answers, bare=1.0)
+    check_rate(record_property, sums, answers, has_bare_prompt=False)

@@ -62,4 +62,4 @@ async def test_an_agent_with_a_calculator(llm, record_property):
         events = [event async for event in running.stream_events()]
         called = [event for event in events if isinstance(event, ToolCallResult)]
         answers.append(str(await running) if len(called) == 1 else "")
-    check_rate(record_property, sums, answers, bare=1.0)
+    check_rate(record_property, sums, answers, has_bare_prompt=False)
