@@ -223,6 +223,7 @@ def _completion(turn: Turn) -> Completion:
     )
     latency_s = time.monotonic() - turn.settings.started_s
     return Completion(
+        request_id=turn.settings.request_id,
         reasoning=reader.text(Channel.REASONING),
         answer=reader.text(Channel.ANSWER),
         tool_calls=reader.tool_calls,

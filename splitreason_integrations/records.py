@@ -26,18 +26,35 @@ class Channel(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece:
+    """What is new of the reply's tool call number `index`.
+
+    The first piece of a call has its name; the `arguments` of all its pieces, joined, are JSON.
+    A broken piece says that this call cannot be made: its JSON is not valid, or the reply ended
+    within it.
+    """
+
+    index: int
+    name: str | None
+    arguments: str
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New text of a reply.
 
     `token_ids` are the author's own ids that this delta accounts for; joined over a stream they
     are all tokens written, so a delta may have ids and no text (a control token) or, where text
-    was held back to look for a stop string, text and no ids.
+    was held back to look for a stop string, text and no ids. `calls` is what the text adds to
+    tool calls.
     """
 
     text: str
     token_ids: tuple[int, ...]
     author: Author
     channel: Channel
+    calls: tuple[CallPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +97,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A finished reply and what it took."""
+    """A finished reply and what it took; `request_id` is that of its events."""
 
+    request_id: str
     reasoning: str
     answer: str
     tool_calls: tuple[ToolCall, ...]
@@ -110,6 +128,7 @@ class Completion:
     def facts(self) -> dict[str, Any]:
         """Return the plain-data summary that both adapters publish."""
         return {
+            "request_id": self.request_id,
             "tokens": {"small": self.small_tokens, "large": self.large_tokens},
             "offload_share": self.offload_share,
             "spans": [asdict(span) for span in self.spans],

@@ -6,7 +6,8 @@ Regions are told apart by transformers' ResponseParser with a model's response t
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from splitreason_integrations.records import Channel, Message, ToolCall
+from splitreason_integrations.call_stream import CallStream
+from splitreason_integrations.records import CallPiece, Channel, Message, ToolCall
 from splitreason_integrations.tool_calls import CALL_FIELDS, calls_as_text, read_calls
 
 _CHANNELS = {
@@ -41,6 +42,8 @@ class ReplyReader:
         self._texts = dict.fromkeys(Channel, "")
         self._held = dict.fromkeys(Channel, "")
         self._calls: list[ToolCall] = []
+        self._call_stream = CallStream()
+        self._call_pieces: list[CallPiece] = []
         self.channel = Channel.ANSWER
         self.stopped = False
         self._sort(self._parser.initial_events)
@@ -75,6 +78,11 @@ class ReplyReader:
         """The calls the reply asks for, in order."""
         return tuple(self._calls)
 
+    def take_call_pieces(self) -> tuple[CallPiece, ...]:
+        """Return what became known of the calls since this was last asked."""
+        pieces, self._call_pieces = tuple(self._call_pieces), []
+        return pieces
+
     def _sort(self, events: Sequence[Mapping[str, Any]]) -> list[tuple[Channel, str]]:
         shown = []
         for event in events:
@@ -82,11 +90,15 @@ class ReplyReader:
             if event["type"] == "region_close":
                 self.channel = Channel.ANSWER
                 if channel is Channel.TOOL_CALL:
-                    self._calls += read_calls(event["value"], first=len(self._calls))
+                    found = read_calls(event["value"], first=len(self._calls))
+                    self._calls += found
+                    self._call_pieces += self._call_stream.close(found)
                 continue
             self.channel = channel
             if event["type"] == "region_chunk" and not self.stopped:
                 text = self._visible(channel, event["text"])
+                if channel is Channel.TOOL_CALL:
+                    self._call_pieces += self._call_stream.feed(event["text"])
                 if text:
                     self._texts[channel] += text
                     shown.append((channel, text))

@@ -11,7 +11,7 @@ from typing import Any
 from splitreason_integrations.records import ToolCall
 
 CALL_FIELDS = ("tool_calls", "named_calls")
-_ARGUMENTS = ("arguments", "parameters")
+ARGUMENT_FIELDS = ("arguments", "parameters")
 _BETWEEN = " \t\r\n;,"
 _DECODER = json.JSONDecoder()
 
@@ -56,6 +56,12 @@ def read_calls(region: Any, *, first: int) -> list[ToolCall]:
     ]
 
 
+def parse_arguments(text: str) -> Any:
+    """Return the one JSON value of a text; None where it is not just that."""
+    read = _json_values(text) or [None]
+    return read[0] if len(read) == 1 else None
+
+
 def _json_values(text: str) -> list[Any] | None:
     """Return the JSON values that stand in a row; None where there is anything else."""
     values: list[Any] = []
@@ -84,10 +90,9 @@ def _read(value: Any, number: int, raw: str) -> ToolCall:
     name = value.get("name") if isinstance(value, Mapping) else None
     arguments: Any = None
     if isinstance(name, str):
-        arguments = next((value[key] for key in _ARGUMENTS if key in value), {})
+        arguments = next((value[key] for key in ARGUMENT_FIELDS if key in value), {})
         if isinstance(arguments, str):
-            read = _json_values(arguments) or [None]
-            arguments = read[0] if len(read) == 1 else None
+            arguments = parse_arguments(arguments)
     return ToolCall(
         id=f"call_{number}",
         name=name if isinstance(name, str) else "",

@@ -57,8 +57,10 @@ class Transcript:
             if channel is Channel.REASONING:
                 self.reasoning_tokens += len(run)
             texts = shown or [(channel, "")]
-            for at, (where, text) in enumerate(texts):
-                deltas.append(Delta(text, () if at else tuple(run), author, where))
+            calls = self._reader.take_call_pieces()
+            for at, (where, text) in enumerate(texts, 1 - len(texts)):
+                ids = tuple(run) if at == 1 - len(texts) else ()
+                deltas.append(Delta(text, ids, author, where, () if at else calls))
             if self.stopped:
                 break
         if kept:
@@ -69,7 +71,10 @@ class Transcript:
     def finish(self) -> list[Delta]:
         """End the reply; return text that was held back."""
         shown = self._show(self._streams[self.author].flush()) + self._reader.finish()
-        return [Delta(text, (), self.author, channel) for channel, text in shown]
+        deltas = [Delta(text, (), self.author, channel) for channel, text in shown]
+        if calls := self._reader.take_call_pieces():
+            deltas.append(Delta("", (), self.author, Channel.TOOL_CALL, calls))
+        return deltas
 
     def _change(self, author: Author) -> list[Delta]:
         """Let another author go on; return what the last one left unfinished, if it stays so."""

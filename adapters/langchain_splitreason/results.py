@@ -3,19 +3,20 @@
 A message is the sum of its chunks, so that streaming and invoking give the same.
 """
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.utils.json import parse_partial_json
 
-from splitreason_integrations.records import Author, Channel, Completion, Delta, ToolCall
+from splitreason_integrations.records import Author, CallPiece, Channel, Completion, Delta
 
 _FIRST_TOOL_INDEX = 2
 """Lower ones are taken: LangChain numbers the reasoning 0 and the text 1 when it makes blocks."""
+BROKEN = "<tool_call>"
+"""In front of a call that cannot be read, so that LangChain does not repair it."""
 
 
 class ReplyWriter:
@@ -31,11 +32,20 @@ class ReplyWriter:
         self._request_id = request_id
         self._author: Author | None = None
         self._stretch = -1
+        self._arguments: dict[int, str] = {}
 
     def chunk(self, delta: Delta) -> ChatGenerationChunk | None:
         """Return the chunk of a delta; None where it has nothing to show."""
-        if not delta.text:
+        if not delta.text and not delta.calls:
             return None
+        message = AIMessageChunk(
+            content=delta.text if delta.channel is Channel.ANSWER else "",
+            additional_kwargs=self._extra(delta) if delta.text else {},
+            tool_call_chunks=[self._call(piece) for piece in delta.calls],
+        )
+        return ChatGenerationChunk(message=message)
+
+    def _extra(self, delta: Delta) -> dict[str, Any]:
         if delta.author is not self._author:
             self._author = delta.author
             self._stretch += 1
@@ -43,15 +53,13 @@ class ReplyWriter:
         extra: dict[str, Any] = {"authors": [stretch]}
         if delta.channel is Channel.REASONING:
             extra["reasoning_content"] = delta.text
-        content = delta.text if delta.channel is Channel.ANSWER else ""
-        return ChatGenerationChunk(message=AIMessageChunk(content=content, additional_kwargs=extra))
+        return extra
 
     def last(self, completion: Completion) -> ChatGenerationChunk:
-        """Return the last chunk: tool calls, usage and what the reply took."""
+        """Return the last chunk: usage and what the reply took."""
         return ChatGenerationChunk(
             message=AIMessageChunk(
                 content="",
-                tool_call_chunks=self._calls(completion.tool_calls),
                 usage_metadata=_usage(completion),
                 response_metadata={
                     "model_name": self._model_name,
@@ -64,23 +72,31 @@ class ReplyWriter:
             )
         )
 
-    def _calls(self, calls: Sequence[ToolCall]) -> list[ToolCallChunk]:
-        return [
-            tool_call_chunk(
-                id=f"{call.id}_{self._request_id}",
-                name=call.name or None,
-                args=_arguments(call),
-                index=_FIRST_TOOL_INDEX + at,
-            )
-            for at, call in enumerate(calls)
-        ]
+    def _call(self, piece: CallPiece) -> ToolCallChunk:
+        before = self._arguments.get(piece.index)
+        arguments = piece.arguments
+        if piece.broken:
+            arguments = f"{BROKEN}{arguments}" if before is None else _unmatched(before)
+        self._arguments[piece.index] = (before or "") + arguments
+        return tool_call_chunk(
+            id=f"call_{piece.index}_{self._request_id}" if before is None else None,
+            name=piece.name or None,
+            args=arguments,
+            index=_FIRST_TOOL_INDEX + piece.index,
+        )
 
 
-def _arguments(call: ToolCall) -> str:
-    if call.arguments is None:
-        # The marker keeps LangChain from repairing broken JSON into a call nobody made.
-        return f"<tool_call>{call.raw}"
-    return json.dumps(dict(call.arguments), ensure_ascii=False)
+def _unmatched(text: str) -> str:
+    """Return an ending that LangChain cannot repair: it would make a call that nobody made."""
+    endings = ("]", "}", '"]', '"}', '""]', '""}')
+    return next(end for end in endings if not isinstance(_repaired(text + end), dict))
+
+
+def _repaired(text: str) -> Any:
+    try:
+        return parse_partial_json(text)
+    except ValueError:
+        return None
 
 
 def _usage(completion: Completion) -> UsageMetadata:

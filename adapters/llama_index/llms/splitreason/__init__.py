@@ -11,6 +11,6 @@ except ImportError as error:
     ) from error
 
 from llama_index.llms.splitreason.base import SplitReasonLLM
-from llama_index.llms.splitreason.events import OffloadEvent
+from llama_index.llms.splitreason.events import OffloadEvent, OffloadStreamEvent
 
-__all__ = ["OffloadEvent", "SplitReasonLLM"]
+__all__ = ["OffloadEvent", "OffloadStreamEvent", "SplitReasonLLM"]

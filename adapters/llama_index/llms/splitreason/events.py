@@ -1,10 +1,15 @@
-"""Offload events as LlamaIndex instrumentation events."""
+"""Offload events as LlamaIndex instrumentation events, and in the stream of a workflow's run."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.events.base import BaseEvent
 from llama_index.core.instrumentation.span import active_span_id
+from workflows import Context
+from workflows.errors import WorkflowRuntimeError
+from workflows.events import Event as StreamEvent
 
 from splitreason_integrations.events import Event
 
@@ -27,6 +32,13 @@ class OffloadEvent(BaseEvent):
         return "SplitReasonOffloadEvent"
 
 
+class OffloadStreamEvent(StreamEvent):
+    """The same in `stream_events()` of an agent's or a workflow's run, to be shown to users."""
+
+    name: str
+    data: dict[str, Any]
+
+
 class Delivery:
     """Delivers one request's events under the instrumentation span that made the request.
 
@@ -35,8 +47,23 @@ class Delivery:
 
     def __init__(self) -> None:
         self._span_id = active_span_id.get()
+        self._context = _step_context()
 
     def deliver(self, event: Event) -> None:
-        """Hand an event to all handlers."""
+        """Hand an event to all handlers, and to the run whose step made the request."""
         facts = OffloadEvent(name=event.name, data=event.data(), span_id=self._span_id)
         _dispatcher.event(facts)
+        if self._context is not None:
+            shown = OffloadStreamEvent(name=event.name, data=event.data())
+            self._context.write_event_to_stream(shown)
+
+
+def _step_context() -> Context[Any] | None:
+    """Return the context of the running step; None outside, and in a synchronous step.
+
+    Those run in a thread of their own, where LlamaIndex takes no events for the stream.
+    """
+    with suppress(WorkflowRuntimeError, RuntimeError):
+        asyncio.get_running_loop()
+        return Context.get_step_context()
+    return None

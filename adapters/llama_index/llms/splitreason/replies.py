@@ -1,5 +1,6 @@
 """The engine's deltas and completion → LlamaIndex responses, as they grow."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -11,8 +12,16 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
+from llama_index.core.llms.utils import parse_partial_json
 
-from splitreason_integrations.records import Author, Channel, Completion, Delta, ToolCall
+from splitreason_integrations.records import (
+    Author,
+    CallPiece,
+    Channel,
+    Completion,
+    Delta,
+    ToolCall,
+)
 
 
 class ReplyWriter:
@@ -28,12 +37,16 @@ class ReplyWriter:
         self._reasoning = ""
         self._answer = ""
         self._authors: list[dict[str, str]] = []
+        self._calls: list[dict[str, str]] = []
 
     def response(self, delta: Delta) -> ChatResponse | None:
         """Return the response that a delta makes; None where it has nothing to show."""
-        if not delta.text:
+        if not delta.text and not delta.calls:
             return None
-        self._note_author(delta.author, delta.text)
+        if delta.text:
+            self._note_author(delta.author, delta.text)
+        for piece in delta.calls:
+            self._note_call(piece)
         if delta.channel is Channel.REASONING:
             self._reasoning += delta.text
         elif delta.channel is Channel.ANSWER:
@@ -79,16 +92,44 @@ class ReplyWriter:
             tokens = completion.reasoning_tokens if completion else None
             blocks.append(ThinkingBlock(content=self._reasoning, num_tokens=tokens))
         blocks.append(TextBlock(text=self._answer))
-        calls = [self._call(call) for call in completion.tool_calls] if completion else []
+        calls = self._finished(completion.tool_calls) if completion else self._growing()
         # LlamaIndex's streaming of structured output looks for calls in the extra arguments only.
         extra: dict[str, Any] = {"tool_calls": calls} if calls else {}
         return ChatMessage(
             role=MessageRole.ASSISTANT, blocks=[*blocks, *calls], additional_kwargs=extra
         )
 
-    def _call(self, call: ToolCall) -> ToolCallBlock:
-        return ToolCallBlock(
-            tool_call_id=f"{call.id}_{self._request_id}",
-            tool_name=call.name,
-            tool_kwargs=call.raw if call.arguments is None else dict(call.arguments),
-        )
+    def _note_call(self, piece: CallPiece) -> None:
+        while len(self._calls) <= piece.index:
+            self._calls.append({"name": "", "arguments": ""})
+        call = self._calls[piece.index]
+        call["name"] += piece.name or ""
+        call["arguments"] += piece.arguments
+
+    def _growing(self) -> list[ToolCallBlock]:
+        """Return the calls as far as they are written, with the arguments that are known."""
+        return [
+            ToolCallBlock(
+                tool_call_id=f"call_{at}_{self._request_id}",
+                tool_name=call["name"],
+                tool_kwargs=_known(call["arguments"]),
+            )
+            for at, call in enumerate(self._calls)
+        ]
+
+    def _finished(self, calls: Sequence[ToolCall]) -> list[ToolCallBlock]:
+        return [
+            ToolCallBlock(
+                tool_call_id=f"{call.id}_{self._request_id}",
+                tool_name=call.name,
+                tool_kwargs=call.raw if call.arguments is None else dict(call.arguments),
+            )
+            for call in calls
+        ]
+
+
+def _known(text: str) -> dict[str, Any]:
+    try:
+        return dict(parse_partial_json(text))
+    except (TypeError, ValueError):
+        return {}
