@@ -1,5 +1,7 @@
 """Thirty JSON schemas of the kinds that users ask for."""
 
+from jsonschema import Draft202012Validator
+
 TEXT = {"type": "string", "maxLength": 8}
 DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
 FLAG = {"type": "boolean"}
@@ -63,3 +65,8 @@ SCHEMAS = {
         },
     },
 }
+
+
+def validate(value, schema):
+    """Raise unless the value fits the schema, by a library that the package does not use."""
+    Draft202012Validator(schema).validate(value)

@@ -5,8 +5,6 @@ import json
 import pytest
 
 from splitreason_integrations import (
-    Always,
-    Never,
     Random,
     Request,
     Sampling,
@@ -17,42 +15,8 @@ from splitreason_integrations.backends.hf import HFModel
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.grammar import answer_grammar
 from tests.engine_runs import complete, engine
+from tests.schemas import POINT, SCHEMAS, validate
 
-POINT = {
-    "type": "object",
-    "properties": {
-        "x": {"type": "integer", "minimum": 0, "maximum": 99},
-        "on": {"type": "boolean"},
-    },
-    "required": ["x", "on"],
-}
-TEXT = {"type": "string", "maxLength": 6}
-SCHEMAS = {
-    "flat": POINT,
-    "nested": {
-        "type": "object",
-        "properties": {"at": POINT, "name": TEXT},
-        "required": ["at", "name"],
-    },
-    "enum": {
-        "type": "object",
-        "properties": {"size": {"enum": ["small", "größer", "大"]}},
-        "required": ["size"],
-    },
-    "union": {
-        "type": "object",
-        "properties": {"v": {"anyOf": [{"type": "null"}, {"enum": [1, 2]}, POINT]}},
-        "required": ["v"],
-    },
-    "list": {"type": "array", "items": POINT, "minItems": 1, "maxItems": 2},
-    "optional": {"type": "object", "properties": {"a": {"type": "boolean"}, "b": TEXT}},
-    "reference": {
-        "type": "object",
-        "properties": {"one": {"$ref": "#/$defs/point"}},
-        "required": ["one"],
-        "$defs": {"point": POINT},
-    },
-}
 TOOLS = [
     {"type": "function", "function": {"name": "move", "description": "Move.", "parameters": POINT}},
     {"type": "function", "function": {"name": "stop", "description": "Stop."}},
@@ -64,31 +28,6 @@ def ask(seed, **more):
     return Request(
         messages=HELLO, sampling=Sampling(temperature=1.0), seed=seed, max_tokens=300, **more
     )
-
-
-def fits(value, schema, root):
-    if "$ref" in schema:
-        return fits(value, root["$defs"]["point"], root)
-    if "anyOf" in schema:
-        return any(fits(value, one, root) for one in schema["anyOf"])
-    if "enum" in schema:
-        return value in schema["enum"]
-    match schema["type"]:
-        case "object":
-            return set(schema.get("required", ())) <= set(value) <= set(
-                schema["properties"]
-            ) and all(fits(value[k], schema["properties"][k], root) for k in value)
-        case "array":
-            return 1 <= len(value) <= 2 and all(fits(one, schema["items"], root) for one in value)
-        case "integer":
-            return isinstance(value, int) and 0 <= value <= 99
-        case "boolean":
-            return isinstance(value, bool)
-        case "null":
-            return value is None
-        case "string":
-            return isinstance(value, str) and len(value) <= 6
-    raise AssertionError(schema)
 
 
 class Eager(HFModel):
@@ -108,22 +47,6 @@ def eager_pair(random_pair):
     return tuple(Eager(m.network, m.codec, name=f"eager-{m.name}") for m in random_pair)
 
 
-@pytest.mark.parametrize("trigger", [Never(), Always(), Random(0.3)], ids=str)
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_random_models_write_valid_json(eager_pair, name, trigger):
-    schema, finished = SCHEMAS[name], 0
-    for seed in range(3):
-        reply = complete(
-            engine(eager_pair, trigger=trigger, close_threshold=2e-3),
-            ask(seed, response_schema=schema),
-        )
-        if reply.stop_reason == "length":
-            continue
-        finished += 1
-        assert fits(json.loads(reply.answer), schema, schema), reply.answer
-    assert finished
-
-
 def test_two_tokenizers_keep_to_one_grammar(eager_pair, other_model):
     checked = 0
     for seed in range(8):
@@ -134,7 +57,7 @@ def test_two_tokenizers_keep_to_one_grammar(eager_pair, other_model):
             )
             if reply.stop_reason == "stop" and reply.spans:
                 checked += 1
-                assert fits(json.loads(reply.answer), SCHEMAS["nested"], {}), reply.answer
+                validate(json.loads(reply.answer), SCHEMAS["nested"])
     assert checked
 
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "splitreason_integrations"
 LAYERS = [
     {"errors", "records", "events"},
     {"sampling", "policy", "forms", "reply_formats", "tool_calls"},
-    {"triggers", "backends.base", "backends.worker"},
+    {"triggers", "backends.base", "backends.worker", "call_stream"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
     {"backends.registry", "seat"},
