@@ -18,14 +18,23 @@ ALLOWED = 0.9
 """Of the accuracy that the pair has on the bare prompt."""
 SEED = 21
 
+TOPICS = {
+    "stock": "Knows how many things there are in a shop, a farm, a school or another place.",
+    "prices": "Knows what things cost.",
+    "teams": "Knows the people of each team and what they make.",
+}
+"""What is asked about, as one would describe it to a router; no description was trained on."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """A question, the facts that it needs if any, and the number that answers it."""
+    """A question, its answer, and facts around it if any: all, those used, their topic."""
 
     question: str
     answer: int
     facts: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
+    topic: str = ""
 
 
 @cache
@@ -42,9 +51,12 @@ def dossiers():
     rng = random.Random(SEED)
     found = []
     while len(found) < CASES:
-        one = draw_dossier(rng)
+        topic = rng.choice(list(TOPICS))
+        one = draw_dossier(rng, topic)
         if not any(has_held_out_pair(step) for step in one.turn.steps):
-            found.append(Case(one.question, one.answer, one.facts))
+            said = "".join(part for part in one.turn.reasoning if isinstance(part, str))
+            used = tuple(fact for fact in one.facts if fact in said)
+            found.append(Case(one.question, one.answer, one.facts, used, topic))
     return found
 
 

@@ -15,7 +15,6 @@ from splitreason_integrations.problems import (
     Split,
     Step,
     Writing,
-    frameworks,
     grade,
     is_held_out,
     join,
@@ -25,6 +24,7 @@ from splitreason_integrations.problems import (
     render_small,
     render_tagged,
     sample,
+    wordings,
 )
 from splitreason_integrations.problems.arithmetic import count_carries, partial_products
 from splitreason_integrations.problems.sampling import fingerprint
@@ -151,7 +151,7 @@ def test_unknown_requests_raise():
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    frameworks.load_wordings.cache_clear()
+    wordings.load_wordings.cache_clear()
     monkeypatch.setitem(sys.modules, "llama_index.core.prompts", None)
     with pytest.raises(ImportError, match=r'pip install "splitreason-integrations\[train\]"'):
         sample(Split.DEV, "frameworks", seed=0, n=1)
@@ -160,7 +160,7 @@ def test_a_missing_extra_is_named(monkeypatch):
 def test_frameworks_use_the_installed_wordings():
     from llama_index.core.prompts.default_prompts import DEFAULT_TEXT_QA_PROMPT
 
-    frameworks.load_wordings.cache_clear()
+    wordings.load_wordings.cache_clear()
     head = DEFAULT_TEXT_QA_PROMPT.template.split("{")[0]
     texts = [
         message["content"]

@@ -27,10 +27,11 @@ from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.export import export_model
 from splitreason_integrations.training.loop import Plan
 from splitreason_integrations.training.pair import train_pair
-from splitreason_integrations.training.parallel import pretrain_at_once, pretrain_in_turn
+from splitreason_integrations.training.parallel import at_once, in_turn
 from splitreason_integrations.training.pretrain import Recipe
 from splitreason_integrations.training.run import Folders, Settings
 from splitreason_integrations.training.sft import tagged_documents
+from splitreason_integrations.training.start import check_start, start_model
 
 TINY = Settings(scale=0.002, seed=3)
 
@@ -209,7 +210,7 @@ def weights_of(out):
 
 @pytest.mark.timeout(300)
 def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
-    options = {"device": "cpu", "pretrain_both": pretrain_in_turn}
+    options = {"device": "cpu", "carry_out": in_turn}
     train_pair(tmp_path / "whole", TINY, tell=quiet, **options)
     for stage, done in (("pretrain large", 2), ("pretrain small", 2), ("annotate", 1), ("sft", 2)):
         with pytest.raises(InterruptedRunError):
@@ -240,9 +241,37 @@ def test_both_models_train_at_once(tmp_path):
         settings,
         device="cpu",
         tell=lambda stage, *_: heard.append(stage),
-        pretrain_both=pretrain_at_once,
+        carry_out=at_once,
     )
     assert {"pretrain large", "pretrain small", "annotate", "sft"} <= set(heard)
+
+
+@pytest.mark.timeout(300)
+def test_a_run_can_go_on_from_a_finished_pair(tmp_path):
+    pair = path("small").parent
+    settings = Settings(scale=0.002, seed=5, start=str(pair))
+    train_pair(tmp_path, settings, device="cpu", tell=quiet, carry_out=in_turn)
+    before, after = weights_of(pair), weights_of(tmp_path)
+    for name, start in (("base", "base"), ("small", "base"), ("large", "large")):
+        ours, theirs = (m["model.embed_tokens.weight"] for m in (after[name], before[start]))
+        assert torch.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.9
+        assert not torch.equal(ours, theirs)
+
+
+def test_a_start_has_our_models(tmp_path, encoder):
+    with pytest.raises(FileNotFoundError, match="not a finished pair"):
+        check_start(tmp_path)
+    model = build_model("small", encoder.tokenizer, seed=0)
+    with pytest.raises(ValueError, match="not of the shape of our large model"):
+        start_model(model, "large", path("small").parent)
+
+
+def test_the_command_refuses_what_is_no_pair(tmp_path):
+    arguments = ["pair", "--out", str(tmp_path / "p"), "--from", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "is not a finished pair" in " ".join(result.output.split())
+    assert not (tmp_path / "p").exists()
 
 
 def test_the_command_refuses_a_bad_scale(tmp_path):

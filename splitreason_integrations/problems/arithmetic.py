@@ -14,6 +14,8 @@ from typing import Literal
 Operator = Literal["*", "+", "-"]
 LIMIT = 9999
 HELD_OUT_ONE_IN = 10
+EASY_SHARE = 0.08
+"""Of the problems: those of which every step is easy."""
 
 
 @dataclass(frozen=True)

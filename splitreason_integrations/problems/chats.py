@@ -61,6 +61,11 @@ def chat_problem(rng: random.Random) -> Problem:
     return Problem("chat", tuple(messages), (Turn((thought,), reply),), None)
 
 
+def greeting(rng: random.Random) -> tuple[str, str]:
+    """Return a greeting and the reply to it."""
+    return _utterance(rng, "greeting"), REPLIES["greeting"][1]
+
+
 def _utterance(rng: random.Random, kind: str) -> str:
     if kind == "unknown":
         return _noise(rng)

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 
 from splitreason_integrations.problems.arithmetic import (
+    EASY_SHARE,
     LIMIT,
     Step,
     draw_addend,
@@ -25,7 +26,6 @@ from splitreason_integrations.problems.words import (
     TEAMS,
 )
 
-EASY_SHARE = 0.12
 LOOK = "I look for the facts that I need."
 WORDINGS = (
     "Facts:\n{context}\n\nQuestion: {question}",
@@ -43,6 +43,7 @@ class Dossier:
     """Shuffled facts, a question about some of them, and the reasoned reply."""
 
     facts: tuple[str, ...]
+    subject: str
     question: str
     turn: Turn
     answer: int
@@ -63,9 +64,10 @@ def context_problem(rng: random.Random) -> Problem:
     return Problem("context", tuple(messages), (dossier.turn,), dossier.answer)
 
 
-def draw_dossier(rng: random.Random) -> Dossier:
-    """Draw facts with distractors, a question and its reply."""
-    return rng.choice((_stock, _stock, _price_list, _teams))(rng)
+def draw_dossier(rng: random.Random, topic: str | None = None) -> Dossier:
+    """Draw facts with distractors, a question and its reply, on one of `TOPICS` or on any."""
+    topic = topic or rng.choice(("stock", "stock", "prices", "teams"))
+    return TOPICS[topic](rng)
 
 
 def _shuffled(rng: random.Random, facts: list[str], distractors: list[str]) -> tuple[str, ...]:
@@ -107,7 +109,8 @@ def _stock(rng: random.Random) -> Dossier:
         distractors.append(f"The {place} of {owner} opened in {rng.randint(1950, 2020)}.")
     reasoning.append(f"That was the question, so the answer is {total}.")
     turn = Turn(tuple(reasoning), f"There are {total} {things} {ending}.")
-    return Dossier(_shuffled(rng, facts, distractors), question, turn, total)
+    subject = f"the {place} of {owner}"
+    return Dossier(_shuffled(rng, facts, distractors), subject, question, turn, total)
 
 
 def stock_facts(
@@ -162,7 +165,8 @@ def _price_list(rng: random.Random) -> Dossier:
     sentence = f"The cost of {' and '.join(wanted)} is {sum(costs)} dollars."
     question = f"What is the cost of {' and '.join(wanted)}?"
     turn = Turn(tuple(reasoning), sentence)
-    return Dossier(_shuffled(rng, facts, distractors), question, turn, sum(costs))
+    subject = f"the price of {' and '.join(many for _, many in bought)}"
+    return Dossier(_shuffled(rng, facts, distractors), subject, question, turn, sum(costs))
 
 
 def price_fact(thing: str, price: int) -> str:
@@ -203,7 +207,8 @@ def _teams(rng: random.Random) -> Dossier:
     question = f"How many {things} does the {team} team make {span}?"
     sentence = f"{span.capitalize()} the {team} team makes {total} {things}."
     turn = Turn(tuple(reasoning), sentence)
-    return Dossier(_shuffled(rng, facts, distractors), question, turn, total)
+    subject = f"the {team} team"
+    return Dossier(_shuffled(rng, facts, distractors), subject, question, turn, total)
 
 
 def team_facts(team: str, things: str, people: int, output: int) -> list[str]:
@@ -212,3 +217,6 @@ def team_facts(team: str, things: str, people: int, output: int) -> list[str]:
         f"The {team} team has {people} people.",
         f"Every person of the {team} team makes {output} {things} a day.",
     ]
+
+
+TOPICS = {"stock": _stock, "prices": _price_list, "teams": _teams}

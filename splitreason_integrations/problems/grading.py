@@ -7,16 +7,19 @@ import re
 from splitreason_integrations.problems.records import Problem
 
 INTEGER = re.compile(r"-?\d[\d,]*")
+CITATION = re.compile(r"\[\d+\]")
 
 
 def last_integer(text: str) -> int | None:
-    """Return the last integer of a text, thousands commas allowed, or None."""
-    found = INTEGER.findall(text)
+    """Return the last integer of a text, or None; commas are allowed, citations left out."""
+    found = INTEGER.findall(CITATION.sub("", text))
     return int(found[-1].replace(",", "")) if found else None
 
 
 def grade(problem: Problem, answer_text: str) -> bool:
-    """Tell whether the answer is right; where no number is asked for, whether there is text."""
+    """Tell whether the answer is right; where any reply will do, whether there is text."""
     if problem.answer is None:
         return bool(answer_text.strip())
+    if isinstance(problem.answer, str):
+        return answer_text.strip() == problem.answer.strip()
     return last_integer(answer_text) == problem.answer

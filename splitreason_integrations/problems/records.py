@@ -42,12 +42,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Problem:
-    """A prompt with its correct reply; `answer` is None where no number is asked for."""
+    """A prompt with its correct reply.
+
+    `answer` is the number that ends the last reply, or the whole of it as a text, or None where
+    any reply will do.
+    """
 
     family: Family
     messages: tuple[Message, ...]
     turns: tuple[Turn, ...]
-    answer: int | None
+    answer: int | str | None
     tools: tuple[dict[str, Any], ...] | None = None
 
     @property

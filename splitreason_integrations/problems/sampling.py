@@ -16,6 +16,7 @@ from enum import Enum
 from splitreason_integrations.problems.arithmetic import has_held_out_pair, shows_held_out_pair
 from splitreason_integrations.problems.chats import chat_problem
 from splitreason_integrations.problems.contexts import context_problem
+from splitreason_integrations.problems.followups import earlier_exchange
 from splitreason_integrations.problems.frameworks import framework_problem
 from splitreason_integrations.problems.records import FAMILIES, Family, Message, Problem
 from splitreason_integrations.problems.stories import word_problem
@@ -108,6 +109,9 @@ def _with_setting(problem: Problem, rng: random.Random) -> Problem:
         place = int(messages[0]["role"] == "system")
         answer = {"role": "assistant", "content": earlier.turns[0].content}
         messages[place:place] = [*earlier.messages, answer]
+    elif problem.family in ("context", "frameworks") and rng.random() < 0.2:
+        place = int(messages[0]["role"] == "system")
+        messages[place:place] = earlier_exchange(rng)
     if problem.family == "word" and rng.random() < 0.25:
         messages.insert(0, {"role": "system", "content": rng.choice(SYSTEM_PROMPTS)})
     tools = problem.tools

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 from splitreason_integrations.problems.arithmetic import (
+    EASY_SHARE,
     LIMIT,
     Step,
     draw_addend,
@@ -18,7 +19,6 @@ from splitreason_integrations.problems.arithmetic import (
 from splitreason_integrations.problems.records import Problem, Turn
 from splitreason_integrations.problems.words import CONTAINERS, NAMES, OBJECTS, Noun
 
-EASY_SHARE = 0.12
 CONNECTIVES = ("Then", "After that")
 
 
@@ -69,6 +69,8 @@ def _first_groups(story: Story) -> None:
         story.rng.choice(
             (
                 f"{name} has {a} {many} with {b} {things} in each {one}.",
+                f"{name} has {a} {many} with {b} {things} each.",
+                f"{name} has {a} {many}. Each {one} holds {b} {things}.",
                 f"There are {a} {many} in the house of {name} and each {one} holds {b} {things}.",
                 f"{name} buys {a} {many} of {b} {things} each.",
                 f"{name} lays out {a} rows of {b} {things}.",
@@ -161,10 +163,16 @@ def _after_one_more(story: Story, things: str) -> tuple[str, str]:
 
 
 def _count(story: Story, things: str) -> tuple[str, str]:
-    return (
-        f"How many {things} does {story.name} have now?",
-        f"{story.name} has {{total}} {things} now.",
+    question = story.rng.choice(
+        (
+            f"How many {things} does {story.name} have now?",
+            f"How many {things} does {story.name} have now?",
+            f"How many {things} does {story.name} have?",
+            f"How many {things} does {story.name} have in total?",
+            f"How many does {story.name} have now?",
+        )
     )
+    return question, f"{story.name} has {{total}} {things} now."
 
 
 def _together(story: Story, things: str) -> tuple[str, str]:
@@ -179,8 +187,9 @@ def _together(story: Story, things: str) -> tuple[str, str]:
         Step("+", own, own - c),
         things,
     )
+    who = story.rng.choice((f"{name} and {friend}", f"{name} and {friend}", "they"))
     return (
-        f"How many {things} do {name} and {friend} have together?",
+        f"How many {things} do {who} have together?",
         f"{name} and {friend} have {{total}} {things} together.",
     )
 

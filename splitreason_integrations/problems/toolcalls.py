@@ -35,12 +35,7 @@ DOING = {
 
 def tool_problem(rng: random.Random) -> Problem:
     """Draw a problem that is solved with one or two tool calls."""
-    kinds = (_calculation, _short_story, _lookup, _lookup_then_call, _lookup_then_think, _unknown)
-    prompt, tools, turns, answer = rng.choices(kinds, (4, 2, 3, 3, 3, 2))[0](rng)
-    names = {tool.name for tool in tools}
-    tools += [
-        tool for tool in spare_tools(rng, rng.choice((0, 0, 1, 1, 2))) if tool.name not in names
-    ]
+    prompt, tools, turns, answer = draw_draft(rng)
     rng.shuffle(tools)
     messages: list[Message] = [{"role": "user", "content": prompt}]
     if rng.random() < 0.4:
@@ -58,6 +53,16 @@ def spare_tools(rng: random.Random, count: int) -> list[Tool]:
 
 
 Draft = tuple[str, list[Tool], list[Turn], int]
+"""What is asked, the tools on offer, the turns of the reply and the answer."""
+
+
+def draw_draft(rng: random.Random) -> Draft:
+    """Draw a problem and the tools for it, with up to two that it does not need."""
+    kinds = (_calculation, _short_story, _lookup, _lookup_then_call, _lookup_then_think, _unknown)
+    prompt, tools, turns, answer = rng.choices(kinds, (4, 2, 3, 3, 3, 2))[0](rng)
+    names = {tool.name for tool in tools}
+    spare = spare_tools(rng, rng.choice((0, 0, 1, 1, 2)))
+    return prompt, [*tools, *(t for t in spare if t.name not in names)], turns, answer
 
 
 def _draw_step(rng: random.Random) -> Step:

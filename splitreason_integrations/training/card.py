@@ -10,6 +10,11 @@ from pathlib import Path
 
 from splitreason_integrations.training.run import Settings
 
+CONTINUED = """
+The run went on from a finished pair (`--from`), whose models had learned what is described here
+before; the seconds are those of the run alone.
+"""
+
 
 def write_card(out: Path, settings: Settings, *, device: str, seconds: dict[str, float]) -> None:
     """Write MODEL_CARD.md next to the models."""
@@ -17,16 +22,23 @@ def write_card(out: Path, settings: Settings, *, device: str, seconds: dict[str,
     card = template.format(
         small_parameters=_parameters(out / "small"),
         large_parameters=_parameters(out / "large"),
-        scale=settings.scale,
-        seed=settings.seed,
+        command=_command(settings, device),
+        history=CONTINUED if settings.start else "",
         tries=settings.tries,
-        device=device,
         stages="\n".join(f"| {stage} | {value:.0f} |" for stage, value in seconds.items()),
         hardware=_hardware(device),
         software=", ".join(f"{name} {version(name)}" for name in ("torch", "transformers")),
         date=dt.date.today().isoformat(),
     )
     (out / "MODEL_CARD.md").write_text(card, "utf-8")
+
+
+def _command(settings: Settings, device: str) -> str:
+    start = " --from PAIR" if settings.start else ""
+    return (
+        f"splitreason train pair --out DIR{start} "
+        f"--scale {settings.scale} --seed {settings.seed} --device {device}"
+    )
 
 
 def _parameters(folder: Path) -> str:

@@ -32,10 +32,10 @@ from splitreason_integrations.training.drills import drill_page
 STEP_WEIGHT = 3.0
 FAMILY_WEIGHTS: dict[Family, float] = {
     "word": 0.33,
-    "context": 0.21,
-    "frameworks": 0.15,
-    "tools": 0.25,
-    "chat": 0.06,
+    "context": 0.25,
+    "frameworks": 0.17,
+    "tools": 0.20,
+    "chat": 0.05,
 }
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,21 @@ from splitreason_integrations.training.labels import fresh_problems, label, writ
 from splitreason_integrations.training.pretrain import pretrain
 from splitreason_integrations.training.run import Folders, Settings
 from splitreason_integrations.training.sft import fine_tune
+from splitreason_integrations.training.start import check_start, start_model, start_tokenizer
 from splitreason_integrations.training.vocabulary import train_tokenizer
 
 Tell = Callable[[str, int, int, float], None]
 """Called with a stage, its chunks done, its chunks in all, and a loss."""
+Job = Callable[[Tell], None]
+"""One part of a stage; parts of a stage can run side by side."""
+Carry = Callable[[list[Job], Tell], None]
+"""Carries out jobs, one after the other or side by side."""
+ANNOTATORS = 2
 
 ROLES: tuple[Role, ...] = ("large", "small")
 
 
-def train_pair(
-    out: Path, settings: Settings, *, device: str, tell: Tell, pretrain_both: Callable[..., None]
-) -> None:
+def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_out: Carry) -> None:
     """Train a pair and write it to `out` as `small`, `large`, `base` and MODEL_CARD.md.
 
     Args:
@@ -38,17 +43,22 @@ def train_pair(
         settings: what decides the weights.
         device: a torch device.
         tell: hears about progress.
-        pretrain_both: runs `pretrain_role` for both roles, one after the other or in parallel.
+        carry_out: runs the jobs of a stage.
 
     Raises:
         ValueError: if the folder holds a run with other settings.
+        OSError: if the pair to start from cannot be read.
 
     """
+    if settings.start:
+        check_start(Path(settings.start))
     folders = Folders(out)
     folders.claim(settings)
     make_tokenizer(folders, settings)
-    pretrain_both(folders, settings, device, tell)
-    annotate_chunks(folders, settings, device, tell)
+    carry_out([partial(pretrain_role, role, folders, settings, device) for role in ROLES], tell)
+    with timed(folders, "annotate"):
+        parts = range(ANNOTATORS)
+        carry_out([partial(annotate_part, n, folders, settings, device) for n in parts], tell)
     small = fine_tune_small(folders, settings, device, tell)
     tokenizer = load_tokenizer(folders)
     export_model(small, tokenizer, out / "small")
@@ -62,7 +72,10 @@ def make_tokenizer(folders: Folders, settings: Settings) -> None:
     if folders.tokenizer.exists():
         return
     temporary = folders.tokenizer.with_name("tokenizer.tmp")
-    tokenizer = train_tokenizer(seed=settings.seed, documents=settings.tokenizer_documents)
+    if settings.start:
+        tokenizer = start_tokenizer(Path(settings.start))
+    else:
+        tokenizer = train_tokenizer(seed=settings.seed, documents=settings.tokenizer_documents)
     tokenizer.save_pretrained(temporary)
     os.replace(temporary, folders.tokenizer)
 
@@ -79,14 +92,19 @@ def pretrain_role(
 ) -> None:
     """Pre-train one model to the end of its plan."""
     recipe, stage = settings.recipe(role), f"pretrain {role}"
+    tokenizer = load_tokenizer(folders)
+    model = build_model(role, tokenizer, seed=settings.seed)
+    if settings.start:
+        start_model(model, role, Path(settings.start))
 
     def report(done: int, loss: float) -> None:
         tell(stage, done, recipe.plan.chunks, loss)
 
     with timed(folders, stage):
         pretrain(
+            model,
             role,
-            load_tokenizer(folders),
+            tokenizer,
             folders.checkpoints(f"pretrain-{role}"),
             recipe,
             seed=settings.seed,
@@ -106,10 +124,11 @@ def load_pretrained(folders: Folders, role: str, tokenizer: Any) -> Any:
     return model.eval()
 
 
-def annotate_chunks(folders: Folders, settings: Settings, device: str, tell: Tell) -> None:
-    """Label the steps of fresh problems by both models, chunk by chunk."""
+def annotate_part(part: int, folders: Folders, settings: Settings, device: str, tell: Tell) -> None:
+    """Label the steps of fresh problems by both models: one share of the chunks."""
     chunks = settings.sft_plan.chunks
-    missing = [i for i in range(chunks) if not label_path(folders, i).exists()]
+    own = range(part, chunks, ANNOTATORS)
+    missing = [i for i in own if not label_path(folders, i).exists()]
     if not missing:
         return
     tokenizer = load_tokenizer(folders)
@@ -117,12 +136,11 @@ def annotate_chunks(folders: Folders, settings: Settings, device: str, tell: Tel
     small, large = (
         load_pretrained(folders, role, tokenizer).to(device) for role in ("small", "large")
     )
-    with timed(folders, "annotate"):
-        for index in missing:
-            found = fresh_problems(index, seed=settings.seed, documents=settings.sft_documents)
-            labels = label(encoder, small, large, found)
-            write_labels(label_path(folders, index), labels)
-            tell("annotate", index + 1, chunks, 0.0)
+    for index in missing:
+        found = fresh_problems(index, seed=settings.seed, documents=settings.sft_documents)
+        labels = label(encoder, small, large, found)
+        write_labels(label_path(folders, index), labels)
+        tell("annotate", len(list(folders.labels.glob("*.json"))), chunks, 0.0)
 
 
 def label_path(folders: Folders, index: int) -> Path:

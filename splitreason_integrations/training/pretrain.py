@@ -1,4 +1,4 @@
-"""Pre-training of the two models, each from scratch on its own way of writing."""
+"""Pre-training of the two models, each on its own way of writing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splitreason_integrations.training.architecture import Role, build_model
+from splitreason_integrations.training.architecture import Role
 from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.loop import Plan, Report, train
 from splitreason_integrations.training.mixture import pretraining_chunk
@@ -43,8 +43,15 @@ RECIPES: dict[Role, Recipe] = {
     "large": Recipe(Plan(400, restart=280), 400, 0.80, 0.80, 0.30),
 }
 
+CONTINUATIONS: dict[Role, Recipe] = {
+    "small": Recipe(Plan(160, 2048, 3e-3, 2.4e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.08),
+    "large": Recipe(Plan(70, 2048, 3e-3, 2.4e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.30),
+}
+"""For models of a finished pair that are to learn more: smaller steps, fewer drills."""
+
 
 def pretrain(
+    model: Any,
     role: Role,
     tokenizer: Any,
     folder: Path,
@@ -54,9 +61,8 @@ def pretrain(
     device: str,
     report: Report,
 ) -> Any:
-    """Train one model from scratch, or go on from its last checkpoint, and return it."""
+    """Train one model as it is, or go on from its last checkpoint, and return it."""
     encoder = Encoder(tokenizer)
-    model = build_model(role, tokenizer, seed=seed)
 
     def chunk(index: int) -> list[Document]:
         return pretraining_chunk(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from splitreason_integrations.training.architecture import Role
 from splitreason_integrations.training.loop import Plan
-from splitreason_integrations.training.pretrain import RECIPES, Recipe
+from splitreason_integrations.training.pretrain import CONTINUATIONS, RECIPES, Recipe
 from splitreason_integrations.training.sft import SFT_PLAN
 
 TOKENIZER_DOCUMENTS = 3000
@@ -24,12 +24,14 @@ class Settings:
         scale: 1.0 for the full run; smaller values shorten every stage.
         seed: of data and initial weights.
         tries: tag a step as often as one of this many attempts of the small model fails.
+        start: folder of a finished pair to go on from; None begins with random weights.
 
     """
 
     scale: float = 1.0
     seed: int = 0
     tries: float = 16.0
+    start: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.scale <= 1:
@@ -48,7 +50,7 @@ class Settings:
 
     def recipe(self, role: Role) -> Recipe:
         """Return how a model is pre-trained in this run."""
-        full = RECIPES[role]
+        full = (CONTINUATIONS if self.start else RECIPES)[role]
         plan = self.shorten(full.plan)
         return replace(full, plan=plan, documents=self.documents(full.documents))
 

@@ -16,7 +16,7 @@ from splitreason_integrations.training.labels import by_step, fresh_problems, re
 from splitreason_integrations.training.loop import Plan, Report, train
 from splitreason_integrations.training.mixture import assemble, with_random_spans
 
-SFT_PLAN = Plan(60, matrix_rate=4e-3, other_rate=3e-3, warmup=2, decay=0.8, save_every=10)
+SFT_PLAN = Plan(120, matrix_rate=4e-3, other_rate=3e-3, warmup=2, decay=0.8, save_every=10)
 UNMARKED_SPANS, RANDOM_SPANS = 0.06, 0.04
 
 

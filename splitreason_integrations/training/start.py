@@ -1,0 +1,64 @@
+"""Going on from a finished pair: its tokenizer and its weights, as they were exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.training.architecture import Role
+
+FOLDERS: dict[Role, str] = {"small": "base", "large": "large"}
+"""The small model goes on from where it had not learned to mark: marks follow what it can do."""
+
+
+def check_start(pair: Path) -> None:
+    """Make sure that a folder is a finished pair.
+
+    Raises:
+        FileNotFoundError: if a member is not there.
+
+    """
+    for role in FOLDERS:
+        _member(pair, role)
+
+
+def start_tokenizer(pair: Path) -> Any:
+    """Return the tokenizer of a finished pair.
+
+    Raises:
+        OSError: if there is none.
+
+    """
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(_member(pair, "large"))
+
+
+def start_model(model: Any, role: Role, pair: Path) -> None:
+    """Give a model the weights that a finished pair has for its role.
+
+    Raises:
+        OSError: if there are none.
+        ValueError: if they are of another shape.
+
+    """
+    from safetensors.torch import load_file
+
+    path = _member(pair, role) / "model.safetensors"
+    saved = {
+        name: tensor for name, tensor in load_file(path).items() if not name.endswith("o_proj.bias")
+    }
+    try:
+        kept = model.load_state_dict(saved, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is not of the shape of our {role} model: {error}") from error
+    missing = {*kept.missing_keys, *kept.unexpected_keys} - {"lm_head.weight"}
+    if missing:
+        raise ValueError(f"{path} is not of the shape of our {role} model: {sorted(missing)}")
+
+
+def _member(pair: Path, role: Role) -> Path:
+    folder = pair / FOLDERS[role]
+    if not (folder / "model.safetensors").is_file():
+        raise FileNotFoundError(f"{pair} is not a finished pair: {folder} holds no weights")
+    return folder
