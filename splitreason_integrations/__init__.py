@@ -4,10 +4,11 @@ Importing this package is light: no model library is loaded until a model is.
 """
 
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
-from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.policy import Policy, Prices
 from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
+from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import (
     Always,

@@ -5,90 +5,55 @@ Async is the only implementation; `blocking` opens it to synchronous callers.
 
 import os
 import time
-import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
-import anyio.to_thread
-
-from splitreason_integrations.backends.base import Codec, Model, Prompt
-from splitreason_integrations.backends.registry import ModelSpec, load_model
-from splitreason_integrations.errors import ConfigurationError, RequestError
-from splitreason_integrations.grammar import Guide, answer_grammar, call_grammar
+from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.registry import LargeSpec, ModelSpec, line_up, load_model
+from splitreason_integrations.desk import Desk, Item, Settings
+from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
+from splitreason_integrations.handback import Handback
+from splitreason_integrations.human import Answer, HumanCheck, Paused
 from splitreason_integrations.machine import Machine
-from splitreason_integrations.markers import Marks, marks_of
 from splitreason_integrations.policy import Policy
-from splitreason_integrations.prompts import (
-    align_reasoning,
-    begins_reasoning,
-    check_messages,
-    check_room,
-    render,
-)
-from splitreason_integrations.records import Author, Channel, Completion, Message, Piece, token_ids
+from splitreason_integrations.prompts import check_messages
+from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
 from splitreason_integrations.replies import ReplyReader
-from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.seat import Seat
+from splitreason_integrations.request import Request
+from splitreason_integrations.resilience import Retry
+from splitreason_integrations.seating import Seating
+from splitreason_integrations.snapshot import restore
+from splitreason_integrations.spans import SpanBook
 from splitreason_integrations.transcript import Transcript
 from splitreason_integrations.triggers import Tag, Trigger
-from splitreason_integrations.turn import Item, Settings, Turn
+from splitreason_integrations.turn import Turn
 
 OnLargeFailure = Literal["small", "raise"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One conversation to continue.
-
-    `max_tokens` bounds the whole reply, reasoning included; None leaves it to the contexts.
-    With a `response_schema`, a JSON schema, the answer behind the reasoning is JSON that fits it;
-    with `must_call` it is a call of one of the `tools`, where the models' way of calling is known.
-    Without a `seed` one is drawn and reported, so that every reply can be repeated.
-    """
-
-    messages: Sequence[Message]
-    tools: Sequence[Message] | None = None
-    response_schema: Mapping[str, Any] | None = None
-    must_call: bool = False
-    sampling: Sampling = field(default_factory=Sampling)
-    max_tokens: int | None = None
-    stop: Sequence[str] = ()
-    seed: int | None = None
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def __post_init__(self) -> None:
-        if self.max_tokens is not None and self.max_tokens <= 0:
-            raise RequestError(f"max_tokens must be 1 or more, got {self.max_tokens}")
-        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
-            raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
-        if self.must_call and (self.response_schema is not None or not self.tools):
-            raise RequestError("must_call needs tools to call, and no response_schema beside them")
-
-    def grammar(self, codec: Codec) -> str | None:
-        """Return the grammar that a model's answer has to keep to, if there is one."""
-        if self.response_schema is not None:
-            return answer_grammar(self.response_schema, codec)
-        return call_grammar(self.tools, codec) if self.must_call and self.tools else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitEngine:
     """Two models and the rules by which they share a reply. Holds no weights itself.
 
-    A span is handed back at the first position at which the small model, reading along, gives its
-    close tag more than `close_threshold`; it reads along `handback_tokens` at a time.
+    `large` may be a list: where one fails for good, after what `retry` allows, the next goes on in
+    the middle of the span, and behind the last one the small model. `human_check` says who is
+    asked before text goes to the large model, or after it came back. A span is handed back at the
+    first position at which the small model, reading along, gives its close tag more than
+    `close_threshold`; it reads along `handback_tokens` at a time.
     """
 
     small: ModelSpec = "embedded"
-    large: ModelSpec = "embedded"
+    large: LargeSpec = "embedded"
     trigger: Trigger = field(default_factory=Tag)
     policy: Policy = field(default_factory=Policy)
     close_threshold: float = 0.5
     handback_tokens: int = 8
     on_large_failure: OnLargeFailure = "small"
+    retry: Retry = field(default_factory=Retry)
+    human_check: HumanCheck | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.trigger, Trigger):
@@ -110,132 +75,143 @@ class SplitEngine:
             )
 
     async def models(self) -> tuple[Model, Model]:
-        """Return both models, loading them on first use."""
+        """Return the small and the first large model, loading them on first use."""
         small = await load_model(self.small, role="small")
-        return small, await load_model(self.large, role="large")
+        return small, await load_model(line_up(self.large)[0], role="large")
 
-    async def stream(self, request: Request) -> AsyncGenerator[Item | Completion, None]:
+    async def stream(self, request: Request) -> AsyncGenerator[Item | Completion | Paused, None]:
         """Yield deltas and events as they come, and the Completion last.
 
+        Where a person will answer later, a Paused comes last instead: `resume` goes on from it.
         Closing the generator early, or cancelling the task, frees both caches.
         """
+        async with aclosing(self._run(request, None, None)) as items:
+            async for item in items:
+                yield item
+
+    async def resume(
+        self, paused: Paused, answer: Answer, *, retell: bool = False
+    ) -> AsyncGenerator[Item | Completion | Paused, None]:
+        """Go on with a request that was put aside, in any process that has its models.
+
+        Nothing is generated twice: the models read what stands there already. With `retell` the
+        reply so far is yielded again first, for a caller that has not seen it.
+        """
+        request = Request.of(paused.state["request"])
+        async with aclosing(self._run(request, paused, answer, retell=retell)) as items:
+            async for item in items:
+                yield item
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the finished reply; raise ReviewPendingError where a person answers later."""
+        return await finished(self.stream(request))
+
+    async def _run(
+        self,
+        request: Request,
+        paused: Paused | None,
+        answer: Answer | None,
+        *,
+        retell: bool = False,
+    ) -> AsyncGenerator[Item | Completion | Paused, None]:
         started_s = time.monotonic()
         check_messages(request.messages)
-        models = await self.models()
-        turn = await self._turn(request, models, started_s)
+        turn, deltas = await self._turn(request, paused, started_s)
+        if answer is not None:
+            turn.give(answer)
         try:
+            for delta in deltas if retell else ():
+                yield delta
             async with aclosing(turn.items()) as items:
                 async for item in items:
                     yield item
         finally:
-            turn.close()
-        yield _completion(turn)
+            turn.desk.close()
+        yield turn.paused or _completion(turn)
 
-    async def complete(self, request: Request) -> Completion:
-        """Return the finished reply."""
-        async with aclosing(self.stream(request)) as items:
-            async for item in items:
-                if isinstance(item, Completion):
-                    return item
-        raise AssertionError("a stream ends with its completion")
-
-    async def _turn(self, request: Request, models: tuple[Model, Model], started_s: float) -> Turn:
-        small, large = models
-        prompts = align_reasoning(
-            (small, render(small, request.messages, request.tools)),
-            (large, render(large, request.messages, request.tools)),
-        )
-        for model, prompt in zip(models, prompts, strict=True):
-            check_room(model, prompt)
+    async def _turn(
+        self, request: Request, paused: Paused | None, started_s: float
+    ) -> tuple[Turn, list[Delta]]:
+        """Return a request's turn, and what it has written already if it was put aside."""
+        state = paused.state if paused else None
+        small = await load_model(self.small, role="small")
+        seating = Seating(request, small, line_up(self.large), self.trigger.uses_tag)
+        seats = await seating.first(state["large"] if state else 0)
+        settings = self._settings(request, state, started_s)
         machine = Machine(
             policy=self.policy,
             max_tokens=request.max_tokens or small.context_tokens,
-            prices=large.prices,
+            prices=seats[1].model.prices,
         )
-        reader = ReplyReader(
-            small.codec.response_template, prompts[0].header, request.stop, request.tools
+        header = seats[0].prompt.header
+        reader = ReplyReader(small.codec.response_template, header, request.stop, request.tools)
+        transcript = Transcript(seating.codecs, seats[0].prompt.token_ids[-1:], reader)
+        desk = Desk(
+            settings=settings,
+            request=request,
+            machine=machine,
+            small=seats[0],
+            large=seats[1],
+            transcript=transcript,
+            spans=SpanBook(request.request_id, machine, transcript),
+            handback=Handback(*seats, self.close_threshold),
         )
-        transcript = Transcript(
-            {Author.SMALL: small.codec, Author.LARGE: large.codec},
-            {Author.SMALL: prompts[0].token_ids, Author.LARGE: prompts[1].token_ids},
-            reader,
-        )
-        marks = (
-            marks_of(small.codec, as_text=self.trigger.uses_tag),
-            marks_of(large.codec, as_text=False),
-        )
-        guides = await _guides(request, models, prompts, marks)
-        seats = [
-            Seat(author, model, prompt, mark, other=other.codec, guide=guide)
-            for author, model, prompt, mark, other, guide in zip(
-                Author, models, prompts, marks, reversed(models), guides, strict=True
-            )
-        ]
-        settings = self._settings(request, models, started_s)
-        return Turn(settings, machine, seats[0], seats[1], transcript)
+        deltas = restore(desk, state) if state else []
+        return Turn(desk, seating.large), deltas
 
     def _settings(
-        self, request: Request, models: tuple[Model, Model], started_s: float
+        self, request: Request, state: Mapping[str, Any] | None, started_s: float
     ) -> Settings:
-        small, large = models
+        seed = int.from_bytes(os.urandom(4)) if request.seed is None else request.seed
         return Settings(
-            request_id=request.request_id,
             trigger=self.trigger,
-            small_sampling=request.sampling.over(small.default_sampling),
-            large_sampling=request.sampling.over(large.default_sampling),
-            seed=int.from_bytes(os.urandom(4)) if request.seed is None else request.seed,
+            seed=state["seed"] if state else seed,
             close_threshold=self.close_threshold,
             handback_tokens=self.handback_tokens,
             on_large_failure=self.on_large_failure,
-            started_s=started_s,
+            started_s=started_s - state["elapsed_s"] if state else started_s,
+            retry=self.retry,
+            human_check=self.human_check,
         )
 
 
-async def _guides(
-    request: Request,
-    models: tuple[Model, Model],
-    prompts: tuple[Prompt, Prompt],
-    marks: tuple[Marks, Marks],
-) -> list[Guide | None]:
-    """Return both models' guides; compiling a grammar takes long, so other requests go on."""
-    if request.response_schema is None and not request.must_call:
-        return [None, None]
+async def finished(items: AsyncGenerator[Item | Completion | Paused, None]) -> Completion:
+    """Return the completion that ends a stream.
 
-    def compiled() -> list[Guide | None]:
-        return [_guide(request, *one) for one in zip(models, prompts, marks, strict=True)]
-
-    return await anyio.to_thread.run_sync(compiled)
-
-
-def _guide(request: Request, model: Model, prompt: Prompt, marks: Marks) -> Guide | None:
-    grammar = request.grammar(model.codec)
-    if grammar is None:
-        return None
-    return Guide(model.codec, grammar, marks, reasons=begins_reasoning(prompt))
+    Raises ReviewPendingError where the request was put aside instead.
+    """
+    async with aclosing(items):
+        async for item in items:
+            if isinstance(item, Paused):
+                raise ReviewPendingError(item.question.id, item)
+            if isinstance(item, Completion):
+                return item
+    raise AssertionError("a stream ends with its completion")
 
 
 def _completion(turn: Turn) -> Completion:
-    transcript, ledger = turn.transcript, turn.machine.ledger
+    desk = turn.desk
+    transcript, machine, ledger = desk.transcript, desk.machine, desk.machine.ledger
     reader = transcript.reader
     pieces = tuple(
-        Piece(author, tuple(token_ids(list(group))))
-        for author, group in groupby(transcript.pieces, key=lambda piece: piece.author)
+        Piece(author, tuple(token_ids(list(group))), model)
+        for (author, model), group in groupby(transcript.pieces, key=lambda piece: piece.writer)
     )
-    latency_s = time.monotonic() - turn.settings.started_s
     return Completion(
-        request_id=turn.settings.request_id,
+        request_id=desk.request.request_id,
         reasoning=reader.text(Channel.REASONING),
         answer=reader.text(Channel.ANSWER),
         tool_calls=reader.tool_calls,
         pieces=pieces,
-        spans=tuple(turn.spans.records),
-        prompt_tokens=turn.small.prompt_tokens,
+        spans=tuple(desk.spans.records),
+        prompt_tokens=desk.small.prompt_tokens,
         small_tokens=ledger.small,
         large_tokens=ledger.large,
         reasoning_tokens=transcript.reasoning_tokens,
-        stop_reason=turn.machine.stop_reason,
-        latency_s=latency_s,
+        stop_reason=machine.stop_reason,
+        latency_s=time.monotonic() - desk.settings.started_s,
         cost_usd=ledger.usd + turn.small_cost_usd,
-        degraded=turn.machine.degraded,
-        seed=turn.settings.seed,
+        human_tokens=ledger.human,
+        degraded=machine.degraded,
+        seed=desk.settings.seed,
     )

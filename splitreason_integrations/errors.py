@@ -15,8 +15,14 @@
     ├── ToolChoiceError          a tool call was required and the reply has none that fits
     ├── SessionError             a closed session, or one of another model
     ├── IllegalTransitionError   the engine broke its own rules; please report it
+    ├── ReviewPendingError       a person will answer later; the request can be continued
+    ├── ModelCallError           a call of a loaded model failed
+    │   ├── ModelStalledError    no token came in time
+    │   └── CircuitOpenError     the model failed too often lately and was passed over
     └── LargeModelError          the large model failed and the caller asked to be told
 """
+
+from typing import Any
 
 
 class SplitReasonError(Exception):
@@ -69,6 +75,48 @@ class SessionError(SplitReasonError):
 
 class IllegalTransitionError(SplitReasonError):
     """A fact reached the machine in a state in which it cannot happen."""
+
+
+class ReviewPendingError(SplitReasonError):
+    """A request waits for a person's answer; `SplitEngine.resume(error.paused, ...)` continues it.
+
+    `paused` is the request put aside.
+    """
+
+    def __init__(self, question_id: str, paused: Any) -> None:
+        super().__init__(
+            f"a person has still to answer question {question_id}; nothing is lost: continue the "
+            "request with its answer"
+        )
+        self.paused = paused
+
+
+class ModelCallError(SplitReasonError):
+    """A call of a loaded model failed; `retryable` says whether another one may succeed.
+
+    `retry_after_s` is how long the model's server asked to wait, if it did.
+    """
+
+    def __init__(
+        self, message: str, *, retryable: bool, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
+class ModelStalledError(ModelCallError, TimeoutError):
+    """A model gave no token in time."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
+
+
+class CircuitOpenError(ModelCallError):
+    """A model that failed too often lately was passed over."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
 
 
 class LargeModelError(SplitReasonError):

@@ -30,6 +30,50 @@ class HandoffRequested(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HumanAsked(Event):
+    """A person is asked, `moment` "before" the large model writes or "after" it wrote."""
+
+    name: ClassVar[str] = "splitreason.human.asked"
+    span: int
+    moment: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class HumanAnswered(Event):
+    """The answer: approve, refuse, edit or stop; `by` whom, `at` what time (ISO 8601, UTC).
+
+    `waited_s` is how long the request waited in this process.
+    """
+
+    name: ClassVar[str] = "splitreason.human.answered"
+    span: int
+    moment: str
+    decision: str
+    by: str
+    at: str
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffApproved(Event):
+    """A person let the large model write, or took what it wrote."""
+
+    name: ClassVar[str] = "splitreason.handoff.approved"
+    span: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffRefused(Event):
+    """A person did not let the large model write, or dropped what it wrote."""
+
+    name: ClassVar[str] = "splitreason.handoff.refused"
+    span: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class HandoffStarted(Event):
     """The large model has begun to write; `model` is its name."""
 
@@ -54,17 +98,33 @@ class HandoffFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HandoffRetried(Event):
+    """A call of the large model failed and is made again after `wait_s`; nothing is lost.
+
+    `attempt` is the number of the call that failed, from 1.
+    """
+
+    name: ClassVar[str] = "splitreason.handoff.retried"
+    span: int
+    model: str
+    error: str
+    attempt: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class HandoffFailed(Event):
-    """The large model failed; what it had written is kept."""
+    """A large model failed for good; what it had written is kept."""
 
     name: ClassVar[str] = "splitreason.handoff.failed"
     span: int
     error: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
 class HandoffFellBack(Event):
-    """The small model writes the rest by itself."""
+    """Another large model goes on, named by `to`, or the small one: then `to` is "small"."""
 
     name: ClassVar[str] = "splitreason.handoff.fell_back"
     span: int

@@ -17,7 +17,7 @@ class Handback:
         self._large = large
         self._threshold = threshold
         self._small_knows_end = False
-        self._large_lost = False
+        self.large_lost = False
 
     def begin(self) -> None:
         """Show the open tag to the models that know it."""
@@ -26,7 +26,7 @@ class Handback:
 
     def end(self) -> None:
         """Show the close tag to the models that know it."""
-        if not self._large_lost:
+        if not self.large_lost:
             self._large.session.extend(self._large.marks.close_tokens)
         if not self._small_knows_end:
             self._small.session.extend(self._small.marks.close_tokens)
@@ -34,7 +34,11 @@ class Handback:
 
     def lose_large(self) -> None:
         """Leave the large model's session as it is from now on: it has failed."""
-        self._large_lost = True
+        self.large_lost = True
+
+    def take_over(self, large: Seat) -> None:
+        """Let another large model write on; its session knows of the span."""
+        self._large, self.large_lost = large, False
 
     async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
         """Bring the small model up to date with a chunk of the large model's tokens.
@@ -44,7 +48,7 @@ class Handback:
         """
         session, marks = self._small.session, self._small.marks
         start = session.length
-        carried = self._small.bridge.carry(chunk)
+        carried = self._small.bridge_from(self._large.model.codec).carry(chunk)
         session.extend(carried.token_ids)
         if not marks or not carried.token_ids:
             return len(chunk), ended_by
@@ -64,7 +68,7 @@ class Handback:
         return len(chunk), ended_by
 
     def _cut(self, surplus: int) -> None:
-        if not self._large_lost:
+        if not self.large_lost:
             large = self._large.session
             large.truncate(large.length - surplus)
         self._small.forget_surplus()

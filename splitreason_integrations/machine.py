@@ -16,6 +16,7 @@ class State(Enum):
 
     SMALL = auto()
     LARGE = auto()
+    WAITING = auto()
     DONE = auto()
 
 
@@ -31,6 +32,29 @@ class SpanOpened:
     """A trigger fired."""
 
     opened_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionPut:
+    """A person is asked about the open span."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanApproved:
+    """The person lets the large model write."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRefused:
+    """The person does not let the large model write."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanReplaced:
+    """A person dropped `dropped` tokens of the span and wrote `tokens` in their place."""
+
+    dropped: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +85,30 @@ class TurnEnded:
     reason: str
 
 
-Fact = SmallWrote | SpanOpened | LargeWrote | SpanClosed | LargeFailed | TurnEnded
+Fact = (
+    SmallWrote
+    | SpanOpened
+    | QuestionPut
+    | SpanApproved
+    | SpanRefused
+    | SpanReplaced
+    | LargeWrote
+    | SpanClosed
+    | LargeFailed
+    | TurnEnded
+)
 
 TRANSITIONS: dict[tuple[State, type[Fact]], State] = {
     (State.SMALL, SmallWrote): State.SMALL,
     (State.SMALL, SpanOpened): State.LARGE,
     (State.SMALL, TurnEnded): State.DONE,
+    (State.LARGE, QuestionPut): State.WAITING,
+    (State.WAITING, SpanApproved): State.LARGE,
+    (State.WAITING, SpanRefused): State.SMALL,
+    (State.WAITING, SpanReplaced): State.LARGE,
+    (State.WAITING, TurnEnded): State.DONE,
     (State.LARGE, LargeWrote): State.LARGE,
+    (State.LARGE, SpanReplaced): State.LARGE,
     (State.LARGE, SpanClosed): State.SMALL,
     (State.LARGE, LargeFailed): State.SMALL,
     (State.LARGE, TurnEnded): State.DONE,
@@ -97,13 +138,18 @@ class CloseSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitAnswer:
+    """Let the person who was asked answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """End the reply."""
 
     reason: str
 
 
-Order = WriteSmall | WriteLarge | CloseSpan | Finish
+Order = WriteSmall | WriteLarge | CloseSpan | AwaitAnswer | Finish
 
 
 class Machine:
@@ -135,6 +181,17 @@ class Machine:
                 )
             case SpanOpened():
                 self.ledger = replace(ledger, spans=ledger.spans + 1)
+            case SpanRefused():
+                self._empty_span = True
+                self.ledger = replace(ledger, spans=ledger.spans - 1)
+            case SpanReplaced(dropped, tokens):
+                self.ledger = replace(
+                    ledger,
+                    large=ledger.large - dropped,
+                    surplus=ledger.surplus + dropped,
+                    span=tokens,
+                    human=ledger.human + tokens,
+                )
             case LargeWrote(tokens, surplus, read):
                 paid = self.prices.cost_usd(input_tokens=read, output_tokens=tokens + surplus)
                 self.ledger = replace(
@@ -170,7 +227,9 @@ class Machine:
         """Return what to do next; asking changes nothing but the list of exhausted caps."""
         if self.state is State.DONE:
             return Finish(self.stop_reason)
-        left = self.max_tokens - self.ledger.small - self.ledger.large
+        if self.state is State.WAITING:
+            return AwaitAnswer()
+        left = self.max_tokens - self.ledger.small - self.ledger.large - self.ledger.human
         left = min(left, self._context_room)
         if left <= 0:
             return Finish("length")

@@ -22,11 +22,12 @@ from splitreason_integrations.backends.registry import (
     describe,
     resolve,
 )
-from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import Tool, must_call, offered
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Message
+from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import Tag, Trigger, parse_trigger
 

@@ -22,13 +22,14 @@ class Prices:
 class Ledger:
     """What a request has used so far.
 
-    `small` and `large` count kept reply tokens, `surplus` the large model's dropped ones, `span`
-    the tokens of the open span, `unread` the tokens that the large model would have to read
-    before it writes its next one.
+    `small`, `large` and `human` count kept reply tokens, `surplus` the large model's dropped
+    ones, `span` the tokens of the open span, `unread` the tokens that the large model would have
+    to read before it writes its next one.
     """
 
     small: int = 0
     large: int = 0
+    human: int = 0
     surplus: int = 0
     spans: int = 0
     span: int = 0

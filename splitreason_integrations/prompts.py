@@ -34,9 +34,16 @@ def check_messages(messages: Sequence[Message]) -> None:
             )
 
 
-def render(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
-    """Return the conversation in a model's own template, with any hint it carries."""
-    return model.codec.render(_hinted(messages, model.hint), tools)
+def render(
+    model: Model,
+    messages: Sequence[Message],
+    tools: Sequence[Message] | None,
+    *,
+    hint: str | None = None,
+) -> Prompt:
+    """Return the conversation in a model's own template, with its own hint and another one."""
+    hints = "\n\n".join(one for one in (model.hint, hint) if one)
+    return model.codec.render(_hinted(messages, hints or None), tools)
 
 
 def check_room(model: Model, prompt: Prompt) -> None:

@@ -15,6 +15,11 @@ class Author(StrEnum):
 
     SMALL = "small"
     LARGE = "large"
+    HUMAN = "human"
+
+
+Writer = tuple[Author, int]
+"""An author and the number of the model among the author's: there may be several large ones."""
 
 
 class Channel(StrEnum):
@@ -89,10 +94,20 @@ class SpanRecord:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive tokens of one author, as they stand in the transcript."""
+    """Consecutive tokens of one author, as they stand in the transcript.
+
+    `model` is the number of the model among the author's. What a person wrote is in the small
+    model's tokens.
+    """
 
     author: Author
     token_ids: tuple[int, ...]
+    model: int = 0
+
+    @property
+    def writer(self) -> Writer:
+        """The author and the number of its model."""
+        return self.author, self.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +129,27 @@ class Completion:
     cost_usd: float
     degraded: bool
     seed: int
+    human_tokens: int = 0
 
     @property
     def tokens(self) -> int:
-        """All generated tokens that were kept."""
-        return self.small_tokens + self.large_tokens
+        """All tokens of the reply, those that a person wrote included."""
+        return self.small_tokens + self.large_tokens + self.human_tokens
 
     @property
     def offload_share(self) -> float:
         """Large-model tokens ÷ all generated tokens; 0.0 for an empty reply."""
-        return self.large_tokens / self.tokens if self.tokens else 0.0
+        generated = self.small_tokens + self.large_tokens
+        return self.large_tokens / generated if generated else 0.0
 
     def facts(self) -> dict[str, Any]:
         """Return the plain-data summary that both adapters publish."""
+        tokens = {"small": self.small_tokens, "large": self.large_tokens}
+        if self.human_tokens:
+            tokens["human"] = self.human_tokens
         return {
             "request_id": self.request_id,
-            "tokens": {"small": self.small_tokens, "large": self.large_tokens},
+            "tokens": tokens,
             "offload_share": self.offload_share,
             "spans": [asdict(span) for span in self.spans],
             "stop_reason": self.stop_reason,

@@ -1,78 +1,129 @@
 """A model at work on one request: its session, its tags, and how far it has been told."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 from splitreason_integrations.backends.base import Codec, Guide, Model, Prompt, Session
 from splitreason_integrations.bridge import Bridge
 from splitreason_integrations.markers import Marks
-from splitreason_integrations.records import Author, Piece, token_ids
+from splitreason_integrations.records import Author, Piece, Writer, token_ids
+from splitreason_integrations.sampling import Sampling
+
+Codecs = Mapping[Writer, Codec]
+"""The codec of everyone who writes at a request."""
 
 
 class Seat:
-    """One of the two places at a request. `told` counts the pieces its session knows."""
+    """A place at a request. `told` counts the pieces its session knows."""
 
     def __init__(
         self,
-        author: Author,
+        writer: Writer,
         model: Model,
         prompt: Prompt,
         marks: Marks,
         *,
-        other: Codec,
+        codecs: Codecs,
+        sampling: Sampling,
         guide: Guide | None = None,
+        prompt_with: Callable[[str], Prompt] | None = None,
     ) -> None:
-        self.author = author
+        self.writer = writer
         self.model = model
         self.marks = marks
+        self.sampling = sampling
         self.guide = guide
+        self.prompt = prompt
         self.told = 0
-        self.bridge = Bridge(other, model.codec)
-        self._other = other
-        self._prompt = prompt
+        self._codecs = codecs
+        self._prompt_with = prompt_with
+        self._bridges: dict[str, Bridge] = {}
         self._session: Session | None = None
+        self.read_before = 0
+
+    @property
+    def author(self) -> Author:
+        """Who writes here."""
+        return self.writer[0]
 
     @property
     def session(self) -> Session:
         """The session, opened when it is first needed."""
         if self._session is None:
-            self._session = self.model.open(self._prompt.token_ids)
+            self._session = self.model.open(self.prompt.token_ids)
         return self._session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session."""
+        return self._session is not None
 
     @property
     def prompt_tokens(self) -> int:
         """Tokens of this model's prompt."""
-        return len(self._prompt.token_ids)
+        return len(self.prompt.token_ids)
 
     @property
     def read_tokens(self) -> int:
         """Tokens of the prompt or the other author that went through the model so far."""
-        return 0 if self._session is None else self._session.read
+        return self.read_before + (0 if self._session is None else self._session.read)
+
+    @property
+    def written(self) -> tuple[int, ...] | None:
+        """What stands behind the prompt in the session; None where there is no session."""
+        if self._session is None:
+            return None
+        return tuple(self._session.token_ids[len(self.prompt.token_ids) :])
 
     def unread_tokens(self, pieces: Sequence[Piece]) -> int:
         """Return about how many tokens the model has to read before it can go on."""
         known = self.prompt_tokens if self._session is None else self._session.unread
-        new = pieces[self.told :]
-        return known + sum(len(p.token_ids) for p in new if p.author is not self.author)
+        return known + self._untold_tokens(pieces)
 
     def room(self, pieces: Sequence[Piece]) -> int:
         """Return how many tokens fit into the context, beside what is to be told and two tags."""
         length = self.prompt_tokens if self._session is None else self._session.length
-        untold = sum(len(p.token_ids) for p in pieces[self.told :] if p.author is not self.author)
         tags = len(self.marks.open_tokens) + len(self.marks.close_tokens)
-        return self.model.context_tokens - length - untold - tags
+        return self.model.context_tokens - length - self._untold_tokens(pieces) - tags
+
+    def bridge_from(self, codec: Codec) -> Bridge:
+        """Return what carries text in another codec's tokens to this model."""
+        if codec.fingerprint not in self._bridges:
+            self._bridges[codec.fingerprint] = Bridge(codec, self.model.codec)
+        return self._bridges[codec.fingerprint]
 
     def tell(self, pieces: Sequence[Piece]) -> None:
-        """Append what the other author wrote since the session was last told."""
-        # In one go: how the other author's writing was sliced depends on the clock.
-        new = [piece for piece in pieces[self.told :] if piece.author is not self.author]
-        self.session.extend(self.bridge.carry(token_ids(new)).token_ids)
+        """Append what others wrote since the session was last told."""
+        # In one go: how another author's writing was sliced depends on the clock.
+        new = [piece for piece in pieces[self.told :] if piece.writer != self.writer]
+        for codec, group in groupby(new, key=lambda piece: self._codecs[piece.writer]):
+            self.session.extend(self.bridge_from(codec).carry(token_ids(list(group))).token_ids)
         self.told = len(pieces)
 
+    def open_again(self, written: Sequence[int], *, told: int | None = None) -> None:
+        """Go on in a new session that holds `written` behind the prompt."""
+        self.read_before = self.read_tokens
+        self.close()
+        self._session = self.model.open(self.prompt.token_ids, written)
+        self.told = self.told if told is None else told
+        self.forget_surplus()
+
+    def ask_with_hint(self, hint: str) -> None:
+        """Show the model a hint at the end of the user's message."""
+        assert self._prompt_with is not None, "this model's prompt takes no hint"
+        written, self.prompt = self.written, self._prompt_with(hint)
+        if written is not None:
+            self.open_again(written)
+
     def forget_surplus(self) -> None:
-        """Start the bridge afresh after a cut: what came behind it was never said."""
-        self.bridge = Bridge(self._other, self.model.codec)
+        """Start the bridges afresh after a cut: what came behind it was never said."""
+        self._bridges.clear()
 
     def close(self) -> None:
         """Free the cache."""
         if self._session is not None:
             self._session.close()
+
+    def _untold_tokens(self, pieces: Sequence[Piece]) -> int:
+        new = pieces[self.told :]
+        return sum(len(piece.token_ids) for piece in new if piece.writer != self.writer)

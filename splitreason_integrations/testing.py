@@ -82,6 +82,7 @@ class ScriptedModel:
         self.passes = 0
         self.sessions: set[ScriptedSession] = set()
         self._reply = reply
+        self._scripts: dict[tuple[int, ...], list[int]] = {}
         self._opened = 0
 
     def __repr__(self) -> str:
@@ -92,12 +93,18 @@ class ScriptedModel:
         """How many sessions hold a cache now."""
         return len(self.sessions)
 
-    def open(self, prompt: Sequence[int]) -> "ScriptedSession":
-        """Start a session with a prompt that this model's codec rendered."""
+    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> "ScriptedSession":
+        """Start a session with a prompt that this model's codec rendered.
+
+        Where something is `written` already, the script goes on behind its own part of it.
+        """
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
-        text = self._next_reply(*self._prompts.recall(tuple(prompt)))
-        session = ScriptedSession(self, prompt, self.tokens_of(text))
+        script = self._scripts.get(tuple(prompt)) if written else None
+        if script is None:
+            text = self._next_reply(*self._prompts.recall(tuple(prompt)))
+            script = self._scripts[tuple(prompt)] = self.tokens_of(text)
+        session = ScriptedSession(self, prompt, script, written)
         self.sessions.add(session)
         return session
 
@@ -125,20 +132,32 @@ class ScriptedSession:
     when the engine appends it, tokens that are cut off are written again.
     """
 
-    def __init__(self, model: ScriptedModel, prompt: Sequence[int], script: list[int]) -> None:
+    def __init__(
+        self,
+        model: ScriptedModel,
+        prompt: Sequence[int],
+        script: list[int],
+        written: Sequence[int] = (),
+    ) -> None:
         self._model = model
         self._script = script
         self._at = 0
-        self._ids = list(prompt)
-        self._places: list[int | None] = [None] * len(prompt)
+        self._ids = [*prompt, *written]
+        self._places: list[int | None] = [None] * len(self._ids)
         self._prompt_tokens = len(prompt)
         self._seen = 0
         self._written = 0
         marks = marks_of(model.codec, as_text=True)
         self._tags = (marks.open_tokens, marks.close_tokens)
         self._end = min(model.codec.end_tokens)
+        self._pass_written(written)
         self.read = 0
         self.passes = 0
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The sequence, the prompt included."""
+        return self._ids
 
     @property
     def length(self) -> int:
@@ -163,6 +182,30 @@ class ScriptedSession:
         for start in range(self._at, max(-1, self._at - len(tag)), -1):
             if self._script[start : start + len(tag)] == tag:
                 self._at = start + len(tag)
+                return
+
+    def _pass_written(self, written: Sequence[int]) -> None:
+        """Move behind one's own tokens: what stands within spans is the large model's.
+
+        A tag that the script has and the text has not was refused. Tags are single tokens here.
+        """
+        (opening, *_), (closing, *_) = self._tags
+        is_small, within = opening in self._script, False
+        for at, token in enumerate(written, self._prompt_tokens):
+            is_tag = token in (opening, closing)
+            if is_tag or within != is_small:
+                self._pass_one(token, at=None if is_tag else at)
+            within = token == opening or (within and token != closing)
+
+    def _pass_one(self, token: int, *, at: int | None) -> None:
+        """Move behind a token that comes next but for tags; `at` is the place of an own one."""
+        for place in range(self._at, len(self._script)):
+            if self._script[place] == token:
+                self._at = place + 1
+                if at is not None:
+                    self._places[at] = place
+                return
+            if (self._script[place],) not in self._tags:
                 return
 
     def truncate(self, length: int) -> None:

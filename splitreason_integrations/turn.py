@@ -1,130 +1,141 @@
-"""One request: carries out the machine's orders on two sessions.
+"""One request: carries out the machine's orders on its sessions.
 
-Both sessions are brought along token by token and never rebuilt. Whatever ends the request, an
-error or a cancellation included, `close` frees both caches.
+The sessions are brought along token by token and never rebuilt. Whatever ends the request, an
+error or a cancellation included, closing the desk frees the caches.
 """
 
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from splitreason_integrations import events
-from splitreason_integrations.backends.base import End, WriteOrder, Written
-from splitreason_integrations.errors import LargeModelError
-from splitreason_integrations.handback import Handback
+from splitreason_integrations.backends.base import End, WriteOrder
+from splitreason_integrations.desk import Desk, Item
+from splitreason_integrations.handoff import Handoffs
+from splitreason_integrations.human import Answer, Paused
 from splitreason_integrations.machine import (
+    AwaitAnswer,
     CloseSpan,
     Finish,
-    LargeFailed,
-    LargeWrote,
-    Machine,
+    Order,
     SmallWrote,
-    SpanClosed,
-    SpanOpened,
     State,
     TurnEnded,
     WriteLarge,
     WriteSmall,
 )
 from splitreason_integrations.records import Author, Delta
-from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.seat import Seat
-from splitreason_integrations.spans import SpanBook
-from splitreason_integrations.transcript import Transcript
-from splitreason_integrations.triggers import Trigger
+from splitreason_integrations.recovery import NextLarge
+from splitreason_integrations.review import question_of
+from splitreason_integrations.snapshot import take_snapshot
+from splitreason_integrations.transcript import SMALL
 from splitreason_integrations.watch import SmallWatch
 
-Item = Delta | events.Event
-
-_STREAMS = {Author.SMALL: 1, Author.LARGE: 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What one request runs with, all defaults filled in."""
-
-    request_id: str
-    trigger: Trigger
-    small_sampling: Sampling
-    large_sampling: Sampling
-    seed: int
-    close_threshold: float
-    handback_tokens: int
-    on_large_failure: str
-    started_s: float
+_STREAM = 1
 
 
 class Turn:
-    """The loop over one request's orders."""
+    """The loop over one request's orders. `paused` is set where it waits for a person."""
 
-    def __init__(
-        self, settings: Settings, machine: Machine, small: Seat, large: Seat, transcript: Transcript
-    ) -> None:
-        self.settings = settings
-        self.machine = machine
-        self.small = small
-        self.large = large
-        self.transcript = transcript
-        self.spans = SpanBook(settings.request_id, machine, large, transcript)
-        self._handback = Handback(small, large, settings.close_threshold)
+    def __init__(self, desk: Desk, next_large: NextLarge) -> None:
+        self.desk = desk
+        self.paused: Paused | None = None
+        self._handoffs = Handoffs(desk, next_large)
         self._watch = SmallWatch(
-            settings.trigger, small.marks, small.model.codec, seed=settings.seed
+            desk.settings.trigger,
+            desk.small.marks,
+            desk.small.model.codec,
+            seed=desk.settings.seed,
         )
+        self._answer: Answer | None = None
         self._reported = 0
-        deadline = machine.policy.deadline_s
-        self._deadline_s = None if deadline is None else settings.started_s + deadline
 
     @property
     def small_cost_usd(self) -> float:
         """What the small model's tokens cost, the reading of spans included."""
-        return self.small.model.prices.cost_usd(
-            input_tokens=self.small.read_tokens, output_tokens=self.machine.ledger.small
+        return self.desk.small.model.prices.cost_usd(
+            input_tokens=self.desk.small.read_tokens, output_tokens=self.desk.machine.ledger.small
         )
+
+    def give(self, answer: Answer) -> None:
+        """Give the answer to the question that the request was put aside with."""
+        self._answer = answer
 
     async def items(self) -> AsyncGenerator[Item, None]:
         """Write the reply; yield its deltas and events in order."""
         while True:
-            pieces = self.transcript.pieces
-            self.machine.at(
-                time.monotonic() - self.settings.started_s,
-                unread=self.large.unread_tokens(pieces) + len(self.large.marks.open_tokens),
-                context_room=min(self.small.room(pieces), self.large.room(pieces)),
-            )
-            order = self.machine.order()
-            for cap in self.machine.exhausted[self._reported :]:
-                yield self.spans.exhausted(cap)
-            self._reported = len(self.machine.exhausted)
-            match order:
-                case Finish(reason):
-                    for item in self._finish(reason):
-                        yield item
-                    return
-                case CloseSpan(cap):
-                    yield self._close_span(cap)
-                case WriteSmall():
-                    async with aclosing(self._write_small(order)) as writing:
-                        async for item in writing:
-                            yield item
-                case WriteLarge():
-                    async with aclosing(self._write_large(order)) as writing:
-                        async for item in writing:
-                            yield item
+            order = self._next_order()
+            for item in self._news():
+                yield item
+            async with aclosing(self._carry_out(order)) as doing:
+                async for item in doing:
+                    yield item
+            if self.paused or (self.desk.machine.state is State.DONE and isinstance(order, Finish)):
+                return
 
-    def close(self) -> None:
-        """Free both caches."""
-        self.small.close()
-        self.large.close()
+    def _carry_out(self, order: Order) -> AsyncGenerator[Item, None]:
+        match order:
+            case WriteSmall():
+                return self._write_small(order)
+            case WriteLarge():
+                return self._handoffs.write(order)
+            case AwaitAnswer():
+                return self._take_answer()
+            case CloseSpan(cap):
+                return _each(self._handoffs.end(cap))
+            case Finish(reason):
+                return _each(self._finish(reason))
+
+    def _next_order(self) -> Order:
+        desk, pieces = self.desk, self.desk.transcript.pieces
+        desk.machine.at(
+            desk.elapsed_s,
+            unread=desk.large.unread_tokens(pieces) + len(desk.large.marks.open_tokens),
+            context_room=min(desk.small.room(pieces), desk.large.room(pieces)),
+        )
+        return desk.machine.order()
+
+    def _news(self) -> list[Item]:
+        """Return the events of caps that were reached since this was last asked."""
+        exhausted = self.desk.machine.exhausted
+        new, self._reported = exhausted[self._reported :], len(exhausted)
+        return [self.desk.spans.exhausted(cap) for cap in new]
+
+    async def _take_answer(self) -> AsyncGenerator[Item, None]:
+        """Let the person answer; put the request aside where that takes longer."""
+        desk, check = self.desk, self.desk.settings.human_check
+        question, started_s = question_of(desk), time.monotonic()
+        answer, self._answer = self._answer, None
+        if answer is None:
+            put_aside = Paused(question, take_snapshot(desk))
+            answer = await check.answer(put_aside) if check else None
+            if answer is None:
+                self.paused = put_aside
+                return
+        waited_s = time.monotonic() - started_s
+        desk.waited_s += waited_s
+        yield events.HumanAnswered(
+            question.request_id,
+            question.span,
+            question.moment,
+            answer.decision,
+            answer.by,
+            answer.at,
+            waited_s,
+        )
+        for item in self._handoffs.take(answer):
+            yield item
 
     async def _write_small(self, order: WriteSmall) -> AsyncGenerator[Item, None]:
-        hands_back = self.settings.trigger.hands_back
+        desk, hands_back = self.desk, self.desk.settings.hands_back
         if order.may_open and not hands_back:
-            yield self._open_span()
+            for item in self._handoffs.open():
+                yield item
             return
-        self.small.tell(self.transcript.pieces)
+        desk.small.tell(desk.transcript.pieces)
         writing_order = self._small_order(order, may_open=order.may_open and hands_back)
         held: list[int] = []
-        async with aclosing(self.small.session.write(writing_order)) as writing:
+        async with aclosing(desk.small.session.write(writing_order)) as writing:
             async for written in writing:
                 held += written.token_ids
                 unsure = self._watch.held if written.end in (None, End.WATCH) else 0
@@ -132,156 +143,65 @@ class Turn:
                 now, held = held[: len(held) - unsure], held[len(held) - unsure :]
                 if written.end is End.WATCH and held:
                     now, held = now + self._drop_partial_tag(len(held)), []
-                for delta in self._keep_small(now):
+                for delta in self._keep(now):
                     yield delta
-                if self.machine.state is State.DONE:
+                if desk.machine.state is State.DONE:
                     return
                 if written.end is End.STOP_TOKEN:
-                    self.machine.note(TurnEnded("stop"))
+                    desk.machine.note(TurnEnded("stop"))
                 elif written.end is End.WATCH and self._watch.opened:
-                    yield self._open_span()
+                    for item in self._handoffs.open():
+                        yield item
 
     def _small_order(self, order: WriteSmall, *, may_open: bool) -> WriteOrder:
-        marks, uses_tag = self.small.marks, self.settings.trigger.uses_tag
-        same_author = bool(self.transcript.pieces) and self.transcript.author is Author.SMALL
-        self._watch.resume(self.transcript.line, may_open=may_open, goes_on=same_author)
+        desk, settings = self.desk, self.desk.settings
+        marks, uses_tag = desk.small.marks, settings.trigger.uses_tag
+        same_author = bool(desk.transcript.pieces) and desk.transcript.author is Author.SMALL
+        self._watch.resume(desk.transcript.line, may_open=may_open, goes_on=same_author)
         return WriteOrder(
             max_tokens=order.max_tokens,
-            sampling=self.settings.small_sampling,
-            seed=self.settings.seed,
-            stream=_STREAMS[Author.SMALL],
-            stop_tokens=self.small.model.codec.end_tokens,
+            sampling=desk.small.sampling,
+            seed=settings.seed,
+            stream=_STREAM,
+            stop_tokens=desk.small.model.codec.end_tokens,
             forbidden=marks.control_tokens[1:] if may_open and uses_tag else marks.control_tokens,
             watch=self._watch if may_open or self._watch.reads_tags_as_text else None,
-            guide=self.small.guide,
-            deadline_s=self._deadline_s,
+            guide=desk.small.guide,
+            deadline_s=desk.deadline_s,
         )
 
     def _drop_partial_tag(self, held: int) -> list[int]:
         """Cut the begun text tag off the small session; return ids of text before the tag."""
-        session, spare = self.small.session, self._watch.spare
+        session, spare = self.desk.small.session, self._watch.spare
         session.truncate(session.length - held)
-        ids = self.small.model.codec.encode(spare) if spare else []
+        ids = self.desk.small.model.codec.encode(spare) if spare else []
         session.extend(ids)
         return ids
 
-    def _keep_small(self, token_ids: Sequence[int]) -> list[Delta]:
-        before = self.transcript.tokens
-        deltas = self.transcript.add(Author.SMALL, token_ids)
-        self.small.told = len(self.transcript.pieces)
-        self.machine.note(SmallWrote(self.transcript.tokens - before))
-        if self.transcript.stopped:
-            self.machine.note(TurnEnded("stop_string"))
+    def _keep(self, token_ids: Sequence[int]) -> list[Delta]:
+        desk = self.desk
+        before = desk.transcript.tokens
+        deltas = desk.transcript.add(SMALL, token_ids)
+        desk.small.told = len(desk.transcript.pieces)
+        desk.machine.note(SmallWrote(desk.transcript.tokens - before))
+        if desk.transcript.stopped:
+            desk.machine.note(TurnEnded("stop_string"))
         return deltas
 
-    def _open_span(self) -> Item:
-        opened_by = str(self.settings.trigger)
-        self.machine.note(SpanOpened(opened_by))
-        return self.spans.open(opened_by)
-
-    async def _write_large(self, order: WriteLarge) -> AsyncGenerator[Item, None]:
-        hands_back = self.settings.trigger.hands_back
-        received: list[int] = []
-        written = Written(())
-        try:
-            if self.spans.current.read_tokens is None:
-                yield self._start_span()
-                return
-            async with aclosing(self.large.session.write(self._large_order(order))) as writing:
-                async for written in writing:
-                    received += written.token_ids
-                    if written.end is None and not hands_back:
-                        for delta in self._keep_large(received):
-                            yield delta
-                        received = []
-                        if self.machine.state is State.DONE:
-                            return
-        except Exception as error:  # noqa: BLE001 - any failure of the large model is survived
-            for item in await self._fail(error, received):
-                yield item
-            return
-        for item in await self._after_chunk(received, written):
-            yield item
-
-    def _start_span(self) -> Item:
-        self.large.tell(self.transcript.pieces)
-        if self.settings.trigger.hands_back:
-            self._handback = Handback(self.small, self.large, self.settings.close_threshold)
-            self._handback.begin()
-        return self.spans.start()
-
-    def _large_order(self, order: WriteLarge) -> WriteOrder:
-        hands_back, tags = self.settings.trigger.hands_back, self.large.marks.control_tokens
-        chunk = self.settings.handback_tokens if hands_back else order.max_tokens
-        closing = frozenset(tags[1:]) if hands_back else frozenset()
-        return WriteOrder(
-            max_tokens=min(order.max_tokens, chunk),
-            sampling=self.settings.large_sampling,
-            seed=self.settings.seed,
-            stream=_STREAMS[Author.LARGE],
-            stop_tokens=self.large.model.codec.end_tokens | closing,
-            forbidden=tags[:1] if hands_back else tags,
-            guide=self.large.guide,
-            deadline_s=self._deadline_s,
-        )
-
-    async def _after_chunk(self, received: list[int], written: Written) -> Sequence[Item]:
-        """Check a chunk with the small model, keep what stands, close the span where it ends."""
-        ended = written.end is End.STOP_TOKEN
-        if not self.settings.trigger.hands_back:
-            items: list[Item] = list(self._keep_large(received))
-            if ended and self.machine.state is not State.DONE:
-                self.machine.note(TurnEnded("stop"))
-            return items
-        tagged = written.stop_token in self.large.marks.close_tokens
-        ended_by = ("large" if tagged else "large_end") if ended else None
-        kept, closed_by = await self._handback.read(received, ended_by)
-        items = list(self._keep_large(received[:kept], surplus=len(received) - kept))
-        self.small.told = len(self.transcript.pieces)
-        if closed_by is not None and self.machine.state is not State.DONE:
-            items.append(self._close_span(closed_by))
+    def _finish(self, reason: str) -> list[Item]:
+        """End the reply; a span that a person has still to accept is settled first."""
+        desk, items = self.desk, list[Item]()
+        if desk.spans.is_open and desk.spans.current.held:
+            return self._handoffs.end(reason)
+        items += desk.transcript.finish()
+        if desk.spans.is_open:
+            desk.spans.current.closed_by = reason
+            items.append(desk.spans.close())
+        if desk.machine.state is not State.DONE:
+            desk.machine.note(TurnEnded(reason))
         return items
 
-    def _keep_large(self, token_ids: Sequence[int], *, surplus: int = 0) -> list[Delta]:
-        before = self.transcript.tokens
-        deltas = self.transcript.add(Author.LARGE, token_ids)
-        kept = self.transcript.tokens - before
-        surplus += len(token_ids) - kept
-        self.spans.current.surplus_tokens += surplus
-        self.large.told = len(self.transcript.pieces)
-        self.machine.note(LargeWrote(kept, surplus, self.spans.newly_read()))
-        if self.transcript.stopped:
-            self.machine.note(TurnEnded("stop_string"))
-        return deltas
 
-    async def _fail(self, error: Exception, received: list[int]) -> Sequence[Item]:
-        """Keep what was received and let the small model go on."""
-        if self.settings.on_large_failure == "raise":
-            raise LargeModelError(
-                f"{self.large.model.name} failed: {error}; set on_large_failure='small' to let "
-                "the small model finish instead"
-            ) from error
-        failed = self.spans.failed(error)
-        self._handback.lose_large()
-        items = list(await self._after_chunk(received, Written(()))) if received else []
-        if self.machine.state is State.DONE:
-            return items
-        items.append(failed)
-        if self.machine.state is State.LARGE:
-            items.append(self._close_span("failure", fact=LargeFailed()))
-        self.machine.degraded = True
-        return [*items, self.spans.fell_back()]
-
-    def _close_span(self, closed_by: str, fact: SpanClosed | LargeFailed | None = None) -> Item:
-        if self.settings.trigger.hands_back and self.spans.current.read_tokens is not None:
-            self._handback.end()
-        self.machine.note(fact or SpanClosed(closed_by))
-        return self.spans.close(closed_by)
-
-    def _finish(self, reason: str) -> Sequence[Item]:
-        items: list[Item] = list(self.transcript.finish())
-        if self.spans.is_open:
-            items.append(self.spans.close(reason))
-        if self.machine.state is not State.DONE:
-            self.machine.note(TurnEnded(reason))
-        return items
+async def _each(items: Sequence[Item]) -> AsyncGenerator[Item, None]:
+    for item in items:
+        yield item

@@ -14,12 +14,15 @@ PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
     {"errors", "records", "events"},
-    {"sampling", "policy", "forms", "reply_formats", "tool_calls"},
-    {"triggers", "backends.base", "backends.worker", "call_stream"},
+    {"sampling", "asking", "policy", "forms", "reply_formats", "tool_calls", "resilience"},
+    {"triggers", "backends.base", "backends.worker", "call_stream", "human"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
-    {"backends.registry", "seat"},
+    {"backends.registry", "seat", "request"},
     {"handback", "spans"},
+    {"desk", "seating"},
+    {"recovery", "review", "snapshot"},
+    {"handoff"},
     {"turn"},
     {"engine"},
     {"blocking", "options", "testing", "problems"},

@@ -12,9 +12,13 @@ from splitreason_integrations.machine import (
     LargeFailed,
     LargeWrote,
     Machine,
+    QuestionPut,
     SmallWrote,
+    SpanApproved,
     SpanClosed,
     SpanOpened,
+    SpanRefused,
+    SpanReplaced,
     State,
     TurnEnded,
     WriteLarge,
@@ -25,6 +29,10 @@ from splitreason_integrations.policy import Ledger, Policy, Prices
 FACTS = {
     SmallWrote: SmallWrote(1),
     SpanOpened: SpanOpened("tag"),
+    QuestionPut: QuestionPut(),
+    SpanApproved: SpanApproved(),
+    SpanRefused: SpanRefused(),
+    SpanReplaced: SpanReplaced(1, 0),
     LargeWrote: LargeWrote(1, 0, 0),
     SpanClosed: SpanClosed("large"),
     LargeFailed: LargeFailed(),
@@ -34,8 +42,10 @@ FACTS = {
 
 def machine_in(state, **policy):
     machine = Machine(policy=Policy(**policy), max_tokens=1000)
-    if state is State.LARGE:
+    if state in (State.LARGE, State.WAITING):
         machine.note(SpanOpened("tag"))
+    if state is State.WAITING:
+        machine.note(QuestionPut())
     if state is State.DONE:
         machine.note(TurnEnded("stop"))
     return machine

@@ -7,16 +7,18 @@ from splitreason_integrations.markers import Marks
 from splitreason_integrations.records import Author, Piece
 from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.reply_formats import TAGGED
+from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.seat import Seat
-from splitreason_integrations.transcript import Transcript
+from splitreason_integrations.transcript import SMALL, Transcript
+
+LARGE = (Author.LARGE, 0)
 
 TEXT = "a é🙂 b"
 
 
 def transcript(small, large):
-    codecs = {Author.SMALL: small, Author.LARGE: large}
-    prompts = {author: codec.encode("x") for author, codec in codecs.items()}
-    return Transcript(codecs, prompts, ReplyReader(TAGGED.response_template, ""))
+    codecs = {SMALL: small, LARGE: large}
+    return Transcript(codecs, small.encode("x"), ReplyReader(TAGGED.response_template, ""))
 
 
 def shown(deltas):
@@ -29,17 +31,17 @@ def test_a_character_may_be_of_two_authors_with_one_tokenizer(embedded):
     assert len(ids) > len(TEXT)
     for cut in range(1, len(ids)):
         both = transcript(codec, codec)
-        first = both.add(Author.SMALL, ids[:cut])
-        assert shown(first + both.add(Author.LARGE, ids[cut:]) + both.finish()) == TEXT
+        first = both.add(SMALL, ids[:cut])
+        assert shown(first + both.add(LARGE, ids[cut:]) + both.finish()) == TEXT
 
 
 def test_half_a_character_stays_in_its_place_with_two_tokenizers(embedded, other_codec):
     small = embedded[0].codec
     half = small.encode("é")[:1]
     both = transcript(small, other_codec)
-    deltas = both.add(Author.SMALL, [*small.encode("a"), *half])
-    deltas += both.add(Author.LARGE, other_codec.encode("b"))
-    deltas += both.add(Author.SMALL, small.encode("c")) + both.finish()
+    deltas = both.add(SMALL, [*small.encode("a"), *half])
+    deltas += both.add(LARGE, other_codec.encode("b"))
+    deltas += both.add(SMALL, small.encode("c")) + both.finish()
     assert shown(deltas).replace(" ", "") == "a\ufffdbc"
 
 
@@ -49,7 +51,9 @@ def test_slices_of_the_other_author_do_not_show_in_what_a_model_is_told(embedded
     ids = tuple(small.encode("the small model writes 12*3 = 36"))
     sequences = []
     for pieces in ([ids], [ids[:cut], ids[cut:]]):
-        seat = Seat(Author.LARGE, other_model, Prompt((5, 6), ""), Marks(), other=small)
+        codecs, sampling = {SMALL: small}, Sampling()
+        prompt = Prompt((5, 6), "")
+        seat = Seat(LARGE, other_model, prompt, Marks(), codecs=codecs, sampling=sampling)
         seat.tell([Piece(Author.SMALL, piece) for piece in pieces])
         sequences.append(seat.session._ids)
         seat.close()

@@ -10,11 +10,13 @@ from langchain_splitreason.events import Delivery
 from langchain_splitreason.results import ReplyWriter
 from langchain_splitreason.runs import Run
 from splitreason_integrations import blocking, errors
-from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.desk import Item
+from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.events import Event
 from splitreason_integrations.forms import Tool, check_choice
+from splitreason_integrations.human import Paused
 from splitreason_integrations.records import Completion, Delta
-from splitreason_integrations.turn import Item
+from splitreason_integrations.request import Request
 
 
 class Call:
@@ -76,6 +78,8 @@ class Call:
         try:
             async with aclosing(self._engine.stream(self._request)) as items:
                 async for item in items:
+                    if isinstance(item, Paused):
+                        raise errors.ReviewPendingError(item.question.id, item)
                     yield item
         except errors.ContextOverflowError as error:
             raise ContextOverflowError(str(error)) from error

@@ -167,6 +167,11 @@ class Session(Protocol):
     """One sequence living in one model."""
 
     @property
+    def token_ids(self) -> Sequence[int]:
+        """The sequence, the prompt included."""
+        ...
+
+    @property
     def length(self) -> int:
         """Tokens in the sequence, the prompt included."""
         ...
@@ -217,6 +222,6 @@ class Model(Protocol):
         """How many sessions hold a cache now."""
         ...
 
-    def open(self, prompt: Sequence[int]) -> Session:
-        """Start a session with a prompt."""
+    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> Session:
+        """Start a session with a prompt, and what stands behind it already."""
         ...

@@ -26,7 +26,7 @@ from splitreason_integrations.backends.base import (
     Written,
 )
 from splitreason_integrations.backends.worker import Worker
-from splitreason_integrations.errors import SessionError
+from splitreason_integrations.errors import ModelCallError, SessionError
 from splitreason_integrations.policy import Prices
 from splitreason_integrations.sampling import Sampling, draw, uniform
 
@@ -73,9 +73,9 @@ class HFModel:
         """How many sessions hold a cache now."""
         return sum(session.holds_cache for session in self._sessions)
 
-    def open(self, prompt: Sequence[int]) -> "HFSession":
-        """Start a session with a prompt; nothing is computed yet."""
-        session = HFSession(self, prompt)
+    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> "HFSession":
+        """Start a session with a prompt, and what stands behind it; nothing is computed yet."""
+        session = HFSession(self, prompt, written)
         self._sessions.add(session)
         return session
 
@@ -101,12 +101,12 @@ class HFModel:
 class HFSession:
     """One sequence and its KV cache. `passes` counts the forward passes made for it."""
 
-    def __init__(self, model: HFModel, prompt: Sequence[int]) -> None:
+    def __init__(self, model: HFModel, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
         self._model = model
         self._cache: DynamicCache | None = DynamicCache(config=model.network.config)
-        self._ids = list(prompt)
+        self._ids = [*prompt, *written]
         self._prompt_tokens = len(prompt)
         self._cached = 0
         self._own_pending = 0
@@ -120,6 +120,11 @@ class HFSession:
     def holds_cache(self) -> bool:
         """Whether the session still has its cache."""
         return self._cache is not None
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The sequence, the prompt included."""
+        return self._ids
 
     @property
     def length(self) -> int:
@@ -204,6 +209,10 @@ class HFSession:
         self._busy = True
         try:
             return work()
+        except torch.OutOfMemoryError as error:
+            raise ModelCallError(
+                f"{self._model.name} ran out of memory: {error}", retryable=True
+            ) from error
         finally:
             self._busy = False
             if self._closed:

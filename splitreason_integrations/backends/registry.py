@@ -3,12 +3,12 @@
 import asyncio
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
@@ -38,15 +38,27 @@ class TransformersModel:
 
 
 ModelSpec: TypeAlias = str | TransformersModel | Model
+LargeSpec: TypeAlias = ModelSpec | Sequence[ModelSpec]
+"""One large model, or several in the order in which they take over from each other."""
 
 
-def describe(spec: ModelSpec) -> str:
+def line_up(spec: LargeSpec) -> tuple[ModelSpec, ...]:
+    """Return the large models in their order; raise ConfigurationError where there is none."""
+    several = tuple(spec) if isinstance(spec, list | tuple) else (cast("ModelSpec", spec),)
+    if not several:
+        raise ConfigurationError("large is an empty list: name at least one large model")
+    return several
+
+
+def describe(spec: LargeSpec) -> str:
     """Return the short name of a spec, without loading anything."""
+    if isinstance(spec, list | tuple):
+        return ",".join(describe(one) for one in spec)
     if isinstance(spec, str):
         return spec
     if isinstance(spec, TransformersModel):
         return spec.name or f"hf:{spec.path}"
-    return spec.name
+    return cast("Model", spec).name
 
 
 def resolve(spec: str | TransformersModel, *, role: Role) -> TransformersModel:

@@ -9,8 +9,9 @@ from rich.console import Console
 from splitreason_integrations import blocking
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import ReplyPrinter, cost_line
-from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.records import Completion, Delta
+from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 
 

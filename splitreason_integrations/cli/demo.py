@@ -11,10 +11,11 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.ask import stream
 from splitreason_integrations.cli.display import LARGE_STYLE, cost_line
 from splitreason_integrations.cli.evaluate import measure
-from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals import tables
 from splitreason_integrations.evals.runner import Result, compare
 from splitreason_integrations.evals.tasks import Task, generated
+from splitreason_integrations.request import Request
 
 _MODES = ("small", "large", "split", "random")
 

@@ -12,10 +12,11 @@ from transformers import DynamicCache
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.hf import HFModel
-from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.intervals import bootstrap_median
 from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.request import Request
 
 _ROUNDS = 3
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from splitreason_integrations import blocking
-from splitreason_integrations.engine import Request, SplitEngine
+from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.intervals import wilson
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.records import Completion, Message
+from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import Always, Entropy, Never, Random, Trigger
 

@@ -35,8 +35,8 @@ from llama_index.llms.splitreason.replies import ReplyWriter
 from llama_index.llms.splitreason.structured import StructuredLLM
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import known_context
-from splitreason_integrations.engine import Request, SplitEngine
-from splitreason_integrations.errors import ToolChoiceError
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import ReviewPendingError, ToolChoiceError
 from splitreason_integrations.events import Event
 from splitreason_integrations.forms import (
     Tool,
@@ -44,8 +44,10 @@ from splitreason_integrations.forms import (
     read_response_format,
     read_tool_choice,
 )
+from splitreason_integrations.human import Paused
 from splitreason_integrations.options import PairSettings
 from splitreason_integrations.records import Completion, Delta
+from splitreason_integrations.request import Request
 
 
 class SplitReasonLLM(PairSettings, StructuredLLM):
@@ -234,7 +236,9 @@ class Call:
                 if response := self._response(item):
                     yield response
 
-    def _response(self, item: Delta | Event | Completion) -> ChatResponse | None:
+    def _response(self, item: Delta | Event | Completion | Paused) -> ChatResponse | None:
+        if isinstance(item, Paused):
+            raise ReviewPendingError(item.question.id, item)
         if isinstance(item, Event):
             self._delivery.deliver(item)
             return None

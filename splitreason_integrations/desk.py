@@ -1,0 +1,88 @@
+"""What one request works on: its settings, models, transcript and books, and the clock."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from splitreason_integrations import events
+from splitreason_integrations.handback import Handback
+from splitreason_integrations.human import HumanCheck
+from splitreason_integrations.machine import Machine
+from splitreason_integrations.records import Delta
+from splitreason_integrations.request import Request
+from splitreason_integrations.resilience import Retry
+from splitreason_integrations.seat import Seat
+from splitreason_integrations.spans import SpanBook
+from splitreason_integrations.transcript import Transcript
+from splitreason_integrations.triggers import Trigger
+
+Item = Delta | events.Event
+Items = Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What one request runs with, all defaults filled in."""
+
+    trigger: Trigger
+    seed: int
+    close_threshold: float
+    handback_tokens: int
+    on_large_failure: str
+    started_s: float
+    retry: Retry
+    human_check: HumanCheck | None
+
+    @property
+    def hands_back(self) -> bool:
+        """Whether the small model reads along and ends the spans."""
+        return self.trigger.hands_back
+
+
+@dataclass(slots=True)
+class Desk:
+    """The shared state of one request. `large` is the large model whose turn it is.
+
+    `handback` belongs to the open span, `until_s` is when it has to end at the latest (a time of
+    `time.monotonic()`). `waited_s` is the time that people took to answer: no deadline counts it.
+    """
+
+    settings: Settings
+    request: Request
+    machine: Machine
+    small: Seat
+    large: Seat
+    transcript: Transcript
+    spans: SpanBook
+    handback: Handback
+    until_s: float | None = None
+    waited_s: float = 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the request began, waiting for people left out."""
+        return time.monotonic() - self.settings.started_s - self.waited_s
+
+    @property
+    def deadline_s(self) -> float | None:
+        """The time of `time.monotonic()` at which the request ends."""
+        deadline = self.machine.policy.deadline_s
+        if deadline is None:
+            return None
+        return self.settings.started_s + deadline + self.waited_s
+
+    @property
+    def offload_share(self) -> float:
+        """Large-model tokens ÷ all generated tokens so far."""
+        ledger = self.machine.ledger
+        return ledger.large / max(1, ledger.small + ledger.large)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the open span has used up its time."""
+        return self.until_s is not None and time.monotonic() >= self.until_s
+
+    def close(self) -> None:
+        """Free both caches."""
+        self.small.close()
+        self.large.close()

@@ -1,0 +1,62 @@
+"""What is asked: one conversation to continue, and how."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.grammar import answer_grammar, call_grammar
+from splitreason_integrations.records import Message
+from splitreason_integrations.sampling import Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One conversation to continue.
+
+    `max_tokens` bounds the whole reply, reasoning included; None leaves it to the contexts.
+    With a `response_schema`, a JSON schema, the answer behind the reasoning is JSON that fits it;
+    with `must_call` it is a call of one of the `tools`, where the models' way of calling is known.
+    Without a `seed` one is drawn and reported, so that every reply can be repeated. `metadata`
+    says whose request it is, for rules and records.
+    """
+
+    messages: Sequence[Message]
+    tools: Sequence[Message] | None = None
+    response_schema: Mapping[str, Any] | None = None
+    must_call: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    stop: Sequence[str] = ()
+    seed: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens <= 0:
+            raise RequestError(f"max_tokens must be 1 or more, got {self.max_tokens}")
+        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+            raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
+        if self.must_call and (self.response_schema is not None or not self.tools):
+            raise RequestError("must_call needs tools to call, and no response_schema beside them")
+
+    def grammar(self, codec: Codec) -> str | None:
+        """Return the grammar that a model's answer has to keep to, if there is one."""
+        if self.response_schema is not None:
+            return answer_grammar(self.response_schema, codec)
+        return call_grammar(self.tools, codec) if self.must_call and self.tools else None
+
+    def data(self) -> dict[str, Any]:
+        """Return the request as plain data."""
+        return {
+            **asdict(self),
+            "messages": [dict(message) for message in self.messages],
+            "tools": None if self.tools is None else [dict(tool) for tool in self.tools],
+        }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Request":
+        """Return the request that `data` described."""
+        return cls(**{**data, "sampling": Sampling(**data["sampling"])})
