@@ -6,9 +6,11 @@ Importing this package is light: no model library is loaded until a model is.
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import SplitReasonError
+from splitreason_integrations.human import Answer, Decision, HumanCheck, Paused, Question
 from splitreason_integrations.policy import Policy, Prices
 from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
 from splitreason_integrations.request import Request
+from splitreason_integrations.resilience import Retry
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import (
     Always,
@@ -25,18 +27,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Always",
+    "Answer",
     "Author",
     "Channel",
     "Completion",
+    "Decision",
     "Delta",
     "Entropy",
+    "HumanCheck",
     "Keyword",
     "ModelSpec",
     "Never",
+    "Paused",
     "Policy",
     "Prices",
+    "Question",
     "Random",
     "Request",
+    "Retry",
     "Sampling",
     "SpanRecord",
     "SplitEngine",

@@ -82,7 +82,7 @@ class ScriptedModel:
         self.passes = 0
         self.sessions: set[ScriptedSession] = set()
         self._reply = reply
-        self._scripts: dict[tuple[int, ...], list[int]] = {}
+        self._closed: dict[tuple[int, ...], ScriptedSession] = {}
         self._opened = 0
 
     def __repr__(self) -> str:
@@ -100,13 +100,22 @@ class ScriptedModel:
         """
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
-        script = self._scripts.get(tuple(prompt)) if written else None
-        if script is None:
+        closed = self._closed.get(tuple(prompt)) if written else None
+        if closed is not None and closed.token_ids[: len(prompt) + len(written)] == [
+            *prompt,
+            *written,
+        ]:
+            session = ScriptedSession(self, prompt, closed.script, written, like=closed)
+        else:
             text = self._next_reply(*self._prompts.recall(tuple(prompt)))
-            script = self._scripts[tuple(prompt)] = self.tokens_of(text)
-        session = ScriptedSession(self, prompt, script, written)
+            session = ScriptedSession(self, prompt, self.tokens_of(text), written)
         self.sessions.add(session)
         return session
+
+    def forget(self, session: "ScriptedSession") -> None:
+        """Let a session go; where it was in its script is kept for one that goes on from it."""
+        self.sessions.discard(session)
+        self._closed[tuple(session.prompt)] = session
 
     def tokens_of(self, text: str) -> list[int]:
         """Return the ids of a script; spellings of control tokens become the tokens."""
@@ -138,19 +147,26 @@ class ScriptedSession:
         prompt: Sequence[int],
         script: list[int],
         written: Sequence[int] = (),
+        *,
+        like: "ScriptedSession | None" = None,
     ) -> None:
         self._model = model
-        self._script = script
+        self.script = script
         self._at = 0
         self._ids = [*prompt, *written]
         self._places: list[int | None] = [None] * len(self._ids)
+        self.prompt = tuple(prompt)
         self._prompt_tokens = len(prompt)
         self._seen = 0
         self._written = 0
         marks = marks_of(model.codec, as_text=True)
         self._tags = (marks.open_tokens, marks.close_tokens)
         self._end = min(model.codec.end_tokens)
-        self._pass_written(written)
+        if like is None:
+            self._pass_written(written)
+        else:
+            self._places, self._at = list(like._places), like._at
+            self._cut_places(len(self._ids))
         self.read = 0
         self.passes = 0
 
@@ -180,7 +196,7 @@ class ScriptedSession:
     def _pass_tag(self, tag: list[int]) -> None:
         # A tag of several tokens may have been cut off but for its first ones, a space perhaps.
         for start in range(self._at, max(-1, self._at - len(tag)), -1):
-            if self._script[start : start + len(tag)] == tag:
+            if self.script[start : start + len(tag)] == tag:
                 self._at = start + len(tag)
                 return
 
@@ -190,7 +206,7 @@ class ScriptedSession:
         A tag that the script has and the text has not was refused. Tags are single tokens here.
         """
         (opening, *_), (closing, *_) = self._tags
-        is_small, within = opening in self._script, False
+        is_small, within = opening in self.script, False
         for at, token in enumerate(written, self._prompt_tokens):
             is_tag = token in (opening, closing)
             if is_tag or within != is_small:
@@ -199,13 +215,13 @@ class ScriptedSession:
 
     def _pass_one(self, token: int, *, at: int | None) -> None:
         """Move behind a token that comes next but for tags; `at` is the place of an own one."""
-        for place in range(self._at, len(self._script)):
-            if self._script[place] == token:
+        for place in range(self._at, len(self.script)):
+            if self.script[place] == token:
                 self._at = place + 1
                 if at is not None:
                     self._places[at] = place
                 return
-            if (self._script[place],) not in self._tags:
+            if (self.script[place],) not in self._tags:
                 return
 
     def truncate(self, length: int) -> None:
@@ -213,11 +229,15 @@ class ScriptedSession:
         self._check_open()
         if not self._prompt_tokens <= length <= len(self._ids):
             raise SessionError(f"cannot cut {len(self._ids)} tokens to {length}")
+        del self._ids[length:]
+        self._cut_places(length)
+        self._seen = min(self._seen, length)
+
+    def _cut_places(self, length: int) -> None:
         own = [place for place in self._places[length:] if place is not None]
         if own:
             self._at = own[0]
-        del self._ids[length:], self._places[length:]
-        self._seen = min(self._seen, length)
+        del self._places[length:]
 
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Write the script; the last item has an `end`."""
@@ -250,7 +270,7 @@ class ScriptedSession:
 
     def close(self) -> None:
         """Free the session."""
-        self._model.sessions.discard(self)
+        self._model.forget(self)
 
     async def _write_slice(self, order: WriteOrder, tokens: int) -> Written:
         ids: list[int] = []
@@ -278,7 +298,7 @@ class ScriptedSession:
     def _choose(self, order: WriteOrder) -> int | None:
         """Return the script's next allowed token, or None where the watch stops the writing."""
         while True:
-            token = self._script[self._at] if self._at < len(self._script) else self._end
+            token = self.script[self._at] if self._at < len(self.script) else self._end
             if token in order.forbidden:
                 self._at += 1
                 continue
