@@ -55,7 +55,7 @@ async def run(rng):
     started = time.monotonic()
 
     async def read():
-        items.extend([item async for item in some.stream(request())])
+        items.extend([item async for item in some.stream(request(max_tokens=400))])
 
     task = asyncio.create_task(read())
     cancelled = rng.random() < 0.2
