@@ -123,7 +123,9 @@ class Review:
     def _write(self, text: str) -> list[Item]:
         """Let a person's text stand in the span's place, in both sessions too."""
         desk = self._desk
-        items = list(desk.transcript.add(_HUMAN, desk.small.model.codec.encode(text)))
+        codec = desk.small.model.codec
+        # A reply's regions are told apart by their text: a person's must not spell their borders.
+        items = list(desk.transcript.add(_HUMAN, codec.encode(codec.plain(text))))
         if not desk.settings.hands_back:
             return list(items)
         seats = [desk.small] if desk.handback.large_lost else [desk.small, desk.large]

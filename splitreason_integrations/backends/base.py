@@ -127,6 +127,10 @@ class Codec(Protocol):
         """Return ids of plain text; never a control token, whatever the text spells."""
         ...
 
+    def plain(self, text: str) -> str:
+        """Return the text with a space inside whatever spells a control token."""
+        ...
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of ids, control tokens included."""
         ...

@@ -101,6 +101,10 @@ class TokenizerCodec:
         ordered = sorted(cuts)
         return [text[a:b] for a, b in pairwise(ordered) if a < b]
 
+    def plain(self, text: str) -> str:
+        """Return the text with a space inside whatever spells a control token."""
+        return " ".join(self._parts(text))
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of ids, control tokens included."""
         return str(
@@ -152,11 +156,11 @@ class TokenizerCodec:
     def _plain_keys(self, value: Any) -> Any:
         """Break control tokens in the keys of dicts: sanitizing looks at values alone."""
         if isinstance(value, Mapping):
-            return {self._plain(key): self._plain_keys(kept) for key, kept in value.items()}
+            return {self._plain_key(key): self._plain_keys(kept) for key, kept in value.items()}
         return [self._plain_keys(kept) for kept in value] if isinstance(value, list) else value
 
-    def _plain(self, key: Any) -> Any:
-        return " ".join(self._parts(key)) if isinstance(key, str) else key
+    def _plain_key(self, key: Any) -> Any:
+        return self.plain(key) if isinstance(key, str) else key
 
     @cached_property
     def reply_format(self) -> ReplyFormat:
