@@ -8,12 +8,14 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
 
 import anyio.to_thread
 
+from splitreason_integrations.audit.log import AuditLog
+from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
 from splitreason_integrations.errors import ConfigurationError, RequestError
@@ -67,6 +69,10 @@ class Request:
         if self.must_call and (self.response_schema is not None or not self.tools):
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
 
+    def seed_or_drawn(self) -> int:
+        """Return the seed, or one drawn at random where there is none."""
+        return int.from_bytes(os.urandom(4)) if self.seed is None else self.seed
+
     def grammar(self, codec: Codec) -> str | None:
         """Return the grammar that a model's answer has to keep to, if there is one."""
         if self.response_schema is not None:
@@ -79,7 +85,8 @@ class SplitEngine:
     """Two models and the rules by which they share a reply. Holds no weights itself.
 
     A span is handed back at the first position at which the small model, reading along, gives its
-    close tag more than `close_threshold`; it reads along `handback_tokens` at a time.
+    close tag more than `close_threshold`; it reads along `handback_tokens` at a time. With `audit`
+    every event and every completion is on disk before `stream` yields it.
     """
 
     small: ModelSpec = "embedded"
@@ -89,6 +96,7 @@ class SplitEngine:
     close_threshold: float = 0.5
     handback_tokens: int = 8
     on_large_failure: OnLargeFailure = "small"
+    audit: AuditLog | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.trigger, Trigger):
@@ -108,6 +116,10 @@ class SplitEngine:
             raise ConfigurationError(
                 f"on_large_failure must be 'small' or 'raise', got {self.on_large_failure!r}"
             )
+        if not isinstance(self.audit, AuditLog | None):
+            raise ConfigurationError(
+                f"audit must be an AuditLog such as AuditLog('audit.jsonl'), got {self.audit!r}"
+            )
 
     async def models(self) -> tuple[Model, Model]:
         """Return both models, loading them on first use."""
@@ -119,6 +131,16 @@ class SplitEngine:
 
         Closing the generator early, or cancelling the task, frees both caches.
         """
+        if self.audit is None:
+            items = self._items(request)
+        else:
+            request = replace(request, seed=request.seed_or_drawn())
+            items = recorded(self.audit, self, request, self._items(request))
+        async with aclosing(items):
+            async for item in items:
+                yield item
+
+    async def _items(self, request: Request) -> AsyncGenerator[Item | Completion, None]:
         started_s = time.monotonic()
         check_messages(request.messages)
         models = await self.models()
@@ -183,7 +205,7 @@ class SplitEngine:
             trigger=self.trigger,
             small_sampling=request.sampling.over(small.default_sampling),
             large_sampling=request.sampling.over(large.default_sampling),
-            seed=int.from_bytes(os.urandom(4)) if request.seed is None else request.seed,
+            seed=request.seed_or_drawn(),
             close_threshold=self.close_threshold,
             handback_tokens=self.handback_tokens,
             on_large_failure=self.on_large_failure,

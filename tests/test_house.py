@@ -19,10 +19,10 @@ LAYERS = [
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
     {"backends.registry", "seat"},
-    {"handback", "spans"},
+    {"handback", "spans", "audit"},
     {"turn"},
     {"engine"},
-    {"blocking", "options", "testing", "problems"},
+    {"blocking", "options", "testing", "problems", "audit.replay"},
     {"evals", "training"},
     {"cli"},
 ]
