@@ -1,7 +1,7 @@
 """Whether a log is whole: every line as it was written, none missing, none torn."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,15 +68,24 @@ def verify(path: str | os.PathLike[str], *, head: str | None = None) -> Report:
     With `head`, the hash that an earlier check reported, the log must still contain that record:
     so records cut off at the end, or a chain written anew, are found.
     """
-    records, last, seen = 0, GENESIS, head in (None, GENESIS)
+    hashes = {GENESIS}
+    report = walk(path, lambda record: hashes.add(record.hash))
+    if report.ok and head is not None and head not in hashes:
+        return Report(
+            report.records, report.head, report.records + 1, f"missing: no record has hash {head}"
+        )
+    return report
+
+
+def walk(path: str | os.PathLike[str], tell: Callable[[AuditRecord], object]) -> Report:
+    """Tell of each record up to the first bad line; return how far that went."""
+    records, last = 0, GENESIS
     try:
         for record in read(path):
             records, last = record.sequence, record.hash
-            seen = seen or last == head
+            tell(record)
     except DamagedLineError as error:
         return Report(records, last, error.number, error.why, error.torn)
-    if not seen:
-        return Report(records, last, records + 1, f"missing: no record has the hash {head}")
     return Report(records, last)
 
 
