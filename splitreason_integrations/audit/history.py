@@ -135,5 +135,5 @@ def is_decision(record: AuditRecord) -> bool:
 
 def is_failure(record: AuditRecord) -> bool:
     """Whether a record tells of something that went wrong."""
-    bad = (".failed", ".retried", ".fell_back", ".cancelled", ".exhausted")
+    bad = (".failed", ".retried", ".fell_back", ".cancelled")
     return record.kind.endswith(bad) or record.kind == "repaired"

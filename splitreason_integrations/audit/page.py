@@ -3,6 +3,7 @@
 Everything of the log is escaped by the template; the page holds no script and loads nothing.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from splitreason_integrations.audit.history import (
     is_failure,
 )
 from splitreason_integrations.audit.record import AuditRecord
+from splitreason_integrations.events import BudgetExhausted
 
 _HERE = Path(__file__).parent
 
 
 def render(history: History, *, name: str, newest: int = 200) -> str:
-    """Return the report on a log called `name`; it shows the `newest` requests one by one."""
+    """Return the report on a log called `name`; it shows the `newest` ones one by one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -43,6 +45,10 @@ def render(history: History, *, name: str, newest: int = 200) -> str:
         left_out=max(0, len(history.requests) - newest),
         decisions=[record for record in records if is_decision(record)],
         failures=[record for record in records if is_failure(record)],
+        limits=Counter(
+            r.data["cap"] for r in records if r.kind == BudgetExhausted.name
+        ).most_common(),
+        newest=newest,
     )
 
 
@@ -56,7 +62,7 @@ def figures(requests: Sequence[RequestHistory]) -> list[tuple[str, str]]:
         ("spans", str(sum(len(one.spans) for one in requests))),
         ("cost", usd(_cost_usd(requests))),
         ("median latency", median),
-        ("degraded", str(sum(one.degraded for one in requests))),
+        ("large model failed", str(sum(one.degraded for one in requests))),
         ("not finished", str(sum(one.status != "finished" for one in requests))),
         ("human answers", str(sum(one.answers for one in requests))),
     ]

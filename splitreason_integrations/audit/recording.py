@@ -72,9 +72,12 @@ class Account:
         """Record that the request failed, or that its caller gave it up, unless it is finished."""
         if self._finished:
             return
-        kind = "request.failed" if isinstance(error, Exception) else "request.cancelled"
+        data = {"error": type(error).__name__}
+        if not isinstance(error, Exception):
+            await self._record("request.cancelled", data)
+            return
         message = {"message": str(error)} if self._log.content else {}
-        await self._record(kind, {"error": type(error).__name__, **message})
+        await self._record("request.failed", {**data, **message})
 
     async def _record(self, kind: str, data: Any) -> None:
         await self._log.record(kind, data, request_id=self._request_id)

@@ -19,11 +19,10 @@ _LONG = ("pieces", "reasoning", "answer")
 def requests_table(requests: Sequence[RequestHistory]) -> Table:
     """Return one row a request."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("request", no_wrap=True)
-    table.add_column("status")
-    for numbers in ("spans", "share", "cost USD", "seconds", "human"):
-        table.add_column(numbers, justify="right")
+    for words in ("time (UTC)", "request", "status"):
+        table.add_column(words, no_wrap=True)
+    for numbers in ("spans", "share", "USD", "seconds", "human"):
+        table.add_column(numbers, justify="right", no_wrap=True)
     for request in requests:
         table.add_row(*(Text(cell) for cell in _row(request)))
     return table
@@ -54,9 +53,9 @@ def _row(request: RequestHistory) -> list[str]:
     said = request.summary()
     share, latency = said["offload_share"], said["latency_s"]
     return [
-        said["time_utc"][:19].replace("T", " "),
-        said["request_id"][:12],
-        said["status"] + (", degraded" if said["degraded"] else ""),
+        said["time_utc"][:16].replace("T", " "),
+        said["request_id"][:10],
+        "degraded" if said["degraded"] else said["status"],
         str(said["spans"]),
         "" if share is None else f"{share:.1%}",
         f"{said['cost_usd']:.6f}",
