@@ -13,7 +13,7 @@ from splitreason_integrations.audit.history import load
 from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.audit.replay import engine_of, request_of, run_again
 from splitreason_integrations.cli import main
-from splitreason_integrations.errors import AuditError
+from splitreason_integrations.errors import AuditError, ConfigurationError
 from splitreason_integrations.events import Event
 from splitreason_integrations.testing import ScriptedModel
 from tests.engine_runs import HELLO
@@ -218,10 +218,20 @@ def test_a_replay_that_differs_says_where(log, monkeypatch, run):
 def test_settings_of_another_version_are_named(log):
     started = load(log.path).request("aaa").started
     policy = {**started["engine"]["policy"], "max_dreams": 3}
-    with pytest.raises(AuditError, match="max_dreams"):
+    with pytest.raises(ConfigurationError, match="max_dreams"):
         engine_of({**started["engine"], "policy": policy})
+    with pytest.raises(AuditError, match="close_threshold"):
+        engine_of({n: value for n, value in started["engine"].items() if n != "close_threshold"})
     with pytest.raises(AuditError, match="messages"):
-        request_of({"seed": 1})
+        request_of({"seed": 1, "sampling": {}})
+
+
+def test_a_request_that_is_taken_up_again_counts_by_its_last_end(log):
+    assert load(log.path).request("aaa").status == "finished"
+    log.append("request.started", {"engine": {}, "request": {}}, request_id="aaa")
+    assert load(log.path).request("aaa").status == "unfinished"
+    log.append("request.failed", {"error": "OSError"}, request_id="aaa")
+    assert load(log.path).request("aaa").status == "failed"
 
 
 def test_ask_keeps_a_log(monkeypatch, capsys, tmp_path):

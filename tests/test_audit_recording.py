@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import anyio
@@ -161,10 +161,10 @@ CONTENT = {"text", "hint", "context", "question", "answer", "edited", "proposed"
 
 @pytest.mark.parametrize("kind", every_event(), ids=lambda kind: kind.__name__)
 def test_each_text_of_an_event_is_a_name_or_known_content(kind):
-    for field in fields(kind):
-        if "str" in str(field.type):
-            is_name = without_content({field.name: "x"}) == {field.name: "x"}
-            assert is_name or field.name in CONTENT, f"say whether {field.name} is content"
+    for one in fields(kind):
+        if "str" in str(one.type):
+            is_name = without_content({one.name: "x"}) == {one.name: "x"}
+            assert is_name or one.name in CONTENT, f"say whether {one.name} is content"
     assert not NAMES & CONTENT
 
 
@@ -285,6 +285,28 @@ def test_triggers_survive_the_log(trigger):
     assert trigger_from(data) == trigger
     with pytest.raises(AuditError, match="not one of"):
         trigger_from({**data, "type": "Unheard"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine(SplitEngine):
+    """An engine with settings that the log has never heard of."""
+
+    human_check: Any = None
+    limits: Mapping[str, Policy] = field(default_factory=dict)
+    fallbacks: Any = ()
+
+
+def test_settings_of_the_future_are_data_and_objects_only_their_type(log):
+    class Asker:
+        def __init__(self):
+            self.key = SECRET
+
+    some = Engine(human_check=Asker(), limits={"a": Policy(max_spans=1)}, fallbacks=[Asker(), 2])
+    settings = settings_of(some)
+    assert settings["human_check"] == "Asker"
+    assert settings["limits"]["a"]["max_spans"] == 1
+    assert settings["fallbacks"] == ["Asker", 2]
+    assert SECRET not in json.dumps(settings)
 
 
 def test_the_engine_takes_an_open_log(log):

@@ -27,8 +27,9 @@ class RequestHistory:
     @property
     def status(self) -> str:
         """How it ended: finished, failed or cancelled; unfinished where the log does not say."""
-        ends = [self.data_of(f"request.{end}") and end for end in ENDS]
-        return next((end for end in ends if end), "unfinished")
+        said = [r.kind for r in self.records if r.kind.startswith("request.")]
+        end = said[-1].removeprefix("request.") if said else ""
+        return end if end in ENDS else "unfinished"
 
     @property
     def started(self) -> Mapping[str, Any]:

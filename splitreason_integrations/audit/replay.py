@@ -1,7 +1,7 @@
 """A recorded request run anew, and whether the reply is the same."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby, takewhile
 from typing import Any
 
@@ -10,12 +10,12 @@ from splitreason_integrations.audit.settings import trigger_from
 from splitreason_integrations.backends.registry import ModelSpec
 from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.errors import AuditError
-from splitreason_integrations.policy import Policy
+from splitreason_integrations.options import check_policy
 from splitreason_integrations.records import Completion
 from splitreason_integrations.sampling import Sampling
 
 _ENGINE = ("close_threshold", "handback_tokens", "on_large_failure")
-_REQUEST = ("tools", "response_schema", "must_call", "max_tokens", "stop", "seed")
+_REQUEST = {field.name for field in fields(Request)} - {"request_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,16 @@ async def run_again(
 def engine_of(
     settings: Mapping[str, Any], *, small: ModelSpec | None = None, large: ModelSpec | None = None
 ) -> SplitEngine:
-    """Return the engine that recorded settings describe, without a log and a human check."""
+    """Return the engine that recorded settings describe, without a log and a human check.
+
+    Raises AuditError or ConfigurationError where this version cannot do what was recorded.
+    """
     try:
         return SplitEngine(
             small=small or settings["small"],
             large=large or settings["large"],
             trigger=trigger_from(settings["trigger"]),
-            policy=Policy(**settings["policy"]),
+            policy=check_policy(settings["policy"]),
             **{name: settings[name] for name in _ENGINE},
         )
     except (KeyError, TypeError) as error:
@@ -87,12 +90,9 @@ def engine_of(
 
 def request_of(settings: Mapping[str, Any]) -> Request:
     """Return the request that recorded settings describe."""
+    given = {name: value for name, value in settings.items() if name in _REQUEST}
     try:
-        return Request(
-            messages=settings["messages"],
-            sampling=Sampling(**settings["sampling"]),
-            **{name: settings[name] for name in _REQUEST},
-        )
+        return Request(**{**given, "sampling": Sampling(**settings["sampling"])})
     except (KeyError, TypeError) as error:
         raise _of_another_version(error) from error
 

@@ -75,6 +75,8 @@ def _setting(value: Any) -> Any:
     """Return a setting as data: a dataclass as its fields, another object as its type's name."""
     if isinstance(value, Trigger):
         return trigger_data(value)
+    if isinstance(value, Mapping):
+        return {str(name): _setting(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_setting(one) for one in value]
     if is_dataclass(value) and not isinstance(value, type):
