@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
@@ -105,7 +106,12 @@ def read_pair(name: Any) -> dict[str, Any]:
 SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
 TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
 PolicyField = Annotated[Any, PlainValidator(check_policy), WithJsonSchema({"type": "object"})]
-AuditField = Annotated[Any, PlainValidator(check_audit), WithJsonSchema({"type": "string"})]
+AuditField = Annotated[
+    Any,
+    PlainValidator(check_audit),
+    PlainSerializer(lambda log: log and str(log.path), when_used="json"),
+    WithJsonSchema({"type": "string"}),
+]
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 OPTIONS = (

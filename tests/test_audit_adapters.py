@@ -68,7 +68,9 @@ def test_the_settings_name_the_log(tmp_path):
     llm = chat_model(SplitReasonLLM, audit=path)
     assert llm.plain_options()["audit"] == path
     assert chat_model(SplitReasonLLM).plain_options()["audit"] is None
-    assert llm.model_copy(deep=False).audit.path == llm.audit.path
+    assert SplitReasonLLM(audit=path).model_copy(deep=True).audit.path == llm.audit.path
+    assert SplitReasonLLM(audit=path).model_dump(mode="json")["audit"] == path
+    assert SplitReasonLLM().model_dump(mode="json")["audit"] is None
 
 
 async def test_batches_and_broken_off_streams(tmp_path):

@@ -1,6 +1,7 @@
 """An engine's and a request's settings as plain data, and back."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from splitreason_integrations.errors import AuditError
 from splitreason_integrations.triggers import Trigger
 
 _MODELS = ("small", "large")
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _OPEN = frozenset({"must_call", "sampling", "max_tokens", "seed", "metadata"})
 """Fields of a request that hold no content."""
 
@@ -68,7 +70,9 @@ def trigger_from(data: Mapping[str, Any]) -> Trigger:
 def _model_names(spec: Any) -> Any:
     if isinstance(spec, list | tuple):
         return [_model_names(one) for one in spec]
-    return describe(spec)
+    if not isinstance(spec, str) and not hasattr(spec, "name"):
+        return type(spec).__name__
+    return _CREDENTIALS.sub("//", describe(spec))
 
 
 def _setting(value: Any) -> Any:
