@@ -3,6 +3,7 @@
 Importing this package is light: no model library is loaded until a model is.
 """
 
+from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import SplitReasonError
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Always",
     "Answer",
+    "AuditLog",
     "Author",
     "Channel",
     "Completion",

@@ -3,14 +3,15 @@
 Async is the only implementation; `blocking` opens it to synchronous callers.
 """
 
-import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
 
+from splitreason_integrations.audit.log import AuditLog
+from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.registry import LargeSpec, ModelSpec, line_up, load_model
 from splitreason_integrations.desk import Desk, Item, Settings
@@ -42,7 +43,8 @@ class SplitEngine:
     the middle of the span, and behind the last one the small model. `human_check` says who is
     asked before text goes to the large model, or after it came back. A span is handed back at the
     first position at which the small model, reading along, gives its close tag more than
-    `close_threshold`; it reads along `handback_tokens` at a time.
+    `close_threshold`; it reads along `handback_tokens` at a time. With `audit` every event and
+    every completion is on disk before `stream` yields it.
     """
 
     small: ModelSpec = "embedded"
@@ -54,6 +56,7 @@ class SplitEngine:
     on_large_failure: OnLargeFailure = "small"
     retry: Retry = field(default_factory=Retry)
     human_check: HumanCheck | None = None
+    audit: AuditLog | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.trigger, Trigger):
@@ -73,6 +76,10 @@ class SplitEngine:
             raise ConfigurationError(
                 f"on_large_failure must be 'small' or 'raise', got {self.on_large_failure!r}"
             )
+        if not isinstance(self.audit, AuditLog | None):
+            raise ConfigurationError(
+                f"audit must be an AuditLog such as AuditLog('audit.jsonl'), got {self.audit!r}"
+            )
 
     async def models(self) -> tuple[Model, Model]:
         """Return the small and the first large model, loading them on first use."""
@@ -85,7 +92,7 @@ class SplitEngine:
         Where a person will answer later, a Paused comes last instead: `resume` goes on from it.
         Closing the generator early, or cancelling the task, frees both caches.
         """
-        async with aclosing(self._run(request, None, None)) as items:
+        async with aclosing(self._recorded(request, None, None)) as items:
             async for item in items:
                 yield item
 
@@ -98,7 +105,7 @@ class SplitEngine:
         reply so far is yielded again first, for a caller that has not seen it.
         """
         request = Request.of(paused.state["request"])
-        async with aclosing(self._run(request, paused, answer, retell=retell)) as items:
+        async with aclosing(self._recorded(request, paused, answer, retell=retell)) as items:
             async for item in items:
                 yield item
 
@@ -106,13 +113,28 @@ class SplitEngine:
         """Return the finished reply; raise ReviewPendingError where a person answers later."""
         return await finished(self.stream(request))
 
-    async def _run(
+    def _recorded(
         self,
         request: Request,
         paused: Paused | None,
         answer: Answer | None,
         *,
         retell: bool = False,
+    ) -> AsyncGenerator[Item | Completion | Paused, None]:
+        """Return a request's items, written to the audit log first where there is one."""
+        request = replace(request, seed=request.seed_or_drawn())
+        items = self._run(request, paused, answer, retell=retell)
+        if self.audit is None:
+            return items
+        return recorded(self.audit, self, request, items, resumed=paused is not None)
+
+    async def _run(
+        self,
+        request: Request,
+        paused: Paused | None,
+        answer: Answer | None,
+        *,
+        retell: bool,
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
         started_s = time.monotonic()
         check_messages(request.messages)
@@ -162,10 +184,9 @@ class SplitEngine:
     def _settings(
         self, request: Request, state: Mapping[str, Any] | None, started_s: float
     ) -> Settings:
-        seed = int.from_bytes(os.urandom(4)) if request.seed is None else request.seed
         return Settings(
             trigger=self.trigger,
-            seed=state["seed"] if state else seed,
+            seed=request.seed_or_drawn(),
             close_threshold=self.close_threshold,
             handback_tokens=self.handback_tokens,
             on_large_failure=self.on_large_failure,

@@ -13,6 +13,7 @@
     │   ├── UnsupportedContentError  an image, audio, a file
     │   └── ContextOverflowError     prompt longer than a model's context
     ├── ToolChoiceError          a tool call was required and the reply has none that fits
+    ├── AuditError               the audit log cannot be written, locked or read
     ├── SessionError             a closed session, or one of another model
     ├── IllegalTransitionError   the engine broke its own rules; please report it
     ├── ReviewPendingError       a person will answer later; the request can be continued
@@ -67,6 +68,10 @@ class ContextOverflowError(RequestError):
 
 class ToolChoiceError(SplitReasonError):
     """A tool call was required and the reply has none that fits."""
+
+
+class AuditError(SplitReasonError):
+    """The audit log cannot be written, locked or read, or a line of it is damaged."""
 
 
 class SessionError(SplitReasonError):

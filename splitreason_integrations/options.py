@@ -1,5 +1,6 @@
 """What users set, whichever framework they come from: models, trigger, policy, sampling."""
 
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, fields, replace
@@ -10,12 +11,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 
+from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.registry import (
     ModelSpec,
     TransformersModel,
@@ -67,6 +70,15 @@ def check_policy(value: Any) -> Policy:
     return Policy(**value)
 
 
+def check_audit(value: Any) -> AuditLog | None:
+    """Return an audit log, opened at a path if need be."""
+    if isinstance(value, str | os.PathLike):
+        return AuditLog(value)
+    if isinstance(value, AuditLog | None):
+        return value
+    raise ConfigurationError(f"audit must be an AuditLog or the path of one, got {value!r}")
+
+
 def check_names(given: Iterable[str], known: Collection[str], *, what: str) -> None:
     """Raise ConfigurationError for a name that is not known, with the one it resembles."""
     for name in given:
@@ -95,6 +107,12 @@ def read_pair(name: Any) -> dict[str, Any]:
 SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
 TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
 PolicyField = Annotated[Any, PlainValidator(check_policy), WithJsonSchema({"type": "object"})]
+AuditField = Annotated[
+    Any,
+    PlainValidator(check_audit),
+    PlainSerializer(lambda log: log and str(log.path), when_used="json"),
+    WithJsonSchema({"type": "string"}),
+]
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 OPTIONS = (
@@ -110,6 +128,7 @@ OPTIONS = (
     "on_large_failure",
     "close_threshold",
     "handback_tokens",
+    "audit",
 )
 """What can be set on a chat model, and again for a single call."""
 
@@ -120,7 +139,8 @@ class PairSettings(BaseModel):
     """The settings of a chat model, checked when they are set; base of the frameworks' classes.
 
     `trigger` may be a text such as `"tag>0.2"`, `policy` a dict of `Policy`'s caps. `model` names
-    the small model, or both as `model_name` reads out: `splitreason/<small>+<large>`.
+    the small model, or both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
+    `AuditLog` or the path of one.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
@@ -141,6 +161,7 @@ class PairSettings(BaseModel):
     on_large_failure: Literal["small", "raise"] = "small"
     close_threshold: float = Field(default=0.5, ge=0, le=1)
     handback_tokens: int = Field(default=8, ge=1)
+    audit: AuditField = None
 
     @model_validator(mode="before")
     @classmethod
@@ -199,6 +220,7 @@ class PairSettings(BaseModel):
             close_threshold=self.close_threshold,
             handback_tokens=self.handback_tokens,
             on_large_failure=self.on_large_failure,
+            audit=self.audit,
         )
 
     def request(
@@ -234,5 +256,6 @@ class PairSettings(BaseModel):
             "large": describe(self.large),
             "trigger": str(self.trigger),
             "policy": asdict(self.policy),
+            "audit": str(self.audit.path) if self.audit else None,
         }
         return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}

@@ -1,5 +1,6 @@
 """What is asked: one conversation to continue, and how."""
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -41,6 +42,10 @@ class Request:
             raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
         if self.must_call and (self.response_schema is not None or not self.tools):
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
+
+    def seed_or_drawn(self) -> int:
+        """Return the seed, or one drawn at random where there is none."""
+        return int.from_bytes(os.urandom(4)) if self.seed is None else self.seed
 
     def grammar(self, codec: Codec) -> str | None:
         """Return the grammar that a model's answer has to keep to, if there is one."""

@@ -26,7 +26,6 @@ def take_snapshot(desk: Desk) -> dict[str, Any]:
     return {
         "version": VERSION,
         "request": desk.request.data(),
-        "seed": desk.settings.seed,
         "large": desk.large.writer[1],
         "large_lost": desk.handback.large_lost,
         "elapsed_s": desk.elapsed_s,

@@ -100,11 +100,8 @@ class ScriptedModel:
         """
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
-        closed = self._closed.get(tuple(prompt)) if written else None
-        if closed is not None and closed.token_ids[: len(prompt) + len(written)] == [
-            *prompt,
-            *written,
-        ]:
+        closed, ids = self._closed.get(tuple(prompt)), [*prompt, *written]
+        if written and closed is not None and closed.token_ids[: len(ids)] == ids:
             session = ScriptedSession(self, prompt, closed.script, written, like=closed)
         else:
             text = self._next_reply(*self._prompts.recall(tuple(prompt)))

@@ -53,7 +53,8 @@ def test_what_the_wheel_holds(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for role in ("small", "large", "base"):
         assert f"splitreason_integrations/embedded/{role}/model.safetensors" in names
-    assert "splitreason_integrations/py.typed" in names
+    for file in ("audit/page.html", "audit/page.css", "py.typed"):
+        assert f"splitreason_integrations/{file}" in names
     assert "langchain_splitreason/py.typed" in names
     assert "llama_index/llms/splitreason/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "adapters/"))]

@@ -1,12 +1,15 @@
 """`splitreason ask`: one question, streamed."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from splitreason_integrations import blocking
+from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import ReplyPrinter, cost_line
 from splitreason_integrations.engine import SplitEngine
@@ -26,10 +29,21 @@ def ask(
         float | None, typer.Option(help="0 is greedy; the models' own default without.")
     ] = None,
     seed: options.Seed = 0,
+    audit: Annotated[
+        Path | None, typer.Option(help="Audit log to record this in.", show_default=False)
+    ] = None,
+    audit_content: Annotated[
+        bool,
+        typer.Option("--audit-content", help="Record the texts too, so that it can be replayed."),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Ask one question; small and large text are told apart."""
     engine = options.engine(small, large, trigger, max_share)
+    if audit_content and audit is None:
+        raise typer.BadParameter("--audit-content needs --audit FILE to record the texts in")
+    if audit is not None:
+        engine = replace(engine, audit=AuditLog(audit, content=audit_content))
     request = Request(
         messages=[{"role": "user", "content": question}],
         sampling=Sampling(temperature=temperature),

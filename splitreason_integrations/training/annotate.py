@@ -33,13 +33,18 @@ class Trace:
 
 
 def failure_rates(
-    model: Any, traces: Sequence[Trace], *, batch_tokens: int = 16_384
+    model: Any,
+    traces: Sequence[Trace],
+    *,
+    never: int | None = None,
+    batch_tokens: int = 16_384,
 ) -> list[list[float]]:
     """Return, for each trace, how likely the model is to miss each candidate span.
 
     Args:
         model: a causal language model of transformers.
         traces: what to score, in any order of length.
+        never: a token that the model is not to choose, such as the tag that it has learned.
         batch_tokens: tokens in one forward pass, padding included.
 
     """
@@ -49,7 +54,7 @@ def failure_rates(
     order = sorted(range(len(traces)), key=lambda i: len(traces[i].ids))
     with torch.inference_mode():
         for group in _groups(order, traces, batch_tokens):
-            logs = _token_logs(model, [traces[i].ids for i in group])
+            logs = _token_logs(model, [traces[i].ids for i in group], never)
             for row, i in enumerate(group):
                 sums = [
                     float(logs[row, start - 1 : end - 1].sum()) for start, end in traces[i].spans
@@ -84,7 +89,7 @@ def _groups(order: Sequence[int], traces: Sequence[Trace], batch_tokens: int) ->
     return groups
 
 
-def _token_logs(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
+def _token_logs(model: Any, rows: Sequence[Sequence[int]], never: int | None) -> Tensor:
     """Return log P of each token after the first; rows are padded on the right."""
     import torch
 
@@ -94,6 +99,8 @@ def _token_logs(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
         ids[i, : len(row)] = torch.tensor(row)
     ids = ids.to(model.device)
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
+    if never is not None:
+        logits[..., never] = float("-inf")
     chosen = logits.gather(-1, ids[:, 1:, None]).squeeze(-1)
     logs: Tensor = (chosen - logits.logsumexp(-1)).cpu()
     return logs

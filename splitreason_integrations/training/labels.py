@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.problems import Problem, Split, Step, Writing, problems, render
+from splitreason_integrations.problems.rendering import OPEN
 from splitreason_integrations.training.annotate import Trace, failure_rates, tag_probability
 from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.mixture import FAMILY_WEIGHTS, draw_family
@@ -52,8 +53,11 @@ def _marked_spans(document: Document) -> list[tuple[int, int]]:
 
 def label(encoder: Encoder, small: Any, large: Any, found: list[Problem]) -> Labels:
     """Return both models' failure rates on every step: small terse, large expanded."""
+    never = encoder.tokenizer.convert_tokens_to_ids(OPEN)
     ours, theirs = (
-        failure_rates(model, [trace_of(encoder, problem, writing) for problem in found])
+        failure_rates(
+            model, [trace_of(encoder, problem, writing) for problem in found], never=never
+        )
         for model, writing in ((small, Writing.TERSE), (large, Writing.EXPANDED))
     )
     return [list(zip(s, b, strict=True)) for s, b in zip(ours, theirs, strict=True)]

@@ -1,0 +1,140 @@
+"""The log read back, request by request."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from splitreason_integrations.audit.checking import Report, walk
+from splitreason_integrations.audit.record import AuditRecord
+from splitreason_integrations.errors import AuditError
+
+ENDS = ("finished", "failed", "cancelled", "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHistory:
+    """The records of one request, in order, and what they add up to."""
+
+    request_id: str
+    records: tuple[AuditRecord, ...]
+
+    @property
+    def time_utc(self) -> str:
+        """When it began."""
+        return self.records[0].time_utc
+
+    @property
+    def status(self) -> str:
+        """Its end: finished, failed, cancelled or waiting; unfinished where the log does not say."""
+        said = [r.kind for r in self.records if r.kind.startswith("request.")]
+        end = said[-1].removeprefix("request.") if said else ""
+        return end if end in ENDS else "unfinished"
+
+    @property
+    def started(self) -> Mapping[str, Any]:
+        """What was asked for; empty where the log does not say."""
+        return self.data_of("request.started") or {}
+
+    @property
+    def finished(self) -> Mapping[str, Any]:
+        """What the reply took; empty where it was not finished."""
+        return self.data_of("request.finished") or {}
+
+    @property
+    def spans(self) -> Sequence[Mapping[str, Any]]:
+        """The spans that the large model wrote, those of an unfinished request included."""
+        if self.finished:
+            spans: Sequence[Mapping[str, Any]] = self.finished["spans"]
+            return spans
+        return [r.data for r in self.records if r.kind == "splitreason.handoff.finished"]
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Small and large tokens of the finished reply."""
+        tokens = self.finished.get("tokens", {})
+        return tokens.get("small", 0), tokens.get("large", 0)
+
+    @property
+    def cost_usd(self) -> float:
+        """What it cost, as far as the log says."""
+        spent = sum(span.get("cost_usd", 0.0) for span in self.spans)
+        return float(self.finished.get("cost_usd", spent))
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the large model failed and the small one went on."""
+        return bool(self.finished.get("degraded"))
+
+    @property
+    def decisions(self) -> list[AuditRecord]:
+        """What people were asked and what they decided."""
+        return [record for record in self.records if is_decision(record)]
+
+    @property
+    def answers(self) -> int:
+        """How often a person answered."""
+        return sum(record.kind == "splitreason.human.answered" for record in self.records)
+
+    def data_of(self, kind: str) -> Mapping[str, Any] | None:
+        """Return the data of the last record of a kind."""
+        return next((r.data for r in reversed(self.records) if r.kind == kind), None)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the request's line of a listing, as plain data."""
+        return {
+            "request_id": self.request_id,
+            "time_utc": self.time_utc,
+            "status": self.status,
+            "spans": len(self.spans),
+            "offload_share": self.finished.get("offload_share"),
+            "cost_usd": self.cost_usd,
+            "latency_s": self.finished.get("latency_s"),
+            "degraded": self.degraded,
+            "human_answers": self.answers,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A log's requests in order, its other records, and how far it could be read."""
+
+    requests: tuple[RequestHistory, ...]
+    others: tuple[AuditRecord, ...]
+    report: Report
+
+    def request(self, start: str) -> RequestHistory:
+        """Return the request whose id starts so; raise AuditError unless there is exactly one."""
+        found = [one for one in self.requests if one.request_id.startswith(start)]
+        exact = [one for one in found if one.request_id == start]
+        if len(exact or found) != 1:
+            count = "no request" if not found else f"{len(found)} requests"
+            raise AuditError(
+                f"{count} of the log begin with {start!r}; 'splitreason audit list' shows them"
+            )
+        return (exact or found)[0]
+
+
+def load(path: str | os.PathLike[str]) -> History:
+    """Return what a log says, up to its first bad line. Raise AuditError if it cannot be read."""
+    requests: dict[str, list[AuditRecord]] = {}
+    others: list[AuditRecord] = []
+
+    def sort(record: AuditRecord) -> None:
+        known = record.request_id is not None
+        (requests.setdefault(record.request_id or "", []) if known else others).append(record)
+
+    report = walk(path, sort)
+    histories = (RequestHistory(one, tuple(records)) for one, records in requests.items())
+    return History(tuple(histories), tuple(others), report)
+
+
+def is_decision(record: AuditRecord) -> bool:
+    """Whether a record tells of a person's part."""
+    return ".human." in record.kind or record.kind.endswith((".approved", ".refused"))
+
+
+def is_failure(record: AuditRecord) -> bool:
+    """Whether a record tells of something that went wrong."""
+    bad = (".failed", ".retried", ".fell_back", ".cancelled")
+    return record.kind.endswith(bad) or record.kind == "repaired"

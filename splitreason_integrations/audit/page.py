@@ -1,0 +1,113 @@
+"""The report: one page of HTML that needs nothing else, for people who answer for the system.
+
+Everything of the log is escaped by the template; the page holds no script and loads nothing.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.audit.charts import HEIGHT, WIDTH, Chart, over_time, short_time
+from splitreason_integrations.audit.history import (
+    History,
+    RequestHistory,
+    is_decision,
+    is_failure,
+)
+from splitreason_integrations.audit.record import AuditRecord
+from splitreason_integrations.events import BudgetExhausted
+
+_HERE = Path(__file__).parent
+
+
+def render(history: History, *, name: str, newest: int = 200) -> str:
+    """Return the report on a log called `name`; it shows the `newest` ones one by one."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"time": short_time, "usd": usd, "share": share, "details": details}
+    records = _in_order(history)
+    return environment.get_template("page.html").render(
+        name=name,
+        check=history.report,
+        figures=figures(history.requests),
+        charts=charts(history.requests),
+        chart_width=WIDTH,
+        chart_height=HEIGHT,
+        shown=history.requests[: -newest - 1 : -1],
+        left_out=max(0, len(history.requests) - newest),
+        decisions=[record for record in records if is_decision(record)],
+        failures=[record for record in records if is_failure(record)],
+        limits=Counter(
+            r.data["cap"] for r in records if r.kind == BudgetExhausted.name
+        ).most_common(),
+        newest=newest,
+    )
+
+
+def figures(requests: Sequence[RequestHistory]) -> list[tuple[str, str]]:
+    """Return what the whole log adds up to: (what, how much)."""
+    latencies = sorted(one.finished["latency_s"] for one in requests if one.finished)
+    median = f"{latencies[len(latencies) // 2]:.2f} s" if latencies else "–"
+    return [
+        ("requests", str(len(requests))),
+        ("offload share", share(_share(requests))),
+        ("spans", str(sum(len(one.spans) for one in requests))),
+        ("cost", usd(_cost_usd(requests))),
+        ("median latency", median),
+        ("large model failed", str(sum(one.degraded for one in requests))),
+        ("not finished", str(sum(one.status != "finished" for one in requests))),
+        ("human answers", str(sum(one.answers for one in requests))),
+    ]
+
+
+def charts(requests: Sequence[RequestHistory]) -> list[Chart]:
+    """Return the offload share and the cost over time."""
+    return [
+        over_time("Offload share", requests, _share, share),
+        over_time("Cost", requests, _cost_usd, usd),
+    ]
+
+
+def usd(amount: float) -> str:
+    """Return an amount of money, small ones included."""
+    return f"{amount:,.2f} USD" if amount >= 1 or amount == 0 else f"{amount:.6f} USD"
+
+
+def share(part: float | None) -> str:
+    """Return a share as percentage."""
+    return "–" if part is None else f"{part:.1%}"
+
+
+def details(record: AuditRecord) -> str:
+    """Return what a record says beyond who, in one line."""
+    said = ((name, value) for name, value in record.data.items() if name != "by")
+    return ", ".join(f"{name} {_short(value)}" for name, value in said)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and value.keys() == {"chars", "sha256"}:
+        return f"({value['chars']} characters, not recorded)"
+    return str(value)
+
+
+def _in_order(history: History) -> list[AuditRecord]:
+    records = [*history.others, *(r for one in history.requests for r in one.records)]
+    return sorted(records, key=lambda record: record.sequence)
+
+
+def _share(requests: Sequence[RequestHistory]) -> float:
+    small = sum(one.tokens[0] for one in requests)
+    large = sum(one.tokens[1] for one in requests)
+    return large / (small + large) if small + large else 0.0
+
+
+def _cost_usd(requests: Sequence[RequestHistory]) -> float:
+    return sum(one.cost_usd for one in requests)

@@ -1,0 +1,136 @@
+"""A request's stream, recorded item by item before its caller sees it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from itertools import groupby
+from typing import Any, TypeVar
+
+import anyio
+
+from splitreason_integrations.audit.log import AuditLog
+from splitreason_integrations.audit.privacy import without_content
+from splitreason_integrations.audit.record import plain
+from splitreason_integrations.audit.settings import settings_of, settings_of_request
+from splitreason_integrations.errors import AuditError
+from splitreason_integrations.events import Event
+from splitreason_integrations.human import Paused
+from splitreason_integrations.records import Completion, Delta
+
+_Item = TypeVar("_Item")
+
+
+async def recorded(
+    log: AuditLog,
+    engine: Any,
+    request: Any,
+    items: AsyncGenerator[_Item, None],
+    *,
+    resumed: bool = False,
+) -> AsyncGenerator[_Item, None]:
+    """Yield what `items` yields, its events and its completion once the log has them.
+
+    A stream that is closed early, cancelled or failing is recorded as such. Raises AuditError where
+    the log cannot be written: what is not on record does not happen.
+    """
+    account = Account(log, request.request_id)
+    try:
+        await account.started(engine, request, resumed=resumed)
+        async with aclosing(items):
+            async for item in items:
+                await account.note(item)
+                yield item
+    except AuditError:
+        raise
+    except BaseException as error:
+        # A cancelled task may still wait for the disk, but only behind a shield.
+        with anyio.CancelScope(shield=True):
+            await account.ended_early(error)
+        raise
+
+
+class Account:
+    """What the log says of one request."""
+
+    def __init__(self, log: AuditLog, request_id: str) -> None:
+        self._log = log
+        self._request_id = request_id
+        self._deltas: list[Delta] = []
+        self._finished = False
+
+    async def started(self, engine: Any, request: Any, *, resumed: bool) -> None:
+        """Record what was asked for, and under which rules."""
+        settings = settings_of_request(request, content=self._log.content)
+        kind = "request.resumed" if resumed else "request.started"
+        await self._record(kind, {"engine": settings_of(engine), "request": settings})
+
+    async def note(self, item: object) -> None:
+        """Record an event or the completion; keep a delta for the completion's record."""
+        if isinstance(item, Event):
+            data = plain(item.data())
+            data.pop("request_id", None)
+            await self._record(item.name, self._kept(data))
+        elif isinstance(item, Completion):
+            self._finished = True
+            await self._record("request.finished", self._completed(item))
+        elif isinstance(item, Paused):
+            self._finished = True
+            question = item.question
+            where = {"span": question.span, "moment": question.moment, "model": question.model}
+            await self._record("request.waiting", where)
+        elif isinstance(item, Delta) and self._log.content:
+            self._deltas.append(item)
+
+    async def ended_early(self, error: BaseException) -> None:
+        """Record that the request failed, or that its caller gave it up, unless it is finished."""
+        if self._finished:
+            return
+        data = {"error": type(error).__name__}
+        if not isinstance(error, Exception):
+            await self._record("request.cancelled", data)
+            return
+        message = {"message": str(error)} if self._log.content else {}
+        await self._record("request.failed", {**data, **message})
+
+    async def _record(self, kind: str, data: Any) -> None:
+        await self._log.record(kind, data, request_id=self._request_id)
+
+    def _kept(self, data: Any) -> Any:
+        return data if self._log.content else without_content(data)
+
+    def _completed(self, reply: Completion) -> dict[str, Any]:
+        facts = plain(reply.facts())
+        del facts["request_id"]
+        data = {
+            **self._kept(facts),
+            "usage": {
+                "prompt_tokens": reply.prompt_tokens,
+                "completion_tokens": reply.tokens,
+                "reasoning_tokens": reply.reasoning_tokens,
+            },
+            "seed": reply.seed,
+            "tool_calls": len(reply.tool_calls),
+        }
+        return {**data, **self._content(reply)} if self._log.content else data
+
+    def _content(self, reply: Completion) -> dict[str, Any]:
+        return {
+            "reasoning": reply.reasoning,
+            "answer": reply.answer,
+            "tool_calls": [{"name": c.name, "arguments": c.arguments} for c in reply.tool_calls],
+            "pieces": _pieces(self._deltas),
+        }
+
+
+def _pieces(deltas: list[Delta]) -> list[dict[str, Any]]:
+    """Return the reply as runs of one author in one channel."""
+    runs = groupby(deltas, key=lambda delta: (delta.author, delta.channel))
+    joined = ((author, channel, list(run)) for (author, channel), run in runs)
+    return [
+        {
+            "author": author,
+            "channel": channel,
+            "text": "".join(delta.text for delta in run),
+            "token_ids": [token for delta in run for token in delta.token_ids],
+        }
+        for author, channel, run in joined
+    ]

@@ -1,0 +1,176 @@
+"""`splitreason audit`: what the audit log says, whether it is whole, and its report."""
+
+import json
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from splitreason_integrations import blocking
+from splitreason_integrations.audit import checking
+from splitreason_integrations.audit.history import History, load
+from splitreason_integrations.audit.replay import Replay, pieces_of, run_again
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.audit_tables import print_records, print_reply, requests_table
+from splitreason_integrations.errors import AuditError
+
+app = typer.Typer(
+    help="Read, check and report an audit log.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Log = Annotated[Path, typer.Option("--log", envvar="SPLITREASON_AUDIT_LOG", help="The audit log.")]
+RequestId = Annotated[str, typer.Argument(help="A request's id, or how it begins.")]
+_LOG = Path("audit.jsonl")
+_AGO = re.compile(r"(\d+)([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@app.command("list")
+def list_requests(
+    log: Log = _LOG,
+    since: Annotated[
+        str | None, typer.Option(help="Only from then on: 30m, 24h, 7d or 2026-01-31T08:00 (UTC).")
+    ] = None,
+    degraded: Annotated[
+        bool, typer.Option("--degraded", help="Only where the large model failed.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """List requests: when, spans, offload share, cost, human answers."""
+    begin = "" if since is None else _begin(since)
+    history = _load(log)
+    requests = [
+        one for one in history.requests if one.time_utc >= begin and (one.degraded or not degraded)
+    ]
+    if as_json:
+        data = {"requests": [one.summary() for one in requests], "log": asdict(history.report)}
+        typer.echo(json.dumps(data))
+        return
+    Console(highlight=False).print(requests_table(requests))
+
+
+@app.command()
+def show(request: RequestId, log: Log = _LOG, as_json: options.AsJson = False) -> None:
+    """Show one request's records in order, and its reply by author where that was recorded."""
+    found = _load(log).request(request)
+    if as_json:
+        records = [record.facts() for record in found.records]
+        typer.echo(json.dumps({"request_id": found.request_id, "records": records}))
+        return
+    console = Console(highlight=False)
+    print_records(found, console)
+    if "pieces" in found.finished:
+        print_reply(pieces_of(found), console)
+
+
+@app.command()
+def verify(
+    log: Log = _LOG,
+    head: Annotated[
+        str | None, typer.Option(help="The hash of a record that the log must still contain.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move a torn last line to <log>.torn.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check that every line is as it was written; exit status 2 if not."""
+    torn = checking.repair(log) if repair else 0
+    report = checking.verify(log, head=head)
+    if as_json:
+        typer.echo(json.dumps({"ok": report.ok, **asdict(report), "repaired_bytes": torn}))
+        raise typer.Exit(0 if report.ok else 2)
+    if not report.ok:
+        remedy = "; --repair moves it aside" if report.torn else ""
+        raise AuditError(f"{log}, line {report.bad_line}: {report.problem}{remedy}")
+    mended = f", {torn} bytes of a torn line moved to {log}.torn" if torn else ""
+    typer.echo(f"{log} is whole: {report.records} records, head {report.head}{mended}")
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="The HTML file to write.")],
+    log: Log = _LOG,
+    newest: Annotated[int, typer.Option(min=1, help="Requests to show one by one.")] = 200,
+) -> None:
+    """Write one HTML page for people: shares, costs, approvals, failures, traces."""
+    from splitreason_integrations.audit.page import render
+
+    page = render(_load(log), name=log.name, newest=newest)
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise AuditError(
+            f"{file} cannot be written: {error.strerror}; name a file in a folder that exists"
+        ) from error
+    typer.echo(f"wrote {file}")
+
+
+@app.command()
+def replay(
+    request: RequestId,
+    log: Log = _LOG,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Run the models again and compare; status 2 if not same."),
+    ] = False,
+    small: Annotated[str | None, typer.Option(help="Small model, where not the recorded.")] = None,
+    large: Annotated[str | None, typer.Option(help="Large model, where not the recorded.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print a recorded reply; with --again, run it anew and say whether it is the same."""
+    found = _load(log).request(request)
+    pieces = pieces_of(found)
+    if not again:
+        if as_json:
+            typer.echo(json.dumps({"request_id": found.request_id, "pieces": pieces}))
+        else:
+            print_reply(pieces, Console(highlight=False))
+        return
+    result = blocking.run(lambda: run_again(found, small=small, large=large))
+    if as_json:
+        typer.echo(json.dumps({"identical": result.identical, **asdict(result)}))
+    else:
+        typer.echo(_verdict(result))
+    raise typer.Exit(0 if result.identical else 2)
+
+
+def _verdict(result: Replay) -> str:
+    if result.identical:
+        return f"identical: {len(result.again)} characters, the same tokens by the same authors"
+    if result.recorded == result.again:
+        return "differs: the text is the same, its authors or tokens are not"
+    return f"differs: only the first {result.differs_at} characters are the same"
+
+
+def _load(log: Path) -> History:
+    """Return the log's history; a damaged one is named on standard error."""
+    history = load(log)
+    if not history.report.ok:
+        damage = history.report
+        typer.echo(
+            f"splitreason: {log} is damaged at line {damage.bad_line} ({damage.problem}); "
+            "what follows comes from before it",
+            err=True,
+        )
+    return history
+
+
+def _begin(since: str) -> str:
+    """Return a point in time as records hold it."""
+    ago = _AGO.fullmatch(since)
+    if ago is not None:
+        begin = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    else:
+        try:
+            begin = datetime.fromisoformat(since)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"--since takes 30m, 24h, 7d or a time such as 2026-01-31T08:00, got {since!r}"
+            ) from error
+        begin = begin.replace(tzinfo=UTC) if begin.tzinfo is None else begin.astimezone(UTC)
+    return begin.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
