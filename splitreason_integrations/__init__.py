@@ -3,12 +3,14 @@
 Importing this package is light: no model library is loaded until a model is.
 """
 
+from splitreason_integrations.asking import AskRule, Handover
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
 from splitreason_integrations.engine import Request, SplitEngine
 from splitreason_integrations.errors import SplitReasonError
-from splitreason_integrations.policy import Policy, Prices
+from splitreason_integrations.policy import Policy, Rule
 from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.terms import LatencyModel, ModelTerms, Prices
 from splitreason_integrations.triggers import (
     Always,
     Entropy,
@@ -24,18 +26,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Always",
+    "AskRule",
     "Author",
     "Channel",
     "Completion",
     "Delta",
     "Entropy",
+    "Handover",
     "Keyword",
+    "LatencyModel",
     "ModelSpec",
+    "ModelTerms",
     "Never",
     "Policy",
     "Prices",
     "Random",
     "Request",
+    "Rule",
     "Sampling",
     "SpanRecord",
     "SplitEngine",

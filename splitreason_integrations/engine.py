@@ -16,7 +16,8 @@ import anyio.to_thread
 
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
-from splitreason_integrations.errors import ConfigurationError, RequestError
+from splitreason_integrations.checks import check_texts
+from splitreason_integrations.errors import ConfigurationError, RequestError, SettingError
 from splitreason_integrations.grammar import Guide, answer_grammar, call_grammar
 from splitreason_integrations.machine import Machine
 from splitreason_integrations.markers import Marks, marks_of
@@ -33,7 +34,7 @@ from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.seat import Seat
 from splitreason_integrations.transcript import Transcript
-from splitreason_integrations.triggers import Tag, Trigger
+from splitreason_integrations.triggers import Trigger, parse_trigger
 from splitreason_integrations.turn import Item, Settings, Turn
 
 OnLargeFailure = Literal["small", "raise"]
@@ -46,6 +47,7 @@ class Request:
     `max_tokens` bounds the whole reply, reasoning included; None leaves it to the contexts.
     With a `response_schema`, a JSON schema, the answer behind the reasoning is JSON that fits it;
     with `must_call` it is a call of one of the `tools`, where the models' way of calling is known.
+    By `metadata` the rules of a policy choose what applies, such as `{"tenant": "acme"}`.
     Without a `seed` one is drawn and reported, so that every reply can be repeated.
     """
 
@@ -57,6 +59,7 @@ class Request:
     max_tokens: int | None = None
     stop: Sequence[str] = ()
     seed: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -64,6 +67,10 @@ class Request:
             raise RequestError(f"max_tokens must be 1 or more, got {self.max_tokens}")
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
+        try:
+            check_texts("metadata", self.metadata)
+        except SettingError as error:
+            raise RequestError(str(error)) from error
         if self.must_call and (self.response_schema is not None or not self.tools):
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
 
@@ -79,18 +86,21 @@ class SplitEngine:
     """Two models and the rules by which they share a reply. Holds no weights itself.
 
     A span is handed back at the first position at which the small model, reading along, gives its
-    close tag more than `close_threshold`; it reads along `handback_tokens` at a time.
+    close tag more than `close_threshold`; it reads along `handback_tokens` at a time. Without a
+    `trigger` the policy's own opens spans, else the small model's tag.
     """
 
     small: ModelSpec = "embedded"
     large: ModelSpec = "embedded"
-    trigger: Trigger = field(default_factory=Tag)
+    trigger: Trigger = None  # type: ignore[assignment]  # filled in below
     policy: Policy = field(default_factory=Policy)
     close_threshold: float = 0.5
     handback_tokens: int = 8
     on_large_failure: OnLargeFailure = "small"
 
     def __post_init__(self) -> None:
+        if self.trigger is None:
+            object.__setattr__(self, "trigger", parse_trigger(self.policy.trigger or "tag"))
         if not isinstance(self.trigger, Trigger):
             raise ConfigurationError(
                 f"trigger must be a Trigger such as Tag(), got {self.trigger!r}; "
@@ -147,10 +157,11 @@ class SplitEngine:
         )
         for model, prompt in zip(models, prompts, strict=True):
             check_room(model, prompt)
+        policy = self.policy.for_request(request.metadata)
         machine = Machine(
-            policy=self.policy,
+            policy=policy,
             max_tokens=request.max_tokens or small.context_tokens,
-            prices=large.prices,
+            prices=policy.prices_of(large.name, large.prices),
         )
         reader = ReplyReader(
             small.codec.response_template, prompts[0].header, request.stop, request.tools

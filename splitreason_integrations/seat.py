@@ -39,6 +39,13 @@ class Seat:
         return self._session
 
     @property
+    def reasoning_ends(self) -> frozenset[int]:
+        """The token that ends the reasoning; empty where it takes several."""
+        codec = self.model.codec
+        token = codec.control_token(codec.reply_format.end_of_reasoning)
+        return frozenset() if token is None else frozenset([token])
+
+    @property
     def prompt_tokens(self) -> int:
         """Tokens of this model's prompt."""
         return len(self._prompt.token_ids)

@@ -46,6 +46,13 @@ class Transcript:
         """The reply, told apart into its channels."""
         return self._reader
 
+    @property
+    def channel(self) -> Channel | None:
+        """The part of the reply being written; None before one has begun, or between two."""
+        reader = self._reader
+        begun = reader.channel is Channel.REASONING or reader.text(Channel.ANSWER)
+        return reader.channel if begun or reader.channel is Channel.TOOL_CALL else None
+
     def add(self, author: Author, token_ids: Sequence[int]) -> list[Delta]:
         """Append tokens; return what is new to see. Every kept id is in exactly one delta."""
         deltas = self._change(author)

@@ -88,8 +88,10 @@ class Turn:
             pieces = self.transcript.pieces
             self.machine.at(
                 time.monotonic() - self.settings.started_s,
+                span_s=self.spans.age_s,
                 unread=self.large.unread_tokens(pieces) + len(self.large.marks.open_tokens),
                 context_room=min(self.small.room(pieces), self.large.room(pieces)),
+                channel=self.transcript.channel,
             )
             order = self.machine.order()
             for cap in self.machine.exhausted[self._reported :]:
@@ -136,9 +138,11 @@ class Turn:
                     yield delta
                 if self.machine.state is State.DONE:
                     return
+                # The reasoning may have ended since the order was given.
+                may_open_here = self.machine.policy.opens_in(self.transcript.channel)
                 if written.end is End.STOP_TOKEN:
                     self.machine.note(TurnEnded("stop"))
-                elif written.end is End.WATCH and self._watch.opened:
+                elif written.end is End.WATCH and self._watch.opened and may_open_here:
                     yield self._open_span()
 
     def _small_order(self, order: WriteSmall, *, may_open: bool) -> WriteOrder:
@@ -212,8 +216,10 @@ class Turn:
 
     def _large_order(self, order: WriteLarge) -> WriteOrder:
         hands_back, tags = self.settings.trigger.hands_back, self.large.marks.control_tokens
-        chunk = self.settings.handback_tokens if hands_back else order.max_tokens
-        closing = frozenset(tags[1:]) if hands_back else frozenset()
+        only_reasons = self.machine.policy.only_in_reasoning
+        chunk = self.settings.handback_tokens if hands_back or only_reasons else order.max_tokens
+        closing = frozenset(tags[1:] if hands_back else ())
+        closing |= self.large.reasoning_ends if only_reasons else frozenset()
         return WriteOrder(
             max_tokens=min(order.max_tokens, chunk),
             sampling=self.settings.large_sampling,
@@ -222,20 +228,25 @@ class Turn:
             stop_tokens=self.large.model.codec.end_tokens | closing,
             forbidden=tags[:1] if hands_back else tags,
             guide=self.large.guide,
-            deadline_s=self._deadline_s,
+            deadline_s=self.spans.ends_s(self._deadline_s),
         )
 
     async def _after_chunk(self, received: list[int], written: Written) -> Sequence[Item]:
         """Check a chunk with the small model, keep what stands, close the span where it ends."""
         ended = written.end is End.STOP_TOKEN
+        leaves = ended and written.stop_token in self.large.reasoning_ends
         if not self.settings.trigger.hands_back:
             items: list[Item] = list(self._keep_large(received))
-            if ended and self.machine.state is not State.DONE:
+            if self.machine.state is State.DONE:
+                return items
+            if leaves:
+                items.append(self._close_span("only_in_reasoning"))
+            elif ended:
                 self.machine.note(TurnEnded("stop"))
             return items
         tagged = written.stop_token in self.large.marks.close_tokens
-        ended_by = ("large" if tagged else "large_end") if ended else None
-        kept, closed_by = await self._handback.read(received, ended_by)
+        ended_by = "only_in_reasoning" if leaves else "large" if tagged else "large_end"
+        kept, closed_by = await self._handback.read(received, ended_by if ended else None)
         items = list(self._keep_large(received[:kept], surplus=len(received) - kept))
         self.small.told = len(self.transcript.pieces)
         if closed_by is not None and self.machine.state is not State.DONE:

@@ -14,8 +14,10 @@ PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
     {"errors", "records", "events"},
-    {"sampling", "policy", "forms", "reply_formats", "tool_calls"},
-    {"triggers", "backends.base", "backends.worker", "call_stream"},
+    {"checks", "ledger", "sampling", "toml_text", "forms", "reply_formats", "tool_calls"},
+    {"asking", "terms", "triggers"},
+    {"policy", "policy_files"},
+    {"backends.base", "backends.worker", "call_stream"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
     {"backends.registry", "seat"},
