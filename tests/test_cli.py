@@ -146,5 +146,5 @@ def test_bad_rows_name_their_line(run, tmp_path):
 
 def test_help_names_every_command(run):
     text = run("--help").out
-    for command in ("demo", "ask", "eval", "bench", "train"):
+    for command in ("demo", "ask", "eval", "bench", "policy", "train"):
         assert command in text

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from splitreason_integrations.cli import ask, bench, demo, evaluate
+from splitreason_integrations.cli import ask, bench, demo, evaluate, policy
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.training.command import app as train_app
 
@@ -20,6 +20,7 @@ app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bench.app, name="bench")
+app.add_typer(policy.app, name="policy")
 app.add_typer(train_app, name="train")
 
 
