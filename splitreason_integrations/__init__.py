@@ -3,16 +3,18 @@
 Importing this package is light: no model library is loaded until a model is.
 """
 
+from splitreason_integrations.asking import AskRule, Handover
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.human import Answer, Decision, HumanCheck, Paused, Question
-from splitreason_integrations.policy import Policy, Prices
+from splitreason_integrations.policy import Policy, Rule
 from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.terms import LatencyModel, ModelTerms, Prices
 from splitreason_integrations.triggers import (
     Always,
     Entropy,
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Always",
     "Answer",
+    "AskRule",
     "AuditLog",
     "Author",
     "Channel",
@@ -36,9 +39,12 @@ __all__ = [
     "Decision",
     "Delta",
     "Entropy",
+    "Handover",
     "HumanCheck",
     "Keyword",
+    "LatencyModel",
     "ModelSpec",
+    "ModelTerms",
     "Never",
     "Paused",
     "Policy",
@@ -47,6 +53,7 @@ __all__ = [
     "Random",
     "Request",
     "Retry",
+    "Rule",
     "Sampling",
     "SpanRecord",
     "SplitEngine",

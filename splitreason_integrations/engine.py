@@ -29,7 +29,7 @@ from splitreason_integrations.seating import Seating
 from splitreason_integrations.snapshot import restore
 from splitreason_integrations.spans import SpanBook
 from splitreason_integrations.transcript import Transcript
-from splitreason_integrations.triggers import Tag, Trigger
+from splitreason_integrations.triggers import Trigger, parse_trigger
 from splitreason_integrations.turn import Turn
 
 OnLargeFailure = Literal["small", "raise"]
@@ -44,12 +44,13 @@ class SplitEngine:
     asked before text goes to the large model, or after it came back. A span is handed back at the
     first position at which the small model, reading along, gives its close tag more than
     `close_threshold`; it reads along `handback_tokens` at a time. With `audit` every event and
-    every completion is on disk before `stream` yields it.
+    every completion is on disk before `stream` yields it. Without a `trigger` the policy's own
+    opens spans, else the small model's tag.
     """
 
     small: ModelSpec = "embedded"
     large: LargeSpec = "embedded"
-    trigger: Trigger = field(default_factory=Tag)
+    trigger: Trigger = None  # type: ignore[assignment]  # filled in below
     policy: Policy = field(default_factory=Policy)
     close_threshold: float = 0.5
     handback_tokens: int = 8
@@ -59,6 +60,8 @@ class SplitEngine:
     audit: AuditLog | None = None
 
     def __post_init__(self) -> None:
+        if self.trigger is None:
+            object.__setattr__(self, "trigger", parse_trigger(self.policy.trigger or "tag"))
         if not isinstance(self.trigger, Trigger):
             raise ConfigurationError(
                 f"trigger must be a Trigger such as Tag(), got {self.trigger!r}; "
@@ -160,10 +163,11 @@ class SplitEngine:
         seating = Seating(request, small, line_up(self.large), self.trigger.uses_tag)
         seats = await seating.first(state["large"] if state else 0)
         settings = self._settings(request, state, started_s)
+        policy, large = self.policy.for_request(request.metadata), seats[1].model
         machine = Machine(
-            policy=self.policy,
+            policy=policy,
             max_tokens=request.max_tokens or small.context_tokens,
-            prices=seats[1].model.prices,
+            prices=policy.prices_of(large.name, large.prices),
         )
         header = seats[0].prompt.header
         reader = ReplyReader(small.codec.response_template, header, request.stop, request.tools)

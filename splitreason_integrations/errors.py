@@ -4,6 +4,7 @@
 
     SplitReasonError
     ├── ConfigurationError       what was asked for cannot be set up
+    │   ├── SettingError         a value out of range, or a name that nothing knows
     │   ├── UnknownSpecError     no such way to name a model
     │   ├── MissingExtraError    an optional dependency is not installed
     │   ├── ModelLoadError       a model's files are missing, unreadable or do not fit
@@ -32,6 +33,14 @@ class SplitReasonError(Exception):
 
 class ConfigurationError(SplitReasonError, ValueError):
     """What was asked for cannot be set up."""
+
+
+class SettingError(ConfigurationError):
+    """A setting has a value it cannot have, or is not known; `path` leads to it, tables first."""
+
+    def __init__(self, message: str, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class UnknownSpecError(ConfigurationError):

@@ -29,6 +29,9 @@ from splitreason_integrations.recovery import NextLarge, Recovery
 from splitreason_integrations.resilience import breaker_of
 from splitreason_integrations.review import FAILURE, Review
 
+GRACE_S = 0.25
+"""How long after its time a model may take to say that it has ended."""
+
 _STREAM = 2
 
 
@@ -98,7 +101,8 @@ class Handoffs:
         self._recovery.begin()
         # Half of the time that is left at most: the small model has to finish, too.
         now, deadline_s = time.monotonic(), desk.deadline_s
-        desk.until_s = now + (deadline_s - now) / 2 if deadline_s and hands_back else deadline_s
+        soon_s = now + (deadline_s - now) / 2 if deadline_s and hands_back else deadline_s
+        desk.until_s = desk.spans.ends_s(soon_s)
         started = desk.spans.start(desk.small if hands_back else None, desk.large)
         if hands_back:
             desk.handback = Handback(desk.small, desk.large, desk.settings.close_threshold)
@@ -107,11 +111,12 @@ class Handoffs:
 
     def _order(self, order: WriteLarge) -> WriteOrder:
         settings, seat = self._desk.settings, self._desk.large
-        tags = seat.marks.control_tokens
-        chunk = settings.handback_tokens if settings.hands_back else order.max_tokens
-        closing = frozenset(tags[1:]) if settings.hands_back else frozenset()
+        tags, only_reasons = seat.marks.control_tokens, self._only_reasons
+        in_chunks = settings.hands_back or only_reasons
+        closing = frozenset(tags[1:] if settings.hands_back else ())
+        closing |= seat.reasoning_ends if only_reasons else frozenset()
         return WriteOrder(
-            max_tokens=min(order.max_tokens, chunk),
+            max_tokens=min(order.max_tokens, settings.handback_tokens if in_chunks else 1 << 30),
             sampling=seat.sampling,
             seed=settings.seed,
             stream=_STREAM,
@@ -127,8 +132,9 @@ class Handoffs:
         stall_s = desk.settings.retry.stall_s
         async with aclosing(desk.large.session.write(self._order(order))) as writing:
             while True:
-                left = None if desk.until_s is None else max(0.0, desk.until_s - time.monotonic())
-                limit = min((s for s in (stall_s, left) if s is not None), default=None)
+                # A model that is merely slow ends by itself when its time is up.
+                left = None if desk.until_s is None else desk.until_s + GRACE_S - time.monotonic()
+                limit = min((max(0.0, s) for s in (stall_s, left) if s is not None), default=None)
                 with anyio.move_on_after(limit) as scope:
                     written = await anext(writing, None)
                 if scope.cancelled_caught:
@@ -142,18 +148,31 @@ class Handoffs:
     async def _after_chunk(self, received: list[int], written: Written) -> list[Item]:
         """Check a chunk with the small model, keep what stands, close the span where it ends."""
         desk, ended = self._desk, written.end is End.STOP_TOKEN
+        leaves = ended and self._only_reasons and written.stop_token in desk.large.reasoning_ends
         if not desk.settings.hands_back:
             items = self._keep(received)
-            return [*items, *self.end("stop")] if ended and self._is_large else items
+            closed_by = "only_in_reasoning" if leaves else "stop"
+            return [*items, *self.end(closed_by)] if ended and self._is_large else items
         tagged = written.stop_token in desk.large.marks.close_tokens
-        ended_by = ("large" if tagged else "large_end") if ended else None
-        kept, closed_by = await desk.handback.read(received, ended_by)
+        ended_by = "only_in_reasoning" if leaves else "large" if tagged else "large_end"
+        kept, closed = await desk.handback.read(received, ended_by if ended else None)
         items = self._keep(received[:kept], surplus=len(received) - kept)
         desk.small.told = len(desk.transcript.pieces)
-        closed_by = closed_by or ("deadline" if desk.is_late else None)
-        if closed_by is not None and self._is_large:
-            items += self.end(closed_by)
+        if closed is None and desk.is_late and not self._is_past_cap:
+            closed = "deadline"
+        if closed is not None and self._is_large:
+            items += self.end(closed)
         return items
+
+    @property
+    def _only_reasons(self) -> bool:
+        return self._desk.machine.policy.only_in_reasoning
+
+    @property
+    def _is_past_cap(self) -> bool:
+        """Whether the policy's own cap on a span's time is reached: the machine closes it then."""
+        longest = self._desk.machine.policy.max_span_s
+        return longest is not None and self._desk.spans.age_s >= longest
 
     @property
     def _is_large(self) -> bool:

@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from splitreason_integrations.errors import IllegalTransitionError
-from splitreason_integrations.policy import Ledger, Policy, Prices
+from splitreason_integrations.ledger import Ledger
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.records import Channel
+from splitreason_integrations.terms import Prices
 
 
 class State(Enum):
@@ -164,6 +167,7 @@ class Machine:
         self.degraded = False
         self._empty_span = False
         self._context_room = max_tokens
+        self._channel: Channel | None = Channel.REASONING
         self.stop_reason = ""
         self.exhausted: list[str] = []
 
@@ -177,7 +181,10 @@ class Machine:
             case SmallWrote(tokens):
                 self._empty_span = self._empty_span and tokens == 0
                 self.ledger = replace(
-                    ledger, small=ledger.small + tokens, unread=ledger.unread + tokens
+                    ledger,
+                    small=ledger.small + tokens,
+                    gap=ledger.gap + tokens,
+                    unread=ledger.unread + tokens,
                 )
             case SpanOpened():
                 self.ledger = replace(ledger, spans=ledger.spans + 1)
@@ -204,22 +211,34 @@ class Machine:
                 )
             case LargeFailed():
                 self.degraded = True
-                self.ledger = replace(ledger, span=0)
+                self.ledger = replace(ledger, span=0, span_s=0.0, gap=0)
             case TurnEnded(reason):
                 self.stop_reason = reason
             case SpanClosed():
                 self._empty_span = ledger.span == 0
-                self.ledger = replace(ledger, span=0)
+                self.ledger = replace(ledger, span=0, span_s=0.0, gap=0)
         self.state = state
 
     def at(
-        self, elapsed_s: float, *, unread: int | None = None, context_room: int | None = None
+        self,
+        elapsed_s: float,
+        *,
+        span_s: float = 0.0,
+        unread: int | None = None,
+        context_room: int | None = None,
+        channel: Channel | None = Channel.REASONING,
     ) -> None:
-        """Tell the machine how late it is, what the large model has not read, what still fits."""
+        """Tell the machine how late it is, what the large model has not read, what still fits.
+
+        `span_s` is the age of the open span, `channel` the part of the reply that is being
+        written: None before it has begun any, and between two of them.
+        """
         self._context_room = self._context_room if context_room is None else context_room
+        self._channel = channel
         self.ledger = replace(
             self.ledger,
             elapsed_s=elapsed_s,
+            span_s=span_s,
             unread=self.ledger.unread if unread is None else unread,
         )
 
@@ -239,6 +258,8 @@ class Machine:
         return self._order_large(left) if self.state is State.LARGE else self._order_small(left)
 
     def _order_large(self, left: int) -> Order:
+        if not self.policy.opens_in(self._channel):
+            return CloseSpan("only_in_reasoning")
         room = self.policy.room(self.ledger, self.prices)
         if room.tokens == 0:
             self._exhaust(room.cap)
@@ -251,9 +272,13 @@ class Machine:
         if self._empty_span:
             # The large model had nothing to say here; asking again would go on for ever.
             return WriteSmall(1, may_open=False)
+        if not self.policy.opens_in(self._channel):
+            # Nothing but an answer that has begun rules out that reasoning is still to come.
+            return WriteSmall(1 if self._channel is None else left, may_open=False)
         room = self.policy.may_open(self.ledger, self.prices)
         if room.tokens:
-            return WriteSmall(left, may_open=True)
+            gate = self.policy.gate_tokens(self.ledger)
+            return WriteSmall(min(left, gate or left), may_open=not gate)
         if room.cap == "max_offload_share":
             wait = self.policy.small_tokens_until_open(self.ledger)
             return WriteSmall(left if wait is None else min(left, wait), may_open=False)
@@ -262,5 +287,5 @@ class Machine:
 
     def _exhaust(self, cap: str) -> None:
         # A span's own cap ends that span alone; the request's budget is what can run out.
-        if cap != "max_span_tokens" and cap not in self.exhausted:
+        if cap not in ("max_span_tokens", "max_span_s", *self.exhausted):
             self.exhausted.append(cap)

@@ -1,10 +1,9 @@
 """What users set, whichever framework they come from: models, trigger, policy, sampling."""
 
-import os
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, fields, replace
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from splitreason_integrations import policy_files
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.registry import (
     ModelSpec,
@@ -25,6 +25,7 @@ from splitreason_integrations.backends.registry import (
     describe,
     resolve,
 )
+from splitreason_integrations.checks import check_names
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import Tool, must_call, offered
@@ -32,7 +33,7 @@ from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Message
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.triggers import Tag, Trigger, parse_trigger
+from splitreason_integrations.triggers import Trigger, parse_trigger
 
 PROVIDER = "splitreason"
 
@@ -49,8 +50,10 @@ def check_spec(value: Any, info: ValidationInfo) -> ModelSpec:
     return spec
 
 
-def check_trigger(value: Any) -> Trigger:
-    """Return a trigger, read from text if need be."""
+def check_trigger(value: Any) -> Trigger | None:
+    """Return a trigger, read from text if need be; None leaves it to the policy."""
+    if value is None:
+        return None
     if isinstance(value, str):
         return parse_trigger(value)
     if isinstance(value, Trigger):
@@ -61,31 +64,26 @@ def check_trigger(value: Any) -> Trigger:
 
 
 def check_policy(value: Any) -> Policy:
-    """Return a policy, made of a dict if need be."""
+    """Return a policy, read from a dict or a file or made from a template if need be."""
     if isinstance(value, Policy):
         return value
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"policy must be a Policy or a dict, got {value!r}")
-    check_names(value, {cap.name for cap in fields(Policy)}, what="policy cap")
-    return Policy(**value)
+    if isinstance(value, str | PathLike):
+        return policy_files.named(value)
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            "policy must be a Policy, a dict, a template's name or the path of a .toml file, "
+            f"got {value!r}"
+        )
+    return policy_files.from_data(value)
 
 
 def check_audit(value: Any) -> AuditLog | None:
     """Return an audit log, opened at a path if need be."""
-    if isinstance(value, str | os.PathLike):
+    if isinstance(value, str | PathLike):
         return AuditLog(value)
     if isinstance(value, AuditLog | None):
         return value
     raise ConfigurationError(f"audit must be an AuditLog or the path of one, got {value!r}")
-
-
-def check_names(given: Iterable[str], known: Collection[str], *, what: str) -> None:
-    """Raise ConfigurationError for a name that is not known, with the one it resembles."""
-    for name in given:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
-            raise ConfigurationError(f"unknown {what} {name!r}; {hint}")
 
 
 def pair_name(small: ModelSpec, large: ModelSpec) -> str:
@@ -106,7 +104,9 @@ def read_pair(name: Any) -> dict[str, Any]:
 # Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
 SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
 TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
-PolicyField = Annotated[Any, PlainValidator(check_policy), WithJsonSchema({"type": "object"})]
+PolicyField = Annotated[
+    Any, PlainValidator(check_policy), WithJsonSchema({"type": ["object", "string"]})
+]
 AuditField = Annotated[
     Any,
     PlainValidator(check_audit),
@@ -125,6 +125,7 @@ OPTIONS = (
     "timeout",
     "stop",
     "seed",
+    "request_metadata",
     "on_large_failure",
     "close_threshold",
     "handback_tokens",
@@ -138,8 +139,10 @@ MODEL_NAMES = ("model", "model_name")
 class PairSettings(BaseModel):
     """The settings of a chat model, checked when they are set; base of the frameworks' classes.
 
-    `trigger` may be a text such as `"tag>0.2"`, `policy` a dict of `Policy`'s caps. `model` names
-    the small model, or both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
+    `trigger` may be a text such as `"tag>0.2"`; without it the policy's own opens spans, else the
+    small model's tag. `policy` may be a template's name, the path of a .toml file or a dict of
+    `Policy`'s settings; its rules look at `request_metadata`. `model` names the small model, or
+    both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
     `AuditLog` or the path of one.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
@@ -148,7 +151,7 @@ class PairSettings(BaseModel):
 
     small: SpecField = "embedded"
     large: SpecField = "embedded"
-    trigger: TriggerField = Field(default_factory=Tag)
+    trigger: TriggerField = None
     policy: PolicyField = Field(default_factory=Policy)
     temperature: float | None = None
     top_p: float | None = None
@@ -158,6 +161,7 @@ class PairSettings(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
     seed: int | None = None
+    request_metadata: dict[str, str] = Field(default_factory=dict)
     on_large_failure: Literal["small", "raise"] = "small"
     close_threshold: float = Field(default=0.5, ge=0, le=1)
     handback_tokens: int = Field(default=8, ge=1)
@@ -208,10 +212,7 @@ class PairSettings(BaseModel):
 
     def engine(self) -> SplitEngine:
         """Return the engine that these settings describe."""
-        policy, timeout = self.policy, self.timeout
-        if timeout is not None:
-            deadline = timeout if policy.deadline_s is None else min(timeout, policy.deadline_s)
-            policy = replace(policy, deadline_s=deadline)
+        policy = self.policy if self.timeout is None else self.policy.within(self.timeout)
         return SplitEngine(
             small=self.small,
             large=self.large,
@@ -243,6 +244,7 @@ class PairSettings(BaseModel):
             max_tokens=self.max_tokens,
             stop=[stop_at] if isinstance(stop_at, str) else stop_at or (),
             seed=self.seed,
+            metadata=self.request_metadata,
         )
 
     def sampling(self) -> Sampling:
@@ -254,7 +256,7 @@ class PairSettings(BaseModel):
         plain = {
             "small": describe(self.small),
             "large": describe(self.large),
-            "trigger": str(self.trigger),
+            "trigger": str(self.engine().trigger),
             "policy": asdict(self.policy),
             "audit": str(self.audit.path) if self.audit else None,
         }

@@ -88,7 +88,8 @@ class Recovery:
         else:
             started = []
         failed.close()
-        desk.large, desk.machine.prices = seat, seat.model.prices
+        desk.large, machine = seat, desk.machine
+        machine.prices = machine.policy.prices_of(seat.model.name, seat.model.prices)
         self.begin()
         return [desk.spans.fell_back(seat.model.name), *started]
 

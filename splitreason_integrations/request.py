@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from splitreason_integrations.backends.base import Codec
-from splitreason_integrations.errors import RequestError
+from splitreason_integrations.checks import check_texts
+from splitreason_integrations.errors import RequestError, SettingError
 from splitreason_integrations.grammar import answer_grammar, call_grammar
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
@@ -20,8 +21,8 @@ class Request:
     `max_tokens` bounds the whole reply, reasoning included; None leaves it to the contexts.
     With a `response_schema`, a JSON schema, the answer behind the reasoning is JSON that fits it;
     with `must_call` it is a call of one of the `tools`, where the models' way of calling is known.
-    Without a `seed` one is drawn and reported, so that every reply can be repeated. `metadata`
-    says whose request it is, for rules and records.
+    Without a `seed` one is drawn and reported, so that every reply can be repeated. By
+    `metadata` the rules of a policy choose what applies, such as `{"tenant": "acme"}`.
     """
 
     messages: Sequence[Message]
@@ -40,6 +41,10 @@ class Request:
             raise RequestError(f"max_tokens must be 1 or more, got {self.max_tokens}")
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
+        try:
+            check_texts("metadata", self.metadata)
+        except SettingError as error:
+            raise RequestError(str(error)) from error
         if self.must_call and (self.response_schema is not None or not self.tools):
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
 

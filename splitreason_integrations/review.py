@@ -1,5 +1,7 @@
 """What a person is asked about a span, and what their answer does to it."""
 
+import time
+
 from splitreason_integrations import events
 from splitreason_integrations.asking import AskRule, Handover
 from splitreason_integrations.desk import Desk, Item
@@ -87,6 +89,8 @@ class Review:
                 return [desk.spans.drop(answer.by)]
             case Decision.EDIT:
                 desk.large.ask_with_hint(answer.text)
+        # The span's time begins now: nobody answers for how long a person takes.
+        desk.spans.current.started_s = time.monotonic()
         desk.machine.note(SpanApproved())
         return [self._approved(answer)]
 
@@ -141,7 +145,7 @@ class Review:
 
     def _rules_for(self, moment: Moment) -> list[AskRule]:
         check, policy = self._desk.settings.human_check, self._desk.machine.policy
-        own = getattr(policy, f"ask_{moment}", None)
+        own = policy.ask_before if moment == "before" else policy.ask_after
         rules = [] if own is None else [own]
         if check is None:
             if rules:

@@ -54,6 +54,13 @@ class Seat:
         return self._session
 
     @property
+    def reasoning_ends(self) -> frozenset[int]:
+        """The token that ends the reasoning; empty where it takes several."""
+        codec = self.model.codec
+        token = codec.control_token(codec.reply_format.end_of_reasoning)
+        return frozenset() if token is None else frozenset([token])
+
+    @property
     def is_open(self) -> bool:
         """Whether there is a session."""
         return self._session is not None

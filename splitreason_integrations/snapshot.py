@@ -10,8 +10,8 @@ from typing import Any
 
 from splitreason_integrations.desk import Desk
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.ledger import Ledger
 from splitreason_integrations.machine import State
-from splitreason_integrations.policy import Ledger
 from splitreason_integrations.records import Author, Delta, SpanRecord
 from splitreason_integrations.seat import Seat
 from splitreason_integrations.spans import OpenSpan

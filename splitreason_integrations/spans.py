@@ -63,6 +63,19 @@ class SpanBook:
         assert self._open is not None, "no span is open"
         return self._open
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the open span opened; 0 where none is open."""
+        return 0.0 if self._open is None else time.monotonic() - self._open.started_s
+
+    def ends_s(self, deadline_s: float | None) -> float | None:
+        """Return when the open span's time is up, or the request's, by `time.monotonic()`."""
+        longest = self._machine.policy.max_span_s
+        if longest is None:
+            return deadline_s
+        ends = self.current.started_s + longest
+        return ends if deadline_s is None else min(ends, deadline_s)
+
     def open(self, opened_by: str) -> events.Event:
         """Note that a trigger fired."""
         self._open = OpenSpan(

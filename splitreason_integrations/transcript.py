@@ -47,6 +47,13 @@ class Transcript:
         return self._reader
 
     @property
+    def channel(self) -> Channel | None:
+        """The part of the reply being written; None before one has begun, or between two."""
+        reader = self._reader
+        begun = reader.channel is Channel.REASONING or reader.text(Channel.ANSWER)
+        return reader.channel if begun or reader.channel is Channel.TOOL_CALL else None
+
+    @property
     def author(self) -> Author:
         """Who wrote last."""
         return self._writer[0]

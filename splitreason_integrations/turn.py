@@ -90,6 +90,8 @@ class Turn:
         desk, pieces = self.desk, self.desk.transcript.pieces
         desk.machine.at(
             desk.elapsed_s,
+            span_s=desk.spans.age_s,
+            channel=desk.transcript.channel,
             unread=desk.large.unread_tokens(pieces) + len(desk.large.marks.open_tokens),
             context_room=min(desk.small.room(pieces), desk.large.room(pieces)),
         )
@@ -147,9 +149,11 @@ class Turn:
                     yield delta
                 if desk.machine.state is State.DONE:
                     return
+                # The reasoning may have ended since the order was given.
+                may_open_here = desk.machine.policy.opens_in(desk.transcript.channel)
                 if written.end is End.STOP_TOKEN:
                     desk.machine.note(TurnEnded("stop"))
-                elif written.end is End.WATCH and self._watch.opened:
+                elif written.end is End.WATCH and self._watch.opened and may_open_here:
                     for item in self._handoffs.open():
                         yield item
 

@@ -146,5 +146,5 @@ def test_bad_rows_name_their_line(run, tmp_path):
 
 def test_help_names_every_command(run):
     text = run("--help").out
-    for command in ("demo", "ask", "eval", "bench", "audit", "train"):
+    for command in ("demo", "ask", "eval", "bench", "audit", "policy", "train"):
         assert command in text

@@ -14,8 +14,11 @@ PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
     {"errors", "records", "events"},
-    {"sampling", "asking", "policy", "forms", "reply_formats", "tool_calls", "resilience"},
-    {"triggers", "backends.base", "backends.worker", "call_stream", "human"},
+    {"checks", "ledger", "sampling", "toml_text", "forms", "reply_formats", "tool_calls"},
+    {"resilience"},
+    {"asking", "terms", "triggers"},
+    {"policy", "policy_files"},
+    {"backends.base", "backends.worker", "call_stream", "human"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
     {"backends.registry", "seat", "request"},

@@ -50,9 +50,11 @@ pytestmark = pytest.mark.filterwarnings(
         ({"small": Path("models")}, "small must be a spec or a model"),
         ({"trigger": "sometimes"}, "unknown trigger 'sometimes'"),
         ({"trigger": 3}, "trigger must be a Trigger"),
-        ({"policy": {"max_span": 1}}, "unknown policy cap 'max_span'; did you mean 'max_spans'"),
+        ({"policy": {"max_span": 1}}, "'max_span'; did you mean 'max_spans'"),
         ({"policy": {"max_spans": -1}}, "max_spans must be 0 or more"),
-        ({"policy": "cheap"}, "policy must be a Policy or a dict"),
+        ({"policy": "balance"}, "policy template 'balance'; did you mean 'balanced'"),
+        ({"policy": 3}, "policy must be a Policy, a dict"),
+        ({"request_metadata": {"tenant": 3}}, "request_metadata"),
         ({"temperature": -1}, "temperature must lie in"),
         ({"max_tokens": 0}, "greater than or equal to 1"),
         ({"timeout": 0}, "greater than 0"),
@@ -103,7 +105,7 @@ def test_options_of_one_call_leave_the_model_alone():
     done = model.invoke("hi", trigger="never", max_tokens=5, seed=9)
     assert done.response_metadata["splitreason"]["tokens"] == {"small": 5, "large": 0}
     assert done.response_metadata["seed"] == 9
-    assert (model.trigger, model.max_tokens, model.seed) == (Tag(), None, 1)
+    assert (model.trigger, model.max_tokens, model.seed) == (None, None, 1)
 
 
 def test_the_model_can_be_named_at_once_or_for_one_call():

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitreason_integrations.errors import ConfigurationError, IllegalTransitionError
+from splitreason_integrations.ledger import Ledger
 from splitreason_integrations.machine import (
     TRANSITIONS,
     CloseSpan,
@@ -24,7 +25,8 @@ from splitreason_integrations.machine import (
     WriteLarge,
     WriteSmall,
 )
-from splitreason_integrations.policy import Ledger, Policy, Prices
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.terms import Prices
 
 FACTS = {
     SmallWrote: SmallWrote(1),

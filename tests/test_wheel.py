@@ -1,4 +1,4 @@
-"""The built wheel holds everything it needs: code, adapters, weights."""
+"""The built wheel holds everything it needs: code, adapters, weights, policies."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from splitreason_integrations.policy_files import template_names
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,6 +23,7 @@ for package in (
 reply = langchain_splitreason.SplitReasonLLM().invoke("Hello")
 assert reply.content, reply
 assert llama_index.llms.splitreason.SplitReasonLLM().complete("Hello").text == reply.content
+assert splitreason_integrations.Policy.template("balanced").max_spans
 print(reply.response_metadata["splitreason"]["tokens"])
 """
 
@@ -55,6 +58,8 @@ def test_what_the_wheel_holds(wheel):
         assert f"splitreason_integrations/embedded/{role}/model.safetensors" in names
     for file in ("audit/page.html", "audit/page.css", "py.typed"):
         assert f"splitreason_integrations/{file}" in names
+    for template in template_names():
+        assert f"splitreason_integrations/policies/{template}.toml" in names
     assert "langchain_splitreason/py.typed" in names
     assert "llama_index/llms/splitreason/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "adapters/"))]

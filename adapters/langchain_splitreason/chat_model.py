@@ -22,6 +22,7 @@ from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import RUN, Run, RunManager, TracedChatModel
 from langchain_splitreason.structured import StructuredMethod, parsed, response_format
 from langchain_splitreason.tools import convert_tools
+from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import read_response_format, read_tool_choice
 from splitreason_integrations.options import (
@@ -29,7 +30,6 @@ from splitreason_integrations.options import (
     OPTIONS,
     PROVIDER,
     PairSettings,
-    check_names,
 )
 from splitreason_integrations.triggers import parse_trigger
 
@@ -198,6 +198,8 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
     def lc_attributes(self) -> dict[str, Any]:
         """The trigger and the policy as plain data, where they can be."""
         written: dict[str, Any] = {"policy": asdict(self.policy)}
+        if self.trigger is None:
+            return written
         try:
             if parse_trigger(str(self.trigger)) == self.trigger:
                 written["trigger"] = str(self.trigger)

@@ -26,7 +26,7 @@ class RequestHistory:
 
     @property
     def status(self) -> str:
-        """Its end: finished, failed, cancelled or waiting; unfinished where the log does not say."""
+        """Its end: finished, failed, cancelled, waiting; unfinished where the log does not say."""
         said = [r.kind for r in self.records if r.kind.startswith("request.")]
         end = said[-1].removeprefix("request.") if said else ""
         return end if end in ENDS else "unfinished"

@@ -27,8 +27,8 @@ from splitreason_integrations.backends.base import (
 )
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.errors import ModelCallError, SessionError
-from splitreason_integrations.policy import Prices
 from splitreason_integrations.sampling import Sampling, draw, uniform
+from splitreason_integrations.terms import Prices
 
 SLICE_S = 0.03
 """How long a session may hold its model's thread before it streams and lets others in."""

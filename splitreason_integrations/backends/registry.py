@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, cast
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
-from splitreason_integrations.policy import Prices
+from splitreason_integrations.terms import Prices
 
 Role = Literal["small", "large"]
 Device = str

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from splitreason_integrations.cli import ask, audit, bench, demo, evaluate
+from splitreason_integrations.cli import ask, audit, bench, demo, evaluate, policy
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.training.command import app as train_app
 
@@ -21,6 +21,7 @@ app.command("ask")(ask.ask)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
 app.add_typer(train_app, name="train")
 
 

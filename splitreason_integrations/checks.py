@@ -1,0 +1,67 @@
+"""Checks of settings: every error names the setting, what it may be and what it was."""
+
+import math
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+from splitreason_integrations.errors import SettingError
+
+
+def check_names(given: Iterable[str], known: Collection[str], *, what: str) -> None:
+    """Raise SettingError for a name that is not known, with the one it resembles."""
+    for name in given:
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+            raise SettingError(f"unknown {what} {name!r}; {hint}", (name,))
+
+
+def check_number(
+    name: str, value: Any, *, least: float = 0, most: float = math.inf, whole: bool = False
+) -> None:
+    """Raise SettingError for what is no finite number from `least` to `most`."""
+    kind: Any = Integral if whole else Real
+    if isinstance(value, bool) or not isinstance(value, kind):
+        example = f"{least:g}" if most == math.inf else f"{most:g}"
+        asked = "a whole number" if whole else "a number"
+        raise SettingError(
+            f"{name} must be {asked} such as {example}, without quotes, got {value!r}", (name,)
+        )
+    if not least <= value <= most or value == math.inf:
+        span = f"be {least:g} or more" if most == math.inf else f"lie in [{least:g}, {most:g}]"
+        raise SettingError(f"{name} must {span}, got {value}", (name,))
+
+
+def check_text(name: str, value: object) -> None:
+    """Raise SettingError for what is no text."""
+    if not isinstance(value, str):
+        raise SettingError(f"{name} must be text in quotes, got {value!r}", (name,))
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise SettingError for what is neither true nor false."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} must be true or false, without quotes, got {value!r}", (name,))
+
+
+def check_texts(name: str, value: object) -> None:
+    """Raise SettingError for what is no mapping of texts to texts."""
+    if not isinstance(value, Mapping):
+        raise SettingError(
+            f'{name} must name values, as in {{ tenant = "acme" }}, got {value!r}', (name,)
+        )
+    with below(name):
+        for key, text in value.items():
+            check_text(key, text)
+
+
+@contextmanager
+def below(*place: Any) -> Generator[None, None, None]:
+    """Tell where a SettingError from inside comes from: below `place`."""
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(str(error), (*place, *error.path)) from error

@@ -1,0 +1,154 @@
+"""`splitreason policy`: what a policy allows, in words; whether a file is valid."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from splitreason_integrations import policy_files
+from splitreason_integrations.asking import AskRule
+from splitreason_integrations.cli import options
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.terms import ModelTerms
+
+app = typer.Typer(
+    help="Policies: the ready-made ones, and those in your files.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_CAPS = (
+    ("max_offload_share", "Large model's share of the tokens", "at most {:.1%}"),
+    ("max_spans", "Spans in a reply", "at most {}"),
+    ("max_span_tokens", "Tokens in a span", "at most {}"),
+    ("max_span_s", "Time for a span", "at most {:g} s"),
+    ("max_large_tokens", "Large model's tokens in a reply", "at most {}"),
+    ("max_usd", "Large model's cost of a reply", "at most {:g} USD"),
+    ("deadline_s", "Time for a reply", "at most {:g} s"),
+)
+_GATES = (
+    ("min_span_tokens", "Room without which no span opens", "{} tokens"),
+    ("min_small_tokens", "Small model's tokens before the first span", "at least {}"),
+    ("min_gap_tokens", "Small model's tokens between two spans", "at least {}"),
+)
+_CONDITIONS = (
+    ("min_offload_share", "the large model's share is {:.1%} or more"),
+    ("min_usd", "the cost so far is {:g} USD or more"),
+    ("pattern", "the text has {!r}"),
+)
+
+
+@app.command("list")
+def list_templates(as_json: options.AsJson = False) -> None:
+    """Name the ready-made policies."""
+    found = [(name, Policy.template(name).summary) for name in policy_files.template_names()]
+    if as_json:
+        typer.echo(json.dumps([{"name": name, "summary": summary} for name, summary in found]))
+        return
+    _print(found)
+
+
+@app.command()
+def show(
+    policy: Annotated[str, typer.Argument(help="A ready-made policy's name, or a .toml file.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what a policy allows."""
+    shown = policy_files.named(policy)
+    if as_json:
+        typer.echo(json.dumps({"name": policy, **asdict(shown)}))
+        return
+    _print([("Policy", policy), *_rows(shown)])
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A policy file.")], as_json: options.AsJson = False
+) -> None:
+    """Check a policy file: status 2, and its line and the remedy, where it is not valid."""
+    checked = Policy.load(file)
+    if as_json:
+        typer.echo(json.dumps({"file": str(file), "valid": True, "policy": asdict(checked)}))
+        return
+    typer.echo(f"{file} is a valid policy")
+
+
+def _print(rows: Iterable[tuple[str, str]]) -> None:
+    """Print a table on a terminal, else one line for each row."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        for title, text in rows:
+            typer.echo(f"{title}: {text}")
+        return
+    table = Table(show_header=False, show_lines=True)
+    table.add_column(style="bold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _rows(policy: Policy) -> list[tuple[str, str]]:
+    place = "in the reasoning, never in the answer" if policy.only_in_reasoning else "anywhere"
+    return [
+        ("Summary", policy.summary or "-"),
+        ("What opens a span", policy.trigger or "tag"),
+        *((title, _limit(getattr(policy, cap), form)) for cap, title, form in _CAPS),
+        *((title, _limit(getattr(policy, gate), form)) for gate, title, form in _GATES),
+        ("Where spans may be", place),
+        ("A person is asked before a span", _asking(policy.ask_before)),
+        ("A person is asked after a span", _asking(policy.ask_after)),
+        ("Made unreadable", ", ".join(policy.redact) or "nothing"),
+        *((f"Where {_pairs(rule.when) or 'anything'}", _pairs(rule.set)) for rule in policy.rules),
+        *((f"Large model {name}", _terms(policy, one)) for name, one in policy.models.items()),
+    ]
+
+
+def _limit(value: float | None, form: str) -> str:
+    return "no cap" if value is None else form.format(value)
+
+
+def _asking(rule: AskRule | None) -> str:
+    if rule is None:
+        return "never"
+    conditions = [
+        form.format(getattr(rule, name))
+        for name, form in _CONDITIONS
+        if getattr(rule, name) is not None
+    ]
+    if rule.metadata:
+        conditions.append(_pairs(rule.metadata))
+    often = "always" if rule.sample_rate == 1 else f"in {rule.sample_rate:.1%} of the cases"
+    return f"{often} where {' and '.join(conditions)}" if conditions else often
+
+
+def _pairs(data: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {_plain(value)}" for name, value in data.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, AskRule):
+        return _asking(value)
+    return policy_files.NO_CAP if value is None else str(value)
+
+
+def _terms(policy: Policy, terms: ModelTerms) -> str:
+    """Return a model's prices and latency, and what a span costs at most."""
+    parts = []
+    tokens = policy.max_span_tokens
+    if terms.prices is not None:
+        prices = terms.prices
+        parts.append(f"{prices.input_usd:g} / {prices.output_usd:g} USD per million tokens")
+        if tokens is not None:
+            usd = prices.cost_usd(input_tokens=0, output_tokens=tokens)
+            parts.append(f"a span's tokens cost at most {usd:g} USD")
+    if terms.latency is not None:
+        latency = terms.latency
+        parts.append(f"{latency.round_trip_s:g} s and {latency.tokens_per_s:g} tokens/s")
+        if tokens is not None:
+            parts.append(f"a span takes at most {latency.seconds(tokens, 1):.1f} s")
+    return "; ".join(parts) or "nothing known"
