@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from splitreason_integrations.cli import ask, bench, demo, evaluate
+from splitreason_integrations.cli import ask, bench, calibrate, demo, evaluate, shadow
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.training.command import app as train_app
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("eval")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
+app.command("shadow")(shadow.shadow)
 app.add_typer(bench.app, name="bench")
 app.add_typer(train_app, name="train")
 
