@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from splitreason_integrations import (
+    Always,
     Entropy,
     Never,
     Prices,
@@ -18,7 +19,7 @@ from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.runner import ask, run_mode
-from splitreason_integrations.evals.shadow import Watched, mean_span_tokens, shadow, watch
+from splitreason_integrations.evals.shadow import Plan, Watched, mean_span_tokens, shadow, watch
 from splitreason_integrations.evals.tasks import Task, generated
 from splitreason_integrations.testing import ScriptedModel
 from splitreason_integrations.triggers import Needs, Position
@@ -54,7 +55,7 @@ def test_neighbouring_positions_are_one_handoff():
 
 def test_the_small_model_goes_on_and_the_large_one_is_not_touched():
     engine = scripted()
-    report = shadow(engine, TASKS, [Tag(), Tag(0.5), Never()], span_tokens=10)
+    report = shadow(engine, TASKS, [Tag(), Tag(0.5), Never()], Plan(span_tokens=10))
     handoffs = [one.figures[Metric.HANDOFFS].value for one in report.estimates]
     assert handoffs == [2, 2, 0]
     assert engine.large.passes == 0
@@ -65,7 +66,8 @@ def test_estimates_add_up():
     engine = scripted()
     prices = Prices(input_usd=1.0, output_usd=10.0)
     far = Network(round_trip_s=0.5, tokens_per_s=20)
-    report = shadow(engine, TASKS, [Tag()], span_tokens=10, prices=prices, network=far)
+    plan = Plan(span_tokens=10, prices=prices, network=far)
+    report = shadow(engine, TASKS, [Tag()], plan)
     (watched,) = watch(engine, TASKS[:1], [Tag()], seed=0)
     estimate = report.estimates[0].data()
     read = watched.reply.prompt_tokens + watched.handoffs(Tag())[-1]
@@ -85,10 +87,22 @@ def test_spans_are_sampled_with_both_models():
 
 
 def test_what_cannot_be_estimated_is_refused():
+    plan = Plan(span_tokens=10)
     with pytest.raises(RequestError, match="one prompt and one trigger"):
-        shadow(scripted(), TASKS, [], span_tokens=10)
+        shadow(scripted(), TASKS, [], plan)
+    with pytest.raises(RequestError, match="the whole reply"):
+        shadow(scripted(), TASKS, [Tag(), Always()], plan)
     with pytest.raises(ConfigurationError, match="span_tokens"):
-        shadow(scripted(), TASKS, [Tag()], span_tokens=0)
+        Plan(span_tokens=0)
+
+
+def test_tags_of_plain_text_are_watched_too(other_codec):
+    small = ScriptedModel("first 12*3 =<bigmodel> 36 then <bigmodel>36+4 = 40", codec=other_codec)
+    engine = SplitEngine(small=small, large=ScriptedModel("unused"))
+    (watched,) = watch(engine, TASKS[:1], [Tag(), Tag(0.5)], seed=0)
+    assert len(watched.handoffs(Tag())) == 2
+    assert "big" not in watched.reply.answer
+    assert "36 then" in watched.reply.answer
 
 
 def test_the_embedded_small_model_writes_what_it_writes_alone():

@@ -13,7 +13,7 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.runner import Progress
-from splitreason_integrations.evals.shadow import Estimate, ShadowReport, mean_span_tokens
+from splitreason_integrations.evals.shadow import Estimate, Plan, ShadowReport, mean_span_tokens
 from splitreason_integrations.evals.shadow import shadow as estimate
 from splitreason_integrations.policy import Prices
 from splitreason_integrations.triggers import parse_trigger
@@ -54,6 +54,7 @@ def shadow(
     if span_tokens is not None and sample_spans is not None:
         raise RequestError("give one of --span-tokens and --sample-spans")
     triggers = [parse_trigger(text) for text in trigger or TRIGGERS]
+    prices = Prices(large_input_usd, large_output_usd)
     network = options.network(round_trip_ms, large_tokens_per_s)
     engine = options.engine(small, large, "tag")
     tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=False)
@@ -73,9 +74,7 @@ def shadow(
             engine,
             tasks,
             triggers,
-            span_tokens=measured,
-            prices=Prices(large_input_usd, large_output_usd),
-            network=network,
+            Plan(span_tokens=measured, prices=prices, network=network),
             seed=seed,
             max_tokens=max_tokens,
             progress=progress,

@@ -4,7 +4,7 @@ One run of the small model serves all triggers; the large model is not loaded.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
 from operator import or_
@@ -16,10 +16,10 @@ from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.evals.metrics import (
-    RESAMPLES,
     Figures,
     Metric,
     PerPrompt,
+    Picks,
     draw,
     figures,
 )
@@ -46,6 +46,22 @@ class Watched:
         """
         fired = sorted({at.index for at in self.positions if trigger.fires(at)})
         return fired[:1] + [here for before, here in pairwise(fired) if here > before + 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a handoff is taken to cost: the tokens of an average span, and the large model's terms.
+
+    Without a rate of tokens in `network`, a handoff adds its round trip and no more.
+    """
+
+    span_tokens: float
+    prices: Prices = field(default_factory=Prices)
+    network: Network = field(default_factory=Network)
+
+    def __post_init__(self) -> None:
+        if not self.span_tokens > 0:
+            raise ConfigurationError(f"span_tokens must be above 0, got {self.span_tokens}")
 
 
 @dataclass(frozen=True)
@@ -104,10 +120,8 @@ def shadow(
     engine: SplitEngine,
     tasks: Sequence[Task],
     triggers: Sequence[Trigger],
+    plan: Plan,
     *,
-    span_tokens: float,
-    prices: Prices | None = None,
-    network: Network | None = None,
     seed: int = 0,
     max_tokens: int = 512,
     progress: Progress = lambda what, done, of: None,
@@ -115,51 +129,34 @@ def shadow(
     """Return what each trigger would have cost, from one run of the small model alone.
 
     The small model writes on where it would have handed over, its tags suppressed. A would-be
-    handoff adds `span_tokens` large tokens; the large model reads, once, all that stands before
-    the last one. Caps of the engine's policy are not applied.
+    handoff adds a span's tokens; the large model reads, once, all that stands before the last
+    one. Caps of the engine's policy are not applied.
 
     Args:
         engine: its small model is used.
         tasks: the prompts, asked greedily; answers are not looked at.
         triggers: what to estimate, each for itself.
-        span_tokens: tokens of an average span; `mean_span_tokens` measures them.
-        prices: of the large model, in USD per million tokens; free without.
-        network: where the large model is planned to be. Without a rate of tokens, only the round
-            trips are added.
+        plan: what a handoff costs; `mean_span_tokens` measures the tokens of a span.
         seed: of the requests and of the resampling of prompts.
         max_tokens: longest reply, reasoning included.
         progress: hears how many prompts of how many are done.
 
     Raises:
-        RequestError: no tasks or no triggers.
-        ConfigurationError: `span_tokens` is not above 0.
+        RequestError: no tasks, no triggers, or a trigger that hands the whole reply over.
 
     """
     if not tasks or not triggers:
         raise RequestError("shadow needs at least one prompt and one trigger")
-    if not span_tokens > 0:
-        raise ConfigurationError(f"span_tokens must be above 0, got {span_tokens}")
+    if not all(trigger.hands_back for trigger in triggers):
+        raise RequestError("shadow counts spans; always has the large model write the whole reply")
     watched = watch(engine, tasks, triggers, seed=seed, max_tokens=max_tokens, progress=progress)
-    picks = draw(len(tasks), resamples=RESAMPLES, seed=seed)
-    alone_s = np.mean([one.reply.latency_s for one in watched])
-    estimates = []
-    for trigger in triggers:
-        handoffs = [one.handoffs(trigger) for one in watched]
-        prompts = _planned(watched, handoffs, span_tokens, prices or Prices(), network or Network())
-        estimates.append(
-            Estimate(
-                trigger=trigger,
-                figures=figures(prompts, picks),
-                large_tokens=float(prompts.large_tokens.mean()),
-                added_s=float(prompts.latency_s.mean() - alone_s),
-            )
-        )
+    picks = draw(len(tasks), seed=seed)
     return ShadowReport(
-        estimates=tuple(estimates),
+        estimates=tuple(_estimate(trigger, watched, plan, picks) for trigger in triggers),
         n=len(tasks),
         small_tokens=float(np.mean([one.reply.small_tokens for one in watched])),
-        small_s=float(alone_s),
-        span_tokens=span_tokens,
+        small_s=float(np.mean([one.reply.latency_s for one in watched])),
+        span_tokens=plan.span_tokens,
         seed=seed,
     )
 
@@ -218,26 +215,32 @@ def mean_span_tokens(
     return float(np.mean(spans))
 
 
-def _planned(
-    watched: Sequence[Watched],
-    handoffs: Sequence[Sequence[int]],
-    span_tokens: float,
-    prices: Prices,
-    network: Network,
-) -> PerPrompt:
-    count = np.array([len(some) for some in handoffs], dtype=np.float64)
-    large = np.rint(count * span_tokens)
-    usd, latency_s = [], []
-    for one, some, tokens in zip(watched, handoffs, map(int, large), strict=True):
-        read = one.reply.prompt_tokens + some[-1] if some else 0
-        paid = prices.cost_usd(input_tokens=read, output_tokens=tokens)
-        usd.append(one.reply.cost_usd + paid)
-        added_s = network.large_s(handoffs=len(some), tokens=tokens, measured_s=0.0)
-        latency_s.append(one.reply.latency_s + added_s)
-    return PerPrompt(
-        handoffs=count,
-        large_tokens=large,
-        tokens=large + np.array([one.reply.small_tokens for one in watched]),
-        usd=np.array(usd),
-        latency_s=np.array(latency_s),
+def _estimate(trigger: Trigger, watched: Sequence[Watched], plan: Plan, picks: Picks) -> Estimate:
+    places = [one.handoffs(trigger) for one in watched]
+    replies = [one.reply for one in watched]
+    handoffs = np.array([len(some) for some in places], dtype=np.float64)
+    large = np.rint(handoffs * plan.span_tokens)
+    added_s = np.array(
+        [
+            plan.network.large_s(handoffs=len(some), tokens=int(tokens), measured_s=0.0)
+            for some, tokens in zip(places, large, strict=True)
+        ]
     )
+    prompts = PerPrompt(
+        handoffs=handoffs,
+        large_tokens=large,
+        tokens=large + np.array([reply.small_tokens for reply in replies]),
+        usd=np.array(
+            [
+                reply.cost_usd + _large_usd(reply, some, int(tokens), plan.prices)
+                for reply, some, tokens in zip(replies, places, large, strict=True)
+            ]
+        ),
+        latency_s=added_s + np.array([reply.latency_s for reply in replies]),
+    )
+    return Estimate(trigger, figures(prompts, picks), float(large.mean()), float(added_s.mean()))
+
+
+def _large_usd(reply: Completion, places: Sequence[int], tokens: int, prices: Prices) -> float:
+    read = reply.prompt_tokens + places[-1] if places else 0
+    return prices.cost_usd(input_tokens=read, output_tokens=tokens)
