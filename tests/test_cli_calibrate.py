@@ -85,6 +85,7 @@ def test_shadow_shows_a_table(run):
         (["calibrate", "--max-share", "5"], "must lie in (0, 1]"),
         (["calibrate", "--max-usd-per-1k", "1"], "--large-output-usd"),
         (["calibrate", "--max-share", "0.1", "--out", "nowhere/policy.toml"], "nowhere"),
+        (["calibrate", "--max-share", "0.1", "--plot", "curve.doc"], "one of .png"),
         (["calibrate", "--max-share", "0.1", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["calibrate", "--max-share", "0.001", *FEW], "the best is tag>"),
         (["calibrate", "--max-share", "0.1", "--large", "gpt-9", *FEW], "use 'embedded'"),

@@ -19,7 +19,7 @@ from splitreason_integrations.evals.calibrate import RUNS, Calibration, Row
 from splitreason_integrations.evals.calibrate import calibrate as find_threshold
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import RESAMPLES, Metric
-from splitreason_integrations.evals.plot import require_plot, save_plot
+from splitreason_integrations.evals.plot import check_plot, save_plot
 from splitreason_integrations.evals.policy_file import policy_toml
 from splitreason_integrations.policy import Prices
 
@@ -52,7 +52,7 @@ def calibrate(
     large_tokens_per_s: options.TokensPerS = None,
     out: Annotated[Path | None, typer.Option(help="Policy file to write, TOML.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture to write, PNG or SVG; needs the extra plot.")
+        Path | None, typer.Option(help="Picture to write, PNG, SVG or PDF; needs the extra plot.")
     ] = None,
     small: options.Small = "embedded",
     large: options.Large = "embedded",
@@ -73,7 +73,7 @@ def calibrate(
     for path in (out, plot):
         options.check_folder(path)
     if plot is not None:
-        require_plot()
+        check_plot(plot)
     network = options.network(round_trip_ms, large_tokens_per_s)
     tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=not goal.is_cap)
     engine = options.priced(options.engine(small, large, "tag", request_cap), prices)

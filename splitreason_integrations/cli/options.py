@@ -1,5 +1,6 @@
 """Options that several commands share, and what they describe."""
 
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -84,8 +85,8 @@ def prompts(data: Path | None, *, samples: int, seed: int, needs_answer: bool) -
 
 def check_folder(path: Path | None) -> None:
     """Raise RequestError, before anything is measured, where a file could not be written."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise RequestError(f"{path}: cannot be written: name a file in a folder that exists")
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise RequestError(f"{path}: cannot be written: name a file in a folder of your own")
 
 
 def command_line() -> str:

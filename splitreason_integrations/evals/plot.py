@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splitreason_integrations.errors import MissingExtraError
+from splitreason_integrations.errors import MissingExtraError, RequestError
 from splitreason_integrations.evals.calibrate import Calibration
 from splitreason_integrations.evals.metrics import Metric, log_odds
 
@@ -25,24 +25,31 @@ _LABELS = {
     Metric.LATENCY_P50: "latency in seconds",
 }
 _TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+_ENDINGS = (".png", ".svg", ".pdf")
 _CURVE, _SLOW, _CHOSEN, _BOUND = "#2a5fa5", "#7aa6d6", "#b3297a", "#c77d0a"
 _INK, _GRID = "#333333", "#e6e6e6"
 
 
-def require_plot() -> None:
-    """Raise MissingExtraError where matplotlib is not installed."""
+def check_plot(path: Path) -> None:
+    """Raise, before anything is measured, where no picture could be drawn.
+
+    MissingExtraError: matplotlib is not installed. RequestError: the name ends otherwise than in
+    .png, .svg or .pdf.
+    """
     if find_spec("matplotlib") is None:
         raise MissingExtraError(
             'a picture needs matplotlib: pip install "splitreason-integrations[plot]"'
         )
+    if path.suffix.lower() not in _ENDINGS:
+        raise RequestError(f"{path}: a picture's name ends in one of {', '.join(_ENDINGS)}")
 
 
 def save_plot(calibration: Calibration, path: Path, *, remark: str) -> None:
-    """Write a PNG or SVG, by the path's ending, with a panel for each figure.
+    """Write a picture, in the format of the path's ending, with a panel for each figure.
 
-    `remark` stands below. Raises MissingExtraError where matplotlib is not installed.
+    `remark` stands below. Raises what `check_plot` does.
     """
-    require_plot()
+    check_plot(path)
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
