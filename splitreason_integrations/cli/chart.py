@@ -31,7 +31,7 @@ def chart(
     marks: Sequence[Mark], *, bound: float, title: str, written: Callable[[float], str]
 ) -> Text:
     """Return the chart; `written` spells a value, `bound` is a line across."""
-    top = max(bound, *(mark.high for mark in marks)) * 1.05 or 1.0
+    top = max(bound, *(mark.high for mark in marks)) * 1.05
     cells = [[(" ", "")] * _WIDTH for _ in range(_HEIGHT)]
     for column in range(_WIDTH):
         cells[_row(bound, top)][column] = ("┄", _BOUND_STYLE)
@@ -42,7 +42,7 @@ def chart(
         for row in range(_row(mark.high, top), _row(mark.low, top) + 1):
             cells[row][column] = ("│", style or "dim")
         cells[_row(mark.value, top)][column] = ("●" if mark.chosen else "○", style)
-    text = Text(f"{'':{_LEFT}}  {title}\n", style="")
+    text = Text(f"{'':{_LEFT}}  {title}\n")
     labels = {_row(value, top): written(value) for value in (0.0, top / 1.05, bound)}
     for at, line in enumerate(cells):
         text.append(f"{labels.get(at, ''):>{_LEFT}} │")
