@@ -80,8 +80,8 @@ def _name(picture: Figure, calibration: Calibration, remark: str) -> None:
     )
     low, high = calibration.threshold_interval
     picture.supxlabel(
-        f"threshold of P(open tag), log-odds; chosen {calibration.chosen.threshold:g}, the bound "
-        f"is met at {low:g} to {high:g}; shaded: 95 % intervals over {calibration.n} prompts\n"
+        f"threshold of P(open tag), log-odds; blue: 95 % intervals over {calibration.n} prompts; "
+        f"pink: 95 % interval of the threshold that meets the bound exactly, {low:g} to {high:g}\n"
         f"{remark}",
         fontsize=8,
         color="#666666",
@@ -147,6 +147,7 @@ def _curve(
         color=_CHOSEN,
         fontsize=9,
         fontweight="bold",
+        bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.0},
     )
 
 
