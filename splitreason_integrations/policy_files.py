@@ -76,9 +76,10 @@ def from_data(data: Mapping[str, Any]) -> Policy:
         raise SettingError(f"{around}: {error}" if around else str(error), error.path) from error
 
 
-def to_toml(policy: Policy) -> str:
-    """Return the settings that differ from the defaults as a policy file."""
-    return write_toml(_plain(policy))
+def to_toml(policy: Policy, *, remarks: Iterable[str] = ()) -> str:
+    """Return the settings that differ from the defaults as a policy file, remarks above them."""
+    comments = "".join(f"# {' '.join(remark.split())}\n" for remark in remarks)
+    return comments + write_toml(_plain(policy))
 
 
 def _read(path: str | PathLike[str]) -> str:

@@ -6,6 +6,7 @@ next token and before that token counts. What it may look at is a `Position`; it
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Flag, auto
 
@@ -172,6 +173,36 @@ class Never(Trigger):
     def fires(self, at: Position) -> bool:
         """Return False."""
         return False
+
+
+@dataclass(frozen=True)
+class Shadow(Trigger):
+    """Opens no span; `note` hears of every position at which `inner` is to be asked.
+
+    The small model's tags are suppressed. Where it chose one, `note` hears of the position twice:
+    with the tag, and with the token chosen in its place. One request should have one `note`.
+    """
+
+    inner: Trigger
+    note: Callable[[Position], None]
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        """What the watched trigger needs."""
+        return self.inner.needs
+
+    @property
+    def uses_tag(self) -> bool:  # type: ignore[override]
+        """Whether the watched trigger looks at the tag."""
+        return self.inner.uses_tag
+
+    def fires(self, at: Position) -> bool:
+        """Pass the position on; return False."""
+        self.note(at)
+        return False
+
+    def __str__(self) -> str:
+        return f"shadow({self.inner})"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,6 +16,7 @@ from splitreason_integrations import blocking
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.hf import HFModel
 from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.cli import main
 
 torch.set_num_threads(1)
 
@@ -22,6 +24,21 @@ OTHER_TEMPLATE = (
     "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
 )
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command in this process; return its standard output and standard error."""
+
+    def run(*arguments, status=0):
+        monkeypatch.setattr(sys, "argv", ["splitreason", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        done = capsys.readouterr()
+        assert ended.value.code == status, done.err
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

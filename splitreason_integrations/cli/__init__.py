@@ -4,7 +4,16 @@ import sys
 
 import typer
 
-from splitreason_integrations.cli import ask, audit, bench, demo, evaluate, policy
+from splitreason_integrations.cli import (
+    ask,
+    audit,
+    bench,
+    calibrate,
+    demo,
+    evaluate,
+    policy,
+    shadow,
+)
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.training.command import app as train_app
 
@@ -19,6 +28,8 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("eval")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
+app.command("shadow")(shadow.shadow)
 app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")

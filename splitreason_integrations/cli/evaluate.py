@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -11,8 +11,10 @@ from rich.console import Console
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.evals import report, tables
-from splitreason_integrations.evals.runner import MODES, Progress, Result, compare
+from splitreason_integrations.evals.runner import MODES, Progress, compare
 from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
+
+_T = TypeVar("_T")
 
 
 def evaluate(
@@ -61,7 +63,7 @@ def evaluate(
     Console(highlight=False).print(tables.for_terminal(results))
 
 
-def measure(run: Callable[[Progress], list[Result]]) -> list[Result]:
+def measure(run: Callable[[Progress], _T]) -> _T:
     """Return what `run` measures, with a progress bar."""
     with progress_bar() as bar:
         task = bar.add_task("")

@@ -1,11 +1,20 @@
-"""Options that several commands share, and the engine they describe."""
+"""Options that several commands share, and what they describe."""
 
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from splitreason_integrations.backends.registry import resolve
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.policy import Policy
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.network import Network
+from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
+from splitreason_integrations.policy import Policy, Prices
 from splitreason_integrations.triggers import parse_trigger
 
 Small = Annotated[str, typer.Option(help="Small model: embedded or hf:<folder or name>.")]
@@ -23,6 +32,23 @@ MaxShare = Annotated[
 MaxTokens = Annotated[int, typer.Option(help="Longest reply in tokens, reasoning included.")]
 Seed = Annotated[int, typer.Option(help="Seed of problems and sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(help="JSON lines with question or messages; else fresh problems."),
+]
+InputUsd = Annotated[
+    float, typer.Option("--large-input-usd", min=0, help="USD per million tokens it reads.")
+]
+OutputUsd = Annotated[
+    float, typer.Option("--large-output-usd", min=0, help="USD per million tokens it writes.")
+]
+RoundTripMs = Annotated[
+    float, typer.Option("--round-trip-ms", min=0, help="What a handoff takes on the network.")
+]
+TokensPerS = Annotated[
+    float | None,
+    typer.Option("--large-tokens-per-s", help="Tokens a second the large model writes."),
+]
 
 
 def engine(small: str, large: str, trigger: str, max_share: float | None = None) -> SplitEngine:
@@ -36,6 +62,36 @@ def engine(small: str, large: str, trigger: str, max_share: float | None = None)
     if all(spec.startswith("embedded") for spec in (small, large)):
         compute_on_one_thread()
     return described
+
+
+def priced(engine: SplitEngine, prices: Prices) -> SplitEngine:
+    """Return the engine with the large model's prices set, if any are."""
+    if prices == Prices() or not isinstance(engine.large, str):
+        return engine
+    return replace(engine, large=replace(resolve(engine.large, role="large"), prices=prices))
+
+
+def network(round_trip_ms: float, tokens_per_s: float | None) -> Network:
+    """Return where the options have the large model."""
+    return Network(round_trip_s=round_trip_ms / 1000, tokens_per_s=tokens_per_s)
+
+
+def prompts(data: Path | None, *, samples: int, seed: int, needs_answer: bool) -> list[Task]:
+    """Return the prompts of a file, or fresh problems of the development split."""
+    if data is not None:
+        return read_jsonl(data, needs_answer=needs_answer)[:samples]
+    return generated("dev", ["word", "context"], n=samples, seed=seed)
+
+
+def check_folder(path: Path | None) -> None:
+    """Raise RequestError, before anything is measured, where a file could not be written."""
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise RequestError(f"{path}: cannot be written: name a file in a folder of your own")
+
+
+def command_line() -> str:
+    """Return the command as it was given, to publish with its figures."""
+    return shlex.join(["splitreason", *sys.argv[1:]])
 
 
 def compute_on_one_thread() -> None:

@@ -190,14 +190,7 @@ def _answer(engine: SplitEngine, task: Task, seed: int, max_tokens: int) -> Outc
     messages: list[Message] = list(task.messages)
     replies: list[Completion] = []
     for _ in range(_MAX_CALLS):
-        request = Request(
-            messages=messages,
-            tools=task.tools,
-            sampling=Sampling(temperature=0.0),
-            max_tokens=max_tokens,
-            seed=seed,
-        )
-        reply = blocking.run(lambda request=request: engine.complete(request))  # type: ignore[misc]
+        reply = ask(engine, messages, task.tools, seed=seed, max_tokens=max_tokens)
         replies.append(reply)
         if not reply.tool_calls:
             return Outcome(task.right(reply.answer), tuple(replies))
@@ -208,6 +201,25 @@ def _answer(engine: SplitEngine, task: Task, seed: int, max_tokens: int) -> Outc
                 return Outcome(False, tuple(replies))
             messages.append({"role": "tool", "name": call.name, "content": result})
     return Outcome(False, tuple(replies))
+
+
+def ask(
+    engine: SplitEngine,
+    messages: Sequence[Message],
+    tools: Sequence[Message] | None,
+    *,
+    seed: int,
+    max_tokens: int,
+) -> Completion:
+    """Return the greedy reply to one conversation."""
+    request = Request(
+        messages=messages,
+        tools=tools,
+        sampling=Sampling(temperature=0.0),
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    return blocking.run(lambda: engine.complete(request))
 
 
 def _as_message(reply: Completion) -> Message:

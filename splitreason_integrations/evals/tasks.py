@@ -16,10 +16,10 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class Task:
-    """One question with its known answer."""
+    """One question with its answer, where that is known."""
 
     messages: tuple[Message, ...]
-    answer: str
+    answer: str | None = None
     problem: Problem | None = None
 
     @property
@@ -28,9 +28,14 @@ class Task:
         return self.problem.tools if self.problem else None
 
     def right(self, reply: str) -> bool:
-        """Return whether a reply gives the answer: its last number, or else the same text."""
+        """Return whether a reply gives the answer: its last number, or else the same text.
+
+        Without a known answer no reply is right.
+        """
         if self.problem:
             return grade(self.problem, reply)
+        if self.answer is None:
+            return False
         if _NUMBER.fullmatch(self.answer):
             found = _NUMBER.findall(reply)
             return bool(found) and _as_number(found[-1]) == _as_number(self.answer)
@@ -68,36 +73,40 @@ def _family(split: Split, family: Family, *, n: int, seed: int) -> list[Task]:
     ]
 
 
-def read_jsonl(path: Path) -> list[Task]:
+def read_jsonl(path: Path, *, needs_answer: bool = True) -> list[Task]:
     """Return the tasks of a JSON-lines file with `question` or `messages`, and `answer`.
 
-    Raises RequestError that names the line.
+    The answer may be missing where `needs_answer` is false. Raises RequestError that names the
+    line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: cannot be read: {error}") from error
-    tasks = [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    tasks = [
+        _row(path, number, line, needs_answer=needs_answer)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
     if not tasks:
         raise RequestError(f"{path}: holds no tasks")
     return tasks
 
 
-def _row(path: Path, number: int, line: str) -> Task:
+def _row(path: Path, number: int, line: str, *, needs_answer: bool) -> Task:
     try:
         row: Any = json.loads(line)
     except ValueError as error:
         raise RequestError(f"{path}, line {number}: not JSON: {error}") from error
-    if (
-        not isinstance(row, Mapping)
-        or "answer" not in row
-        or not {"question", "messages"} & set(row)
-    ):
+    if not isinstance(row, Mapping) or not {"question", "messages"} & set(row):
+        raise RequestError(f'{path}, line {number}: needs either "question" or "messages"')
+    if needs_answer and row.get("answer") is None:
         raise RequestError(
             f'{path}, line {number}: needs "answer" and either "question" or "messages"'
         )
     messages = row.get("messages") or [{"role": "user", "content": row["question"]}]
-    return Task(messages=tuple(messages), answer=str(row["answer"]))
+    answer = row.get("answer")
+    return Task(messages=tuple(messages), answer=None if answer is None else str(answer))
 
 
 def _as_number(text: str) -> float:

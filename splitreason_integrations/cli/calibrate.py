@@ -1,0 +1,197 @@
+"""`splitreason calibrate`: the threshold that suits one's own prompts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.chart import Mark, chart
+from splitreason_integrations.cli.display import LARGE_STYLE
+from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals import report
+from splitreason_integrations.evals.calibrate import RUNS, Calibration, Row
+from splitreason_integrations.evals.calibrate import calibrate as find_threshold
+from splitreason_integrations.evals.goals import Goal
+from splitreason_integrations.evals.metrics import RESAMPLES, Metric
+from splitreason_integrations.evals.plot import check_plot, save_plot
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.policy_files import to_toml
+from splitreason_integrations.terms import Prices
+
+
+def calibrate(
+    data: options.Prompts = None,
+    max_share: Annotated[
+        float | None, typer.Option(help="Keep the offload share at or below this, 0 to 1.")
+    ] = None,
+    max_usd_per_1k: Annotated[
+        float | None, typer.Option(help="Keep the cost of 1,000 requests at or below this.")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="Keep the accuracy at or above this; needs answers.")
+    ] = None,
+    point: Annotated[
+        bool, typer.Option("--point", help="Go by the figures, not by their intervals' ends.")
+    ] = False,
+    samples: Annotated[int, typer.Option(min=2, help="Prompts to use at most.")] = 200,
+    runs: Annotated[int, typer.Option(min=1, help="Thresholds to measure at most.")] = RUNS,
+    resamples: Annotated[
+        int, typer.Option(min=1000, help="Resamples of the prompts for the intervals.")
+    ] = RESAMPLES,
+    request_cap: Annotated[
+        float | None, typer.Option(help="Also cap every single request at this offload share.")
+    ] = None,
+    large_input_usd: options.InputUsd = 0.0,
+    large_output_usd: options.OutputUsd = 0.0,
+    round_trip_ms: options.RoundTripMs = 0.0,
+    large_tokens_per_s: options.TokensPerS = None,
+    out: Annotated[Path | None, typer.Option(help="Policy file to write, TOML.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to write, PNG, SVG or PDF; needs the extra plot.")
+    ] = None,
+    small: options.Small = "embedded",
+    large: options.Large = "embedded",
+    max_tokens: options.MaxTokens = 512,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find the threshold of P(open tag) that keeps to a share, a cost or an accuracy.
+
+    Of the thresholds measured, the one that offloads most while the upper end of its 95 %
+    interval keeps to the cap is chosen; for an accuracy, the one that offloads least while the
+    lower end keeps to it.
+    """
+    goal = _goal(max_share, max_usd_per_1k, min_accuracy, by_point=point)
+    prices = Prices(large_input_usd, large_output_usd)
+    if goal.metric is Metric.USD and prices == Prices():
+        raise RequestError("--max-usd-per-1k needs --large-input-usd or --large-output-usd")
+    for path in (out, plot):
+        options.check_folder(path)
+    if plot is not None:
+        check_plot(plot)
+    network = options.network(round_trip_ms, large_tokens_per_s)
+    tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=not goal.is_cap)
+    engine = options.priced(options.engine(small, large, "tag", request_cap), prices)
+    found = measure(
+        lambda progress: find_threshold(
+            engine,
+            tasks,
+            goal,
+            runs=runs,
+            seed=seed,
+            resamples=resamples,
+            max_tokens=max_tokens,
+            network=network,
+            progress=progress,
+        )
+    )
+    context = report.context(options.command_line())
+    _write(found, context, out=out, plot=plot, request_cap=request_cap)
+    if as_json:
+        typer.echo(json.dumps({**found.data(), **context}))
+    else:
+        _show(found)
+
+
+def _goal(
+    max_share: float | None,
+    max_usd_per_1k: float | None,
+    min_accuracy: float | None,
+    *,
+    by_point: bool,
+) -> Goal:
+    asked = {
+        Metric.SHARE: max_share,
+        Metric.USD: max_usd_per_1k,
+        Metric.ACCURACY: min_accuracy,
+    }
+    given = [(metric, bound) for metric, bound in asked.items() if bound is not None]
+    if len(given) != 1:
+        raise RequestError("give one of --max-share, --max-usd-per-1k and --min-accuracy")
+    metric, bound = given[0]
+    return Goal(metric, bound, by_point=by_point)
+
+
+def _write(
+    found: Calibration,
+    context: Mapping[str, object],
+    *,
+    out: Path | None,
+    plot: Path | None,
+    request_cap: float | None,
+) -> None:
+    if out is not None:
+        policy = Policy(trigger=str(found.trigger), max_offload_share=request_cap)
+        out.write_text(to_toml(policy, remarks=_remarks(found, context)), "utf-8")
+        typer.echo(f"wrote {out}", err=True)
+    if plot is not None:
+        save_plot(found, plot, remark=f"{context['hardware']}, {context['date']}")
+        typer.echo(f"wrote {plot}", err=True)
+
+
+def _remarks(found: Calibration, context: Mapping[str, object]) -> list[str]:
+    share = found.chosen.figures[Metric.SHARE]
+    low, high = found.threshold_interval
+    return [
+        f"{context['command']}",
+        f"{context['date']}, {found.n} prompts, {context['hardware']}",
+        f"{found.trigger} keeps to {found.goal}",
+        f"offload share {share.value:.2%}, 95 % interval {share.low:.2%} to {share.high:.2%}",
+        f"the bound is met exactly between {low:g} and {high:g} (95 % interval)",
+    ]
+
+
+def _show(found: Calibration) -> None:
+    console = Console(highlight=False)
+    metric = found.goal.metric
+    marks = [
+        Mark(row.threshold, figure.value, figure.low, figure.high, chosen=row is found.chosen)
+        for row in found.rows
+        for figure in [row.figures[metric]]
+    ]
+    console.print(_table(found))
+    console.print()
+    title = str(metric).replace("_", " ")
+    written = found.goal.written
+    console.print(chart(marks, bound=found.goal.bound, title=title, written=written))
+    low, high = found.threshold_interval
+    console.print(f"{found.trigger} keeps to {found.goal}", style="bold")
+    console.print(
+        f"{found.n} prompts; the bound is met exactly at a threshold of {low:g} to {high:g} "
+        "(95 % interval)",
+        soft_wrap=True,
+    )
+
+
+def _table(found: Calibration) -> Table:
+    graded = Metric.ACCURACY in found.chosen.figures
+    headings = ["threshold", *(["accuracy"] if graded else []), "share", "95 % interval"]
+    headings += ["USD per 1k", "p50 s", "p95 s"]
+    table = Table(box=None, header_style="bold")
+    for heading in ("", *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in found.rows:
+        chosen = row is found.chosen
+        table.add_row("→" if chosen else "", *_cells(row), style=LARGE_STYLE if chosen else None)
+    return table
+
+
+def _cells(row: Row) -> list[str]:
+    figures = row.figures
+    share = figures[Metric.SHARE]
+    accuracy = [f"{figures[one].value:.1%}" for one in (Metric.ACCURACY,) if one in figures]
+    return [
+        f"{row.threshold:g}",
+        *accuracy,
+        f"{share.value:.1%}",
+        f"{share.low:.1%} to {share.high:.1%}",
+        f"{figures[Metric.USD].value:.4g}",
+        f"{figures[Metric.LATENCY_P50].value:.2f}",
+        f"{figures[Metric.LATENCY_P95].value:.2f}",
+    ]

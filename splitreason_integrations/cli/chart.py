@@ -1,0 +1,79 @@
+"""A small chart of text: a figure and its interval against the threshold.
+
+The threshold's axis is in log-odds, so that 0.9, 0.99 and 0.999 lie equally far apart.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from splitreason_integrations.evals.metrics import log_odds
+
+_WIDTH, _HEIGHT = 56, 11
+_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+_LEFT = 9
+_CHOSEN_STYLE, _BOUND_STYLE = "bold magenta", "yellow"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One measured threshold."""
+
+    threshold: float
+    value: float
+    low: float
+    high: float
+    chosen: bool = False
+
+
+def chart(
+    marks: Sequence[Mark], *, bound: float, title: str, written: Callable[[float], str]
+) -> Text:
+    """Return the chart; `written` spells a value, `bound` is a line across."""
+    top = max(bound, *(mark.high for mark in marks)) * 1.05
+    cells = [[(" ", "")] * _WIDTH for _ in range(_HEIGHT)]
+    for column in range(_WIDTH):
+        cells[_row(bound, top)][column] = ("┄", _BOUND_STYLE)
+    left, right = _ends(marks)
+    for mark in sorted(marks, key=lambda mark: mark.chosen):
+        column = _column(mark.threshold, left, right)
+        style = _CHOSEN_STYLE if mark.chosen else ""
+        for row in range(_row(mark.high, top), _row(mark.low, top) + 1):
+            cells[row][column] = ("│", style or "dim")
+        cells[_row(mark.value, top)][column] = ("●" if mark.chosen else "○", style)
+    text = Text(f"{'':{_LEFT}}  {title}\n")
+    labels = {_row(value, top): written(value) for value in (0.0, top / 1.05, bound)}
+    for at, line in enumerate(cells):
+        text.append(f"{labels.get(at, ''):>{_LEFT}} │")
+        for character, style in line:
+            text.append(character, style=style)
+        text.append("\n")
+    return text.append(_axis(left, right))
+
+
+def _axis(left: float, right: float) -> str:
+    rule, names = ["─"] * _WIDTH, [" "] * (_WIDTH + 8)
+    for tick in _TICKS:
+        if not left <= log_odds(tick) <= right:
+            continue
+        column = _column(tick, left, right)
+        name = f"{tick:g}"
+        start = max(0, column - len(name) // 2)
+        if set(names[max(0, start - 1) : start + len(name) + 1]) == {" "}:
+            rule[column] = "┬"
+            names[start : start + len(name)] = name
+    return f"{'':{_LEFT}} └{''.join(rule)}\n{'':{_LEFT}}  {''.join(names).rstrip()}\n"
+
+
+def _ends(marks: Sequence[Mark]) -> tuple[float, float]:
+    logits = [log_odds(mark.threshold) for mark in marks]
+    return min(logits) - 0.5, max(logits) + 0.5
+
+
+def _column(threshold: float, left: float, right: float) -> int:
+    return round((_WIDTH - 1) * (log_odds(threshold) - left) / (right - left))
+
+
+def _row(value: float, top: float) -> int:
+    return round((_HEIGHT - 1) * (1 - value / top))

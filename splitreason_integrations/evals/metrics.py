@@ -1,0 +1,127 @@
+"""What a run comes to over all prompts, with the interval that the choice of prompts leaves.
+
+A metric is computed from figures of single prompts, so that prompts can be drawn again.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitreason_integrations.evals.network import Network
+from splitreason_integrations.evals.runner import Outcome
+
+Numbers = NDArray[np.float64]
+Picks = NDArray[np.intp]
+"""Which prompts each resample holds, shape (resamples, prompts)."""
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class PerPrompt:
+    """What each prompt took: arrays of shape (prompts,).
+
+    `tokens` are those of both authors, `latency_s` is in seconds; `right` is 1 or 0, and None
+    where answers are not known.
+    """
+
+    handoffs: Numbers
+    large_tokens: Numbers
+    tokens: Numbers
+    usd: Numbers
+    latency_s: Numbers
+    right: Numbers | None = None
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], network: Network, *, graded: bool) -> "PerPrompt":
+        """Return what each outcome took, the large model being where `network` has it."""
+        replies = [outcome.replies for outcome in outcomes]
+        spans = [[span for reply in some for span in reply.spans] for some in replies]
+        large = [sum(reply.large_tokens for reply in some) for some in replies]
+        latency_s = []
+        for some, opened, tokens in zip(replies, spans, large, strict=True):
+            span_s = sum(span.latency_s for span in opened)
+            planned_s = network.large_s(handoffs=len(opened), tokens=tokens, measured_s=span_s)
+            latency_s.append(sum(reply.latency_s for reply in some) - span_s + planned_s)
+        return cls(
+            handoffs=_numbers([len(opened) for opened in spans]),
+            large_tokens=_numbers(large),
+            tokens=_numbers([sum(reply.tokens for reply in some) for some in replies]),
+            usd=_numbers([sum(reply.cost_usd for reply in some) for some in replies]),
+            latency_s=_numbers(latency_s),
+            right=_numbers([outcome.right for outcome in outcomes]) if graded else None,
+        )
+
+
+class Metric(StrEnum):
+    """A figure over all prompts."""
+
+    SHARE = "offload_share"
+    USD = "usd_per_1k"
+    ACCURACY = "accuracy"
+    HANDOFFS = "handoffs"
+    LATENCY_P50 = "latency_p50_s"
+    LATENCY_P95 = "latency_p95_s"
+
+    def of(self, prompts: PerPrompt, picks: Picks) -> Numbers:
+        """Return the metric for each of the resamples, shape (resamples,)."""
+        match self:
+            case Metric.SHARE:
+                tokens = prompts.tokens[picks].sum(-1)
+                return np.asarray(prompts.large_tokens[picks].sum(-1) / np.maximum(1, tokens))
+            case Metric.USD:
+                return np.asarray(1000 * prompts.usd[picks].mean(-1))
+            case Metric.HANDOFFS:
+                return np.asarray(prompts.handoffs[picks].mean(-1))
+            case Metric.LATENCY_P50 | Metric.LATENCY_P95:
+                quantile = 0.5 if self is Metric.LATENCY_P50 else 0.95
+                return np.asarray(np.quantile(prompts.latency_s[picks], quantile, axis=-1))
+            case Metric.ACCURACY:
+                assert prompts.right is not None, "accuracy needs answers"
+                return np.asarray(prompts.right[picks].mean(-1))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric over all prompts, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def interval(self) -> list[float]:
+        """Both ends, for plain data."""
+        return [self.low, self.high]
+
+
+Figures = Mapping[Metric, Figure]
+
+
+def draw(prompts: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Picks:
+    """Return the prompts of each resample, drawn with replacement (Efron 1979)."""
+    return np.random.default_rng(seed).integers(prompts, size=(resamples, prompts))
+
+
+def figures(prompts: PerPrompt, picks: Picks) -> Figures:
+    """Return all metrics that the prompts allow, with percentile bootstrap intervals."""
+    everything = np.arange(len(prompts.tokens))[None]
+    known = [one for one in Metric if one is not Metric.ACCURACY or prompts.right is not None]
+    found = {}
+    for metric in known:
+        low, high = np.quantile(metric.of(prompts, picks), (0.025, 0.975))
+        found[metric] = Figure(float(metric.of(prompts, everything)[0]), float(low), float(high))
+    return found
+
+
+def log_odds(probability: float) -> float:
+    """Return ln(p ÷ (1 − p)) of a probability within (0, 1)."""
+    return math.log(probability / (1 - probability))
+
+
+def _numbers(values: Sequence[float]) -> Numbers:
+    return np.asarray(values, dtype=np.float64)

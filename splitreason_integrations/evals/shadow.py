@@ -1,0 +1,246 @@
+"""What offloading would have cost: the small model alone, watched where it would hand over.
+
+One run of the small model serves all triggers; the large model is not loaded.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from itertools import pairwise
+from operator import or_
+
+import numpy as np
+
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import ConfigurationError, RequestError
+from splitreason_integrations.evals.metrics import (
+    Figures,
+    Metric,
+    PerPrompt,
+    Picks,
+    draw,
+    figures,
+)
+from splitreason_integrations.evals.network import Network
+from splitreason_integrations.evals.runner import Progress, ask, run_mode
+from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.policy import Policy, Prices
+from splitreason_integrations.records import Completion
+from splitreason_integrations.triggers import Position, Shadow, Trigger
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A reply of the small model alone, and the positions at which it was watched."""
+
+    reply: Completion
+    positions: tuple[Position, ...]
+
+    def handoffs(self, trigger: Trigger) -> list[int]:
+        """Return where a trigger would have opened spans.
+
+        Neighbouring positions at which it fires are one handoff: the first opens the span that
+        the large model would have written instead.
+        """
+        fired = sorted({at.index for at in self.positions if trigger.fires(at)})
+        return fired[:1] + [here for before, here in pairwise(fired) if here > before + 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a handoff is taken to cost: the tokens of an average span, and the large model's terms.
+
+    Without a rate of tokens in `network`, a handoff adds its round trip and no more.
+    """
+
+    span_tokens: float
+    prices: Prices = field(default_factory=Prices)
+    network: Network = field(default_factory=Network)
+
+    def __post_init__(self) -> None:
+        if not self.span_tokens > 0:
+            raise ConfigurationError(f"span_tokens must be above 0, got {self.span_tokens}")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one trigger would have cost, `added_s` a request on average."""
+
+    trigger: Trigger
+    figures: Figures
+    large_tokens: float
+    added_s: float
+
+    def data(self) -> dict[str, object]:
+        """Return the estimate as plain data; `interval` is that of the share."""
+        handoffs, share = self.figures[Metric.HANDOFFS], self.figures[Metric.SHARE]
+        return {
+            "trigger": str(self.trigger),
+            "handoffs": handoffs.value,
+            "handoffs_interval": handoffs.interval,
+            "large_tokens": self.large_tokens,
+            "offload_share": share.value,
+            "interval": share.interval,
+            "usd_per_1k": self.figures[Metric.USD].value,
+            "usd_per_1k_interval": self.figures[Metric.USD].interval,
+            "added_latency_s": self.added_s,
+            "latency_s": {
+                "p50": self.figures[Metric.LATENCY_P50].value,
+                "p95": self.figures[Metric.LATENCY_P95].value,
+            },
+        }
+
+
+@dataclass(frozen=True)
+class ShadowReport:
+    """Estimates for several triggers, from one run; tokens are those of an average request."""
+
+    estimates: tuple[Estimate, ...]
+    n: int
+    small_tokens: float
+    small_s: float
+    span_tokens: float
+    seed: int
+
+    def data(self) -> dict[str, object]:
+        """Return the report as plain data."""
+        return {
+            "n": self.n,
+            "small_tokens": self.small_tokens,
+            "small_s": self.small_s,
+            "span_tokens": self.span_tokens,
+            "seed": self.seed,
+            "estimates": [estimate.data() for estimate in self.estimates],
+        }
+
+
+def shadow(
+    engine: SplitEngine,
+    tasks: Sequence[Task],
+    triggers: Sequence[Trigger],
+    plan: Plan,
+    *,
+    seed: int = 0,
+    max_tokens: int = 512,
+    progress: Progress = lambda what, done, of: None,
+) -> ShadowReport:
+    """Return what each trigger would have cost, from one run of the small model alone.
+
+    The small model writes on where it would have handed over, its tags suppressed. A would-be
+    handoff adds a span's tokens; the large model reads, once, all that stands before the last
+    one. Caps of the engine's policy are not applied.
+
+    Args:
+        engine: its small model is used.
+        tasks: the prompts, asked greedily; answers are not looked at.
+        triggers: what to estimate, each for itself.
+        plan: what a handoff costs; `mean_span_tokens` measures the tokens of a span.
+        seed: of the requests and of the resampling of prompts.
+        max_tokens: longest reply, reasoning included.
+        progress: hears how many prompts of how many are done.
+
+    Raises:
+        RequestError: no tasks, no triggers, or a trigger that hands the whole reply over.
+
+    """
+    if not tasks or not triggers:
+        raise RequestError("shadow needs at least one prompt and one trigger")
+    if not all(trigger.hands_back for trigger in triggers):
+        raise RequestError("shadow counts spans; always has the large model write the whole reply")
+    watched = watch(engine, tasks, triggers, seed=seed, max_tokens=max_tokens, progress=progress)
+    picks = draw(len(tasks), seed=seed)
+    return ShadowReport(
+        estimates=tuple(_estimate(trigger, watched, plan, picks) for trigger in triggers),
+        n=len(tasks),
+        small_tokens=float(np.mean([one.reply.small_tokens for one in watched])),
+        small_s=float(np.mean([one.reply.latency_s for one in watched])),
+        span_tokens=plan.span_tokens,
+        seed=seed,
+    )
+
+
+def watch(
+    engine: SplitEngine,
+    tasks: Sequence[Task],
+    triggers: Iterable[Trigger],
+    *,
+    seed: int,
+    max_tokens: int = 512,
+    progress: Progress = lambda what, done, of: None,
+) -> list[Watched]:
+    """Return the small model's replies, and all that the triggers would have looked at."""
+    small = blocking.run(lambda: load_model(engine.small, role="small"))
+    joined = reduce(or_, triggers)
+    watched = []
+    for done, task in enumerate(tasks):
+        progress("shadow", done, len(tasks))
+        positions: list[Position] = []
+        # The small model has both seats: the large one's stays empty, so nothing else is loaded.
+        alone = replace(
+            engine,
+            small=small,
+            large=small,
+            trigger=Shadow(joined, positions.append),
+            policy=Policy(),
+        )
+        reply = ask(alone, task.messages, task.tools, seed=seed + done, max_tokens=max_tokens)
+        watched.append(Watched(reply, tuple(positions)))
+    progress("shadow", len(tasks), len(tasks))
+    return watched
+
+
+def mean_span_tokens(
+    engine: SplitEngine,
+    tasks: Sequence[Task],
+    triggers: Iterable[Trigger],
+    *,
+    seed: int = 0,
+    max_tokens: int = 512,
+    progress: Progress = lambda what, done, of: None,
+) -> float:
+    """Return the mean length of a span in tokens, from a run of both models on a few tasks.
+
+    Raises RequestError where no span opened, LargeModelError where the large model failed.
+    """
+    both = replace(engine, trigger=reduce(or_, triggers), on_large_failure="raise")
+    result = run_mode("split", both, tasks, seed=seed, max_tokens=max_tokens, progress=progress)
+    spans = [span.tokens for reply in result.replies for span in reply.spans]
+    if not spans:
+        raise RequestError(
+            f"no span opened in {len(tasks)} sample requests: sample more, or give the tokens of "
+            "a span yourself"
+        )
+    return float(np.mean(spans))
+
+
+def _estimate(trigger: Trigger, watched: Sequence[Watched], plan: Plan, picks: Picks) -> Estimate:
+    places = [one.handoffs(trigger) for one in watched]
+    replies = [one.reply for one in watched]
+    handoffs = np.array([len(some) for some in places], dtype=np.float64)
+    large = np.rint(handoffs * plan.span_tokens)
+    added_s = np.array(
+        [
+            plan.network.large_s(handoffs=len(some), tokens=int(tokens), measured_s=0.0)
+            for some, tokens in zip(places, large, strict=True)
+        ]
+    )
+    prompts = PerPrompt(
+        handoffs=handoffs,
+        large_tokens=large,
+        tokens=large + np.array([reply.small_tokens for reply in replies]),
+        usd=np.array(
+            [
+                reply.cost_usd + _large_usd(reply, some, int(tokens), plan.prices)
+                for reply, some, tokens in zip(replies, places, large, strict=True)
+            ]
+        ),
+        latency_s=added_s + np.array([reply.latency_s for reply in replies]),
+    )
+    return Estimate(trigger, figures(prompts, picks), float(large.mean()), float(added_s.mean()))
+
+
+def _large_usd(reply: Completion, places: Sequence[int], tokens: int, prices: Prices) -> float:
+    read = reply.prompt_tokens + places[-1] if places else 0
+    return prices.cost_usd(input_tokens=read, output_tokens=tokens)

@@ -1,0 +1,117 @@
+"""`splitreason calibrate` and `splitreason shadow`, as users run them."""
+
+import json
+import sys
+import tomllib
+
+import pytest
+
+from splitreason_integrations.cli.chart import Mark, chart
+
+FEW = ("--samples", "4", "--runs", "2", "--seed", "1")
+LEAST = {
+    "threshold", "trigger", "offload_share", "interval", "accuracy", "usd_per_1k", "n", "curve",
+    "command", "hardware", "versions", "date",
+}  # fmt: skip
+
+
+def test_calibrate_json_and_its_policy_file(run, tmp_path):
+    out = tmp_path / "policy.toml"
+    done = run(
+        "calibrate", "--max-share", "0.4", *FEW, "--request-cap", "0.3", "--out", str(out), "--json"
+    )
+    facts = json.loads(done.out)
+    assert facts.keys() >= LEAST
+    assert facts["n"] == 4
+    assert facts["interval"][1] <= 0.4
+    text = out.read_text("utf-8")
+    assert tomllib.loads(text) == {"trigger": facts["trigger"], "max_offload_share": 0.3}
+    assert facts["command"] in text
+    assert str(out) in done.err
+
+
+def test_calibrate_shows_a_table_and_a_chart(run, tmp_path):
+    picture = tmp_path / "curve.png"
+    done = run(
+        "calibrate",
+        "--max-usd-per-1k",
+        "5",
+        *FEW,
+        "--large-output-usd",
+        "2",
+        "--plot",
+        str(picture),
+    )
+    assert "→" in done.out
+    assert "at most 5 USD per 1,000 requests" in done.out
+    assert "●" in done.out
+    assert "\x1b" not in done.out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_calibrate_on_prompts_without_answers(run, tmp_path):
+    path = tmp_path / "set.jsonl"
+    question = "Mia has 47 boxes with 23 cards in each box. How many cards does Mia have now?"
+    path.write_text(f"{json.dumps({'question': question})}\n" * 2, "utf-8")
+    done = run("calibrate", "--data", str(path), "--max-share", "0.9", "--runs", "1", "--json")
+    assert json.loads(done.out)["accuracy"] is None
+    done = run("calibrate", "--data", str(path), "--min-accuracy", "0.9", status=2)
+    assert 'line 1: needs "answer"' in done.err
+
+
+def test_shadow_json(run):
+    done = run(
+        "shadow", "--samples", "3", "--trigger", "tag>0.5", "--trigger", "never", "--sample-spans",
+        "2", "--round-trip-ms", "80", "--large-tokens-per-s", "40", "--json",
+    )  # fmt: skip
+    facts = json.loads(done.out)
+    tag, never = facts["estimates"]
+    assert tag["handoffs"] > 0 == never["handoffs"]
+    assert tag["added_latency_s"] > 0 == never["added_latency_s"]
+    assert {"n", "span_tokens", "command", "hardware", "versions", "date"} <= facts.keys()
+
+
+def test_shadow_shows_a_table(run):
+    done = run("shadow", "--samples", "2", "--span-tokens", "12")
+    for text in ("tag>0.99", "tag>0.1", "a span 12.0 tokens"):
+        assert text in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["calibrate"], "give one of --max-share"),
+        (["calibrate", "--max-share", "0.1", "--min-accuracy", "0.9"], "give one of"),
+        (["calibrate", "--max-share", "5"], "must lie in (0, 1]"),
+        (["calibrate", "--max-usd-per-1k", "1"], "--large-output-usd"),
+        (["calibrate", "--max-share", "0.1", "--out", "nowhere/policy.toml"], "nowhere"),
+        (["calibrate", "--max-share", "0.1", "--plot", "curve.doc"], "one of .png"),
+        (["calibrate", "--max-share", "0.1", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["calibrate", "--max-share", "0.001", *FEW], "the best is tag>"),
+        (["calibrate", "--max-share", "0.1", "--large", "gpt-9", *FEW], "use 'embedded'"),
+        (["shadow", "--trigger", "sometimes"], "unknown trigger"),
+        (["shadow", "--span-tokens", "9", "--sample-spans", "2"], "give one of --span-tokens"),
+        (["shadow", "--large-tokens-per-s", "0"], "tokens_per_s"),
+    ],
+)
+def test_errors_are_one_line_and_status_2(run, arguments, says):
+    done = run(*arguments, status=2)
+    assert done.out == ""
+    assert len(done.err.strip().splitlines()) == 1
+    assert says in done.err
+
+
+def test_a_picture_without_matplotlib_names_the_extra(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = run("calibrate", "--max-share", "0.1", "--plot", "curve.png", status=2)
+    assert "splitreason-integrations[plot]" in done.err
+
+
+def test_the_chart_puts_marks_where_they_belong():
+    marks = [Mark(0.5, 0.2, 0.1, 0.3), Mark(0.99, 0.05, 0.04, 0.06, chosen=True)]
+    lines = chart(marks, bound=0.1, title="share", written="{:.0%}".format).plain.splitlines()
+    assert lines[0].strip() == "share"
+    at = {mark: next(i for i, line in enumerate(lines) if mark in line) for mark in "○●┄"}
+    assert at["○"] < at["┄"] < at["●"]
+    assert lines[at["┄"]].startswith("      10% │")
+    assert lines[-1].split() == ["0.5", "0.9", "0.99"]
