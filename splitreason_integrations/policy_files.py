@@ -1,7 +1,7 @@
 """Policies as files: read with errors that name the line, written so that they read the same."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from os import PathLike, fspath
 from pathlib import Path

@@ -21,7 +21,6 @@ from splitreason_integrations.evals.metrics import Metric, PerPrompt, draw, figu
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.runner import run_mode
 from splitreason_integrations.evals.tasks import Task, generated
-from splitreason_integrations.policy import Policy
 from splitreason_integrations.policy_files import to_toml
 from splitreason_integrations.testing import ScriptedModel
 

@@ -14,7 +14,8 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
-from splitreason_integrations.policy import Policy, Prices
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.terms import Prices
 from splitreason_integrations.triggers import parse_trigger
 
 Small = Annotated[str, typer.Option(help="Small model: embedded or hf:<folder or name>.")]

@@ -26,8 +26,9 @@ from splitreason_integrations.evals.metrics import (
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.runner import Progress, ask, run_mode
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.policy import Policy, Prices
+from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Completion
+from splitreason_integrations.terms import Prices
 from splitreason_integrations.triggers import Position, Shadow, Trigger
 
 
