@@ -212,7 +212,13 @@ def weights_of(out):
 def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
     options = {"device": "cpu", "carry_out": in_turn}
     train_pair(tmp_path / "whole", TINY, tell=quiet, **options)
-    for stage, done in (("pretrain large", 2), ("pretrain small", 2), ("annotate", 1), ("sft", 2)):
+    for stage, done in (
+        ("pretrain large", 2),
+        ("pretrain small", 2),
+        ("annotate 1", 1),
+        ("sft 1", 2),
+        ("annotate 2", 1),
+    ):
         with pytest.raises(InterruptedRunError):
             train_pair(tmp_path / "cut", TINY, tell=interrupt_at(stage, done), **options)
     train_pair(tmp_path / "cut", TINY, tell=quiet, **options)
@@ -243,7 +249,14 @@ def test_both_models_train_at_once(tmp_path):
         tell=lambda stage, *_: heard.append(stage),
         carry_out=at_once,
     )
-    assert {"pretrain large", "pretrain small", "annotate", "sft"} <= set(heard)
+    assert {
+        "pretrain large",
+        "pretrain small",
+        "annotate 1",
+        "sft 1",
+        "annotate 2",
+        "sft 2",
+    } <= set(heard)
 
 
 @pytest.mark.timeout(300)

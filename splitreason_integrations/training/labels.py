@@ -63,6 +63,11 @@ def label(encoder: Encoder, small: Any, large: Any, found: list[Problem]) -> Lab
     return [list(zip(s, b, strict=True)) for s, b in zip(ours, theirs, strict=True)]
 
 
+def label_path(folder: Path, index: int) -> Path:
+    """Return the file that holds the labels of a chunk."""
+    return folder / f"{index:04d}.json"
+
+
 def write_labels(path: Path, labels: Labels) -> None:
     """Store the labels of a chunk, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)

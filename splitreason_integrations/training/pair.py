@@ -17,7 +17,7 @@ from splitreason_integrations.training.architecture import Role, build_model
 from splitreason_integrations.training.card import write_card
 from splitreason_integrations.training.documents import Encoder
 from splitreason_integrations.training.export import export_model
-from splitreason_integrations.training.labels import fresh_problems, label, write_labels
+from splitreason_integrations.training.labels import fresh_problems, label, label_path, write_labels
 from splitreason_integrations.training.pretrain import pretrain
 from splitreason_integrations.training.run import Folders, Settings
 from splitreason_integrations.training.sft import fine_tune
@@ -56,14 +56,23 @@ def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_
     folders.claim(settings)
     make_tokenizer(folders, settings)
     carry_out([partial(pretrain_role, role, folders, settings, device) for role in ROLES], tell)
-    with timed(folders, "annotate"):
-        parts = range(ANNOTATORS)
-        carry_out([partial(annotate_part, n, folders, settings, device) for n in parts], tell)
-    small = fine_tune_small(folders, settings, device, tell)
+    rounds = range(1, len(settings.sft_plans) + 1)
+    for number in rounds:
+        with timed(folders, f"annotate {number}"):
+            jobs: list[Job] = [
+                partial(annotate_part, number, n, folders, settings, device)
+                for n in range(ANNOTATORS)
+            ]
+            carry_out(jobs, tell)
+        fine_tune_small(number, folders, settings, device, tell)
     tokenizer = load_tokenizer(folders)
-    export_model(small, tokenizer, out / "small")
-    for name, role in (("base", "small"), ("large", "large")):
-        export_model(load_pretrained(folders, role, tokenizer), tokenizer, out / name)
+    stages: dict[str, tuple[Role, str]] = {
+        "small": ("small", f"sft-{rounds[-1]}"),
+        "base": ("small", "pretrain-small"),
+        "large": ("large", "pretrain-large"),
+    }
+    for name, (role, stage) in stages.items():
+        export_model(load_trained(folders, role, stage, tokenizer), tokenizer, out / name)
     write_card(out, settings, device=device, seconds=read_seconds(folders))
 
 
@@ -113,57 +122,59 @@ def pretrain_role(
         )
 
 
-def load_pretrained(folders: Folders, role: str, tokenizer: Any) -> Any:
-    """Load a model as its pre-training left it."""
+def load_trained(folders: Folders, role: Role, stage: str, tokenizer: Any) -> Any:
+    """Load a model as a stage of its training left it."""
     import torch
 
-    name: Role = "small" if role == "small" else "large"
-    model = build_model(name, tokenizer, seed=0)
-    path = folders.checkpoints(f"pretrain-{role}") / "state.pt"
+    model = build_model(role, tokenizer, seed=0)
+    path = folders.checkpoints(stage) / "state.pt"
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
     return model.eval()
 
 
-def annotate_part(part: int, folders: Folders, settings: Settings, device: str, tell: Tell) -> None:
-    """Label the steps of fresh problems by both models: one share of the chunks."""
-    chunks = settings.sft_plan.chunks
+def before(number: int) -> str:
+    """Return the stage whose small model is annotated and fine-tuned in a round."""
+    return "pretrain-small" if number == 1 else f"sft-{number - 1}"
+
+
+def annotate_part(
+    number: int, part: int, folders: Folders, settings: Settings, device: str, tell: Tell
+) -> None:
+    """Label the steps of fresh problems by both models: one share of the chunks of a round."""
+    chunks, labels = settings.sft_plans[number - 1].chunks, folders.labels(number)
     own = range(part, chunks, ANNOTATORS)
-    missing = [i for i in own if not label_path(folders, i).exists()]
+    missing = [i for i in own if not label_path(labels, i).exists()]
     if not missing:
         return
     tokenizer = load_tokenizer(folders)
     encoder = Encoder(tokenizer)
-    small, large = (
-        load_pretrained(folders, role, tokenizer).to(device) for role in ("small", "large")
-    )
+    small = load_trained(folders, "small", before(number), tokenizer).to(device)
+    large = load_trained(folders, "large", "pretrain-large", tokenizer).to(device)
+    seed = settings.round_seed(number)
     for index in missing:
-        found = fresh_problems(index, seed=settings.seed, documents=settings.sft_documents)
-        labels = label(encoder, small, large, found)
-        write_labels(label_path(folders, index), labels)
-        tell("annotate", len(list(folders.labels.glob("*.json"))), chunks, 0.0)
+        found = fresh_problems(index, seed=seed, documents=settings.sft_documents)
+        write_labels(label_path(labels, index), label(encoder, small, large, found))
+        tell(f"annotate {number}", len(list(labels.glob("*.json"))), chunks, 0.0)
 
 
-def label_path(folders: Folders, index: int) -> Path:
-    """Return the file that holds the labels of a chunk."""
-    return folders.labels / f"{index:04d}.json"
-
-
-def fine_tune_small(folders: Folders, settings: Settings, device: str, tell: Tell) -> Any:
-    """Teach the pre-trained small model to mark hard steps."""
+def fine_tune_small(
+    number: int, folders: Folders, settings: Settings, device: str, tell: Tell
+) -> None:
+    """Teach the small model to mark hard steps: one round of it."""
     tokenizer = load_tokenizer(folders)
-    plan = settings.sft_plan
-    with timed(folders, "sft"):
-        return fine_tune(
-            load_pretrained(folders, "small", tokenizer),
+    plan, stage = settings.sft_plans[number - 1], f"sft {number}"
+    with timed(folders, stage):
+        fine_tune(
+            load_trained(folders, "small", before(number), tokenizer),
             tokenizer,
-            folders.checkpoints("sft"),
+            folders.checkpoints(f"sft-{number}"),
             plan,
-            labels=folders.labels,
+            labels=folders.labels(number),
             tries=settings.tries,
             documents=settings.sft_documents,
-            seed=settings.seed,
+            seed=settings.round_seed(number),
             device=device,
-            report=lambda done, loss: tell("sft", done, plan.chunks, loss),
+            report=lambda done, loss: tell(stage, done, plan.chunks, loss),
         )
 
 

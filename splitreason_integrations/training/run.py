@@ -10,7 +10,7 @@ from pathlib import Path
 from splitreason_integrations.training.architecture import Role
 from splitreason_integrations.training.loop import Plan
 from splitreason_integrations.training.pretrain import CONTINUATIONS, RECIPES, Recipe
-from splitreason_integrations.training.sft import SFT_PLAN
+from splitreason_integrations.training.sft import SFT_PLANS
 
 TOKENIZER_DOCUMENTS = 3000
 SFT_DOCUMENTS = 400
@@ -30,7 +30,7 @@ class Settings:
 
     scale: float = 1.0
     seed: int = 0
-    tries: float = 16.0
+    tries: float = 24.0
     start: str | None = None
 
     def __post_init__(self) -> None:
@@ -55,9 +55,13 @@ class Settings:
         return replace(full, plan=plan, documents=self.documents(full.documents))
 
     @property
-    def sft_plan(self) -> Plan:
-        """Return the length of the fine-tuning."""
-        return self.shorten(SFT_PLAN)
+    def sft_plans(self) -> list[Plan]:
+        """Return the length of each round of the fine-tuning."""
+        return [self.shorten(plan) for plan in SFT_PLANS]
+
+    def round_seed(self, number: int) -> int:
+        """Return the seed of the problems of a round of the fine-tuning."""
+        return self.seed * 10 + number
 
     @property
     def sft_documents(self) -> int:
@@ -81,10 +85,9 @@ class Folders:
         """Return the folder of the tokenizer."""
         return self.out / "work" / "tokenizer"
 
-    @property
-    def labels(self) -> Path:
-        """Return the folder of the annotation."""
-        return self.out / "work" / "labels"
+    def labels(self, number: int) -> Path:
+        """Return the folder of the annotation for a round of the fine-tuning."""
+        return self.out / "work" / f"labels-{number}"
 
     def checkpoints(self, stage: str) -> Path:
         """Return the folder of the checkpoints of a stage."""

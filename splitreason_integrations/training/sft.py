@@ -12,11 +12,20 @@ from typing import Any
 
 from splitreason_integrations.problems import Kind, Problem, Step, Writing
 from splitreason_integrations.training.documents import Document, Encoder
-from splitreason_integrations.training.labels import by_step, fresh_problems, read_labels
+from splitreason_integrations.training.labels import (
+    by_step,
+    fresh_problems,
+    label_path,
+    read_labels,
+)
 from splitreason_integrations.training.loop import Plan, Report, train
 from splitreason_integrations.training.mixture import assemble, with_random_spans
 
-SFT_PLAN = Plan(120, matrix_rate=4e-3, other_rate=3e-3, warmup=2, decay=0.8, save_every=10)
+SFT_PLANS = (
+    Plan(90, matrix_rate=4e-3, other_rate=3e-3, warmup=2, decay=0.8, save_every=10),
+    Plan(120, matrix_rate=3e-3, other_rate=2.4e-3, warmup=2, decay=1.0, save_every=10),
+)
+"""Two rounds: what the model that marks fails is not quite what it failed before."""
 UNMARKED_SPANS, RANDOM_SPANS = 0.06, 0.04
 
 
@@ -39,7 +48,7 @@ def fine_tune(
     def chunk(index: int) -> list[Document]:
         found = fresh_problems(index, seed=seed, documents=documents)
         rng = random.Random(f"sft/{seed}/{index}")
-        rates = read_labels(labels / f"{index:04d}.json")
+        rates = read_labels(label_path(labels, index))
         return tagged_documents(encoder, rng, found, by_step(found, rates, tries=tries))
 
     pad = tokenizer.pad_token_id
