@@ -1,118 +1,39 @@
 """What users set, whichever framework they come from: models, trigger, policy, sampling."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from os import PathLike
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationInfo,
-    WithJsonSchema,
     model_validator,
 )
 
-from splitreason_integrations import policy_files
-from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.registry import (
-    ModelSpec,
-    TransformersModel,
     describe,
-    resolve,
 )
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import Tool, must_call, offered
+from splitreason_integrations.option_fields import (
+    AuditField,
+    HumanField,
+    PolicyField,
+    RetryField,
+    SpecField,
+    TriggerField,
+    pair_name,
+    read_pair,
+    type_name,
+)
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Message
 from splitreason_integrations.request import Request
+from splitreason_integrations.resilience import Retry
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.triggers import Trigger, parse_trigger
-
-PROVIDER = "splitreason"
-
-_PAIR = re.compile(r"(.+?)\+(?=embedded$|\w+:)(.+)")
-
-
-def check_spec(value: Any, info: ValidationInfo) -> ModelSpec:
-    """Return a spec that can be resolved, or a model; nothing is loaded."""
-    if isinstance(value, str | TransformersModel):
-        resolve(value, role="large" if info.field_name == "large" else "small")
-    elif not hasattr(value, "open_sessions"):
-        raise ConfigurationError(f"{info.field_name} must be a spec or a model, got {value!r}")
-    spec: ModelSpec = value
-    return spec
-
-
-def check_trigger(value: Any) -> Trigger | None:
-    """Return a trigger, read from text if need be; None leaves it to the policy."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return parse_trigger(value)
-    if isinstance(value, Trigger):
-        return value
-    raise ConfigurationError(
-        f"trigger must be a Trigger such as Tag() or a text such as 'tag>0.2', got {value!r}"
-    )
-
-
-def check_policy(value: Any) -> Policy:
-    """Return a policy, read from a dict or a file or made from a template if need be."""
-    if isinstance(value, Policy):
-        return value
-    if isinstance(value, str | PathLike):
-        return policy_files.named(value)
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(
-            "policy must be a Policy, a dict, a template's name or the path of a .toml file, "
-            f"got {value!r}"
-        )
-    return policy_files.from_data(value)
-
-
-def check_audit(value: Any) -> AuditLog | None:
-    """Return an audit log, opened at a path if need be."""
-    if isinstance(value, str | PathLike):
-        return AuditLog(value)
-    if isinstance(value, AuditLog | None):
-        return value
-    raise ConfigurationError(f"audit must be an AuditLog or the path of one, got {value!r}")
-
-
-def pair_name(small: ModelSpec, large: ModelSpec) -> str:
-    """Return the name under which a pair is reported."""
-    return f"{PROVIDER}/{describe(small)}+{describe(large)}"
-
-
-def read_pair(name: Any) -> dict[str, Any]:
-    """Return what a `model` argument names: both models of a pair's name, else the small one."""
-    if not isinstance(name, str):
-        return {"small": name}
-    pair = _PAIR.fullmatch(name.removeprefix(f"{PROVIDER}/"))
-    if pair is None:
-        return {"small": name.removeprefix(f"{PROVIDER}/")}
-    return {"small": pair[1], "large": pair[2]}
-
-
-# Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
-SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
-TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
-PolicyField = Annotated[
-    Any, PlainValidator(check_policy), WithJsonSchema({"type": ["object", "string"]})
-]
-AuditField = Annotated[
-    Any,
-    PlainValidator(check_audit),
-    PlainSerializer(lambda log: log and str(log.path), when_used="json"),
-    WithJsonSchema({"type": "string"}),
-]
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 OPTIONS = (
@@ -126,7 +47,10 @@ OPTIONS = (
     "stop",
     "seed",
     "request_metadata",
+    "max_retries",
+    "retry",
     "on_large_failure",
+    "human_check",
     "close_threshold",
     "handback_tokens",
     "audit",
@@ -144,6 +68,8 @@ class PairSettings(BaseModel):
     `Policy`'s settings; its rules look at `request_metadata`. `model` names the small model, or
     both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
     `AuditLog` or the path of one.
+    `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
+    one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
@@ -162,7 +88,10 @@ class PairSettings(BaseModel):
     stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
     seed: int | None = None
     request_metadata: dict[str, str] = Field(default_factory=dict)
+    max_retries: int | None = Field(default=None, ge=0)
+    retry: RetryField = None
     on_large_failure: Literal["small", "raise"] = "small"
+    human_check: HumanField = None
     close_threshold: float = Field(default=0.5, ge=0, le=1)
     handback_tokens: int = Field(default=8, ge=1)
     audit: AuditField = None
@@ -221,6 +150,8 @@ class PairSettings(BaseModel):
             close_threshold=self.close_threshold,
             handback_tokens=self.handback_tokens,
             on_large_failure=self.on_large_failure,
+            retry=self._retry(),
+            human_check=self.human_check,
             audit=self.audit,
         )
 
@@ -247,6 +178,11 @@ class PairSettings(BaseModel):
             metadata=self.request_metadata,
         )
 
+    def _retry(self) -> Retry:
+        """Return how a failing large model is tried again; `max_retries` are further calls."""
+        retry = self.retry or Retry()
+        return retry if self.max_retries is None else replace(retry, attempts=self.max_retries + 1)
+
     def sampling(self) -> Sampling:
         """Return what is set about sampling."""
         return Sampling(**{name: getattr(self, name) for name in SAMPLING})
@@ -258,6 +194,8 @@ class PairSettings(BaseModel):
             "large": describe(self.large),
             "trigger": str(self.engine().trigger),
             "policy": asdict(self.policy),
+            "retry": type_name(self.retry),
+            "human_check": type_name(self.human_check),
             "audit": str(self.audit.path) if self.audit else None,
         }
         return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}

@@ -28,7 +28,7 @@ LAYERS = [
     {"handoff"},
     {"turn"},
     {"engine"},
-    {"blocking", "options", "testing", "problems", "audit.replay"},
+    {"blocking", "option_fields", "options", "testing", "problems", "audit.replay"},
     {"evals", "training"},
     {"cli"},
 ]

@@ -57,8 +57,7 @@ class Suite:
 
     @property
     def standard_chat_model_params(self):
-        # Without max_retries: there is no such option yet.
-        return {"temperature": 0, "max_tokens": 100, "timeout": 60, "stop": []}
+        return {"temperature": 0, "max_tokens": 100, "timeout": 60, "stop": [], "max_retries": 2}
 
 
 class Embedded(Suite):

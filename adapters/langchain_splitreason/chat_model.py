@@ -25,10 +25,10 @@ from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import read_response_format, read_tool_choice
+from splitreason_integrations.option_fields import PROVIDER
 from splitreason_integrations.options import (
     MODEL_NAMES,
     OPTIONS,
-    PROVIDER,
     PairSettings,
 )
 from splitreason_integrations.triggers import parse_trigger

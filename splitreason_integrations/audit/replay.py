@@ -10,7 +10,7 @@ from splitreason_integrations.audit.settings import trigger_from
 from splitreason_integrations.backends.registry import ModelSpec
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import AuditError
-from splitreason_integrations.options import check_policy
+from splitreason_integrations.option_fields import check_policy
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling

@@ -79,9 +79,12 @@ def resolve(spec: str | TransformersModel, *, role: Role) -> TransformersModel:
     )
 
 
-def known_context(small: ModelSpec, large: ModelSpec) -> int | None:
+def known_context(small: ModelSpec, large: LargeSpec) -> int | None:
     """Return the shorter context of a pair in tokens, as far as known without loading it."""
-    lengths = (_context_tokens(small, role="small"), _context_tokens(large, role="large"))
+    lengths = (
+        _context_tokens(small, role="small"),
+        _context_tokens(line_up(large)[0], role="large"),
+    )
     return min((length for length in lengths if length is not None), default=None)
 
 
