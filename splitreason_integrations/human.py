@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from splitreason_integrations.asking import AskRule
+from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
 
 Moment = Literal["before", "after"]
@@ -37,7 +38,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a person is asked about one span.
+    """What a person is asked about one span, which begins behind `start_token` reply tokens.
 
     `context` is the reply so far, `text` what the large model wrote (afterwards), `model` the
     large model; `offload_share` and `cost_usd` are those of the request so far.
@@ -45,6 +46,7 @@ class Question:
 
     request_id: str
     span: int
+    start_token: int
     moment: Moment
     model: str
     opened_by: str
@@ -57,7 +59,7 @@ class Question:
     @property
     def id(self) -> str:
         """What tells this question from all others."""
-        return f"{self.request_id}:{self.span}:{self.moment}"
+        return f"{self.request_id}:{self.start_token}:{self.moment}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +132,7 @@ class FunctionReviewer:
                 partial(self.function, paused.question), abandon_on_cancel=True
             )
             given = await given if inspect.isawaitable(given) else given
-        if given is None or isinstance(given, Answer):
-            return given
-        if isinstance(given, bool):
-            given = Decision.APPROVE if given else Decision.REFUSE
-        return Answer(decision=_decision(given), by=self.by)
+        return None if given is None else read_answer(given, by=self.by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +168,23 @@ class HumanCheck:
             return await reviewer.review(paused)
         assert scope.cancelled_caught
         return Answer(decision=self.on_timeout, by="timeout")
+
+
+def read_answer(given: Any, *, by: str) -> Answer:
+    """Return the answer that a truth value, a decision or a dict of an answer's facts stands for.
+
+    `by` is who answered where that is not among the facts. Raises ConfigurationError for others.
+    """
+    if isinstance(given, Answer):
+        return given
+    if isinstance(given, bool):
+        return Answer(decision=Decision.APPROVE if given else Decision.REFUSE, by=by)
+    if not isinstance(given, Mapping):
+        return Answer(decision=_decision(given), by=by)
+    check_names(given, {"decision", "text", "by", "at"}, what="fact of an answer")
+    if "decision" not in given:
+        raise ConfigurationError(f"an answer needs a decision, one of {', '.join(Decision)}")
+    return Answer(**{"by": by, **given})
 
 
 def _decision(value: Any) -> Decision:

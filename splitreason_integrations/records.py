@@ -159,6 +159,27 @@ class Completion:
         }
 
 
+def delta_from(data: Mapping[str, Any]) -> Delta:
+    """Return the delta whose fields, as plain data, these are."""
+    calls = tuple(CallPiece(**call) for call in data["calls"])
+    author, channel = Author(data["author"]), Channel(data["channel"])
+    return Delta(data["text"], tuple(data["token_ids"]), author, channel, calls)
+
+
+def completion_from(data: Mapping[str, Any]) -> Completion:
+    """Return the completion whose fields, as plain data, these are."""
+    pieces = [
+        Piece(Author(one["author"]), tuple(one["token_ids"]), one["model"])
+        for one in data["pieces"]
+    ]
+    parts = {
+        "tool_calls": tuple(ToolCall(**call) for call in data["tool_calls"]),
+        "pieces": tuple(pieces),
+        "spans": tuple(SpanRecord(**span) for span in data["spans"]),
+    }
+    return Completion(**{**data, **parts})
+
+
 def token_ids(pieces: Sequence[Piece]) -> list[int]:
     """Return the ids of consecutive pieces, joined."""
     return [token for piece in pieces for token in piece.token_ids]

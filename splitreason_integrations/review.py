@@ -28,6 +28,7 @@ def question_of(desk: Desk) -> Question:
     return Question(
         request_id=desk.request.request_id,
         span=desk.spans.number,
+        start_token=span.start_token,
         moment="after" if span.closed_by else "before",
         model=desk.large.model.name,
         opened_by=span.opened_by,

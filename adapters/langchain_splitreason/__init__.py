@@ -13,5 +13,12 @@ except ImportError as error:
 
 from langchain_splitreason.chat_model import SplitReasonLLM
 from langchain_splitreason.errors import ContextOverflowError
+from langchain_splitreason.human import InterruptReviewer
 
-__all__ = ["ContextOverflowError", "SplitReasonLLM", "ToolChoiceError", "__version__"]
+__all__ = [
+    "ContextOverflowError",
+    "InterruptReviewer",
+    "SplitReasonLLM",
+    "ToolChoiceError",
+    "__version__",
+]

@@ -7,6 +7,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_splitreason.errors import ContextOverflowError
 from langchain_splitreason.events import Delivery
+from langchain_splitreason.human import aitems_in_graph, asks_by_interrupt, items_in_graph
 from langchain_splitreason.results import ReplyWriter
 from langchain_splitreason.runs import Run
 from splitreason_integrations import blocking, errors
@@ -51,7 +52,7 @@ class Call:
         return chunks
 
     def _chunks(self) -> Generator[ChatGenerationChunk, None, None]:
-        with closing(blocking.iterate(self._items())) as items:
+        with closing(self._iterated()) as items:
             try:
                 for item in items:
                     if isinstance(item, Event):
@@ -74,9 +75,19 @@ class Call:
                 await self._delivery.abandon_later(error)
                 raise
 
+    def _iterated(self) -> Generator[Item | Completion, None, None]:
+        if asks_by_interrupt(self._engine):
+            return items_in_graph(self._engine, self._request)
+        return blocking.iterate(self._items())
+
     async def _items(self) -> AsyncGenerator[Item | Completion, None]:
+        stream: AsyncGenerator[Item | Completion | Paused, None] = (
+            aitems_in_graph(self._engine, self._request)
+            if asks_by_interrupt(self._engine)
+            else self._engine.stream(self._request)
+        )
         try:
-            async with aclosing(self._engine.stream(self._request)) as items:
+            async with aclosing(stream) as items:
                 async for item in items:
                     if isinstance(item, Paused):
                         raise errors.ReviewPendingError(item.question.id, item)

@@ -44,8 +44,8 @@ RECIPES: dict[Role, Recipe] = {
 }
 
 CONTINUATIONS: dict[Role, Recipe] = {
-    "small": Recipe(Plan(160, 2048, 3e-3, 2.4e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.08),
-    "large": Recipe(Plan(70, 2048, 3e-3, 2.4e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.30),
+    "small": Recipe(Plan(20, 2048, 2e-3, 1.6e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.0),
+    "large": Recipe(Plan(140, 2048, 3e-3, 2.4e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.35),
 }
 """For models of a finished pair that are to learn more: smaller steps, fewer drills."""
 
