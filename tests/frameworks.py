@@ -1,6 +1,8 @@
 """Generated cases for the frameworks, and the rate at which a framework gets them right."""
 
+import operator
 import random
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,11 +21,11 @@ ALLOWED = 0.9
 SEED = 21
 
 TOPICS = {
-    "stock": "Knows how many things there are in a shop, a farm, a school or another place.",
-    "prices": "Knows what things cost.",
-    "teams": "Knows the people of each team and what they make.",
+    "stock": "Useful for questions about the stock of places.",
+    "prices": "Useful for questions about what things cost.",
+    "teams": "Useful for questions about what teams make.",
 }
-"""What is asked about, as one would describe it to a router; no description was trained on."""
+"""What is asked about, described to a router in words that the pair was trained on."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +75,13 @@ def sums():
     return found
 
 
-def multiply(a: int, b: int) -> int:
-    """Multiply two numbers."""
-    return a * b
+SIGNS = {"*": operator.mul, "+": operator.add, "-": operator.sub}
 
 
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-def subtract(a: int, b: int) -> int:
-    """Subtract the second number from the first."""
-    return a - b
-
-
-CALCULATOR = (multiply, add, subtract)
+def calculator(expression: str) -> int:
+    """Evaluate an arithmetic expression."""
+    a, sign, b = re.fullmatch(r"(\d+)\s*([*+-])\s*(\d+)", expression).groups()
+    return SIGNS[sign](int(a), int(b))
 
 
 @cache

@@ -17,7 +17,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_splitreason import SplitReasonLLM
 from splitreason_integrations.testing import ScriptedModel
-from tests.frameworks import CALCULATOR, check_rate, dossiers, embedding, stories, sums
+from tests.frameworks import calculator, check_rate, dossiers, embedding, stories, sums
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -107,7 +107,7 @@ def test_message_histories(llm, record_property):
 
 
 def test_an_agent_with_a_calculator(llm, record_property):
-    agent = create_agent(llm, [tool(function) for function in CALCULATOR])
+    agent = create_agent(llm, [tool(calculator)])
     answers = []
     for case in sums():
         messages = agent.invoke({"messages": [("user", case.question)]})["messages"]

@@ -11,7 +11,7 @@ from llama_index.core.query_engine import CitationQueryEngine, RouterQueryEngine
 from llama_index.core.tools import QueryEngineTool
 
 from llama_index.llms.splitreason import SplitReasonLLM
-from tests.frameworks import CALCULATOR, TOPICS, check_rate, dossiers, embedding, sums
+from tests.frameworks import TOPICS, calculator, check_rate, dossiers, embedding, sums
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -97,9 +97,20 @@ def test_a_chat_engine_with_memory(llm, record_property):
     check_rate(record_property, dossiers, answers)
 
 
-@pytest.mark.parametrize("kind", [FunctionAgent, ReActAgent])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FunctionAgent,
+        pytest.param(
+            ReActAgent,
+            marks=pytest.mark.xfail(
+                reason="ReAct's prompt is beyond the pair: it was read too rarely"
+            ),
+        ),
+    ],
+)
 async def test_an_agent_with_a_calculator(llm, kind, record_property):
-    agent = kind(tools=list(CALCULATOR), llm=llm)
+    agent = kind(tools=[calculator], llm=llm)
     answers = []
     for case in sums():
         running = agent.run(case.question)

@@ -4,7 +4,10 @@ import asyncio
 import json
 
 import pytest
+from llama_index.core.base.llms.types import ChatMessage
 
+from langchain_splitreason import SplitReasonLLM as LangChainLLM
+from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations import (
     Always,
     Answer,
@@ -288,3 +291,41 @@ def test_foreign_states_are_refused(random_pair, embedded):
     with pytest.raises(ConfigurationError, match="another version"):
         list(blocking.iterate(some.resume(old, Answer(decision="refuse"))))
     assert json.loads(paused.to_json())["state"]["version"] == 1
+
+
+@pytest.mark.parametrize("make", [LangChainLLM, LlamaIndexLLM])
+def test_both_frameworks_ask_a_function(make):
+    asked = []
+
+    def ask(question):
+        asked.append(question.span)
+        return question.span > 0 or "refuse"
+
+    llm = make(small=ScriptedModel(SMALL), large=ScriptedModel(LARGE), human_check=ask)
+    if make is LangChainLLM:
+        facts = llm.invoke("hi").response_metadata["splitreason"]
+    else:
+        facts = llm.chat([ChatMessage(role="user", content="hi")]).raw["splitreason"]
+    assert asked == [0, 0]
+    assert facts["spans"] == []
+
+
+@pytest.mark.parametrize("make", [LangChainLLM, LlamaIndexLLM])
+def test_both_frameworks_fall_back_through_a_list(make):
+    larges = [ScriptedModel("x", fail_after=0), ScriptedModel(LARGE, name="spare")]
+    llm = make(small=ScriptedModel(SMALL), large=larges, max_retries=0)
+    if make is LangChainLLM:
+        facts = llm.invoke("hi").response_metadata["splitreason"]
+    else:
+        facts = llm.chat([ChatMessage(role="user", content="hi")]).raw["splitreason"]
+    assert [span["text"] for span in facts["spans"]] == [" a b c.", " d e f."]
+    assert not facts["degraded"]
+
+
+def test_a_policy_that_asks_needs_somebody_to_ask():
+    some = SplitEngine(
+        small=ScriptedModel(SMALL), large=ScriptedModel(LARGE), policy=Policy(ask_before=AskRule())
+    )
+    with pytest.raises(ConfigurationError, match="nobody to ask"):
+        complete(some, request(**LONG))
+    assert freed((some.small, some.large))

@@ -111,5 +111,5 @@ async def test_llama_index_structures_without_blocking_and_in_streams():
 def test_llama_index_forces_calls():
     tool = FunctionTool.from_defaults(lambda n: n, name="give", description="Give a number.")
     llm = LlamaIndexLLM(seed=1, max_tokens=300)
-    reply = llm.chat_with_tools([tool], user_msg="Hello", tool_required=True)
+    reply = llm.chat_with_tools([tool], user_msg="Use give with 7.", tool_required=True)
     assert [call.tool_name for call in llm.get_tool_calls_from_response(reply)] == ["give"]
