@@ -51,7 +51,10 @@ def test_calibrate_shows_a_table_and_a_chart(run, tmp_path):
 
 def test_calibrate_on_prompts_without_answers(run, tmp_path):
     path = tmp_path / "set.jsonl"
-    question = "Mia buys 47 packs of 23 cards each. Then Mia sells 12 cards. How many cards does Mia have now?"
+    question = (
+        "Mia buys 47 packs of 23 cards each. Then Mia sells 12 cards. "
+        "How many cards does Mia have now?"
+    )
     path.write_text(f"{json.dumps({'question': question})}\n" * 2, "utf-8")
     done = run("calibrate", "--data", str(path), "--max-share", "0.9", "--runs", "1", "--json")
     assert json.loads(done.out)["accuracy"] is None

@@ -60,6 +60,7 @@ def test_a_citation_query_engine(llm, record_property):
     check_rate(record_property, dossiers, answers)
 
 
+@pytest.mark.xfail(reason="the pair reads the router's prompt and chooses by chance: 6 of 24")
 def test_a_router_query_engine(llm, record_property):
     """One engine for each topic; the router has to find the one that knows the facts."""
     cases = dossiers()
@@ -103,9 +104,7 @@ def test_a_chat_engine_with_memory(llm, record_property):
         FunctionAgent,
         pytest.param(
             ReActAgent,
-            marks=pytest.mark.xfail(
-                reason="ReAct's prompt is beyond the pair: it was read too rarely"
-            ),
+            marks=pytest.mark.xfail(reason="ReAct's prompt, read in training, is beyond the pair"),
         ),
     ],
 )
