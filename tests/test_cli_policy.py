@@ -2,12 +2,10 @@
 
 import io
 import json
-import sys
 
 import pytest
 from rich.console import Console
 
-from splitreason_integrations.cli import main
 from splitreason_integrations.cli import policy as command
 from splitreason_integrations.policy_files import template_names
 
@@ -28,18 +26,9 @@ latency = { round_trip_s = 0.1, tokens_per_s = 64 }
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process; return its standard output and standard error."""
-
-    def run(*arguments, status=0):
-        monkeypatch.setattr(sys, "argv", ["splitreason", "policy", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        done = capsys.readouterr()
-        assert ended.value.code == status, done.err
-        return done
-
-    return run
+def run(run):
+    """Run `splitreason policy`."""
+    return lambda *arguments, status=0: run("policy", *arguments, status=status)
 
 
 @pytest.fixture
