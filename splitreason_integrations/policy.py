@@ -22,7 +22,7 @@ from splitreason_integrations.terms import ModelTerms, Prices
 from splitreason_integrations.triggers import parse_trigger
 
 REDACTABLE = ("email", "phone", "card", "key")
-"""What can be made unreadable before the large model or a person sees it."""
+"""What can be named for redaction before text leaves for a server; not applied yet."""
 
 
 _UNBOUNDED = Room(tokens=1 << 30, cap="")
@@ -71,8 +71,9 @@ class Policy:
     With `only_in_reasoning` none opens outside the chain of thought, and the large model hands
     back at its end.
 
-    `ask_before` and `ask_after` say when a person is asked about a span, `redact` what is made
-    unreadable. `rules` change settings for requests with certain metadata, later ones above
+    `ask_before` and `ask_after` say when a person is asked about a span. `redact` names what is to
+    be made unreadable before text leaves for a server; models run in this process alone as yet, so
+    nothing is redacted. `rules` change settings for requests with certain metadata, later ones above
     earlier ones. `models` knows prices and latency of large models by name, "*" for any other.
     `trigger` is what opens a span where nothing else is set, as `parse_trigger` reads it, and
     `summary` one line for the reader. Raises SettingError, which names the setting.
