@@ -74,7 +74,8 @@ class Policy:
     `ask_before` and `ask_after` say when a person is asked about a span. `redact` names what is to
     be made unreadable before text leaves for a server; models run in this process alone as yet, so
     nothing is redacted. `rules` change settings for requests with certain metadata, later ones
-    above earlier ones. `models` knows prices and latency of large models by name, "*" for any other.
+    above earlier ones. `models` knows prices and latency of large models by name, "*" for any
+    other.
     `trigger` is what opens a span where nothing else is set, as `parse_trigger` reads it, and
     `summary` one line for the reader. Raises SettingError, which names the setting.
     """
