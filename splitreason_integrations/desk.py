@@ -9,6 +9,7 @@ from splitreason_integrations.handback import Handback
 from splitreason_integrations.human import HumanCheck
 from splitreason_integrations.machine import Machine
 from splitreason_integrations.records import Delta
+from splitreason_integrations.redaction import Vault
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.seat import Seat
@@ -45,6 +46,7 @@ class Desk:
 
     `handback` belongs to the open span, `until_s` is when it has to end at the latest (a time of
     `time.monotonic()`). `waited_s` is the time that people took to answer: no deadline counts it.
+    `vault` holds what is hidden from remote models.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class Desk:
     handback: Handback
     until_s: float | None = None
     waited_s: float = 0.0
+    vault: Vault | None = None
 
     @property
     def elapsed_s(self) -> float:

@@ -22,6 +22,7 @@ from splitreason_integrations.machine import Machine
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.prompts import check_messages
 from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
+from splitreason_integrations.redaction import Redact, listed
 from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
@@ -45,7 +46,8 @@ class SplitEngine:
     first position at which the small model, reading along, gives its close tag more than
     `close_threshold`; it reads along `handback_tokens` at a time. With `audit` every event and
     every completion is on disk before `stream` yields it. Without a `trigger` the policy's own
-    opens spans, else the small model's tag.
+    opens spans, else the small model's tag. What `redact` finds, or the policy names, is hidden
+    from remote large models and restored in what they write.
     """
 
     small: ModelSpec = "embedded"
@@ -58,6 +60,7 @@ class SplitEngine:
     retry: Retry = field(default_factory=Retry)
     human_check: HumanCheck | None = None
     audit: AuditLog | None = None
+    redact: Redact = ()
 
     def __post_init__(self) -> None:
         if self.trigger is None:
@@ -79,6 +82,7 @@ class SplitEngine:
             raise ConfigurationError(
                 f"on_large_failure must be 'small' or 'raise', got {self.on_large_failure!r}"
             )
+        listed(self.redact)
         if not isinstance(self.audit, AuditLog | None):
             raise ConfigurationError(
                 f"audit must be an AuditLog such as AuditLog('audit.jsonl'), got {self.audit!r}"
@@ -160,10 +164,17 @@ class SplitEngine:
         """Return a request's turn, and what it has written already if it was put aside."""
         state = paused.state if paused else None
         small = await load_model(self.small, role="small")
-        seating = Seating(request, small, line_up(self.large), self.trigger.uses_tag)
+        policy = self.policy.for_request(request.metadata)
+        seating = Seating(
+            request,
+            small,
+            line_up(self.large),
+            tags_as_text=self.trigger.uses_tag,
+            redact=(*policy.redact, *listed(self.redact)),
+            hidden=state["hidden"] if state else None,
+        )
         seats = await seating.first(state["large"] if state else 0)
-        settings = self._settings(request, state, started_s)
-        policy, large = self.policy.for_request(request.metadata), seats[1].model
+        settings, large = self._settings(request, state, started_s), seats[1].model
         machine = Machine(
             policy=policy,
             max_tokens=request.max_tokens or small.context_tokens,
@@ -181,6 +192,7 @@ class SplitEngine:
             transcript=transcript,
             spans=SpanBook(request.request_id, machine, transcript),
             handback=Handback(*seats, self.close_threshold),
+            vault=seating.vault,
         )
         deltas = restore(desk, state) if state else []
         return Turn(desk, seating.large), deltas

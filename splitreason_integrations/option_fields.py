@@ -26,6 +26,7 @@ from splitreason_integrations.backends.registry import (
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.human import HumanCheck
 from splitreason_integrations.policy import Policy
+from splitreason_integrations.redaction import Rule, listed
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.triggers import Trigger, parse_trigger
 
@@ -96,6 +97,20 @@ def check_audit(value: Any) -> AuditLog | None:
     raise ConfigurationError(f"audit must be an AuditLog or the path of one, got {value!r}")
 
 
+def check_redact(value: Any) -> tuple[Rule, ...]:
+    """Return the rules of redaction one by one."""
+    return listed(() if value is None else value)
+
+
+def rule_names(rules: tuple[Rule, ...]) -> list[str]:
+    """Return what plain data say of rules: functions by their names."""
+    return [rule if isinstance(rule, str) else _name_of(rule) for rule in rules]
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
 def type_name(value: Any) -> str | None:
     """Return the name of a value's type, None for None: what plain data say of an object."""
     return None if value is None else type(value).__name__
@@ -131,6 +146,12 @@ AuditField = Annotated[
 
 HumanField = Annotated[
     Any, PlainValidator(check_human), PlainSerializer(type_name), WithJsonSchema({"type": "string"})
+]
+RedactField = Annotated[
+    Any,
+    PlainValidator(check_redact),
+    PlainSerializer(rule_names),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
 ]
 RetryField = Annotated[
     Any,

@@ -22,11 +22,13 @@ from splitreason_integrations.option_fields import (
     AuditField,
     HumanField,
     PolicyField,
+    RedactField,
     RetryField,
     SpecField,
     TriggerField,
     pair_name,
     read_pair,
+    rule_names,
     type_name,
 )
 from splitreason_integrations.policy import Policy
@@ -54,6 +56,7 @@ OPTIONS = (
     "close_threshold",
     "handback_tokens",
     "audit",
+    "redact",
 )
 """What can be set on a chat model, and again for a single call."""
 
@@ -70,6 +73,8 @@ class PairSettings(BaseModel):
     `AuditLog` or the path of one.
     `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
+    `redact` names what is hidden from large models on servers, such as `["email", "phone"]`, or is
+    a function from a text to the parts to hide.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
@@ -95,6 +100,7 @@ class PairSettings(BaseModel):
     close_threshold: float = Field(default=0.5, ge=0, le=1)
     handback_tokens: int = Field(default=8, ge=1)
     audit: AuditField = None
+    redact: RedactField = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -153,6 +159,7 @@ class PairSettings(BaseModel):
             retry=self._retry(),
             human_check=self.human_check,
             audit=self.audit,
+            redact=self.redact,
         )
 
     def request(
@@ -197,5 +204,6 @@ class PairSettings(BaseModel):
             "retry": type_name(self.retry),
             "human_check": type_name(self.human_check),
             "audit": str(self.audit.path) if self.audit else None,
+            "redact": rule_names(self.redact),
         }
         return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}

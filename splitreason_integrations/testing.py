@@ -49,7 +49,8 @@ class ScriptedModel:
 
     A span is also handed back where `close_probability`, given the text of the sequence so far,
     exceeds the engine's threshold. `error` is raised after `fail_after` tokens of one session; each
-    token takes `delay_s`. `passes` counts the forward passes that a real model would have made.
+    token takes `delay_s`. `passes` counts a real model's forward passes. A `remote` one stands for
+    a model on a server: redaction applies to it.
     """
 
     def __init__(
@@ -66,8 +67,9 @@ class ScriptedModel:
         context_tokens: int = 8192,
         prices: Prices | None = None,
         hint: str | None = None,
+        remote: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self.remote = name, remote
         self._prompts = _PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
         self.prices = prices or Prices()

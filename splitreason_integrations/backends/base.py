@@ -212,7 +212,7 @@ class Session(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model."""
+    """A loaded model. What a `remote` one reads leaves this process."""
 
     name: str
     codec: Codec
@@ -220,6 +220,7 @@ class Model(Protocol):
     hint: str | None
     context_tokens: int
     default_sampling: Sampling
+    remote: bool
 
     @property
     def open_sessions(self) -> int:
