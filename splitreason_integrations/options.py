@@ -11,9 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from splitreason_integrations.backends.registry import (
-    describe,
-)
+from splitreason_integrations.backends.registry import describe, pair_name
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
@@ -24,8 +22,8 @@ from splitreason_integrations.option_fields import (
     PolicyField,
     RetryField,
     SpecField,
+    TelemetryField,
     TriggerField,
-    pair_name,
     read_pair,
     type_name,
 )
@@ -34,6 +32,7 @@ from splitreason_integrations.records import Message
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.telemetry import Telemetry
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 OPTIONS = (
@@ -54,6 +53,7 @@ OPTIONS = (
     "close_threshold",
     "handback_tokens",
     "audit",
+    "telemetry",
 )
 """What can be set on a chat model, and again for a single call."""
 
@@ -67,7 +67,7 @@ class PairSettings(BaseModel):
     small model's tag. `policy` may be a template's name, the path of a .toml file or a dict of
     `Policy`'s settings; its rules look at `request_metadata`. `model` names the small model, or
     both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
-    `AuditLog` or the path of one.
+    `AuditLog` or the path of one; `telemetry` a `Telemetry`, or False for no spans and metrics.
     `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
@@ -95,6 +95,7 @@ class PairSettings(BaseModel):
     close_threshold: float = Field(default=0.5, ge=0, le=1)
     handback_tokens: int = Field(default=8, ge=1)
     audit: AuditField = None
+    telemetry: TelemetryField = Field(default_factory=Telemetry)
 
     @model_validator(mode="before")
     @classmethod
@@ -153,6 +154,7 @@ class PairSettings(BaseModel):
             retry=self._retry(),
             human_check=self.human_check,
             audit=self.audit,
+            telemetry=self.telemetry,
         )
 
     def request(
@@ -197,5 +199,6 @@ class PairSettings(BaseModel):
             "retry": type_name(self.retry),
             "human_check": type_name(self.human_check),
             "audit": str(self.audit.path) if self.audit else None,
+            "telemetry": self.telemetry is not None,
         }
         return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}

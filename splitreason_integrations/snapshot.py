@@ -15,6 +15,7 @@ from splitreason_integrations.machine import State
 from splitreason_integrations.records import Author, Delta, SpanRecord
 from splitreason_integrations.seat import Seat
 from splitreason_integrations.spans import OpenSpan
+from splitreason_integrations.telemetry.asked import KEPT_AS
 
 VERSION = 1
 
@@ -36,6 +37,7 @@ def take_snapshot(desk: Desk) -> dict[str, Any]:
         "spans": [asdict(record) for record in desk.spans.records],
         "span": span,
         "seats": [_seat(desk.small), _seat(desk.large)],
+        KEPT_AS: desk.keep(),
     }
 
 

@@ -22,10 +22,10 @@ from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import RUN, Run, RunManager, TracedChatModel
 from langchain_splitreason.structured import StructuredMethod, parsed, response_format
 from langchain_splitreason.tools import convert_tools
+from splitreason_integrations.backends.registry import PROVIDER
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import read_response_format, read_tool_choice
-from splitreason_integrations.option_fields import PROVIDER
 from splitreason_integrations.options import (
     MODEL_NAMES,
     OPTIONS,
@@ -196,8 +196,11 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """The trigger and the policy as plain data, where they can be."""
-        written: dict[str, Any] = {"policy": asdict(self.policy)}
+        """What is set by objects, as plain data where it can be."""
+        written: dict[str, Any] = {
+            "policy": asdict(self.policy),
+            "telemetry": self.telemetry is not None,
+        }
         if self.trigger is None:
             return written
         try:
