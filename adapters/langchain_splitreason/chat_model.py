@@ -17,6 +17,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from langchain_splitreason.call import Call
+from langchain_splitreason.errors import recognised
 from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import RUN, Run, RunManager, TracedChatModel
@@ -144,6 +145,16 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         kwargs: dict[str, Any],
     ) -> Call:
         run = kwargs.pop(RUN, None) or Run(run_manager)
+        with recognised():
+            return self._asked(messages, stop, run, kwargs)
+
+    def _asked(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run: Run,
+        kwargs: dict[str, Any],
+    ) -> Call:
         tools = convert_tools(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
         kwargs.pop("stream", None)
