@@ -71,9 +71,10 @@ def public_name(spec: object) -> str:
     """Return what logs and traces may call a spec: its short name without credentials."""
     if isinstance(spec, list | tuple):
         return ",".join(public_name(one) for one in spec)
-    if not isinstance(spec, str) and not hasattr(spec, "name"):
+    try:
+        return _CREDENTIALS.sub("//", describe(cast("ModelSpec", spec)))
+    except AttributeError:
         return type(spec).__name__
-    return _CREDENTIALS.sub("//", describe(cast("ModelSpec", spec)))
 
 
 def pair_name(small: ModelSpec, large: LargeSpec) -> str:

@@ -46,11 +46,6 @@ class Telemetry:
         from splitreason_integrations.telemetry.account import TelemetryAccount
         from splitreason_integrations.telemetry.instruments import signals_of
 
-        try:
-            signals = signals_of(self.tracer_provider, self.meter_provider)
-        except Exception:  # noqa: BLE001 - what watches requests never breaks one
-            _log.exception("telemetry is off: the providers cannot be used")
-            return None
         small = public_name(engine.small)
         asked = Asked(
             request=request,
@@ -60,7 +55,12 @@ class Telemetry:
             state=state,
             retell=retell,
         )
-        return TelemetryAccount(signals, asked, content=self.content)
+        try:
+            signals = signals_of(self.tracer_provider, self.meter_provider)
+            return TelemetryAccount(signals, asked, content=self.content)
+        except Exception:  # noqa: BLE001 - what watches requests never breaks one
+            _log.exception("no telemetry of request %s", request.request_id)
+            return None
 
 
 @cache
