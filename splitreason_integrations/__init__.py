@@ -14,6 +14,7 @@ from splitreason_integrations.records import Author, Channel, Completion, Delta,
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.terms import LatencyModel, ModelTerms, Prices
 from splitreason_integrations.triggers import (
     Always,
@@ -61,6 +62,7 @@ __all__ = [
     "SplitEngine",
     "SplitReasonError",
     "Tag",
+    "Telemetry",
     "TransformersModel",
     "Trigger",
     "__version__",

@@ -1,8 +1,9 @@
 """What one request works on: its settings, models, transcript and books, and the clock."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from splitreason_integrations import events
 from splitreason_integrations.handback import Handback
@@ -46,7 +47,8 @@ class Desk:
 
     `handback` belongs to the open span, `until_s` is when it has to end at the latest (a time of
     `time.monotonic()`). `waited_s` is the time that people took to answer: no deadline counts it.
-    `vault` holds what is hidden from remote models.
+    `vault` holds what is hidden from remote models, `keep` gives what telemetry puts into a
+    snapshot.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class Desk:
     transcript: Transcript
     spans: SpanBook
     handback: Handback
+    keep: Callable[[], dict[str, Any]] = dict
     until_s: float | None = None
     waited_s: float = 0.0
     vault: Vault | None = None

@@ -15,6 +15,7 @@ from splitreason_integrations.machine import State
 from splitreason_integrations.records import Author, Delta, SpanRecord
 from splitreason_integrations.seat import Seat
 from splitreason_integrations.spans import OpenSpan
+from splitreason_integrations.telemetry.asked import KEPT_AS
 
 VERSION = 2
 
@@ -37,6 +38,7 @@ def take_snapshot(desk: Desk) -> dict[str, Any]:
         "span": span,
         "hidden": desk.vault.kept if desk.vault else {},
         "seats": [_seat(desk.small), _seat(desk.large)],
+        KEPT_AS: desk.keep(),
     }
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
-    {"errors", "records", "events"},
+    {"errors", "records", "events", "accounts"},
     {
         "checks",
         "ledger",
@@ -31,7 +31,7 @@ LAYERS = [
     {"machine", "markers", "bridge", "replies", "prompts", "embedded"},
     {"watch", "transcript", "egress", "backends.codec", "backends.hf", "grammar"},
     {"backends.registry", "seat", "request"},
-    {"handback", "spans", "audit"},
+    {"handback", "spans", "audit", "telemetry"},
     {"desk", "seating"},
     {"recovery", "review", "snapshot"},
     {"handoff"},
@@ -97,7 +97,8 @@ def test_no_file_makes_llama_index_a_package():
 def test_importing_is_light():
     code = (
         "import sys, splitreason_integrations as s\n"
-        "heavy = {'torch', 'transformers', 'langchain_core', 'llama_index'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'langchain_core', 'llama_index', 'opentelemetry'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
