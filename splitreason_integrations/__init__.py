@@ -5,6 +5,7 @@ Importing this package is light: no model library is loaded until a model is.
 
 from splitreason_integrations.asking import AskRule, Handover
 from splitreason_integrations.audit import AuditLog
+from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel, ServerLimits
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import SplitReasonError
@@ -47,6 +48,7 @@ __all__ = [
     "ModelSpec",
     "ModelTerms",
     "Never",
+    "OpenAIServerModel",
     "Paused",
     "Policy",
     "Prices",
@@ -56,6 +58,7 @@ __all__ = [
     "Retry",
     "Rule",
     "Sampling",
+    "ServerLimits",
     "Shadow",
     "SpanRecord",
     "SplitEngine",

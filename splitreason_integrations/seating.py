@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
-from splitreason_integrations.errors import IncompatiblePairError
+from splitreason_integrations.errors import IncompatiblePairError, RequestError
 from splitreason_integrations.grammar import Guide
 from splitreason_integrations.markers import Marks, marks_of
 from splitreason_integrations.prompts import align_reasoning, begins_reasoning, check_room, render
@@ -93,6 +93,11 @@ class Seating:
         request = self._request
         if request.response_schema is None and not request.must_call:
             return None
+        if model.remote:
+            raise RequestError(
+                f"{model.name} is behind a server, where an answer cannot be held to a schema or a "
+                "call; use models in this process, such as 'hf:<folder>', for such requests"
+            )
 
         def compiled() -> Guide | None:
             grammar = request.grammar(model.codec)

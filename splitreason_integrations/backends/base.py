@@ -212,7 +212,7 @@ class Session(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model."""
+    """A loaded model; `remote` says that what it reads leaves this process."""
 
     name: str
     codec: Codec
@@ -220,6 +220,7 @@ class Model(Protocol):
     hint: str | None
     context_tokens: int
     default_sampling: Sampling
+    remote: bool
 
     @property
     def open_sessions(self) -> int:

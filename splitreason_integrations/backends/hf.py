@@ -61,6 +61,7 @@ class HFModel:
         self.codec = codec
         self.prices = prices or Prices()
         self.hint = hint
+        self.remote = False
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.context_tokens = int(network.config.max_position_embeddings)
         self.network = network.eval()
