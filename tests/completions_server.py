@@ -119,11 +119,11 @@ def application(model, *, key):
     return app
 
 
-async def serve(app):
-    """Serve on a free port of this machine until standard input ends."""
+async def serve(app, *, port=0):
+    """Serve on a port of this machine, a free one by default, until standard input ends."""
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+    site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0.1)
     await site.start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.to_thread(sys.stdin.read)

@@ -8,30 +8,18 @@ import asyncio
 import time
 import weakref
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import Any
-
-import httpx
 
 from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
+from splitreason_integrations.backends.openai_server_call import Call
 from splitreason_integrations.backends.openai_server_http import Server
 from splitreason_integrations.backends.openai_server_wire import (
-    Part,
     Received,
     UnreadableError,
     completion,
-    read_part,
 )
-from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
+from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
-
-_LINE_BYTES = 1 << 16
-_BYTES_A_PROMPT_TOKEN = 24
-_BYTES_A_TOKEN = 1 << 12
-_SPARE_BYTES = 1 << 20
-_SETTLE_S = 0.1
-"""How long a finished answer may take to end, so that its connection can be used again."""
 
 
 class ServerModel:
@@ -72,33 +60,6 @@ class ServerModel:
         session = ServerSession(self, prompt, written)
         self._sessions.add(session)
         return session
-
-    async def parts(self, body: dict[str, Any]) -> AsyncGenerator[Part, None]:
-        """Yield the events of the answer to a request until it says that it is done."""
-        server = self.server
-        line_bytes = _LINE_BYTES + _BYTES_A_PROMPT_TOKEN * len(body["prompt"])
-        all_bytes = line_bytes + _BYTES_A_TOKEN * body["max_tokens"] + _SPARE_BYTES
-        async with server.post("/completions", body) as response:
-            kind = response.headers.get("content-type", "")
-            if not kind.startswith("text/event-stream"):
-                raise server.broken(
-                    f"answers with {kind[:40]!r}, not with an event stream; see that the address "
-                    "is that of an OpenAI-compatible server",
-                    retryable=False,
-                )
-            lines = server.lines(response, line_bytes=line_bytes, all_bytes=all_bytes)
-            async with aclosing(lines):
-                async for line in lines:
-                    field, _, value = line.partition(b":")
-                    if field != b"data":
-                        continue
-                    if value.strip() == b"[DONE]":
-                        await _settle(lines)
-                        return
-                    data = server.read(value)
-                    if isinstance(data, dict) and data.get("error") is not None:
-                        raise server.told(data["error"])
-                    yield read_part(data)
 
 
 class ServerSession:
@@ -159,7 +120,7 @@ class ServerSession:
         if most <= 0 or (left_s is not None and left_s <= 0):
             yield Written((), End.LENGTH if most <= 0 else End.DEADLINE)
             return
-        answer = Received(
+        received = Received(
             model.codec,
             vocabulary=model.vocabulary,
             sequence=sent,
@@ -169,13 +130,15 @@ class ServerSession:
         position = len(sent) - self._prompt_tokens
         body = completion(model.model, sent, order, max_tokens=most, position=position)
         self.requests += 1
-        async with aclosing(model.parts(body)) as parts:
-            written = Written(())
+        call, written = Call(model.server, body), Written(())
+        try:
             while written.end is None:
-                written = await self._next(parts, answer, order.deadline_s)
+                written = await self._next(call, received, order.deadline_s)
                 if written.token_ids or written.end:
                     yield written
-            await _settle(parts)
+            await call.settle()
+        finally:
+            await call.ended()
 
     async def read_probabilities(self, token_id: int) -> list[float]:
         """Raise RequestError: a server is asked to write alone."""
@@ -190,26 +153,21 @@ class ServerSession:
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0.0)
 
-    async def _next(
-        self, parts: AsyncGenerator[Part, None], answer: Received, deadline_s: float | None
-    ) -> Written:
+    async def _next(self, call: Call, received: Received, deadline_s: float | None) -> Written:
         """Return what comes next, with an end where the deadline or the answer's end does."""
-        part = None
         try:
             async with asyncio.timeout(_left_s(deadline_s)) as self._waiting:
-                part = await anext(parts, None)
+                part = await call.next()
         except TimeoutError:
             self._check_open()
             return Written((), End.DEADLINE)
-        except UnreadableError as error:
-            raise self._model.server.broken(str(error), retryable=not error.lasting) from error
         finally:
             self._waiting = None
         self._check_open()
         if part is None:
             raise self._model.server.broken("the answer ended before it was finished")
         try:
-            written = answer.take(part)
+            written = received.take(part)
         except UnreadableError as error:
             raise self._model.server.broken(str(error), retryable=not error.lasting) from error
         self.read += self.unread
@@ -231,16 +189,3 @@ class ServerSession:
 
 def _left_s(deadline_s: float | None) -> float | None:
     return None if deadline_s is None else deadline_s - time.monotonic()
-
-
-async def _settle(rest: AsyncGenerator[Any, None]) -> None:
-    """Read an answer to its end, for as long as that is worth a connection.
-
-    All that was asked for is here: what else comes, or fails, is of no account.
-    """
-    try:
-        async with asyncio.timeout(_SETTLE_S):
-            async for _ in rest:
-                pass
-    except (TimeoutError, UnreadableError, ModelCallError, httpx.HTTPError):
-        return
