@@ -125,23 +125,23 @@ def pool():
         yield some
 
 
+def model_of(server, rng, written, faults, *, grouping=(1,), name="large"):
+    told = {"id": f"{rng.random()}", "script": written, "faults": faults, "grouping": grouping}
+    size = {"vocabulary": 1024, "context_tokens": 2048}
+    return ServerModel(server, CODEC, model=json.dumps(told), name=name, **size)
+
+
+def own_tokens(written):
+    return [token for token, _ in written if token != CLOSE]
+
+
 def large(pool, rng, tokens, number):
     written = script(rng, tokens)
-    told = {
-        "id": f"{rng.random()}",
-        "script": written,
-        "faults": [fault(rng) for _ in range(rng.randrange(6))],
-        "grouping": rng.choice([[1], [1], [2, 1], [3], [0, 1], [40]]),
-    }
-    model = ServerModel(
-        pool.choose(rng),
-        CODEC,
-        model=json.dumps(told),
-        name=f"large-{number}",
-        vocabulary=1024,
-        context_tokens=2048,
-    )
-    return model, [token for token, _ in written if token != CLOSE]
+    faults = [fault(rng) for _ in range(rng.randrange(6))]
+    grouping = rng.choice([[1], [1], [2, 1], [3], [0, 1], [40]])
+    server, name = pool.choose(rng), f"large-{number}"
+    model = model_of(server, rng, written, faults, grouping=grouping, name=name)
+    return model, own_tokens(written)
 
 
 def engine_of(pool, rng, log):
@@ -265,3 +265,53 @@ async def test_every_request_ends_and_adds_up(pool, tmp_path):
     assert pool.kills > 3
     check_audit(log, outcomes)
     await check_servers(pool)
+
+
+async def test_an_answer_cut_at_any_byte_loses_and_doubles_nothing(pool):
+    rng = random.Random(5)
+    written = script(rng, rng.sample(WORDS, len(WORDS)))
+    settings = {"small": ScriptedModel(SMALL), "retry": Retry(wait_s=0.0)}
+    whole = await SplitEngine(
+        large=model_of(pool.servers[0], rng, written, []), **settings
+    ).complete(request())
+    assert own_tokens(written)[: whole.large_tokens] == [
+        token for piece in whole.pieces if piece.author is Author.LARGE for token in piece.token_ids
+    ]
+
+    async def cut(byte):
+        faults = [{"kind": rng.choice(["abort", "close"]), "byte": byte}]
+        some = model_of(pool.servers[byte % 2], rng, written, faults)
+        reply = await SplitEngine(large=some, **settings).complete(request())
+        assert (reply.pieces, reply.degraded) == (whole.pieces, False)
+        return sum(span.attempts for span in reply.spans)
+
+    attempts = []
+    for start in range(0, 2500, 100):
+        attempts += await asyncio.gather(*(cut(byte) for byte in range(start, start + 100, 5)))
+    assert attempts.count(len(whole.spans) + 1) > 200, "most cuts were met"
+
+
+async def test_a_silent_server_leaves_time_for_an_answer(pool):
+    rng = random.Random(6)
+    written = script(rng, rng.sample(WORDS, len(WORDS)))
+    for byte in (-1, 0, 400):
+        some = SplitEngine(
+            small=ScriptedModel(SMALL),
+            large=model_of(pool.servers[0], rng, written, [{"kind": "hang", "byte": byte}] * 9),
+            policy=Policy(deadline_s=1.0),
+        )
+        started = time.monotonic()
+        reply = await some.complete(request())
+        assert time.monotonic() - started < 2.0
+        assert reply.answer == "Four"
+
+
+async def test_a_long_wait_asked_for_is_not_waited(pool):
+    rng = random.Random(7)
+    written = script(rng, rng.sample(WORDS, len(WORDS)))
+    busy = {"kind": "status", "status": 429, "headers": {"Retry-After": "3600"}, "body": ""}
+    some = SplitEngine(
+        small=ScriptedModel(SMALL), large=model_of(pool.servers[0], rng, written, [busy])
+    )
+    reply = await asyncio.wait_for(some.complete(request()), 10)
+    assert (reply.degraded, reply.answer) == (True, "Four")

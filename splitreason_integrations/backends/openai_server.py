@@ -136,7 +136,8 @@ class ServerSession:
                 written = await self._next(call, received, order.deadline_s)
                 if written.token_ids or written.end:
                     yield written
-            await call.settle()
+            if written.end is not End.DEADLINE:
+                await call.settle()
         finally:
             await call.ended()
 
