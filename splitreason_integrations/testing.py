@@ -253,11 +253,11 @@ class ScriptedSession:
             if self._fails_now:
                 raise self._model.error
 
-    async def read_probabilities(self, token_id: int) -> list[float]:
+    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
         self._check_open()
         await asyncio.sleep(0)
-        first = min(self._seen, len(self._ids) - 1)
+        first = max(min(self._seen, len(self._ids) - 1), len(self._ids) - (last or len(self._ids)))
         self._pass()
         if token_id != self._tags[1][0]:
             return [0.0] * (len(self._ids) - first)

@@ -8,18 +8,31 @@ import asyncio
 import time
 import weakref
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
-from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
+from splitreason_integrations.backends.base import (
+    Codec,
+    End,
+    Verdict,
+    Watch,
+    WriteOrder,
+    Written,
+)
 from splitreason_integrations.backends.openai_server_call import Call
 from splitreason_integrations.backends.openai_server_http import Server
 from splitreason_integrations.backends.openai_server_wire import (
+    Part,
     Received,
     UnreadableError,
     completion,
+    scoring,
 )
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
+
+_PROMPTS_AT_ONCE = 256
 
 
 class ServerModel:
@@ -114,12 +127,55 @@ class ServerSession:
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
         self._check_open()
         self._check_can(order)
+        left, refused = order.max_tokens, list[int]()
+        while True:
+            most = min(left, self._model.context_tokens - len(self._ids))
+            if most <= 0 or _is_late(order):
+                yield Written((), End.LENGTH if most <= 0 else End.DEADLINE)
+                return
+            # Where a token was refused, another one is drawn in its place before all goes on.
+            asked = replace(order, forbidden=(*order.forbidden, *refused))
+            async with aclosing(self._ask(asked, 1 if refused else most, refused)) as answer:
+                async for written in answer:
+                    left -= len(written.token_ids)
+                    if written.end is End.LENGTH and left > 0:
+                        written = replace(written, end=None)
+                    if written.token_ids or written.end:
+                        yield written
+                    if written.end:
+                        return
+
+    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+        """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
+
+        One request with a prompt for each of these places; raises ModelCallError.
+        """
+        self._check_open()
+        model, length = self._model, len(self._ids)
+        places = range(length + 1 - min(last or length, max(1, self.unread)), length + 1)
+        chances: list[float] = []
+        for start in range(0, len(places), _PROMPTS_AT_ONCE):
+            prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
+            self.requests += 1
+            call = Call(model.server, scoring(model.model, prompts, token_id))
+            try:
+                chances += await self._scored(call, len(prompts), token_id)
+            finally:
+                await call.ended()
+        self._saw(())
+        return chances
+
+    def close(self) -> None:
+        """End what is being asked of the server; nothing can be asked any more."""
+        self.is_open = False
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(0.0)
+
+    async def _ask(
+        self, order: WriteOrder, most: int, refused: list[int]
+    ) -> AsyncGenerator[Written, None]:
+        """Yield what comes for one request, up to its end or to a token that is refused."""
         model, sent = self._model, tuple(self._ids)
-        most = min(order.max_tokens, model.context_tokens - len(sent))
-        left_s = _left_s(order.deadline_s)
-        if most <= 0 or (left_s is not None and left_s <= 0):
-            yield Written((), End.LENGTH if most <= 0 else End.DEADLINE)
-            return
         received = Received(
             model.codec,
             vocabulary=model.vocabulary,
@@ -130,57 +186,105 @@ class ServerSession:
         position = len(sent) - self._prompt_tokens
         body = completion(model.model, sent, order, max_tokens=most, position=position)
         self.requests += 1
-        call, written = Call(model.server, body), Written(())
+        call, end = Call(model.server, body), None
         try:
-            while written.end is None:
-                written = await self._next(call, received, order.deadline_s)
-                if written.token_ids or written.end:
-                    yield written
-            if written.end is not End.DEADLINE:
+            while end is None:
+                written, refuses = await self._next(call, received, order, refused)
+                end = written.end
+                yield written
+                if refuses:
+                    return
+            if end not in (End.DEADLINE, End.WATCH):
                 await call.settle()
         finally:
             await call.ended()
 
-    async def read_probabilities(self, token_id: int) -> list[float]:
-        """Raise RequestError: a server is asked to write alone."""
-        raise RequestError(
-            f"{self._model.name}: a model behind a server cannot read along; let it be the large "
-            "model, beside a small one in this process"
-        )
+    async def _next(
+        self, call: Call, received: Received, order: WriteOrder, refused: list[int]
+    ) -> tuple[Written, bool]:
+        """Return what comes next, and whether a token behind it is refused.
 
-    def close(self) -> None:
-        """End what is being asked of the server; nothing can be asked any more."""
-        self.is_open = False
-        if self._waiting is not None and not self._waiting.expired():
-            self._waiting.reschedule(0.0)
-
-    async def _next(self, call: Call, received: Received, deadline_s: float | None) -> Written:
-        """Return what comes next, with an end where the deadline or the answer's end does."""
+        It has an end where the deadline or the answer's end comes.
+        """
         try:
-            async with asyncio.timeout(_left_s(deadline_s)) as self._waiting:
+            async with asyncio.timeout(_left_s(order)) as self._waiting:
                 part = await call.next()
         except TimeoutError:
             self._check_open()
-            return Written((), End.DEADLINE)
+            return Written((), End.DEADLINE), False
         finally:
             self._waiting = None
         self._check_open()
         if part is None:
             raise self._model.server.broken("the answer ended before it was finished")
         try:
-            written = received.take(part)
+            written, refuses = received.take(part), False
+            if order.watch is not None:
+                written, refuses = self._judged(order.watch, written, part, refused)
         except UnreadableError as error:
             raise self._model.server.broken(str(error), retryable=not error.lasting) from error
+        self._saw(written.token_ids)
+        return written, refuses
+
+    def _judged(
+        self, watch: Watch, written: Written, part: Part, refused: list[int]
+    ) -> tuple[Written, bool]:
+        """Return what of a part the watch lets stand, and whether it refuses the next token.
+
+        `refused` collects the tokens that may not stand at one place.
+        """
+        tokens = written.token_ids
+        if written.stop_token is not None:
+            tokens = (*tokens, written.stop_token)
+        chances = [0.0] * len(tokens)
+        if watch.probability_of is not None:
+            chances = part.chances(self._model.codec, watch.probability_of)[: len(tokens)]
+        if len(chances) < len(tokens):
+            raise UnreadableError(
+                "does not tell log probabilities; use a server that knows logprob_token_ids, such "
+                "as vLLM, or another trigger",
+                lasting=True,
+            )
+        first = len(self._ids) - self._prompt_tokens
+        for at, (token, chance) in enumerate(zip(tokens, chances, strict=True)):
+            verdict = watch(token, index=first + at, probability=chance, entropy=0.0)
+            if verdict is Verdict.STOP:
+                return Written(tokens[:at], End.WATCH), False
+            if verdict is Verdict.REFUSE:
+                refused.append(token)
+                return Written(tokens[:at]), True
+            refused.clear()
+        return written, False
+
+    async def _scored(self, call: Call, prompts: int, token_id: int) -> list[float]:
+        """Return P(`token_id`) behind each prompt, in the prompts' order."""
+        found: dict[int, float] = {}
+        while (part := await call.next()) is not None:
+            self._check_open()
+            if not part.top or part.index in found:
+                continue
+            try:
+                found[part.index] = part.chances(self._model.codec, token_id)[0]
+            except UnreadableError as error:
+                raise self._model.server.broken(str(error)) from error
+        if sorted(found) != list(range(prompts)):
+            raise self._model.server.broken(
+                "does not tell the log probability behind every prompt; use a server that knows "
+                "logprob_token_ids, such as vLLM"
+            )
+        return [found[index] for index in range(prompts)]
+
+    def _saw(self, token_ids: Sequence[int]) -> None:
+        """Note that the server has read the sequence and written these tokens behind it."""
         self.read += self.unread
-        self._ids += written.token_ids
+        self._ids += token_ids
         self._seen = len(self._ids)
-        return written
 
     def _check_can(self, order: WriteOrder) -> None:
-        if order.guide is not None or order.watch is not None:
+        if order.guide is not None or (order.watch is not None and order.watch.wants_entropy):
             raise RequestError(
                 f"{self._model.name}: a model behind a server can neither keep an answer to a form "
-                "nor be watched token by token; that takes a model in this process"
+                "nor tell entropies; that takes a model in this process"
             )
 
     def _check_open(self) -> None:
@@ -188,5 +292,10 @@ class ServerSession:
             raise SessionError("the session is closed; open a new one")
 
 
-def _left_s(deadline_s: float | None) -> float | None:
-    return None if deadline_s is None else deadline_s - time.monotonic()
+def _left_s(order: WriteOrder) -> float | None:
+    return None if order.deadline_s is None else order.deadline_s - time.monotonic()
+
+
+def _is_late(order: WriteOrder) -> bool:
+    left_s = _left_s(order)
+    return left_s is not None and left_s <= 0

@@ -2,8 +2,10 @@
 
 The dialect is vLLM's: prompts are token ids, and `return_token_ids` has every event of the answer
 carry the ids that it adds, the stop token among them, and none or several in one event.
+`logprob_token_ids` has it carry the log probability of a chosen token at each of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,9 @@ from splitreason_integrations.sampling import uniform
 
 _NEVER = -100
 _BROKEN = "\ufffd"
+_ROUNDING = 1e-3
+_TOP = 5
+"""How many of the most probable tokens a server gives that does not know `logprob_token_ids`."""
 _CONTEXT_TOKENS = 6
 _FINISHES = frozenset({None, "stop", "length"})
 
@@ -44,18 +49,50 @@ def completion(
     }
     if order.forbidden:
         body["logit_bias"] = {str(token): _NEVER for token in order.forbidden}
+    if order.watch is not None and order.watch.probability_of is not None:
+        body |= _chances_of(order.watch.probability_of)
     return body
+
+
+def scoring(model: str, prompts: Sequence[Sequence[int]], token: int) -> dict[str, Any]:
+    """Return the request for the probability of one token behind each of some prompts."""
+    return {
+        "model": model,
+        "prompt": [list(prompt) for prompt in prompts],
+        "max_tokens": 1,
+        "stream": True,
+        "temperature": 0.0,
+        **_chances_of(token),
+    }
+
+
+def _chances_of(token: int) -> dict[str, Any]:
+    return {
+        "logprobs": _TOP,
+        "logprob_token_ids": [token],
+        "return_tokens_as_token_ids": True,
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One event of an answer."""
+    """One event of an answer. `top` has log probabilities at each token that it adds.
 
-    token_ids: tuple[int, ...]
-    text: str
-    finish: str | None
-    stop_token: int | None
-    prompt: list[int] | None
+    `index` is the number of the prompt that it answers, `token_ids` is None where it has none.
+    """
+
+    token_ids: tuple[int, ...] | None = None
+    text: str = ""
+    finish: str | None = None
+    stop_token: int | None = None
+    prompt: list[int] | None = None
+    index: int = 0
+    top: Sequence[Any] = ()
+
+    def chances(self, codec: Codec, token: int) -> list[float]:
+        """Return P(`token`) at each position; raise UnreadableError where they are not told."""
+        names = (f"token_id:{token}", codec.decode([token]))
+        return [_chance(one, names) for one in self.top]
 
 
 class UnreadableError(ValueError):
@@ -70,30 +107,38 @@ def read_part(data: Any) -> Part:
     """Return an event's data as a Part; raise UnreadableError where they are not of its form."""
     choices = data.get("choices") if isinstance(data, Mapping) else None
     if choices == []:
-        return Part((), "", None, None, None)
+        return Part(())
     choice = choices[0] if isinstance(choices, list) else None
     if not isinstance(choice, Mapping):
         raise UnreadableError("an event has no choices")
     ids, text = choice.get("token_ids"), choice.get("text")
     finish, stop = choice.get("finish_reason"), choice.get("stop_reason")
     prompt = choice.get("prompt_token_ids")
-    if ids is None and text:
-        raise UnreadableError(
-            "an event has text without token ids; use a server that knows return_token_ids, such "
-            "as vLLM from 0.10.2 on",
-            lasting=True,
-        )
     if not _are_ids(ids or []) or not isinstance(text or "", str):
         raise UnreadableError("an event's token ids or text are of another type")
     if not isinstance(finish, str | None) or finish not in _FINISHES:
         raise UnreadableError(f"ended by {str(finish)[:40]!r}")
+    index, logprobs = choice.get("index"), choice.get("logprobs")
+    top = logprobs.get("top_logprobs") if isinstance(logprobs, Mapping) else None
     return Part(
-        tuple(ids or ()),
+        None if ids is None else tuple(ids),
         text or "",
         finish,
         stop if _are_ids([stop]) else None,
         prompt if isinstance(prompt, list) else None,
+        index if type(index) is int else 0,
+        top if isinstance(top, list) else (),
     )
+
+
+def _chance(top: Any, names: Sequence[str]) -> float:
+    """Return the probability of a token by its names; one that is not among the first has none."""
+    if not isinstance(top, Mapping):
+        raise UnreadableError("has no log probabilities at a token")
+    value = next((top[name] for name in names if name in top), -math.inf)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
+        raise UnreadableError("a log probability is not one")
+    return min(1.0, math.exp(value))
 
 
 def _are_ids(values: Any) -> bool:
@@ -136,6 +181,12 @@ class Received:
         """Return what a part adds; raise UnreadableError where it is not what was asked for."""
         if part.prompt is not None and part.prompt != list(self._sequence):
             raise UnreadableError("read another prompt than the one sent", lasting=True)
+        if part.token_ids is None and part.text:
+            raise UnreadableError(
+                "an event has text without token ids; use a server that knows return_token_ids, "
+                "such as vLLM from 0.10.2 on",
+                lasting=True,
+            )
         kept, stop_token = self._cut(part)
         self._check_ids(kept)
         self._left -= len(kept)
@@ -146,7 +197,7 @@ class Received:
 
     def _cut(self, part: Part) -> tuple[tuple[int, ...], int | None]:
         """Return the tokens before a stop token, and the stop token if the answer ends here."""
-        ids = part.token_ids
+        ids = part.token_ids or ()
         for at, token in enumerate(ids):
             if token in self._order.stop_tokens:
                 return ids[:at], token
