@@ -5,48 +5,69 @@ port, and ends when its standard input does.
 """
 
 import asyncio
-import json
+import math
 import sys
+from collections import deque
 from contextlib import aclosing
 
 from aiohttp import web
 
+from splitreason_integrations import Sampling, blocking
+from splitreason_integrations.backends.base import End, Verdict, WriteOrder
+from splitreason_integrations.backends.registry import load_model
+from tests.dialect import completion_event, serve, sse
+
 KEY = "the-servers-key"
+FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
 
 
-def completion_event(ids, text, *, finish=None, stop=None, prompt=None):
-    choice = {
-        "index": 0,
-        "text": text,
-        "logprobs": None,
-        "finish_reason": finish,
-        "stop_reason": stop,
-        "prompt_token_ids": prompt,
-        "token_ids": ids,
-    }
-    return {"id": "cmpl-1", "object": "text_completion", "created": 1, "choices": [choice]}
+class Noting:
+    """A watch that lets everything stand and notes how probable a token was."""
 
+    wants_entropy = False
 
-def sse(data):
-    return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+    def __init__(self, token):
+        self.probability_of = token
+        self.top = deque()
+
+    def __call__(self, token_id, *, index, probability, entropy):
+        self.top.append(self.told(probability))
+        return Verdict.KEEP
+
+    def told(self, probability):
+        return {f"token_id:{self.probability_of}": math.log(max(probability, 1e-30))}
+
+    def take(self, count):
+        """Return what was noted at the next tokens; the model is writing further ones."""
+        return [self.top.popleft() for _ in range(count)]
 
 
 class RealModel:
     """Answers with what a model of this package writes."""
 
     def __init__(self, name):
-        from splitreason_integrations import blocking
-        from splitreason_integrations.backends.registry import load_model
-
         self.model = blocking.run(lambda: load_model(name, role="large"))
 
     def facts(self, name):
         return {"id": name, "object": "model", "max_model_len": self.model.context_tokens}
 
-    async def events(self, body):
-        from splitreason_integrations.backends.base import End, WriteOrder
-        from splitreason_integrations.sampling import Sampling
+    def events(self, body):
+        noting = Noting(*body["logprob_token_ids"]) if body.get("logprobs") else None
+        if isinstance(body["prompt"][0], list):
+            return self.scores(body["prompt"], noting)
+        return self.written(body, noting)
 
+    async def scores(self, prompts, noting):
+        for index, prompt in enumerate(prompts):
+            session = self.model.open(prompt)
+            try:
+                (chance,) = await session.read_probabilities(noting.probability_of, last=1)
+            finally:
+                session.close()
+            top = [noting.told(chance)]
+            yield completion_event(None, "x", finish="length", top=top, index=index)
+
+    async def written(self, body, noting):
         prompt, codec = body["prompt"], self.model.codec
         order = WriteOrder(
             max_tokens=body["max_tokens"],
@@ -55,6 +76,7 @@ class RealModel:
             stream=1,
             stop_tokens=frozenset(body["stop_token_ids"]),
             forbidden=tuple(int(token) for token in body.get("logit_bias", {})),
+            watch=noting,
         )
         session, text = self.model.open(prompt), codec.text_stream(after=prompt[-6:])
         first = prompt
@@ -63,16 +85,16 @@ class RealModel:
                 async for written in writing:
                     ids = list(written.token_ids)
                     said = "".join(text.push(token) for token in ids)
-                    finish = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}.get(written.end)
                     own_end = written.stop_token in codec.end_tokens
                     if written.stop_token is not None:
                         ids.append(written.stop_token)
                     yield completion_event(
                         ids,
                         said,
-                        finish=finish,
+                        finish=FINISHES.get(written.end),
                         stop=None if own_end else written.stop_token,
                         prompt=first,
+                        top=noting and noting.take(len(ids)),
                     )
                     first = None
         finally:
@@ -117,17 +139,6 @@ def application(model, *, key):
         ]
     )
     return app
-
-
-async def serve(app, *, port=0):
-    """Serve on a port of this machine, a free one by default, until standard input ends."""
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0.1)
-    await site.start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
 
 
 if __name__ == "__main__":

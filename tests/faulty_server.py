@@ -11,7 +11,7 @@ from collections import Counter
 
 from aiohttp import web
 
-from tests.completions_server import completion_event, serve, sse
+from tests.dialect import completion_event, serve, sse
 
 FOREVER_S = 3600
 LONG_LINE_BYTES = 1 << 21

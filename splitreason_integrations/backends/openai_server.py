@@ -127,8 +127,8 @@ class ServerSession:
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
         self._check_open()
         self._check_can(order)
-        left, refused = order.max_tokens, list[int]()
-        while True:
+        left, refused, end = order.max_tokens, list[int](), None
+        while end is None:
             most = min(left, self._model.context_tokens - len(self._ids))
             if most <= 0 or _is_late(order):
                 yield Written((), End.LENGTH if most <= 0 else End.DEADLINE)
@@ -138,12 +138,10 @@ class ServerSession:
             async with aclosing(self._ask(asked, 1 if refused else most, refused)) as answer:
                 async for written in answer:
                     left -= len(written.token_ids)
-                    if written.end is End.LENGTH and left > 0:
-                        written = replace(written, end=None)
-                    if written.token_ids or written.end:
-                        yield written
-                    if written.end:
-                        return
+                    redrawn = written.end is End.LENGTH and left > 0
+                    end = None if redrawn else written.end
+                    if written.token_ids or end:
+                        yield replace(written, end=end)
 
     async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
         """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
