@@ -15,6 +15,7 @@ from aiohttp import web
 from splitreason_integrations import Sampling, blocking
 from splitreason_integrations.backends.base import End, Verdict, WriteOrder
 from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.embedded import path
 from tests.dialect import completion_event, serve, sse
 
 KEY = "the-servers-key"
@@ -45,11 +46,13 @@ class Noting:
 class RealModel:
     """Answers with what a model of this package writes."""
 
-    def __init__(self, name):
+    def __init__(self, name, *, shows_root):
         self.model = blocking.run(lambda: load_model(name, role="large"))
+        self.root = str(path(name.partition(":")[2])) if shows_root else None
 
     def facts(self, name):
-        return {"id": name, "object": "model", "max_model_len": self.model.context_tokens}
+        length = self.model.context_tokens
+        return {"id": name, "object": "model", "max_model_len": length, "root": self.root}
 
     def events(self, body):
         noting = Noting(*body["logprob_token_ids"]) if body.get("logprobs") else None
@@ -145,4 +148,10 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
-    asyncio.run(serve(application(RealModel(sys.argv[1]), key="--key" in sys.argv)))
+    asyncio.run(
+        serve(
+            application(
+                RealModel(sys.argv[1], shows_root="--root" in sys.argv), key="--key" in sys.argv
+            )
+        )
+    )

@@ -1,12 +1,15 @@
 """A large model on a server: the same text as beside it, and a server that is not trusted."""
 
 import asyncio
+import json
 import time
 from contextlib import aclosing
 
 import httpx
 import pytest
 
+from langchain_splitreason import SplitReasonLLM
+from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations import (
     Always,
     Sampling,
@@ -21,21 +24,14 @@ from splitreason_integrations.errors import (
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
-from tests.servers import (
-    load,
-    order,
-    prompt,
-    serving,
-    spec,
-    write,
-)
+from tests.servers import NOWHERE, QUESTION, load, order, prompt, serving, spec, write
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
 @pytest.fixture(scope="module")
 def url():
-    with serving("completions_server", "embedded:large") as (_, url):
+    with serving("completions_server", "embedded:large", "--root") as (_, url):
         yield url
 
 
@@ -206,3 +202,20 @@ async def test_answers_that_must_keep_a_form_need_a_local_model(url):
     asked = Request(messages=[{"role": "user", "content": "x"}], response_schema={"type": "object"})
     with pytest.raises(RequestError, match="behind a server"):
         await SplitEngine(large=spec(url)).complete(asked)
+
+
+async def test_both_frameworks_take_a_server(url):
+    here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, large=spec(url))
+    assert (await there.ainvoke(QUESTION)).content == here.invoke(QUESTION).content
+    told = await asyncio.to_thread(there.invoke, QUESTION)
+    assert told.response_metadata["splitreason"]["tokens"]["large"] > 0
+    other = LlamaIndexLLM(seed=1, large=spec(url))
+    assert other.complete(QUESTION).text == LlamaIndexLLM(seed=1).complete(QUESTION).text
+
+
+def test_the_command_takes_a_server(url, run):
+    done = json.loads(run("ask", QUESTION, "--json", "--large", f"{url}#large").out)
+    assert done["answer"]
+    refused = run("ask", QUESTION, "--large", f"{NOWHERE}#x", status=2)
+    assert "cannot be reached" in refused.err
+    assert len(refused.err.strip().splitlines()) == 1

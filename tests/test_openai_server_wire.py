@@ -1,11 +1,16 @@
 """What a server is asked, and what is made of its answers, right or wrong."""
 
 import json
+import math
 
+import httpx
 import pytest
 
+from splitreason_integrations import OpenAIServerModel
 from splitreason_integrations.backends.base import End
-from splitreason_integrations.backends.openai_server_wire import Received, read_part
+from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server_wire import Part, Received, read_part
+from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.testing import embedded_codec
 from tests.servers import order, prompt
 
@@ -98,3 +103,48 @@ def test_the_request_says_what_a_server_would_else_decide():
     }
     assert len(seeds) == 4
     assert all(0 <= seed < 1 << 53 for seed in seeds)
+
+
+class Bytes(httpx.AsyncByteStream):
+    """A body that comes in pieces."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    async def __aiter__(self):
+        for piece in self.pieces:
+            yield piece
+
+
+async def lines_of(pieces, **limits):
+    server = Server(OpenAIServerModel("http://127.0.0.1:9/v1", "m"))
+    response = httpx.Response(200, stream=Bytes(pieces))
+    return [line async for line in server.lines(response, **limits)]
+
+
+async def test_lines_may_be_cut_anywhere():
+    body = b"data: 1\r\n\r\ndata: 2\n\n: x\ndata: 3"
+    whole = [b"data: 1", b"", b"data: 2", b"", b": x", b"data: 3"]
+    limits = {"line_bytes": 100, "all_bytes": 1000}
+    for size in (1, 2, 5, 100):
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        assert await lines_of(pieces, **limits) == whole
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"x" * 11], [b"x" * 6, b"x" * 6], [b"ok\n" * 20], [b"a\n" + b"x" * 11 + b"\n"]]
+)
+async def test_long_lines_and_long_answers_are_refused(pieces):
+    with pytest.raises(ModelCallError, match="longer than what was asked for"):
+        await lines_of(pieces, line_bytes=10, all_bytes=50)
+
+
+def test_log_probabilities_are_read_with_distrust():
+    codec = embedded_codec()
+    assert Part(top=[{"token_id:5": 0.0}, {"token_id:9": -1.0}]).chances(codec, 5) == [1.0, 0.0]
+    assert Part(top=[{"<bigmodel>": math.log(0.25)}]).chances(codec, 5) == [pytest.approx(0.25)]
+    for wrong in (None, [], {"token_id:5": "x"}, {"token_id:5": True}, {"token_id:5": 3.0}):
+        with pytest.raises(ValueError, match="log probabilit"):
+            Part(top=[wrong]).chances(codec, 5)
+    with pytest.raises(ValueError, match="not one"):
+        Part(top=[{"token_id:5": math.nan}]).chances(codec, 5)
