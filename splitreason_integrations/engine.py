@@ -37,7 +37,7 @@ from splitreason_integrations.snapshot import restore
 from splitreason_integrations.spans import SpanBook
 from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.transcript import Transcript
-from splitreason_integrations.triggers import Trigger, parse_trigger
+from splitreason_integrations.triggers import Needs, Trigger, parse_trigger
 from splitreason_integrations.turn import Turn
 
 OnLargeFailure = Literal["small", "raise"]
@@ -182,6 +182,11 @@ class SplitEngine:
         """Return a request's turn, and what it has written already if it was put aside."""
         state = paused.state if paused else None
         small = await load_model(self.small, role="small")
+        if small.remote and Needs.ENTROPY in self.trigger.needs:
+            raise ConfigurationError(
+                f"{small.name} is behind a server, which does not tell entropies: use another "
+                "trigger, such as Tag(), or a small model in this process"
+            )
         policy = self.policy.for_request(request.metadata)
         seating = Seating(
             request,

@@ -54,7 +54,7 @@ class Handback:
             return len(chunk), ended_by
         tail = carried.token_ids + (marks.close_tokens if ended_by else ())
         session.extend(tail[len(carried.token_ids) :])
-        probabilities = (await session.read_probabilities(marks.close_tokens[0]))[-len(tail) :]
+        probabilities = await session.read_probabilities(marks.close_tokens[0], last=len(tail))
         for mine, theirs in carried.boundaries:
             at_end = ended_by is not None and mine == len(chunk)
             if at_end or probabilities[theirs - 1] <= self._threshold:
@@ -79,6 +79,6 @@ class Handback:
         start = session.length
         for at, token in enumerate(tag[1:]):
             session.extend(tag[at : at + 1])
-            probability *= (await session.read_probabilities(token))[-1]
+            probability *= (await session.read_probabilities(token, last=1))[0]
         session.truncate(start)
         return probability > self._threshold

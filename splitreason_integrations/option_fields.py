@@ -16,9 +16,9 @@ from splitreason_integrations import policy_files
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.registry import (
     PROVIDER,
+    Described,
     LargeSpec,
     Role,
-    TransformersModel,
     line_up,
     resolve,
 )
@@ -37,7 +37,7 @@ def check_spec(value: Any, info: ValidationInfo) -> LargeSpec:
     """Return a spec that can be resolved, or a model; nothing is loaded."""
     role: Role = "large" if info.field_name == "large" else "small"
     for one in line_up(value) if role == "large" else (value,):
-        if isinstance(one, str | TransformersModel):
+        if isinstance(one, str | Described):
             resolve(one, role=role)
         elif not hasattr(one, "open_sessions"):
             raise ConfigurationError(f"{role} must be a spec or a model, got {one!r}")

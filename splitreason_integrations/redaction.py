@@ -140,11 +140,22 @@ class Vault:
         self._kept = dict(kept or {})
         self._names = {text: name for name, text in self._kept.items()}
         self._known = set(self._names)
+        self._searched: set[str] = set()
 
     @property
     def kept(self) -> dict[str, str]:
         """The placeholders with their texts."""
         return dict(self._kept)
+
+    def search(self, value: Any) -> None:
+        """Let the rules search plain data, so that what one text gives away is hidden in all."""
+        if isinstance(value, Mapping):
+            self.search([*value.keys(), *value.values()])
+        elif isinstance(value, list | tuple):
+            for one in value:
+                self.search(one)
+        elif isinstance(value, str) or _is_number(value):
+            self._search(str(value))
 
     def hide(self, text: str) -> str:
         """Return a text with placeholders for all that the rules find or found before."""
@@ -162,7 +173,7 @@ class Vault:
             return {self.hide_all(key): self.hide_all(one) for key, one in value.items()}
         if isinstance(value, list | tuple):
             return [self.hide_all(one) for one in value]
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             hidden = self.hide(str(value))
             return value if hidden == str(value) else hidden
         return value
@@ -180,7 +191,9 @@ class Vault:
             return start
         return len(text)
 
-    def _spans(self, text: str) -> list[Span]:
+    def _search(self, text: str) -> None:
+        if text in self._searched:
+            return
         for kind, find in self._finders:
             for found in find(text):
                 if not isinstance(found, str):
@@ -190,6 +203,10 @@ class Vault:
                 if found.strip():
                     self._name(found, kind)
                     self._known.add(found)
+        self._searched.add(text)
+
+    def _spans(self, text: str) -> list[Span]:
+        self._search(text)
         return [
             (at.start(), at.end(), self._names[known])
             for known in self._known
@@ -223,6 +240,10 @@ class Vault:
             name = f"[{kind.upper()}_{len(self._kept) + 1}]"
             self._kept[name], self._names[text] = text, name
         return self._names[text]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:

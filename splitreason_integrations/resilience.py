@@ -30,9 +30,10 @@ class Retry:
     """How a failing large model is tried again.
 
     Within one span a model is called `attempts` times at most, with a jittered wait in between
-    that grows exponentially from `wait_s` up to `max_wait_s` seconds. A call that gives no token
-    for `stall_s` seconds has failed (None waits for ever). After `breaker_failures` failed calls
-    in a row a model is passed over for `breaker_cooldown_s` seconds, then probed by one request.
+    that grows exponentially from `wait_s` up to `max_wait_s` seconds; where its server asks for a
+    longer wait, it is not called again. A call that gives no token for `stall_s` seconds has failed
+    (None waits for ever). After `breaker_failures` failed calls in a row a model is passed over for
+    `breaker_cooldown_s` seconds, then probed by one request.
     """
 
     attempts: int = 3
@@ -62,6 +63,7 @@ class Attempts:
             wait=wait_random_exponential(multiplier=retry.wait_s, max=retry.max_wait_s),
             retry=retry_if_exception(retry.retryable),
         )
+        self._longest_s = retry.max_wait_s
         self._state = RetryCallState(self._retrying, fn=None, args=(), kwargs={})
 
     @property
@@ -80,6 +82,8 @@ class Attempts:
             return None
         asked = getattr(error, "retry_after_s", None) or 0.0
         wait = max(float(self._retrying.wait(state)), asked)
+        if asked > self._longest_s:
+            return None
         if until_s is not None and time.monotonic() + wait >= until_s:
             return None
         state.prepare_for_next_attempt()

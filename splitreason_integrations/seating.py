@@ -8,7 +8,7 @@ import anyio.to_thread
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
 from splitreason_integrations.egress import RedactingCodec
-from splitreason_integrations.errors import IncompatiblePairError
+from splitreason_integrations.errors import IncompatiblePairError, RequestError
 from splitreason_integrations.grammar import Guide
 from splitreason_integrations.markers import Marks, marks_of
 from splitreason_integrations.prompts import align_reasoning, begins_reasoning, check_room, render
@@ -52,8 +52,11 @@ class Seating:
     async def first(self, number: int = 0) -> tuple[Seat, Seat]:
         """Return the small model's seat and that of the large model with a number."""
         model = await load_model(self._larges[0], role="large")
-        ours, _ = await anyio.to_thread.run_sync(self._aligned, model, self._codec_of(model))
-        self._small_prompt = ours
+        if self.vault is not None:
+            # A long conversation takes long to search; other requests go on meanwhile.
+            texts = [self._request.messages, self._request.tools]
+            await anyio.to_thread.run_sync(self.vault.search, texts)
+        self._small_prompt, _ = self._aligned(model, self._codec_of(model))
         check_room(self._small, self._small_prompt)
         seats = [await self.large(one) for one in range(number + 1)]
         marks = marks_of(self._small.codec, as_text=self._tags_as_text)
@@ -65,8 +68,7 @@ class Seating:
         model = await load_model(self._larges[number], role="large")
         writer = (Author.LARGE, number)
         codec = self.codecs[writer] = self._codec_of(model)
-        # A long conversation takes long to search for what is to be hidden.
-        prompt = await anyio.to_thread.run_sync(self._large_prompt, model, codec)
+        prompt = self._large_prompt(model, codec)
         check_room(model, prompt)
         marks = marks_of(codec, as_text=False)
         return await self._seat(
@@ -118,6 +120,11 @@ class Seating:
         request = self._request
         if request.response_schema is None and not request.must_call:
             return None
+        if model.remote:
+            raise RequestError(
+                f"{model.name} is behind a server, where an answer cannot be held to a schema or a "
+                "call; use models in this process, such as 'hf:<folder>', for such requests"
+            )
 
         def compiled() -> Guide | None:
             grammar = request.grammar(model.codec)

@@ -49,8 +49,7 @@ class ScriptedModel:
 
     A span is also handed back where `close_probability`, given the text of the sequence so far,
     exceeds the engine's threshold. `error` is raised after `fail_after` tokens of one session; each
-    token takes `delay_s`. `passes` counts a real model's forward passes. A `remote` one stands for
-    a model on a server: redaction applies to it.
+    token takes `delay_s`; `remote` says it is on a server. `passes` counts a real model's passes.
     """
 
     def __init__(
@@ -74,6 +73,7 @@ class ScriptedModel:
         self.codec = cast("Codec", self._prompts)
         self.prices = prices or Prices()
         self.hint = hint
+        self.remote = remote
         self.context_tokens = context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability = close_probability
@@ -253,11 +253,11 @@ class ScriptedSession:
             if self._fails_now:
                 raise self._model.error
 
-    async def read_probabilities(self, token_id: int) -> list[float]:
+    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
         self._check_open()
         await asyncio.sleep(0)
-        first = min(self._seen, len(self._ids) - 1)
+        first = max(min(self._seen, len(self._ids) - 1), len(self._ids) - (last or len(self._ids)))
         self._pass()
         if token_id != self._tags[1][0]:
             return [0.0] * (len(self._ids) - first)

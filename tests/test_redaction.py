@@ -86,6 +86,13 @@ def test_a_part_at_a_cut_is_hidden():
     assert vault.restore("[EMAIL_2]") == "bob.smith@ex"
 
 
+def test_what_one_text_gives_away_is_hidden_in_all():
+    texts = ["It is hunter2000 again.", {"said": "the password is hunter2000"}]
+    vault = Vault(["key"])
+    vault.search(texts)
+    assert "hunter2000" not in str(vault.hide_all(texts))
+
+
 def test_plain_data_are_hidden_everywhere():
     vault = Vault(["email", "card"])
     hidden = vault.hide_all(

@@ -54,6 +54,7 @@ def test_attempts_are_bounded_by_number_and_by_time():
     asked = ModelCallError("busy", retryable=True, retry_after_s=5.0)
     assert Attempts(Retry()).wait_s(asked, until_s=None) >= 5
     assert Attempts(Retry()).wait_s(asked, until_s=time.monotonic() + 1) is None
+    assert Attempts(Retry(max_wait_s=4.0)).wait_s(asked, until_s=None) is None
 
 
 @pytest.mark.parametrize("bad", [{"attempts": 0}, {"wait_s": -1}, {"breaker_failures": 0}])

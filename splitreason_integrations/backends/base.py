@@ -202,8 +202,11 @@ class Session(Protocol):
         """Generate; the last item has an `end`. Closing the generator stops the model."""
         ...
 
-    async def read_probabilities(self, token_id: int) -> list[float]:
-        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+        """Read what is pending in one pass; return P(`token_id`) after each of those tokens.
+
+        With `last`, which may be more than are pending, after so many of the last ones.
+        """
         ...
 
     def close(self) -> None:

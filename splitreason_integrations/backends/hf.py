@@ -63,6 +63,7 @@ class HFModel:
         self.codec = codec
         self.prices = prices or Prices()
         self.hint = hint
+        self.remote = False
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.context_tokens = int(network.config.max_position_embeddings)
         self.network = network.eval()
@@ -188,14 +189,14 @@ class HFSession:
             stop.set()
             job.cancel()
 
-    async def read_probabilities(self, token_id: int) -> list[float]:
-        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+        """Read what is pending in one pass; return P(`token_id`) after each, or the `last` ones."""
         self._check_open()
 
         def work() -> list[float]:
             logits = self._read(last=False)
             self._next = logits[-1]
-            return logits.float().softmax(-1)[:, token_id].tolist()
+            return logits[-(last or 0) :].float().softmax(-1)[:, token_id].tolist()
 
         return await asyncio.wrap_future(self._model.worker.submit(partial(self._guarded, work)))
 

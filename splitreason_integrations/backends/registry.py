@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, cast
 
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
 from splitreason_integrations.terms import Prices
 
@@ -41,7 +42,8 @@ class TransformersModel:
     trust_remote_code: bool = False
 
 
-ModelSpec: TypeAlias = str | TransformersModel | Model
+Described: TypeAlias = TransformersModel | OpenAIServerModel
+ModelSpec: TypeAlias = str | Described | Model
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 LargeSpec: TypeAlias = ModelSpec | Sequence[ModelSpec]
@@ -64,6 +66,8 @@ def describe(spec: LargeSpec) -> str:
         return spec
     if isinstance(spec, TransformersModel):
         return spec.name or f"hf:{spec.path}"
+    if isinstance(spec, OpenAIServerModel):
+        return spec.label
     return cast("Model", spec).name
 
 
@@ -82,21 +86,23 @@ def pair_name(small: ModelSpec, large: LargeSpec) -> str:
     return f"{PROVIDER}/{describe(small)}+{describe(large)}"
 
 
-def resolve(spec: str | TransformersModel, *, role: Role) -> TransformersModel:
+def resolve(spec: str | Described, *, role: Role) -> Described:
     """Return the full description of a named model; raise UnknownSpecError for other names."""
-    if isinstance(spec, TransformersModel):
+    if not isinstance(spec, str):
         return spec
     kind, _, rest = spec.partition(":")
     if kind == "hf" and rest:
         return TransformersModel(rest)
+    if kind in ("http", "https"):
+        return OpenAIServerModel.of(spec)
     member = role if spec == "embedded" else rest
     if kind == "embedded" and member in embedded.MEMBERS:
         return TransformersModel(
             str(embedded.path(member)), device="cpu", name=f"splitreason-embedded-{member}"
         )
     raise UnknownSpecError(
-        f"unknown {role} model {spec!r}: use 'embedded', 'hf:<folder or name on the hub>' or a "
-        "TransformersModel(...)"
+        f"unknown {role} model {spec!r}: use 'embedded', 'hf:<folder or name on the hub>', "
+        "'https://<host>/v1#<model>', or a TransformersModel(...) or OpenAIServerModel(...)"
     )
 
 
@@ -110,9 +116,10 @@ def known_context(small: ModelSpec, large: LargeSpec) -> int | None:
 
 
 def _context_tokens(spec: ModelSpec, *, role: Role) -> int | None:
-    if not isinstance(spec, str | TransformersModel):
-        return spec.context_tokens
-    return _folder_context(resolve(spec, role=role).path)
+    described = resolve(spec, role=role) if isinstance(spec, str | Described) else spec
+    if isinstance(described, TransformersModel):
+        return _folder_context(described.path)
+    return described.context_tokens
 
 
 @cache
@@ -124,18 +131,18 @@ def _folder_context(path: str) -> int | None:
     return length if isinstance(length, int) else None
 
 
-_models: dict[TransformersModel, Model] = {}
-_locks: dict[TransformersModel, threading.Lock] = {}
+_models: dict[Described, Model] = {}
+_locks: dict[Described, threading.Lock] = {}
 _registry = threading.Lock()
 
 
 async def load_model(spec: ModelSpec, *, role: Role) -> Model:
     """Return the model that a spec names. All callers with the same spec share it."""
-    if not isinstance(spec, str | TransformersModel):
+    if not isinstance(spec, str | Described):
         if not hasattr(spec, "open_sessions"):
             raise ConfigurationError(
-                f"{role} must be a text such as 'hf:<folder>', a TransformersModel(...) or a "
-                f"loaded model, got {spec!r}"
+                f"{role} must be a text such as 'hf:<folder>', a TransformersModel(...), an "
+                f"OpenAIServerModel(...) or a loaded model, got {spec!r}"
             )
         return spec
     described = resolve(spec, role=role)
@@ -144,14 +151,22 @@ async def load_model(spec: ModelSpec, *, role: Role) -> Model:
     return await asyncio.to_thread(_load_once, described)
 
 
-def _load_once(spec: TransformersModel) -> Model:
+def _load_once(spec: Described) -> Model:
     with _registry:
         lock = _locks.setdefault(spec, threading.Lock())
     with lock:
         if spec not in _models:
-            with _quiet_bars(spec.path.startswith(str(embedded.path("small").parent))):
-                _models[spec] = _load(spec)
+            _models[spec] = _load(spec)
         return _models[spec]
+
+
+def _load(spec: Described) -> Model:
+    if isinstance(spec, OpenAIServerModel):
+        from splitreason_integrations.backends.openai_server_load import load_server_model
+
+        return load_server_model(spec)
+    with _quiet_bars(spec.path.startswith(str(embedded.path("small").parent))):
+        return _load_transformers(spec)
 
 
 @contextmanager
@@ -169,13 +184,13 @@ def _quiet_bars(quiet: bool) -> Generator[None, None, None]:
             logging.enable_progress_bar()
 
 
-def _load(spec: TransformersModel) -> Model:
+def _load_transformers(spec: TransformersModel) -> Model:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from splitreason_integrations.backends.codec import TokenizerCodec
+    from splitreason_integrations.backends.defaults import default_sampling, end_tokens
     from splitreason_integrations.backends.hf import HFModel
-    from splitreason_integrations.sampling import Sampling
 
     name = describe(spec)
     device = spec.device
@@ -199,18 +214,11 @@ def _load(spec: TransformersModel) -> Model:
             "model.safetensors and tokenizer files, or a name that is in the local hub cache"
         ) from error
     settings = network.generation_config
-    codec = TokenizerCodec(tokenizer, name=name, end_tokens=_as_tuple(settings.eos_token_id))
-    sampling = (
-        Sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p)
-        if settings.do_sample
-        else Sampling(temperature=0.0)
-    )
     return HFModel(
-        network, codec, name=name, prices=spec.prices, hint=spec.hint, default_sampling=sampling
+        network,
+        TokenizerCodec(tokenizer, name=name, end_tokens=end_tokens(settings)),
+        name=name,
+        prices=spec.prices,
+        hint=spec.hint,
+        default_sampling=default_sampling(settings),
     )
-
-
-def _as_tuple(token_ids: int | list[int] | None) -> tuple[int, ...]:
-    if token_ids is None:
-        return ()
-    return (token_ids,) if isinstance(token_ids, int) else tuple(token_ids)

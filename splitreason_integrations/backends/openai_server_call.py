@@ -1,0 +1,94 @@
+"""One streamed completion under way, in a task of its own.
+
+However its reader is cut short, and however often, the connection is given back or closed: nothing
+but `end` interrupts the task, through a scope that the closing of connections is shielded from. A
+bare cancellation would leave some of them neither open nor closed.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+
+from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError, read_part
+
+_LINE_BYTES = 1 << 16
+_BYTES_A_PROMPT_TOKEN = 24
+_BYTES_A_TOKEN = 1 << 12
+_SPARE_BYTES = 1 << 20
+_PARTS_AHEAD = 64
+_SETTLE_S = 0.1
+
+
+class Call:
+    """A request to `/completions`; it is made when this is."""
+
+    def __init__(self, server: Server, body: Mapping[str, Any]) -> None:
+        self._server = server
+        self._parts: asyncio.Queue[Part | Exception | None] = asyncio.Queue(_PARTS_AHEAD)
+        self._scope = anyio.CancelScope()
+        self._task = asyncio.create_task(self._read(body))
+
+    async def next(self) -> Part | None:
+        """Return the next part of the answer, None behind the last; raise what went wrong."""
+        part = await self._parts.get()
+        if isinstance(part, Exception):
+            raise part
+        return part
+
+    async def settle(self) -> None:
+        """Wait a moment for a finished answer's end, so that its connection can be used again."""
+        await asyncio.wait({self._task}, timeout=_SETTLE_S)
+
+    def end(self) -> None:
+        """End the request at once, where it has not ended by itself."""
+        self._scope.cancel()
+
+    async def ended(self) -> None:
+        """End the request and wait until nothing is left of it."""
+        self.end()
+        await asyncio.wait({self._task})
+
+    async def _read(self, body: Mapping[str, Any]) -> None:
+        with self._scope:
+            try:
+                await self._put_all(body)
+            except UnreadableError as error:
+                lasting = error.lasting
+                await self._parts.put(self._server.broken(str(error), retryable=not lasting))
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits for the answer
+                await self._parts.put(error)
+
+    async def _put_all(self, body: Mapping[str, Any]) -> None:
+        async with aclosing(self._events(body)) as events:
+            async for data in events:
+                await self._parts.put(None if data is None else read_part(data))
+
+    async def _events(self, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Yield the events' data, None where the answer says that it is done or ends."""
+        server = self._server
+        line_bytes = _LINE_BYTES + _BYTES_A_PROMPT_TOKEN * len(body["prompt"])
+        all_bytes = line_bytes + _BYTES_A_TOKEN * body["max_tokens"] + _SPARE_BYTES
+        async with server.post("/completions", body) as response:
+            kind = response.headers.get("content-type", "")
+            if not kind.startswith("text/event-stream"):
+                raise server.broken(
+                    f"answers with {kind[:40]!r}, not with an event stream; see that the address "
+                    "is that of an OpenAI-compatible server",
+                    retryable=False,
+                )
+            lines = server.lines(response, line_bytes=line_bytes, all_bytes=all_bytes)
+            async with aclosing(lines):
+                async for line in lines:
+                    field, _, value = line.partition(b":")
+                    if field != b"data":
+                        continue
+                    done = value.strip() == b"[DONE]"
+                    data = None if done else server.read(value)
+                    if isinstance(data, Mapping) and data.get("error") is not None:
+                        raise server.told(data["error"])
+                    yield data
+        yield None

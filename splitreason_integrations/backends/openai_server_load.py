@@ -1,0 +1,100 @@
+"""Makes a model of what is known of a server's: its tokenizer, its context, its defaults."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, GenerationConfig
+
+from splitreason_integrations.backends.codec import TokenizerCodec
+from splitreason_integrations.backends.defaults import default_sampling, end_tokens
+from splitreason_integrations.backends.openai_server import ServerModel
+from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.errors import ModelCallError, ModelLoadError
+from splitreason_integrations.sampling import Sampling
+
+_NAMED = 8
+
+
+def load_server_model(spec: OpenAIServerModel) -> ServerModel:
+    """Return the model that a spec names; asks the server what the spec does not say.
+
+    Raises ModelLoadError where the server cannot be asked, does not have the model, or where no
+    tokenizer is known.
+    """
+    server = Server(spec)
+    here = spec.tokenizer or (spec.model if Path(spec.model).is_dir() else None)
+    facts = {} if here and spec.context_tokens else _ask(server, spec)
+    root = facts.get("root")
+    if here is None and isinstance(root, str) and Path(root).is_dir():
+        here = root
+    if here is None:
+        raise ModelLoadError(
+            f"{spec.label}: its tokenizer is not known here; give it: OpenAIServerModel("
+            f"{spec.url!r}, {spec.model!r}, tokenizer='<folder or name on the hub>')"
+        )
+    tokenizer = _tokenizer(here, spec)
+    ends, sampling = _defaults(here)
+    return ServerModel(
+        server,
+        TokenizerCodec(tokenizer, name=spec.label, end_tokens=ends),
+        model=spec.model,
+        name=spec.label,
+        vocabulary=max(tokenizer.get_vocab().values()) + 1,
+        context_tokens=_context_tokens(spec, facts),
+        prices=spec.prices,
+        hint=spec.hint,
+        default_sampling=sampling,
+    )
+
+
+def _ask(server: Server, spec: OpenAIServerModel) -> Mapping[str, Any]:
+    """Return what the server says of the model."""
+    try:
+        answer = server.get("/models")
+    except ModelCallError as error:
+        raise ModelLoadError(str(error)) from error
+    listed = answer.get("data") if isinstance(answer, Mapping) else None
+    if not isinstance(listed, list):
+        raise ModelLoadError(
+            f"{spec.label}: the server lists no models at /models; give tokenizer and "
+            "context_tokens"
+        )
+    models = [one for one in listed if isinstance(one, Mapping)]
+    for one in models:
+        if one.get("id") == spec.model:
+            return one
+    names = ", ".join(repr(str(one.get("id"))[:80]) for one in models[:_NAMED])
+    raise ModelLoadError(f"{spec.label}: the server has no model of that name; it has {names}")
+
+
+def _tokenizer(here: str, spec: OpenAIServerModel) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(here)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelLoadError(
+            f"{spec.label}: its tokenizer cannot be loaded from {here!r}: {reason}; set tokenizer "
+            "to a folder with tokenizer.json, or to a name that is in the local hub cache"
+        ) from error
+
+
+def _defaults(here: str) -> tuple[tuple[int, ...], Sampling]:
+    """Return the tokens that end a turn and how a model samples, where that is known here."""
+    try:
+        settings = GenerationConfig.from_pretrained(here)
+    except (OSError, ValueError):
+        return (), Sampling(temperature=0.0)
+    return end_tokens(settings), default_sampling(settings)
+
+
+def _context_tokens(spec: OpenAIServerModel, facts: Mapping[str, Any]) -> int:
+    """Return the context that both sides know of: the shorter one."""
+    lengths = (spec.context_tokens, facts.get("max_model_len"))
+    known = [length for length in lengths if type(length) is int and length > 0]
+    if not known:
+        raise ModelLoadError(
+            f"{spec.label}: the server does not say how long its context is; give context_tokens"
+        )
+    return min(known)

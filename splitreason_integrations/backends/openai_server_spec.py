@@ -1,0 +1,126 @@
+"""How a model behind an OpenAI-compatible server is named. Nothing is asked of it here."""
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from splitreason_integrations.checks import check_number
+from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
+from splitreason_integrations.terms import Prices
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+_EXAMPLE = "'http://127.0.0.1:8000/v1#<model>'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """What a server is allowed: seconds to connect and between two bytes, and connections."""
+
+    connect_s: float = 10.0
+    read_s: float = 120.0
+    connections: int = 256
+
+    def __post_init__(self) -> None:
+        check_number("connect_s", self.connect_s, least=0.001)
+        check_number("read_s", self.read_s, least=0.001)
+        check_number("connections", self.connections, least=1, whole=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIServerModel:
+    """A model behind an OpenAI-compatible server that takes and gives token ids, such as vLLM.
+
+    `url` ends where `/completions` follows, `model` is the name that the server knows it by.
+    `tokenizer` is a folder or a name on the model hub; without it the model's name is taken where
+    that is a folder here, else the server's own path of the model where that is one. The context
+    length is the server's own. With both `tokenizer` and `context_tokens` given, nothing is asked
+    of the server before the first hand-over: one that is down then costs a request its large
+    model, not its answer.
+
+    The key is `api_key` or, by name, the environment variable `api_key_env`. It is sent to `url`
+    alone and shown nowhere. `hint` is a sentence that this model alone sees at the end of the
+    user's message.
+    """
+
+    url: str
+    model: str
+    tokenizer: str | None = field(default=None, kw_only=True)
+    api_key: "SecretStr | str | None" = field(default=None, kw_only=True, repr=False)
+    api_key_env: str | None = field(default=None, kw_only=True)
+    prices: Prices = field(default_factory=Prices, kw_only=True)
+    hint: str | None = field(default=None, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+    context_tokens: int | None = field(default=None, kw_only=True)
+    limits: ServerLimits = field(default_factory=ServerLimits, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", _checked(self.url))
+        if not self.model:
+            raise UnknownSpecError(f"{self.url}: name the model behind '#', as in {_EXAMPLE}")
+        if self.context_tokens is not None:
+            check_number("context_tokens", self.context_tokens, least=1, whole=True)
+        if self.api_key is not None and self.api_key_env is not None:
+            raise ConfigurationError("give either api_key or api_key_env, not both")
+        if isinstance(self.api_key, str):
+            from pydantic import SecretStr
+
+            object.__setattr__(self, "api_key", SecretStr(self.api_key))
+
+    @classmethod
+    def of(cls, text: str) -> "OpenAIServerModel":
+        """Return what `https://host/v1#<model>` names; raise UnknownSpecError for other texts."""
+        url, _, model = text.partition("#")
+        return cls(url, model)
+
+    @property
+    def label(self) -> str:
+        """The name under which the model is reported."""
+        return self.name or f"{self.url}#{self.model}"
+
+    def key(self) -> str | None:
+        """Return the key; raise ConfigurationError where there is none in its variable."""
+        if self.api_key_env is not None:
+            where, key = (
+                f"the environment variable {self.api_key_env}",
+                os.environ.get(self.api_key_env),
+            )
+        elif self.api_key is not None:
+            where, key = "api_key", _revealed(self.api_key)
+        else:
+            return None
+        key = (key or "").strip()
+        if not key or not all("!" <= character <= "~" for character in key):
+            raise ConfigurationError(
+                f"{self.label}: {where} has to hold the server's key, in plain characters"
+            )
+        return key
+
+
+def _revealed(key: "SecretStr | str") -> str:
+    return key if isinstance(key, str) else key.get_secret_value()
+
+
+def _checked(url: str) -> str:
+    """Return a server's address without the slash at its end. Errors do not repeat its parts."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise UnknownSpecError(f"a server's address is not valid: {error}") from error
+    if parts.username is not None or parts.password is not None:
+        raise UnknownSpecError(
+            "a server's address must hold no user or password: they would be shown in replies and "
+            "logs; use OpenAIServerModel(..., api_key_env='<environment variable>')"
+        )
+    if "," in parts.netloc or ",http" in url:
+        raise UnknownSpecError("several servers for one model are not supported yet: give one URL")
+    plain = all("!" <= character <= "~" for character in url)
+    if parts.scheme not in ("http", "https") or not (parts.hostname and plain) or parts.query:
+        raise UnknownSpecError(
+            f"a server's address must read like {_EXAMPLE}, in plain characters and without a "
+            f"query, got {url!r}"
+        )
+    return url.rstrip("/")

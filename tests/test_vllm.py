@@ -1,0 +1,172 @@
+"""The pair on two real vLLM servers; `make test-vllm` runs these."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import aclosing
+
+import httpx
+import pytest
+
+from splitreason_integrations import (
+    Keyword,
+    OpenAIServerModel,
+    Policy,
+    Random,
+    Sampling,
+    SplitEngine,
+    Tag,
+)
+from splitreason_integrations.backends.base import End
+from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.request import Request
+from splitreason_integrations.testing import embedded_codec
+from tests.servers import LARGE, load, order, prompt, write
+from tests.test_small_server import CLOSE, Deciding, same
+from tests.vllm_servers import PYTHON, vllm, wait_for
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(not PYTHON, reason="make test-vllm builds vLLM's environment"),
+    pytest.mark.allow_hosts(["127.0.0.1"]),
+    pytest.mark.timeout(900),
+]
+KEY = "a-key-of-the-test"
+PROBLEMS = 100
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The specs of both models: all but the addresses is asked of the servers."""
+    logs = tmp_path_factory.mktemp("vllm")
+    with (
+        vllm("small", logs / "small.log") as small,
+        vllm("large", logs / "large.log", key=KEY) as large,
+    ):
+        wait_for(*small, logs / "small.log")
+        wait_for(*large, logs / "large.log")
+        yield (
+            OpenAIServerModel(small[1], "small"),
+            OpenAIServerModel(large[1], "large", api_key=KEY),
+        )
+
+
+async def test_both_write_what_both_here_write(pair, record_property):
+    tasks = generated("test", ("word", "context"), n=PROBLEMS, seed=8)
+    spans = await same(pair, tasks)
+    record_property("rate", f"same greedy text on {PROBLEMS} problems with {spans} spans")
+    assert spans > PROBLEMS
+
+
+@pytest.mark.parametrize("trigger", [Tag(threshold=0.1), Random(0.05), Keyword("go")], ids=str)
+async def test_other_triggers_fire_at_the_same_places(pair, trigger):
+    assert await same(pair, generated("test", ("word",), n=6, seed=6), trigger=trigger) > 5
+
+
+async def test_many_at_once_write_what_each_writes_alone(pair):
+    tasks = generated("test", ("word",), n=24, seed=9)
+    here, there = SplitEngine(), SplitEngine(small=pair[0], large=pair[1])
+    asked = [Request(messages=task.messages, seed=1, max_tokens=300) for task in tasks]
+    mine = [await here.complete(one) for one in asked]
+    theirs = await asyncio.gather(*(there.complete(one) for one in asked))
+    assert [one.pieces for one in theirs] == [one.pieces for one in mine]
+
+
+async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):
+    served, local = load(pair[0]).open(prompt()), embedded[0].open(prompt())
+    for session in (served, local):
+        session.extend(embedded_codec().encode(" So 47*23 = 1081"))
+    expected = await local.read_probabilities(CLOSE)
+    assert await served.read_probabilities(CLOSE) == pytest.approx(expected, abs=1e-4)
+    served.close()
+    local.close()
+
+
+@pytest.mark.parametrize("settings", [{"stop_at": 3}, {"refused": (676, 675, 652)}], ids=str)
+async def test_a_watch_decides_as_it_does_here(pair, embedded, settings):
+    ends, seen = [], []
+    for model in (load(pair[0]), embedded[0]):
+        session, watch = model.open(prompt()), Deciding(**settings)
+        ids, last = await write(session, order(9, watch=watch))
+        ends.append((ids, last.end, session.token_ids))
+        seen.append([(index, token) for index, token, _ in watch.seen])
+        session.close()
+    assert ends[0] == ends[1]
+    assert seen[0] == seen[1]
+
+
+async def test_stops_and_bans_hold(pair, embedded):
+    session, local = load(pair[1]).open(prompt()), embedded[1].open(prompt())
+    free, _ = await write(session, order(8))
+    assert free == (await write(local, order(8)))[0]
+    session.truncate(len(prompt()))
+    ids, last = await write(session, order(8, stop_tokens=frozenset([free[5]])))
+    assert (ids, last.end, last.stop_token) == (free[:5], End.STOP_TOKEN, free[5])
+    session.truncate(len(prompt()))
+    ids, _ = await write(session, order(8, forbidden=tuple(set(free))))
+    assert not set(ids) & set(free)
+    session.close()
+    local.close()
+
+
+async def test_a_seed_gives_the_same_text_again(pair):
+    hot, texts = Sampling(temperature=2.0, top_k=50, min_p=0.0001), []
+    for seed in (1, 1, 2, 3):
+        session = load(pair[1]).open([1, 300, 417, 522])
+        texts.append((await write(session, order(40, sampling=hot, seed=seed)))[0])
+        session.close()
+    assert texts[0] == texts[1]
+    assert len({tuple(text) for text in texts}) > 1
+
+
+async def running(url):
+    """Return how many requests a server is at work on."""
+    async with httpx.AsyncClient() as client:
+        page = (await client.get(url.replace("/v1", "/metrics"))).text
+    lines = [line for line in page.splitlines() if line.startswith("vllm:num_requests_running{")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+async def test_leaving_ends_the_request_on_the_server(pair):
+    session = load(pair[0]).open(prompt())
+    async with aclosing(session.write(order(1900))) as parts:
+        await anext(parts)
+    for _ in range(100):
+        if await running(pair[0].url) == 0:
+            break
+        await asyncio.sleep(0.05)
+    assert await running(pair[0].url) == 0
+    assert session.length < 1000
+    session.close()
+
+
+@pytest.mark.parametrize(("member", "name", "status"), [(1, "large", 401), (0, "larger", 404)])
+async def test_a_wrong_key_and_a_wrong_name_are_told(pair, member, name, status):
+    known = {"tokenizer": LARGE, "context_tokens": 2048}
+    session = load(OpenAIServerModel(pair[member].url, name, **known)).open(prompt())
+    with pytest.raises(ModelCallError, match=str(status)) as refused:
+        await write(session, order())
+    assert not refused.value.retryable
+    session.close()
+
+
+async def test_a_killed_server_costs_the_large_model_alone(pair, tmp_path):
+    with vllm("large", tmp_path / "log") as (process, url):
+        await asyncio.to_thread(wait_for, process, url, tmp_path / "log")
+        some = SplitEngine(
+            large=OpenAIServerModel(url, "large"), policy=Policy(deadline_s=30), trigger=Tag(0.1)
+        )
+        (task,) = generated("test", ("word",), n=1, seed=6)
+        started, killed, reply = time.monotonic(), False, None
+        asked = Request(messages=task.messages, seed=1, max_tokens=300)
+        async with aclosing(some.stream(asked)) as items:
+            async for reply in items:
+                if not killed and getattr(reply, "author", None) == "large":
+                    os.killpg(process.pid, signal.SIGKILL)
+                    killed = True
+        assert killed
+        assert time.monotonic() - started < 31
+        assert reply.degraded
+        assert reply.answer
