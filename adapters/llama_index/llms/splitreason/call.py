@@ -6,11 +6,12 @@ from contextlib import aclosing, closing
 from llama_index.core.base.llms.types import ChatResponse
 
 from llama_index.llms.splitreason.events import Delivery
+from llama_index.llms.splitreason.human import asks_in_workflow, items_in_workflow
 from llama_index.llms.splitreason.replies import ReplyWriter
 from splitreason_integrations import blocking
 from splitreason_integrations.desk import Item
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.errors import ReviewPendingError
+from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.events import Event
 from splitreason_integrations.forms import Tool, check_choice
 from splitreason_integrations.human import Paused
@@ -41,6 +42,11 @@ class Call:
 
     def responses(self) -> Generator[ChatResponse, None, None]:
         """Yield the growing response, for synchronous callers."""
+        if self._in_workflow:
+            raise ConfigurationError(
+                "WorkflowReviewer asks in asynchronous steps alone: await achat, acomplete or "
+                "astream_chat there"
+            )
         with closing(blocking.iterate(self._items())) as items:
             for item in items:
                 if response := self._response(item):
@@ -53,8 +59,16 @@ class Call:
                 if response := self._response(item):
                     yield response
 
-    def _items(self) -> AsyncGenerator[Item | Completion | Paused, None]:
+    def _items(
+        self,
+    ) -> AsyncGenerator[Item | Completion, None] | AsyncGenerator[Item | Completion | Paused, None]:
+        if self._in_workflow:
+            return items_in_workflow(self._engine, self._request)
         return stretch(self._engine, self._request, self._answered)
+
+    @property
+    def _in_workflow(self) -> bool:
+        return self._answered is None and asks_in_workflow(self._engine)
 
     def _response(self, item: Delta | Event | Completion | Paused) -> ChatResponse | None:
         if isinstance(item, Paused):
