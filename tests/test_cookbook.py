@@ -17,6 +17,8 @@ ANSWERS = {
     "agent_llama_index": "1081",
     "rag_langchain": "1081",
     "rag_llama_index": "1081",
+    "human_approval_langgraph": "1069",
+    "human_approval_workflow": "1069",
 }
 
 
