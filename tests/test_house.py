@@ -28,7 +28,7 @@ LAYERS = [
     {"asking", "terms", "triggers"},
     {"policy", "policy_files"},
     {"backends.base", "backends.worker", "call_stream", "human"},
-    {"machine", "markers", "bridge", "replies", "prompts", "embedded", "reviews"},
+    {"machine", "markers", "bridge", "replies", "prompts", "embedded", "reviews", "console"},
     {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
     {"backends.registry", "seat", "request"},
     {"handback", "spans", "audit"},

@@ -1,6 +1,5 @@
 """`splitreason review`: questions that wait for a person, and their answers."""
 
-import getpass
 import json
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from splitreason_integrations.cli.review_tables import print_entry, questions_ta
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.human import Answer, Decision
 from splitreason_integrations.reviews import ReviewQueue, Status
-from splitreason_integrations.terminal import harmless
+from splitreason_integrations.terminal import harmless, login_name
 
 app = typer.Typer(
     help="Answer the questions of a review queue.", no_args_is_help=True, rich_markup_mode=None
@@ -92,13 +91,3 @@ def _opened(db: Path) -> ReviewQueue:
             f"there is no review queue {db}; name one with --db or SPLITREASON_REVIEWS"
         )
     return ReviewQueue(db)
-
-
-def login_name() -> str:
-    """Return the name of the user who runs the command."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise ConfigurationError(
-            "this user has no login name; say who answers with --by"
-        ) from error
