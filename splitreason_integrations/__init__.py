@@ -14,6 +14,7 @@ from splitreason_integrations.policy import Policy, Rule
 from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
+from splitreason_integrations.reviews import ReviewQueue
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.terms import LatencyModel, ModelTerms, Prices
@@ -57,6 +58,7 @@ __all__ = [
     "Random",
     "Request",
     "Retry",
+    "ReviewQueue",
     "Rule",
     "Sampling",
     "ServerLimits",

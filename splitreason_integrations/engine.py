@@ -130,6 +130,10 @@ class SplitEngine:
         """Return the finished reply; raise ReviewPendingError where a person answers later."""
         return await finished(self.stream(request))
 
+    async def finish(self, paused: Paused, answer: Answer) -> Completion:
+        """Return the finished reply of a request put aside; raise as `complete` does."""
+        return await finished(self.resume(paused, answer))
+
     def _followed(
         self,
         request: Request,

@@ -18,6 +18,7 @@
     ├── SessionError             a closed session, or one of another model
     ├── IllegalTransitionError   the engine broke its own rules; please report it
     ├── ReviewPendingError       a person will answer later; the request can be continued
+    ├── ReviewError              the review queue cannot be used, or a question not answered
     ├── ModelCallError           a call of a loaded model failed
     │   ├── ModelStalledError    no token came in time
     │   └── CircuitOpenError     the model failed too often lately and was passed over
@@ -92,17 +93,23 @@ class IllegalTransitionError(SplitReasonError):
 
 
 class ReviewPendingError(SplitReasonError):
-    """A request waits for a person's answer; `SplitEngine.resume(error.paused, ...)` continues it.
+    """A request waits for a person's answer; `resume(error.paused, answer)` continues it.
 
-    `paused` is the request put aside.
+    Chat models and the engine have that method. `paused` is the request put aside. One that a
+    `ReviewQueue` holds is continued with what its `claim()` returns.
     """
 
     def __init__(self, question_id: str, paused: Any) -> None:
         super().__init__(
-            f"a person has still to answer question {question_id}; nothing is lost: continue the "
-            "request with its answer"
+            f"a person has still to answer question {question_id}; nothing is lost: once they have "
+            "(`splitreason review` where a ReviewQueue holds it), go on with resume(error.paused, "
+            "answer), or with resume(claim.paused, claim.answer) of the queue's claim()"
         )
         self.paused = paused
+
+
+class ReviewError(SplitReasonError):
+    """The review queue cannot be opened or read, or a question not answered or gone on with."""
 
 
 class ModelCallError(SplitReasonError):

@@ -17,10 +17,13 @@ import anyio
 import anyio.to_thread
 
 from splitreason_integrations.asking import AskRule
-from splitreason_integrations.checks import check_names
+from splitreason_integrations.checks import check_names, check_text
 from splitreason_integrations.errors import ConfigurationError
 
 Moment = Literal["before", "after"]
+
+TIMEOUT = "timeout"
+"""Who answered where nobody did in time."""
 
 
 class Decision(StrEnum):
@@ -73,6 +76,8 @@ class Answer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decision", _decision(self.decision))
+        for name in ("text", "by", "at"):
+            check_text(name, getattr(self, name))
         if self.decision is Decision.EDIT and not self.text:
             raise ConfigurationError("an edit needs a text; to write nothing, refuse")
 
@@ -81,22 +86,37 @@ class Answer:
 class Paused:
     """A request put aside until a person answers `question`.
 
-    `state` is plain data: `SplitEngine.resume` goes on from it, in this process or another.
+    `state` is plain data: `SplitEngine.resume` goes on from it, in this process or another. Where
+    nobody answers within `timeout_s` seconds, `on_timeout` is the answer.
     """
 
     question: Question
     state: Mapping[str, Any]
+    timeout_s: float | None = None
+    on_timeout: Decision = Decision.REFUSE
 
     def to_json(self) -> str:
         """Return the request as JSON."""
-        return json.dumps({"question": asdict(self.question), "state": self.state})
+        return json.dumps(
+            {
+                "question": asdict(self.question),
+                "state": self.state,
+                "timeout_s": self.timeout_s,
+                "on_timeout": self.on_timeout,
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "Paused":
         """Return the request that `to_json` wrote; raise ConfigurationError for other texts."""
         try:
             data = json.loads(text)
-            return cls(Question(**data["question"]), data["state"])
+            return cls(
+                Question(**data["question"]),
+                data["state"],
+                data["timeout_s"],
+                Decision(data["on_timeout"]),
+            )
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(f"not a request put aside: {error}") from error
 
@@ -167,7 +187,7 @@ class HumanCheck:
         with anyio.move_on_after(self.timeout_s) as scope:
             return await reviewer.review(paused)
         assert scope.cancelled_caught
-        return Answer(decision=self.on_timeout, by="timeout")
+        return Answer(decision=self.on_timeout, by=TIMEOUT)
 
 
 def read_answer(given: Any, *, by: str) -> Answer:

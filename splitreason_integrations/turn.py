@@ -109,8 +109,10 @@ class Turn:
         question, started_s = question_of(desk), time.monotonic()
         answer, self._answer = self._answer, None
         if answer is None:
-            put_aside = Paused(question, take_snapshot(desk))
-            answer = await check.answer(put_aside) if check else None
+            assert check is not None, "who asks has somebody to ask"
+            state = take_snapshot(desk)
+            put_aside = Paused(question, state, check.timeout_s, check.on_timeout)
+            answer = await check.answer(put_aside)
             if answer is None:
                 self.paused = put_aside
                 return

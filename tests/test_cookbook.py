@@ -20,6 +20,8 @@ ANSWERS = {
     "budgets": "1717",
     "large_model_dies": "1069",
     "audit_and_trace": "1069",
+    "human_approval_langgraph": "1069",
+    "human_approval_workflow": "1069",
 }
 
 

@@ -1,11 +1,6 @@
 """A person in a graph: several questions in one reply, answered in other processes."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -16,36 +11,14 @@ from langchain_splitreason import InterruptReviewer, SplitReasonLLM
 from splitreason_integrations import HumanCheck
 from splitreason_integrations.asking import AskRule
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.testing import ScriptedModel
+from tests.review_runs import ANSWERS, REASONING, counting_pair, start, told_and_killed
 
-SMALL = "One.<bigmodel> Two.<bigmodel> Three.<bigmodel> Four.</think>\n\nFive"
-LARGE = " a b c.</bigmodel> d e f.</bigmodel> g h i.</bigmodel>"
-ANSWERS = [{"decision": "approve", "by": "ann"}, "refuse", True]
-REASONING = "One. a b c. Two. Three. d e f. Four."
 THREAD = {"configurable": {"thread_id": "t"}}
-
-
-class Counting(ScriptedModel):
-    """Counts the tokens that it writes."""
-
-    written = 0
-
-    def open(self, prompt, written=()):
-        session = super().open(prompt, written)
-        append = session._append
-
-        def counted(token):
-            self.written += 1
-            append(token)
-
-        session._append = counted
-        return session
 
 
 def model(**check):
     reviewed = HumanCheck(reviewer=InterruptReviewer(), **check)
-    small, large = Counting(SMALL, name="small"), Counting(LARGE, name="large")
-    return SplitReasonLLM(small=small, large=large, human_check=reviewed, seed=1)
+    return SplitReasonLLM(**counting_pair(), human_check=reviewed, seed=1)
 
 
 def graph(llm, saver, *, is_async=False):
@@ -86,13 +59,11 @@ def test_three_questions_in_one_reply():
     check_reply(result["messages"][-1])
     assert len(set(ids)) == 3
     assert question["context"] == "One. a b c. Two. Three."
-    alone = SplitReasonLLM(
-        small=(small := Counting(SMALL)), large=(large := Counting(LARGE)), seed=1
-    )
+    alone = SplitReasonLLM(**counting_pair(), seed=1)
     alone.invoke("hi")
     facts = result["messages"][-1].response_metadata["splitreason"]["tokens"]
-    assert llm.small.written == facts["small"] == small.written
-    assert llm.large.written == facts["large"] < large.written
+    assert llm.small.written == facts["small"] == alone.small.written
+    assert llm.large.written == facts["large"] < alone.large.written
 
 
 async def test_the_same_in_asynchronous_nodes():
@@ -150,18 +121,7 @@ with SqliteSaver.from_conn_string(path) as saver:
 
 def step(path, given):
     """Run one step in a process of its own, and kill it where it waits."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", STEP, str(path), json.dumps(given)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([".", "adapters"])},
-    )
-    told = json.loads(process.stdout.readline())
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    return told
+    return told_and_killed(start(STEP, path, json.dumps(given)))
 
 
 @pytest.mark.timeout(300)

@@ -19,6 +19,7 @@ from splitreason_integrations.forms import Tool, check_choice
 from splitreason_integrations.human import Paused
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
+from splitreason_integrations.stretches import Answered, stretch
 
 
 class Call:
@@ -33,9 +34,11 @@ class Call:
         model_name: str,
         tools: Sequence[Tool],
         tool_choice: str,
+        answered: Answered | None = None,
     ) -> None:
         self._engine = engine
         self._request = request
+        self._answered = answered
         self._run = run
         self._tools = tools
         self._tool_choice = tool_choice
@@ -81,15 +84,19 @@ class Call:
         return recognised(self._engine.retry.retryable)
 
     def _iterated(self) -> Generator[Item | Completion, None, None]:
-        if asks_by_interrupt(self._engine):
+        if self._in_graph:
             return items_in_graph(self._engine, self._request)
         return blocking.iterate(self._items())
+
+    @property
+    def _in_graph(self) -> bool:
+        return self._answered is None and asks_by_interrupt(self._engine)
 
     async def _items(self) -> AsyncGenerator[Item | Completion, None]:
         stream: AsyncGenerator[Item | Completion | Paused, None] = (
             aitems_in_graph(self._engine, self._request)
-            if asks_by_interrupt(self._engine)
-            else self._engine.stream(self._request)
+            if self._in_graph
+            else stretch(self._engine, self._request, self._answered)
         )
         async with aclosing(stream) as items:
             async for item in items:

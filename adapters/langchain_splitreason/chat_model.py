@@ -13,25 +13,27 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
 from langchain_splitreason.call import Call
 from langchain_splitreason.errors import recognised
 from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
-from langchain_splitreason.runs import RUN, Run, RunManager, TracedChatModel
+from langchain_splitreason.runs import ANSWERED, RUN, Run, RunManager, TracedChatModel
 from langchain_splitreason.structured import StructuredMethod, parsed, response_format
 from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.backends.registry import PROVIDER
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import read_response_format, read_tool_choice
+from splitreason_integrations.human import Paused
 from splitreason_integrations.options import (
     MODEL_NAMES,
     OPTIONS,
     PairSettings,
 )
+from splitreason_integrations.stretches import Answered
 from splitreason_integrations.triggers import parse_trigger
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
@@ -100,6 +102,25 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         )
         return parsed(bound, schema, include_raw=include_raw)
 
+    def resume(
+        self, paused: Paused, answer: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """Return the finished message of a request put aside, nothing of it generated twice.
+
+        `paused` is that of a ReviewPendingError, or of a `ReviewQueue`'s claim; `answer` an
+        `Answer`, a decision such as "approve", a truth value or a dict. Messages, tools and
+        sampling are those of the request. A further question raises ReviewPendingError again.
+        """
+        answered = Answered.of(paused, answer)
+        return self.invoke(str(answered), config, **{**kwargs, ANSWERED: answered})
+
+    async def aresume(
+        self, paused: Paused, answer: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """Return the finished message of a request put aside, as `resume` does."""
+        answered = Answered.of(paused, answer)
+        return await self.ainvoke(str(answered), config, **{**kwargs, ANSWERED: answered})
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -155,6 +176,9 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         run: Run,
         kwargs: dict[str, Any],
     ) -> Call:
+        answered: Answered | None = kwargs.pop(ANSWERED, None)
+        if answered is not None:
+            return self._resumed(answered, run, kwargs)
         tools = convert_tools(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
         kwargs.pop("stream", None)
@@ -170,6 +194,19 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
             model_name=settings.model_name,
             tools=tools,
             tool_choice=choice,
+        )
+
+    def _resumed(self, answered: Answered, run: Run, kwargs: dict[str, Any]) -> Call:
+        kwargs.pop("stream", None)
+        settings = self.with_options(kwargs)
+        return Call(
+            settings.engine(),
+            answered.request,
+            run,
+            model_name=settings.model_name,
+            tools=answered.tools,
+            tool_choice=answered.tool_choice,
+            answered=answered,
         )
 
     @property

@@ -15,14 +15,12 @@ from splitreason_integrations import blocking
 from splitreason_integrations.desk import Item
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError
-from splitreason_integrations.events import Event
 from splitreason_integrations.human import Answer, Paused, Question, read_answer
-from splitreason_integrations.records import Completion, completion_from, delta_from
+from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
+from splitreason_integrations.stretches import Answered, Saved, packed, stretch, unpacked
 
 _POLL_S = 0.02
-Saved = dict[str, Any]
-"""The result of a stretch: the request put aside, or all of a finished reply."""
 
 
 class InterruptReviewer:
@@ -48,21 +46,21 @@ def items_in_graph(
     engine: SplitEngine, request: Request
 ) -> Generator[Item | Completion, None, None]:
     """Yield a request's items, for a synchronous node."""
-    paused, answer, number = None, None, 0
+    answered, number = None, 0
     while True:
         fresh: queue.SimpleQueue[Item | Completion] = queue.SimpleQueue()
 
-        def stretch(number: int, paused: Any = paused, answer: Any = answer) -> Saved:
+        def run(number: int, answered: Answered | None = answered) -> Saved:
             items: list[Item | Completion] = []
-            with closing(blocking.iterate(_items(engine, request, paused, answer))) as running:
+            with closing(blocking.iterate(stretch(engine, request, answered))) as running:
                 for item in running:
                     if isinstance(item, Paused):
                         return {"paused": item.to_json()}
                     items.append(item)
                     fresh.put(item)  # noqa: B023 - read before the next stretch begins
-            return _packed(items)
+            return packed(items)
 
-        future = _task(stretch)(number)
+        future = _task(run)(number)
         came = False
         while not (future.done() and fresh.empty()):
             try:
@@ -73,31 +71,30 @@ def items_in_graph(
             yield item
         saved = future.result()
         if "paused" not in saved:
-            yield from () if came else _unpacked(saved)
+            yield from () if came else unpacked(saved)
             return
-        paused = Paused.from_json(saved["paused"])
-        answer, number = _interrupt(paused.question), number + 1
+        answered, number = _answered(saved), number + 1
 
 
 async def aitems_in_graph(
     engine: SplitEngine, request: Request
 ) -> AsyncGenerator[Item | Completion, None]:
     """Yield a request's items, for an asynchronous node."""
-    paused, answer, number = None, None, 0
+    answered, number = None, 0
     while True:
         fresh: asyncio.Queue[Item | Completion | None] = asyncio.Queue()
 
-        async def stretch(number: int, paused: Any = paused, answer: Any = answer) -> Saved:
+        async def run(number: int, answered: Answered | None = answered) -> Saved:
             items: list[Item | Completion] = []
-            async with aclosing(_items(engine, request, paused, answer)) as running:
+            async with aclosing(stretch(engine, request, answered)) as running:
                 async for item in running:
                     if isinstance(item, Paused):
                         return {"paused": item.to_json()}
                     items.append(item)
                     fresh.put_nowait(item)  # noqa: B023 - read before the next stretch begins
-            return _packed(items)
+            return packed(items)
 
-        future = asyncio.ensure_future(_task(stretch)(number))
+        future = asyncio.ensure_future(_task(run)(number))
         future.add_done_callback(lambda _: fresh.put_nowait(None))  # noqa: B023 - see above
         came = False
         try:
@@ -108,23 +105,13 @@ async def aitems_in_graph(
             future.cancel()
         saved = future.result()
         if "paused" not in saved:
-            for item in () if came else _unpacked(saved):
+            for item in () if came else unpacked(saved):
                 yield item
             return
-        paused = Paused.from_json(saved["paused"])
-        answer, number = _interrupt(paused.question), number + 1
+        answered, number = _answered(saved), number + 1
 
 
-def _items(
-    engine: SplitEngine, request: Request, paused: Paused | None, answer: Answer | None
-) -> AsyncGenerator[Item | Completion | Paused, None]:
-    """Return a stretch's items; what was written before it is told again, events left out."""
-    if paused is None or answer is None:
-        return engine.stream(request)
-    return engine.resume(paused, answer, retell=True)
-
-
-def _task(stretch: Callable[..., Any]) -> Callable[[int], Any]:
+def _task(run: Callable[..., Any]) -> Callable[[int], Any]:
     try:
         from langgraph.func import task
     except ImportError as error:
@@ -135,8 +122,8 @@ def _task(stretch: Callable[..., Any]) -> Callable[[int], Any]:
 
     def call(number: int) -> Any:
         try:
-            run: Any = task(name="splitreason")(stretch)
-            return run(number)
+            saving: Any = task(name="splitreason")(run)
+            return saving(number)
         except (RuntimeError, KeyError) as error:
             raise ConfigurationError(
                 "InterruptReviewer works in a node of a LangGraph graph with a checkpointer; "
@@ -146,19 +133,13 @@ def _task(stretch: Callable[..., Any]) -> Callable[[int], Any]:
     return call
 
 
+def _answered(saved: Saved) -> Answered:
+    paused = Paused.from_json(saved["paused"])
+    return Answered(paused, _interrupt(paused.question))
+
+
 def _interrupt(question: Question) -> Answer:
     from langgraph.types import interrupt
 
     given = interrupt({"id": question.id, **asdict(question)})
     return read_answer(given, by="graph")
-
-
-def _packed(items: list[Item | Completion]) -> Saved:
-    """Return a finished reply as plain data; its events were told when they happened."""
-    told = [item for item in items if not isinstance(item, Event)]
-    return {"items": [asdict(item) for item in told]}
-
-
-def _unpacked(saved: Saved) -> list[Item | Completion]:
-    *deltas, reply = saved["items"]
-    return [*map(delta_from, deltas), completion_from(reply)]

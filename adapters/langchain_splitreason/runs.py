@@ -1,7 +1,7 @@
 """Tells a chat model which run it serves, and closes what a caller leaves early.
 
 LangChain streams without passing the run's callback manager on; here it arrives by every door, as
-the private argument `RUN`.
+the private argument `RUN`. What a resumed request goes on from comes as `ANSWERED`.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +23,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 RUN = "splitreason_run"
+ANSWERED = "splitreason_answered"
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
@@ -144,9 +145,11 @@ class TracedChatModel(BaseChatModel):
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        kwargs.pop(RUN, None)
+        for private in (RUN, ANSWERED):
+            kwargs.pop(private, None)
         return super()._get_invocation_params(stop, **kwargs)
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        kwargs.pop(RUN, None)
+        for private in (RUN, ANSWERED):
+            kwargs.pop(private, None)
         return super()._get_llm_string(stop, **kwargs)

@@ -12,9 +12,11 @@ from splitreason_integrations.cli import (
     demo,
     evaluate,
     policy,
+    review,
     shadow,
 )
 from splitreason_integrations.errors import SplitReasonError
+from splitreason_integrations.terminal import harmless
 from splitreason_integrations.training.command import app as train_app
 
 app = typer.Typer(
@@ -33,6 +35,7 @@ app.command("shadow")(shadow.shadow)
 app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
+app.add_typer(review.app, name="review")
 app.add_typer(train_app, name="train")
 
 
@@ -42,7 +45,7 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (typer.TyperException, SplitReasonError) as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
-        typer.echo(f"splitreason: {' '.join(text.split())}", err=True)
+        typer.echo(f"splitreason: {harmless(' '.join(text.split()))}", err=True)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("splitreason: interrupted", err=True)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,13 +10,34 @@ import typer
 from rich.console import Console
 
 from splitreason_integrations import blocking
+from splitreason_integrations.asking import AskRule
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import ReplyPrinter, cost_line
+from splitreason_integrations.console import ConsoleReviewer
 from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.human import HumanCheck
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
+
+
+class Check(StrEnum):
+    """When the person at the terminal is asked."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    BOTH = "both"
+
+    def human_check(self) -> HumanCheck:
+        """Return a check by whoever sits at the terminal; raise ConfigurationError for nobody."""
+        reviewer = ConsoleReviewer()
+        reviewer.require_terminal()
+        return HumanCheck(
+            reviewer=reviewer,
+            before=None if self is Check.AFTER else AskRule(),
+            after=None if self is Check.BEFORE else AskRule(),
+        )
 
 
 def ask(
@@ -37,6 +59,10 @@ def ask(
         bool,
         typer.Option("--audit-content", help="Record the texts too, so that it can be replayed."),
     ] = False,
+    check: Annotated[
+        Check | None,
+        typer.Option(help="Ask you at the terminal before a span is written, after it, or both."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Ask one question; small and large text are told apart."""
@@ -45,6 +71,8 @@ def ask(
         raise typer.BadParameter("--audit-content needs --audit FILE to record the texts in")
     if audit is not None:
         engine = replace(engine, audit=AuditLog(audit, content=audit_content))
+    if check is not None:
+        engine = replace(engine, human_check=check.human_check())
     request = Request(
         messages=[{"role": "user", "content": question}],
         sampling=Sampling(temperature=temperature),

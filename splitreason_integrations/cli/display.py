@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from splitreason_integrations.records import Author, Channel, Completion, Delta
+from splitreason_integrations.terminal import harmless
 
 LARGE_STYLE = "bold magenta"
 _REASONING_STYLE = "dim"
@@ -35,7 +36,7 @@ class ReplyPrinter:
         large = delta.author is Author.LARGE
         small_style = _REASONING_STYLE if delta.channel is Channel.REASONING else ""
         style = LARGE_STYLE if large else small_style
-        self._console.print(Text(delta.text, style=style), end="", soft_wrap=True)
+        self._console.print(Text(harmless(delta.text), style=style), end="", soft_wrap=True)
 
     def finish(self) -> None:
         """End the reply's last line."""

@@ -12,5 +12,12 @@ except ImportError as error:
 
 from llama_index.llms.splitreason.base import SplitReasonLLM
 from llama_index.llms.splitreason.events import OffloadEvent, OffloadStreamEvent
+from llama_index.llms.splitreason.human import QuestionEvent, WorkflowReviewer
 
-__all__ = ["OffloadEvent", "OffloadStreamEvent", "SplitReasonLLM"]
+__all__ = [
+    "OffloadEvent",
+    "OffloadStreamEvent",
+    "QuestionEvent",
+    "SplitReasonLLM",
+    "WorkflowReviewer",
+]

@@ -3,8 +3,7 @@
 Weights are loaded by the first request, never by the constructor.
 """
 
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, closing
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.generic_utils import (
@@ -29,27 +28,22 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
-from llama_index.llms.splitreason.events import Delivery
+from llama_index.llms.splitreason.call import Call
 from llama_index.llms.splitreason.messages import to_chat
-from llama_index.llms.splitreason.replies import ReplyWriter
 from llama_index.llms.splitreason.structured import StructuredLLM
-from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import known_context
-from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.errors import ReviewPendingError, ToolChoiceError
-from splitreason_integrations.events import Event
+from splitreason_integrations.errors import ToolChoiceError
 from splitreason_integrations.forms import (
     Tool,
-    check_choice,
     read_response_format,
     read_tool_choice,
 )
 from splitreason_integrations.human import Paused
 from splitreason_integrations.options import PairSettings
-from splitreason_integrations.records import Completion, Delta
-from splitreason_integrations.request import Request
+from splitreason_integrations.stretches import Answered
 
-Stream = AsyncGenerator[Delta | Event | Completion | Paused, None]
+ANSWERED = "splitreason_answered"
+"""The private argument by which a resumed request comes through LlamaIndex's callbacks."""
 
 
 class SplitReasonLLM(PairSettings, StructuredLLM):
@@ -126,6 +120,24 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
         """Yield the reply to a prompt as it grows."""
         return await astream_chat_to_completion_decorator(self._astream_chat)(prompt, **kwargs)
 
+    def resume(self, paused: Paused, answer: Any, **kwargs: Any) -> ChatResponse:
+        """Return the finished response of a request put aside, nothing of it generated twice.
+
+        `paused` is that of a ReviewPendingError, or of a `ReviewQueue`'s claim; `answer` an
+        `Answer`, a decision such as "approve", a truth value or a dict. Messages, tools and
+        sampling are those of the request. A further question raises ReviewPendingError again.
+        """
+        answered = Answered.of(paused, answer)
+        response: ChatResponse = self.chat([_told(answered)], **{**kwargs, ANSWERED: answered})
+        return response
+
+    async def aresume(self, paused: Paused, answer: Any, **kwargs: Any) -> ChatResponse:
+        """Return the finished response of a request put aside, as `resume` does."""
+        answered = Answered.of(paused, answer)
+        told = [_told(answered)]
+        response: ChatResponse = await self.achat(told, **{**kwargs, ANSWERED: answered})
+        return response
+
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
@@ -195,7 +207,18 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
     ) -> ChatResponseAsyncGen:
         return self._call(messages, kwargs).aresponses()
 
-    def _call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> "Call":
+    def _call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Call:
+        answered: Answered | None = kwargs.pop(ANSWERED, None)
+        if answered is not None:
+            settings = self.with_options(kwargs)
+            return Call(
+                settings.engine(),
+                answered.request,
+                settings.model_name,
+                answered.tools,
+                answered.tool_choice,
+                answered,
+            )
         tools: list[Tool] = list(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
         schema = read_response_format(kwargs.pop("response_format", None))
@@ -206,51 +229,5 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
         return Call(settings.engine(), request, settings.model_name, tools, choice)
 
 
-class Call:
-    """One request through the engine. `responses` and `aresponses` write the same reply."""
-
-    def __init__(
-        self,
-        engine: SplitEngine,
-        request: Request,
-        model_name: str,
-        tools: Sequence[Tool],
-        tool_choice: str,
-    ) -> None:
-        self._engine = engine
-        self._request = request
-        self._tools = tools
-        self._tool_choice = tool_choice
-        self._delivery = Delivery()
-        self._writer = ReplyWriter(model_name=model_name, request_id=request.request_id[:8])
-
-    def responses(self) -> Generator[ChatResponse, None, None]:
-        """Return the growing response, for synchronous callers."""
-        return self._responses(self._engine.stream(self._request))
-
-    def aresponses(self) -> AsyncGenerator[ChatResponse, None]:
-        """Return the growing response."""
-        return self._aresponses(self._engine.stream(self._request))
-
-    def _responses(self, stream: Stream) -> Generator[ChatResponse, None, None]:
-        with closing(blocking.iterate(stream)) as items:
-            for item in items:
-                if response := self._response(item):
-                    yield response
-
-    async def _aresponses(self, stream: Stream) -> AsyncGenerator[ChatResponse, None]:
-        async with aclosing(stream) as items:
-            async for item in items:
-                if response := self._response(item):
-                    yield response
-
-    def _response(self, item: Delta | Event | Completion | Paused) -> ChatResponse | None:
-        if isinstance(item, Paused):
-            raise ReviewPendingError(item.question.id, item)
-        if isinstance(item, Event):
-            self._delivery.deliver(item)
-            return None
-        if isinstance(item, Completion):
-            check_choice(self._tool_choice, self._tools, item)
-            return self._writer.last(item)
-        return self._writer.response(item)
+def _told(answered: Answered) -> ChatMessage:
+    return ChatMessage(role="user", content=str(answered))

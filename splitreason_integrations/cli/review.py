@@ -1,0 +1,93 @@
+"""`splitreason review`: questions that wait for a person, and their answers."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.review_tables import print_entry, questions_table
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.human import Answer, Decision
+from splitreason_integrations.reviews import ReviewQueue, Status
+from splitreason_integrations.terminal import harmless, login_name
+
+app = typer.Typer(
+    help="Answer the questions of a review queue.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Db = Annotated[Path, typer.Option("--db", envvar="SPLITREASON_REVIEWS", help="The review queue.")]
+QuestionId = Annotated[str, typer.Argument(help="A question's id, or how it begins.")]
+By = Annotated[
+    str | None, typer.Option(help="Who answers; your login name without.", show_default=False)
+]
+_DB = Path("reviews.sqlite")
+
+
+@app.command("list")
+def list_questions(
+    db: Db = _DB,
+    every: Annotated[bool, typer.Option("--all", help="Answered ones too.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the questions that wait for an answer, the oldest first."""
+    entries = _opened(db).entries(None if every else Status.PENDING)
+    if as_json:
+        typer.echo(json.dumps({"questions": [entry.data() for entry in entries]}))
+        return
+    Console(highlight=False).print(questions_table(entries))
+
+
+@app.command()
+def show(question: QuestionId, db: Db = _DB, as_json: options.AsJson = False) -> None:
+    """Show one question: the reply so far, what the large model wrote, what it cost."""
+    entry = _opened(db).entry(question)
+    if as_json:
+        typer.echo(json.dumps(entry.data()))
+        return
+    print_entry(entry, Console(highlight=False))
+
+
+@app.command()
+def approve(question: QuestionId, db: Db = _DB, by: By = None) -> None:
+    """Let the large model write, or accept what it wrote."""
+    _give(question, db, by, Decision.APPROVE)
+
+
+@app.command()
+def refuse(question: QuestionId, db: Db = _DB, by: By = None) -> None:
+    """Let the small model write the passage."""
+    _give(question, db, by, Decision.REFUSE)
+
+
+@app.command()
+def edit(
+    question: QuestionId,
+    text: Annotated[str, typer.Argument(help="A hint beforehand, the passage itself afterwards.")],
+    db: Db = _DB,
+    by: By = None,
+) -> None:
+    """Give the large model a hint, or replace what it wrote."""
+    _give(question, db, by, Decision.EDIT, text)
+
+
+@app.command()
+def stop(question: QuestionId, db: Db = _DB, by: By = None) -> None:
+    """End the reply."""
+    _give(question, db, by, Decision.STOP)
+
+
+def _give(question: str, db: Path, by: str | None, decision: Decision, text: str = "") -> None:
+    answer = Answer(decision=decision, text=text, by=by or login_name())
+    entry = _opened(db).answer(question, answer, by=answer.by)
+    typer.echo(harmless(f"question {entry.id}: {decision.value} by {answer.by}"))
+
+
+def _opened(db: Path) -> ReviewQueue:
+    if not db.exists():
+        raise ConfigurationError(
+            f"there is no review queue {db}; name one with --db or SPLITREASON_REVIEWS"
+        )
+    return ReviewQueue(db)
