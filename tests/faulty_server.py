@@ -125,6 +125,8 @@ async def complete(request):
     number = app["calls"][told["id"]]
     app["calls"][told["id"]] += 1
     fault = told["faults"][number] if number < len(told["faults"]) else {"kind": "none"}
+    if fault.get("port", request.url.port) != request.url.port:
+        fault = {"kind": "none"}
     app["active"].append(told["id"])
     try:
         return await answer(request, body, told, fault)

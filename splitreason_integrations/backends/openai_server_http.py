@@ -32,12 +32,12 @@ class Server:
     Connections belong to the loop that opened them, and are closed with it.
     """
 
-    def __init__(self, spec: OpenAIServerModel) -> None:
-        self.label = spec.label
-        self._url = spec.url
+    def __init__(self, spec: OpenAIServerModel, url: str) -> None:
+        self.label = spec.label if url == spec.url else f"{spec.label} at {url}"
+        self._url = url
         self._key = spec.key()
         self._limits = spec.limits
-        self._tls = httpx.create_ssl_context() if spec.url.startswith("https:") else False
+        self._tls = httpx.create_ssl_context() if url.startswith("https:") else False
         self._clients: dict[asyncio.AbstractEventLoop, _Kept] = {}
 
     def get(self, path: str) -> Any:
