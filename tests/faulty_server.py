@@ -72,7 +72,7 @@ def answers(script, at, body, grouping):
             token, said = script[at] if at < len(script) else (2, "")
             at += 1
             ids.append(token)
-            if token in body["stop_token_ids"]:
+            if token in body.get("stop_token_ids", ()):
                 finish, stop = "stop", token
                 break
             text += said

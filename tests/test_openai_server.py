@@ -219,3 +219,11 @@ def test_the_command_takes_a_server(url, run):
     refused = run("ask", QUESTION, "--large", f"{NOWHERE}#x", status=2)
     assert "cannot be reached" in refused.err
     assert len(refused.err.strip().splitlines()) == 1
+
+
+async def test_no_proxy_stands_between_processes_of_one_machine(url, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, NOWHERE)
+    session = load(spec(url, context_tokens=2000)).open(prompt())
+    assert len((await write(session, order(2)))[0]) == 2
+    session.close()

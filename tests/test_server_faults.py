@@ -17,17 +17,26 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from splitreason_integrations import AuditLog, Author, OpenAIServerModel, Policy, Retry, SplitEngine
+from splitreason_integrations import (
+    AuditLog,
+    Author,
+    OpenAIServerModel,
+    Policy,
+    Retry,
+    ServerLimits,
+    SplitEngine,
+)
 from splitreason_integrations.audit.checking import read, verify
 from splitreason_integrations.backends.openai_server import ServerModel
 from splitreason_integrations.backends.openai_server_http import Server
 from splitreason_integrations.backends.openai_server_replicas import Replicas
 from splitreason_integrations.engine import Completion
+from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.events import Event
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.engine_runs import request
 from tests.faulty_server import CHANGES, INSTEAD
-from tests.servers import serving
+from tests.servers import order, serving
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -53,6 +62,7 @@ def words():
 
 
 WORDS = words()
+PROMPT = CODEC.render(request().messages, None).token_ids
 
 
 def script(rng, tokens):
@@ -318,3 +328,26 @@ async def test_a_long_wait_asked_for_is_not_waited(pool):
     )
     reply = await asyncio.wait_for(some.complete(request()), 10)
     assert (reply.degraded, reply.answer) == (True, "Four")
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "hang", "byte": 400}, {"kind": "hang", "byte": -1}, {"kind": "chatter"}]
+)
+async def test_a_server_that_says_nothing_new_has_failed(pool, fault):
+    url = pool.urls[0]
+    quick = Server(OpenAIServerModel(url, "x", limits=ServerLimits(read_s=0.3)), url)
+    fault = {**fault, "slow_s": 0.02}
+    written = script(random.Random(9), [*WORDS])
+    session = model_of([quick], random.Random(9), written, [fault] * 9).open(PROMPT)
+    started = time.monotonic()
+    with pytest.raises(ModelCallError) as failed:
+        async for _ in session.write(order(20, stop_tokens=frozenset([CLOSE]))):
+            pass
+    assert failed.value.retryable
+    session.extend(WORDS[:3])
+    with pytest.raises(ModelCallError) as failed:
+        await session.read_probabilities(CLOSE)
+    assert failed.value.retryable
+    assert time.monotonic() - started < 5
+    session.close()
+    await quick._clients.pop(asyncio.get_running_loop()).client.aclose()

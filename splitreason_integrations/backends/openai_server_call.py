@@ -15,7 +15,7 @@ import anyio
 
 from splitreason_integrations.backends.openai_server_replicas import Replica
 from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError, read_part
-from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.errors import ModelCallError, ModelStalledError
 
 _LINE_BYTES = 1 << 16
 _BYTES_A_PROMPT_TOKEN = 24
@@ -34,6 +34,7 @@ class Call:
         self.replica = replica
         self._server = replica.server
         self._heard_s = time.monotonic()
+        self.read_s = replica.server.read_s
         self._parts: asyncio.Queue[Part | Exception | None] = asyncio.Queue(_PARTS_AHEAD)
         self._scope = anyio.CancelScope()
         self._task = asyncio.create_task(self._read(body))
@@ -53,6 +54,11 @@ class Call:
         """Return the error for an answer that is not as it must be; its server rests."""
         self.replica.failed()
         return self._server.broken(what, retryable=retryable)
+
+    def stalled(self) -> ModelCallError:
+        """Return the error for an answer that does not come in time; its server rests."""
+        self.replica.failed()
+        return ModelStalledError(f"{self._server.label} said nothing new for {self.read_s:g} s")
 
     async def settle(self) -> None:
         """Wait a moment for a finished answer's end, so that its connection can be used again."""

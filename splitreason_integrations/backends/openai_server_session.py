@@ -165,10 +165,12 @@ class ServerSession:
         It has an end where the deadline or the answer's end comes.
         """
         try:
-            async with asyncio.timeout(_left_s(order)) as self._waiting:
+            async with asyncio.timeout(_sooner_s(_left_s(order), call.read_s)) as self._waiting:
                 part = await call.next()
         except TimeoutError:
             self._check_open()
+            if not _is_late(order):
+                raise call.stalled() from None
             return Written((), End.DEADLINE), False
         finally:
             self._waiting = None
@@ -220,13 +222,20 @@ class ServerSession:
         while True:
             call = self._call(body)
             try:
-                return await self._chances(call, len(prompts), token_id)
+                return await self._chances_in_time(call, len(prompts), token_id)
             except ModelCallError as error:
                 failures += 1
                 if not self._another_goes_on(error, failures):
                     raise
             finally:
                 await call.ended()
+
+    async def _chances_in_time(self, call: Call, prompts: int, token_id: int) -> list[float]:
+        try:
+            async with asyncio.timeout(call.read_s):
+                return await self._chances(call, prompts, token_id)
+        except TimeoutError:
+            raise call.stalled() from None
 
     async def _chances(self, call: Call, prompts: int, token_id: int) -> list[float]:
         """Return P(`token_id`) behind each prompt, in the prompts' order."""
@@ -278,6 +287,10 @@ class ServerSession:
 
 def _left_s(order: WriteOrder) -> float | None:
     return None if order.deadline_s is None else order.deadline_s - time.monotonic()
+
+
+def _sooner_s(left_s: float | None, limit_s: float) -> float:
+    return limit_s if left_s is None else min(left_s, limit_s)
 
 
 def _is_late(order: WriteOrder) -> bool:

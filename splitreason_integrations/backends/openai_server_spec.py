@@ -17,7 +17,10 @@ _EXAMPLE = "'http://127.0.0.1:8000/v1#<model>'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """What a server is allowed: seconds to connect and between two bytes, and connections."""
+    """What a server is allowed.
+
+    Seconds to connect and between two events of an answer, and connections at a time.
+    """
 
     connect_s: float = 10.0
     read_s: float = 120.0
