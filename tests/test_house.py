@@ -34,7 +34,7 @@ LAYERS = [
     {"turn"},
     {"engine"},
     {"blocking", "option_fields", "options", "testing", "problems", "audit.replay"},
-    {"evals", "training"},
+    {"doctor", "evals", "training"},
     {"cli"},
 ]
 """From the ground up. A module imports from its own floor or from below."""
