@@ -15,6 +15,7 @@ from splitreason_integrations.records import Author, Channel, Completion, Delta,
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.terms import LatencyModel, ModelTerms, Prices
 from splitreason_integrations.triggers import (
     Always,
@@ -64,6 +65,7 @@ __all__ = [
     "SplitEngine",
     "SplitReasonError",
     "Tag",
+    "Telemetry",
     "TransformersModel",
     "Trigger",
     "__version__",

@@ -1,14 +1,16 @@
 """What one request works on: its settings, models, transcript and books, and the clock."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from splitreason_integrations import events
 from splitreason_integrations.handback import Handback
 from splitreason_integrations.human import HumanCheck
 from splitreason_integrations.machine import Machine
 from splitreason_integrations.records import Delta
+from splitreason_integrations.redaction import Vault
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.seat import Seat
@@ -45,6 +47,8 @@ class Desk:
 
     `handback` belongs to the open span, `until_s` is when it has to end at the latest (a time of
     `time.monotonic()`). `waited_s` is the time that people took to answer: no deadline counts it.
+    `vault` holds what is hidden from remote models, `keep` gives what telemetry puts into a
+    snapshot.
     """
 
     settings: Settings
@@ -55,8 +59,10 @@ class Desk:
     transcript: Transcript
     spans: SpanBook
     handback: Handback
+    keep: Callable[[], dict[str, Any]] = dict
     until_s: float | None = None
     waited_s: float = 0.0
+    vault: Vault | None = None
 
     @property
     def elapsed_s(self) -> float:

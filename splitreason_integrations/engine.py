@@ -4,16 +4,22 @@ Async is the only implementation; `blocking` opens it to synchronous callers.
 """
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
 
+from splitreason_integrations.accounts import accounted
 from splitreason_integrations.audit.log import AuditLog
 from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.backends.base import Model
-from splitreason_integrations.backends.registry import LargeSpec, ModelSpec, line_up, load_model
+from splitreason_integrations.backends.registry import (
+    LargeSpec,
+    ModelSpec,
+    line_up,
+    load_model,
+)
 from splitreason_integrations.desk import Desk, Item, Settings
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.handback import Handback
@@ -22,12 +28,14 @@ from splitreason_integrations.machine import Machine
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.prompts import check_messages
 from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
+from splitreason_integrations.redaction import Redact, listed
 from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.seating import Seating
 from splitreason_integrations.snapshot import restore
 from splitreason_integrations.spans import SpanBook
+from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.transcript import Transcript
 from splitreason_integrations.triggers import Needs, Trigger, parse_trigger
 from splitreason_integrations.turn import Turn
@@ -44,8 +52,10 @@ class SplitEngine:
     asked before text goes to the large model, or after it came back. A span is handed back at the
     first position at which the small model, reading along, gives its close tag more than
     `close_threshold`; it reads along `handback_tokens` at a time. With `audit` every event and
-    every completion is on disk before `stream` yields it. Without a `trigger` the policy's own
-    opens spans, else the small model's tag.
+    every completion is on disk before `stream` yields it. `telemetry` says where OpenTelemetry's
+    spans and metrics go; None keeps the engine silent. Without a `trigger` the policy's own
+    opens spans, else the small model's tag. What `redact` finds, or the policy names, is hidden
+    from remote large models and restored in what they write.
     """
 
     small: ModelSpec = "embedded"
@@ -58,6 +68,8 @@ class SplitEngine:
     retry: Retry = field(default_factory=Retry)
     human_check: HumanCheck | None = None
     audit: AuditLog | None = None
+    redact: Redact = ()
+    telemetry: Telemetry | None = field(default_factory=Telemetry)
 
     def __post_init__(self) -> None:
         if self.trigger is None:
@@ -79,9 +91,15 @@ class SplitEngine:
             raise ConfigurationError(
                 f"on_large_failure must be 'small' or 'raise', got {self.on_large_failure!r}"
             )
+        listed(self.redact)
         if not isinstance(self.audit, AuditLog | None):
             raise ConfigurationError(
                 f"audit must be an AuditLog such as AuditLog('audit.jsonl'), got {self.audit!r}"
+            )
+        if not isinstance(self.telemetry, Telemetry | None):
+            raise ConfigurationError(
+                f"telemetry must be a Telemetry such as Telemetry(), or None to switch it off, "
+                f"got {self.telemetry!r}"
             )
 
     async def models(self) -> tuple[Model, Model]:
@@ -89,17 +107,15 @@ class SplitEngine:
         small = await load_model(self.small, role="small")
         return small, await load_model(line_up(self.large)[0], role="large")
 
-    async def stream(self, request: Request) -> AsyncGenerator[Item | Completion | Paused, None]:
+    def stream(self, request: Request) -> AsyncGenerator[Item | Completion | Paused, None]:
         """Yield deltas and events as they come, and the Completion last.
 
         Where a person will answer later, a Paused comes last instead: `resume` goes on from it.
         Closing the generator early, or cancelling the task, frees both caches.
         """
-        async with aclosing(self._recorded(request, None, None)) as items:
-            async for item in items:
-                yield item
+        return self._followed(request, None, None)
 
-    async def resume(
+    def resume(
         self, paused: Paused, answer: Answer, *, retell: bool = False
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
         """Go on with a request that was put aside, in any process that has its models.
@@ -108,15 +124,13 @@ class SplitEngine:
         reply so far is yielded again first, for a caller that has not seen it.
         """
         request = Request.of(paused.state["request"])
-        async with aclosing(self._recorded(request, paused, answer, retell=retell)) as items:
-            async for item in items:
-                yield item
+        return self._followed(request, paused, answer, retell=retell)
 
     async def complete(self, request: Request) -> Completion:
         """Return the finished reply; raise ReviewPendingError where a person answers later."""
         return await finished(self.stream(request))
 
-    def _recorded(
+    def _followed(
         self,
         request: Request,
         paused: Paused | None,
@@ -124,12 +138,15 @@ class SplitEngine:
         *,
         retell: bool = False,
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
-        """Return a request's items, written to the audit log first where there is one."""
+        """Return a request's items, told to the audit log and to telemetry before its caller."""
         request = replace(request, seed=request.seed_or_drawn())
-        items = self._run(request, paused, answer, retell=retell)
-        if self.audit is None:
-            return items
-        return recorded(self.audit, self, request, items, resumed=paused is not None)
+        telemetry, state = self.telemetry, paused.state if paused else None
+        account = telemetry and telemetry.account(self, request, state=state, retell=retell)
+        keep = account.to_keep if account else dict[str, Any]
+        items = self._run(request, paused, answer, retell=retell, keep=keep)
+        if self.audit is not None:
+            items = recorded(self.audit, self, request, items, resumed=paused is not None)
+        return accounted(items, account) if account else items
 
     async def _run(
         self,
@@ -138,10 +155,11 @@ class SplitEngine:
         answer: Answer | None,
         *,
         retell: bool,
+        keep: Callable[[], dict[str, Any]],
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
         started_s = time.monotonic()
         check_messages(request.messages)
-        turn, deltas = await self._turn(request, paused, started_s)
+        turn, deltas = await self._turn(request, paused, started_s, keep)
         if answer is not None:
             turn.give(answer)
         try:
@@ -155,7 +173,11 @@ class SplitEngine:
         yield turn.paused or _completion(turn)
 
     async def _turn(
-        self, request: Request, paused: Paused | None, started_s: float
+        self,
+        request: Request,
+        paused: Paused | None,
+        started_s: float,
+        keep: Callable[[], dict[str, Any]],
     ) -> tuple[Turn, list[Delta]]:
         """Return a request's turn, and what it has written already if it was put aside."""
         state = paused.state if paused else None
@@ -165,10 +187,17 @@ class SplitEngine:
                 f"{small.name} is behind a server, which does not tell entropies: use another "
                 "trigger, such as Tag(), or a small model in this process"
             )
-        seating = Seating(request, small, line_up(self.large), self.trigger.uses_tag)
+        policy = self.policy.for_request(request.metadata)
+        seating = Seating(
+            request,
+            small,
+            line_up(self.large),
+            tags_as_text=self.trigger.uses_tag,
+            redact=(*policy.redact, *listed(self.redact)),
+            hidden=state["hidden"] if state else None,
+        )
         seats = await seating.first(state["large"] if state else 0)
-        settings = self._settings(request, state, started_s)
-        policy, large = self.policy.for_request(request.metadata), seats[1].model
+        settings, large = self._settings(request, state, started_s), seats[1].model
         machine = Machine(
             policy=policy,
             max_tokens=request.max_tokens or small.context_tokens,
@@ -186,6 +215,8 @@ class SplitEngine:
             transcript=transcript,
             spans=SpanBook(request.request_id, machine, transcript),
             handback=Handback(*seats, self.close_threshold),
+            vault=seating.vault,
+            keep=keep,
         )
         deltas = restore(desk, state) if state else []
         return Turn(desk, seating.large), deltas

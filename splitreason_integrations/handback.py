@@ -48,7 +48,7 @@ class Handback:
         """
         session, marks = self._small.session, self._small.marks
         start = session.length
-        carried = self._small.bridge_from(self._large.model.codec).carry(chunk)
+        carried = self._small.bridge_from(self._large.codec).carry(chunk)
         session.extend(carried.token_ids)
         if not marks or not carried.token_ids:
             return len(chunk), ended_by

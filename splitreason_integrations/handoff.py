@@ -120,7 +120,7 @@ class Handoffs:
             sampling=seat.sampling,
             seed=settings.seed,
             stream=_STREAM,
-            stop_tokens=seat.model.codec.end_tokens | closing,
+            stop_tokens=seat.codec.end_tokens | closing,
             forbidden=tags[:1] if settings.hands_back else tags,
             guide=seat.guide,
             deadline_s=self._desk.until_s,

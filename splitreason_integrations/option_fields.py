@@ -15,21 +15,20 @@ from pydantic import (
 from splitreason_integrations import policy_files
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.registry import (
+    PROVIDER,
     Described,
     LargeSpec,
-    ModelSpec,
     Role,
-    describe,
     line_up,
     resolve,
 )
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.human import HumanCheck
 from splitreason_integrations.policy import Policy
+from splitreason_integrations.redaction import Rule, listed
 from splitreason_integrations.resilience import Retry
+from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.triggers import Trigger, parse_trigger
-
-PROVIDER = "splitreason"
 
 _PAIR = re.compile(r"(.+?)\+(?=embedded$|\w+:)(.+)")
 
@@ -96,14 +95,35 @@ def check_audit(value: Any) -> AuditLog | None:
     raise ConfigurationError(f"audit must be an AuditLog or the path of one, got {value!r}")
 
 
+def check_redact(value: Any) -> tuple[Rule, ...]:
+    """Return the rules of redaction one by one."""
+    return listed(() if value is None else value)
+
+
+def rule_names(rules: tuple[Rule, ...]) -> list[str]:
+    """Return what plain data say of rules: functions by their names."""
+    return [rule if isinstance(rule, str) else _name_of(rule) for rule in rules]
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def check_telemetry(value: Any) -> Telemetry | None:
+    """Return where telemetry goes; True stands for the global providers, False for nowhere."""
+    if isinstance(value, bool):
+        return Telemetry() if value else None
+    if isinstance(value, Telemetry | None):
+        return value
+    raise ConfigurationError(
+        f"telemetry must be a Telemetry such as Telemetry(content=True), True or False, "
+        f"got {value!r}"
+    )
+
+
 def type_name(value: Any) -> str | None:
     """Return the name of a value's type, None for None: what plain data say of an object."""
     return None if value is None else type(value).__name__
-
-
-def pair_name(small: ModelSpec, large: LargeSpec) -> str:
-    """Return the name under which a pair is reported."""
-    return f"{PROVIDER}/{describe(small)}+{describe(large)}"
 
 
 def read_pair(name: Any) -> dict[str, Any]:
@@ -128,9 +148,20 @@ AuditField = Annotated[
     PlainSerializer(lambda log: log and str(log.path), when_used="json"),
     WithJsonSchema({"type": "string"}),
 ]
-
+TelemetryField = Annotated[
+    Any,
+    PlainValidator(check_telemetry),
+    PlainSerializer(lambda telemetry: telemetry is not None, when_used="json"),
+    WithJsonSchema({"type": "boolean"}),
+]
 HumanField = Annotated[
     Any, PlainValidator(check_human), PlainSerializer(type_name), WithJsonSchema({"type": "string"})
+]
+RedactField = Annotated[
+    Any,
+    PlainValidator(check_redact),
+    PlainSerializer(rule_names),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
 ]
 RetryField = Annotated[
     Any,

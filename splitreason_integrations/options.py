@@ -11,9 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from splitreason_integrations.backends.registry import (
-    describe,
-)
+from splitreason_integrations.backends.registry import describe, pair_name
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
@@ -22,11 +20,13 @@ from splitreason_integrations.option_fields import (
     AuditField,
     HumanField,
     PolicyField,
+    RedactField,
     RetryField,
     SpecField,
+    TelemetryField,
     TriggerField,
-    pair_name,
     read_pair,
+    rule_names,
     type_name,
 )
 from splitreason_integrations.policy import Policy
@@ -34,6 +34,7 @@ from splitreason_integrations.records import Message
 from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.telemetry import Telemetry
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 OPTIONS = (
@@ -54,6 +55,8 @@ OPTIONS = (
     "close_threshold",
     "handback_tokens",
     "audit",
+    "redact",
+    "telemetry",
 )
 """What can be set on a chat model, and again for a single call."""
 
@@ -67,9 +70,11 @@ class PairSettings(BaseModel):
     small model's tag. `policy` may be a template's name, the path of a .toml file or a dict of
     `Policy`'s settings; its rules look at `request_metadata`. `model` names the small model, or
     both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
-    `AuditLog` or the path of one.
+    `AuditLog` or the path of one; `telemetry` a `Telemetry`, or False for no spans and metrics.
     `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
+    `redact` names what is hidden from large models on servers, such as `["email", "phone"]`, or is
+    a function from a text to the parts to hide.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
@@ -95,6 +100,8 @@ class PairSettings(BaseModel):
     close_threshold: float = Field(default=0.5, ge=0, le=1)
     handback_tokens: int = Field(default=8, ge=1)
     audit: AuditField = None
+    redact: RedactField = ()
+    telemetry: TelemetryField = Field(default_factory=Telemetry)
 
     @model_validator(mode="before")
     @classmethod
@@ -153,6 +160,8 @@ class PairSettings(BaseModel):
             retry=self._retry(),
             human_check=self.human_check,
             audit=self.audit,
+            redact=self.redact,
+            telemetry=self.telemetry,
         )
 
     def request(
@@ -197,5 +206,7 @@ class PairSettings(BaseModel):
             "retry": type_name(self.retry),
             "human_check": type_name(self.human_check),
             "audit": str(self.audit.path) if self.audit else None,
+            "redact": rule_names(self.redact),
+            "telemetry": self.telemetry is not None,
         }
         return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}

@@ -18,12 +18,9 @@ from splitreason_integrations.checks import (
 from splitreason_integrations.errors import ConfigurationError, SettingError
 from splitreason_integrations.ledger import Ledger, Room
 from splitreason_integrations.records import Channel
+from splitreason_integrations.redaction import check_kind
 from splitreason_integrations.terms import ModelTerms, Prices
 from splitreason_integrations.triggers import parse_trigger
-
-REDACTABLE = ("email", "phone", "card", "key")
-"""What can be named for redaction before text leaves for a server; not applied yet."""
-
 
 _UNBOUNDED = Room(tokens=1 << 30, cap="")
 
@@ -71,11 +68,10 @@ class Policy:
     With `only_in_reasoning` none opens outside the chain of thought, and the large model hands
     back at its end.
 
-    `ask_before` and `ask_after` say when a person is asked about a span. `redact` names what is to
-    be made unreadable before text leaves for a server; models run in this process alone as yet, so
-    nothing is redacted. `rules` change settings for requests with certain metadata, later ones
-    above earlier ones. `models` knows prices and latency of large models by name, "*" for any
-    other.
+    `ask_before` and `ask_after` say when a person is asked about a span. `redact` names what is
+    hidden from large models on servers: email, phone, card, key, or phone:DE for a region's own
+    numbers. `rules` change settings for requests with certain metadata, later ones above earlier
+    ones. `models` knows prices and latency of large models by name, "*" for any other.
     `trigger` is what opens a span where nothing else is set, as `parse_trigger` reads it, and
     `summary` one line for the reader. Raises SettingError, which names the setting.
     """
@@ -248,7 +244,8 @@ class Policy:
                 )
         object.__setattr__(self, "redact", _as_tuple("redact", self.redact))
         with below("redact"):
-            check_names(self.redact, REDACTABLE, what="kind of text to redact")
+            for name in self.redact:
+                check_kind(name)
 
     def _check_rules(self) -> None:
         object.__setattr__(self, "rules", _as_tuple("rules", self.rules))

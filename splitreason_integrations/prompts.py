@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from splitreason_integrations.backends.base import Model, Prompt
+from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.errors import (
     ContextOverflowError,
     EmptyMessagesError,
@@ -35,15 +35,15 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 
 def render(
-    model: Model,
+    codec: Codec,
     messages: Sequence[Message],
     tools: Sequence[Message] | None,
     *,
-    hint: str | None = None,
+    hints: Sequence[str | None] = (),
 ) -> Prompt:
-    """Return the conversation in a model's own template, with its own hint and another one."""
-    hints = "\n\n".join(one for one in (model.hint, hint) if one)
-    return model.codec.render(_hinted(messages, hints or None), tools)
+    """Return the conversation in a model's own template, with hints for this model alone."""
+    hint = "\n\n".join(one for one in hints if one)
+    return codec.render(_hinted(messages, hint or None), tools)
 
 
 def check_room(model: Model, prompt: Prompt) -> None:
@@ -62,7 +62,7 @@ def begins_reasoning(prompt: Prompt) -> bool:
 
 
 def align_reasoning(
-    small: tuple[Model, Prompt], large: tuple[Model, Prompt]
+    small: tuple[Codec, Prompt], large: tuple[Codec, Prompt]
 ) -> tuple[Prompt, Prompt]:
     """Return both prompts, beginning the reasoning in both where one template begins it."""
     pre_written = [begins_reasoning(prompt) for _, prompt in (small, large)]
@@ -74,18 +74,18 @@ def align_reasoning(
         if has
     )
     first, second = (
-        prompt if has else _append(model, prompt, opening)
-        for (model, prompt), has in zip((small, large), pre_written, strict=True)
+        prompt if has else _append(codec, prompt, opening)
+        for (codec, prompt), has in zip((small, large), pre_written, strict=True)
     )
     return first, second
 
 
-def _append(model: Model, prompt: Prompt, opening: str) -> Prompt:
-    control = model.codec.control_token(_THINK)
+def _append(codec: Codec, prompt: Prompt, opening: str) -> Prompt:
+    control = codec.control_token(_THINK)
     ids = (
-        model.codec.encode(opening)
+        codec.encode(opening)
         if control is None
-        else [control, *model.codec.encode(opening.removeprefix(_THINK))]
+        else [control, *codec.encode(opening.removeprefix(_THINK))]
     )
     return Prompt((*prompt.token_ids, *ids), prompt.header + opening)
 

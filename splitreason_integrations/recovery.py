@@ -101,6 +101,6 @@ class Recovery:
             seat.session.extend(seat.marks.open_tokens)
         seat.tell(desk.transcript.pieces)
         if span.held:
-            carried = seat.bridge_from(failed.model.codec).carry(span.held)
+            carried = seat.bridge_from(failed.codec).carry(span.held)
             seat.session.extend(carried.token_ids)
         desk.handback.take_over(seat)

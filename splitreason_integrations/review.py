@@ -33,7 +33,7 @@ def question_of(desk: Desk) -> Question:
         model=desk.large.model.name,
         opened_by=span.opened_by,
         context=desk.transcript.text_of(desk.transcript.pieces),
-        text=desk.large.model.codec.decode(span.held),
+        text=desk.large.codec.decode(span.held),
         offload_share=desk.offload_share,
         cost_usd=desk.machine.ledger.usd,
         metadata=dict(desk.request.metadata),
@@ -128,7 +128,7 @@ class Review:
     def _write(self, text: str) -> list[Item]:
         """Let a person's text stand in the span's place, in both sessions too."""
         desk = self._desk
-        codec = desk.small.model.codec
+        codec = desk.small.codec
         # A reply's regions are told apart by their text: a person's must not spell their borders.
         items = list(desk.transcript.add(_HUMAN, codec.encode(codec.plain(text))))
         if not desk.settings.hands_back:

@@ -14,7 +14,10 @@ Codecs = Mapping[Writer, Codec]
 
 
 class Seat:
-    """A place at a request. `told` counts the pieces its session knows."""
+    """A place at a request. `told` counts the pieces its session knows.
+
+    `codec` is how text goes in and out here: the model's own, or one that hides what may not leave.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Seat:
     ) -> None:
         self.writer = writer
         self.model = model
+        self.codec = codecs[writer]
         self.marks = marks
         self.sampling = sampling
         self.guide = guide
@@ -56,8 +60,7 @@ class Seat:
     @property
     def reasoning_ends(self) -> frozenset[int]:
         """The token that ends the reasoning; empty where it takes several."""
-        codec = self.model.codec
-        token = codec.control_token(codec.reply_format.end_of_reasoning)
+        token = self.codec.control_token(self.codec.reply_format.end_of_reasoning)
         return frozenset() if token is None else frozenset([token])
 
     @property
@@ -96,7 +99,7 @@ class Seat:
     def bridge_from(self, codec: Codec) -> Bridge:
         """Return what carries text in another codec's tokens to this model."""
         if codec.fingerprint not in self._bridges:
-            self._bridges[codec.fingerprint] = Bridge(codec, self.model.codec)
+            self._bridges[codec.fingerprint] = Bridge(codec, self.codec)
         return self._bridges[codec.fingerprint]
 
     def tell(self, pieces: Sequence[Piece]) -> None:

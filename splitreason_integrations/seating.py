@@ -1,17 +1,19 @@
 """Prepares a request's places: each model's prompt, its tags, its grammar. Checks all of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import anyio.to_thread
 
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
+from splitreason_integrations.egress import RedactingCodec
 from splitreason_integrations.errors import IncompatiblePairError, RequestError
 from splitreason_integrations.grammar import Guide
 from splitreason_integrations.markers import Marks, marks_of
 from splitreason_integrations.prompts import align_reasoning, begins_reasoning, check_room, render
 from splitreason_integrations.records import Author, Writer
+from splitreason_integrations.redaction import Rule, Vault
 from splitreason_integrations.request import Request
 from splitreason_integrations.seat import Seat
 from splitreason_integrations.transcript import SMALL
@@ -20,17 +22,28 @@ from splitreason_integrations.transcript import SMALL
 class Seating:
     """The seats of one request; large models are loaded when their turn comes.
 
-    `codecs` holds the codec of everyone who has a seat.
+    `codecs` holds the codec of everyone who has a seat. What `redact` finds is kept in `vault` and
+    does not reach remote models; `hidden` is what it held when the request was put aside.
     """
 
     def __init__(
-        self, request: Request, small: Model, larges: Sequence[ModelSpec], tags_as_text: bool
+        self,
+        request: Request,
+        small: Model,
+        larges: Sequence[ModelSpec],
+        *,
+        tags_as_text: bool,
+        redact: Sequence[Rule] = (),
+        hidden: Mapping[str, str] | None = None,
     ) -> None:
         self._request = request
         self._small = small
         self._larges = larges
         self._tags_as_text = tags_as_text
-        self._small_prompt = render(small, request.messages, request.tools)
+        self.vault = Vault(redact, hidden) if redact else None
+        self._small_prompt = render(
+            small.codec, request.messages, request.tools, hints=(small.hint,)
+        )
         self.codecs: dict[Writer, Codec] = {
             SMALL: small.codec,
             (Author.HUMAN, 0): small.codec,
@@ -39,8 +52,11 @@ class Seating:
     async def first(self, number: int = 0) -> tuple[Seat, Seat]:
         """Return the small model's seat and that of the large model with a number."""
         model = await load_model(self._larges[0], role="large")
-        theirs = render(model, self._request.messages, self._request.tools)
-        self._small_prompt, _ = align_reasoning((self._small, self._small_prompt), (model, theirs))
+        if self.vault is not None:
+            # A long conversation takes long to search; other requests go on meanwhile.
+            texts = [self._request.messages, self._request.tools]
+            await anyio.to_thread.run_sync(self.vault.search, texts)
+        self._small_prompt, _ = self._aligned(model, self._codec_of(model))
         check_room(self._small, self._small_prompt)
         seats = [await self.large(one) for one in range(number + 1)]
         marks = marks_of(self._small.codec, as_text=self._tags_as_text)
@@ -50,23 +66,34 @@ class Seating:
     async def large(self, number: int) -> Seat:
         """Return the seat of the large model with a number; raise LookupError behind the last."""
         model = await load_model(self._larges[number], role="large")
-        prompt = self._large_prompt(model)
-        check_room(model, prompt)
         writer = (Author.LARGE, number)
-        self.codecs[writer] = model.codec
-        marks = marks_of(model.codec, as_text=False)
+        codec = self.codecs[writer] = self._codec_of(model)
+        prompt = self._large_prompt(model, codec)
+        check_room(model, prompt)
+        marks = marks_of(codec, as_text=False)
         return await self._seat(
-            writer, model, prompt, marks, prompt_with=partial(self._large_prompt, model)
+            writer, model, prompt, marks, prompt_with=partial(self._large_prompt, model, codec)
         )
 
-    def _large_prompt(self, model: Model, hint: str | None = None) -> Prompt:
-        theirs = render(model, self._request.messages, self._request.tools, hint=hint)
-        ours, theirs = align_reasoning((self._small, self._small_prompt), (model, theirs))
+    def _codec_of(self, model: Model) -> Codec:
+        if self.vault is None or not model.remote:
+            return model.codec
+        return RedactingCodec(model.codec, self.vault)
+
+    def _large_prompt(self, model: Model, codec: Codec, hint: str | None = None) -> Prompt:
+        ours, theirs = self._aligned(model, codec, hint)
         if ours != self._small_prompt:
             raise IncompatiblePairError(
                 f"{model.name} begins a reply with its reasoning and the reply at hand did not"
             )
         return theirs
+
+    def _aligned(
+        self, model: Model, codec: Codec, hint: str | None = None
+    ) -> tuple[Prompt, Prompt]:
+        request = self._request
+        theirs = render(codec, request.messages, request.tools, hints=(model.hint, hint))
+        return align_reasoning((self._small.codec, self._small_prompt), (codec, theirs))
 
     async def _seat(
         self,

@@ -15,8 +15,9 @@ from splitreason_integrations.machine import State
 from splitreason_integrations.records import Author, Delta, SpanRecord
 from splitreason_integrations.seat import Seat
 from splitreason_integrations.spans import OpenSpan
+from splitreason_integrations.telemetry.asked import KEPT_AS
 
-VERSION = 1
+VERSION = 2
 
 
 def take_snapshot(desk: Desk) -> dict[str, Any]:
@@ -35,7 +36,9 @@ def take_snapshot(desk: Desk) -> dict[str, Any]:
         "pieces": [[str(p.author), p.model, list(p.token_ids)] for p in desk.transcript.pieces],
         "spans": [asdict(record) for record in desk.spans.records],
         "span": span,
+        "hidden": desk.vault.kept if desk.vault else {},
         "seats": [_seat(desk.small), _seat(desk.large)],
+        KEPT_AS: desk.keep(),
     }
 
 
@@ -45,7 +48,7 @@ def _seat(seat: Seat) -> dict[str, Any]:
         "told": seat.told,
         "read": seat.read_tokens,
         "written": None if written is None else list(written),
-        "model": seat.model.codec.fingerprint,
+        "model": seat.codec.fingerprint,
     }
 
 
@@ -84,7 +87,7 @@ def restore(desk: Desk, state: Mapping[str, Any]) -> list[Delta]:
 
 
 def _restore_seat(seat: Seat, saved: Mapping[str, Any]) -> None:
-    if saved["model"] != seat.model.codec.fingerprint:
+    if saved["model"] != seat.codec.fingerprint:
         raise ConfigurationError(
             f"the request was put aside with another {seat.author} model than {seat.model.name}; "
             "continue it with the models that began it"

@@ -68,7 +68,7 @@ class ScriptedModel:
         hint: str | None = None,
         remote: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self.remote = name, remote
         self._prompts = _PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
         self.prices = prices or Prices()

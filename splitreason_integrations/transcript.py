@@ -35,6 +35,8 @@ class Transcript:
         self.tokens = 0
         self.reasoning_tokens = 0
         self.line = ""
+        self._end_of_reasoning = small.reply_format.end_of_reasoning.strip()
+        self._reasoning = ""
 
     @property
     def stopped(self) -> bool:
@@ -50,6 +52,9 @@ class Transcript:
     def channel(self) -> Channel | None:
         """The part of the reply being written; None before one has begun, or between two."""
         reader = self._reader
+        if self._end_of_reasoning in self._reasoning:
+            # The reader still waits for what may belong to the border.
+            return None
         begun = reader.channel is Channel.REASONING or reader.text(Channel.ANSWER)
         return reader.channel if begun or reader.channel is Channel.TOOL_CALL else None
 
@@ -131,4 +136,9 @@ class Transcript:
 
     def _show(self, text: str) -> list[tuple[Channel, str]]:
         self.line = (self.line + text).rpartition("\n")[2]
-        return self._reader.feed(text) if text else []
+        shown = self._reader.feed(text) if text else []
+        if self._reader.channel is not Channel.REASONING:
+            self._reasoning = ""
+        elif self._end_of_reasoning not in self._reasoning:
+            self._reasoning = self._reasoning[-len(self._end_of_reasoning) :] + text
+        return shown

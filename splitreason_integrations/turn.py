@@ -44,7 +44,7 @@ class Turn:
         self._watch = SmallWatch(
             desk.settings.trigger,
             desk.small.marks,
-            desk.small.model.codec,
+            desk.small.codec,
             seed=desk.settings.seed,
         )
         self._answer: Answer | None = None
@@ -167,7 +167,7 @@ class Turn:
             sampling=desk.small.sampling,
             seed=settings.seed,
             stream=_STREAM,
-            stop_tokens=desk.small.model.codec.end_tokens,
+            stop_tokens=desk.small.codec.end_tokens,
             forbidden=marks.control_tokens[1:] if may_open and uses_tag else marks.control_tokens,
             watch=self._watch if may_open or self._watch.reads_tags_as_text else None,
             guide=desk.small.guide,
@@ -178,7 +178,7 @@ class Turn:
         """Cut the begun text tag off the small session; return ids of text before the tag."""
         session, spare = self.desk.small.session, self._watch.spare
         session.truncate(session.length - held)
-        ids = self.desk.small.model.codec.encode(spare) if spare else []
+        ids = self.desk.small.codec.encode(spare) if spare else []
         session.extend(ids)
         return ids
 

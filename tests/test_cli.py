@@ -98,6 +98,76 @@ def test_bench_pair_writes_its_tables_into_a_file(run, tmp_path):
     assert facts["command"] in text
 
 
+QUESTION = (
+    "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. "
+    "How many cards does Mia have now?"
+)
+
+
+@pytest.fixture
+def tight(tmp_path):
+    """A policy of one short span, opened by a rule."""
+    path = tmp_path / "tight.toml"
+    path.write_text('trigger = "keyword:="\nmax_spans = 1\nmax_span_tokens = 3\n', "utf-8")
+    return str(path)
+
+
+def test_ask_with_a_policy(run, tight):
+    free = json.loads(run("ask", QUESTION, "--json").out)
+    named = json.loads(run("ask", QUESTION, "--policy", "cost-first", "--json").out)
+    filed = json.loads(run("ask", QUESTION, "--policy", tight, "--json").out)
+    assert named["offload_share"] <= 0.05 < free["offload_share"]
+    (span,) = filed["spans"]
+    assert span["tokens"] <= 3
+    assert span["opened_by"] == "keyword:="
+
+
+def test_a_trigger_goes_before_the_policys_own(run, tight):
+    facts = json.loads(run("ask", QUESTION, "--policy", tight, "--trigger", "never", "--json").out)
+    assert facts["spans"] == []
+    (span,) = json.loads(run("ask", QUESTION, "--policy", tight, "--trigger", "tag", "--json").out)[
+        "spans"
+    ]
+    assert span["opened_by"] == "tag"
+
+
+def test_eval_with_a_policy(run, tight):
+    done = run("eval", "--policy", tight, "--samples", "3", "--mode", "split", "--json")
+    facts = json.loads(done.out)
+    assert facts["trigger"] == "keyword:="
+    assert 0 < facts["tokens"]["large"] <= 9
+    assert f"--policy {tight}" in facts["command"]
+    large = json.loads(
+        run("eval", "--policy", tight, "--samples", "2", "--mode", "large", "--json").out
+    )
+    assert large["offload_share"] == 1
+
+
+@pytest.mark.parametrize("command", [["ask", "Hello"], ["eval", "--samples", "1"]], ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--policy", "balanced", "--max-share", "0.1"], "give either --policy or --max-share"),
+        (["--policy", "balance"], "did you mean 'balanced'"),
+        (["--policy", "nowhere.toml"], "cannot read the policy nowhere.toml"),
+        (["--policy", "regulated"], "has a person asked"),
+        (["--policy", "balanced", "--trigger", "sometimes"], "unknown trigger"),
+    ],
+)
+def test_a_policy_that_cannot_be_used(run, command, arguments, says):
+    done = run(*command, *arguments, status=2)
+    assert done.out == ""
+    assert len(done.err.strip().splitlines()) == 1
+    assert says in done.err
+
+
+def test_a_wrong_policy_names_its_line(run, tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text("# mine\nmax_span = 3\n", "utf-8")
+    done = run("ask", "Hello", "--policy", str(path), status=2)
+    assert "wrong.toml, line 2: unknown policy setting 'max_span'" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

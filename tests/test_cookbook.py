@@ -17,6 +17,9 @@ ANSWERS = {
     "agent_llama_index": "1081",
     "rag_langchain": "1081",
     "rag_llama_index": "1081",
+    "budgets": "1717",
+    "large_model_dies": "1069",
+    "audit_and_trace": "1069",
 }
 
 

@@ -13,21 +13,30 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "splitreason_integrations"
 
 LAYERS = [
-    {"errors", "records", "events"},
-    {"checks", "ledger", "sampling", "toml_text", "forms", "reply_formats", "tool_calls"},
+    {"errors", "records", "events", "accounts"},
+    {
+        "checks",
+        "ledger",
+        "sampling",
+        "toml_text",
+        "forms",
+        "redaction",
+        "reply_formats",
+        "tool_calls",
+    },
     {"resilience"},
     {"asking", "terms", "triggers"},
     {"policy", "policy_files"},
     {"backends.base", "backends.worker", "backends.openai_server_spec", "call_stream", "human"},
     {"machine", "markers", "bridge", "replies", "prompts", "embedded", "backends.defaults"},
     {"backends.openai_server_http", "backends.openai_server_wire"},
-    {"watch", "transcript", "backends.codec", "backends.hf", "grammar"},
+    {"watch", "transcript", "egress", "backends.codec", "backends.hf", "grammar"},
     {"backends.openai_server_replicas"},
     {"backends.openai_server_call"},
     {"backends.openai_server", "backends.openai_server_session"},
     {"backends.openai_server_load"},
     {"backends.registry", "seat", "request"},
-    {"handback", "spans", "audit"},
+    {"handback", "spans", "audit", "telemetry"},
     {"desk", "seating"},
     {"recovery", "review", "snapshot"},
     {"handoff"},
@@ -94,6 +103,7 @@ def test_importing_is_light():
     code = (
         "import sys, splitreason_integrations as s\n"
         "heavy = {'torch', 'transformers', 'httpx', 'langchain_core', 'llama_index'}\n"
+        "heavy.add('opentelemetry')\n"
         "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -46,12 +46,14 @@ def test_half_a_character_stays_in_its_place_with_two_tokenizers(embedded, other
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5])
-def test_slices_of_the_other_author_do_not_show_in_what_a_model_is_told(embedded, other_model, cut):
+def test_slices_of_the_other_author_do_not_show_in_what_a_model_is_told(
+    embedded, other_codec, other_model, cut
+):
     small = embedded[0].codec
     ids = tuple(small.encode("the small model writes 12*3 = 36"))
     sequences = []
     for pieces in ([ids], [ids[:cut], ids[cut:]]):
-        codecs, sampling = {SMALL: small}, Sampling()
+        codecs, sampling = {SMALL: small, LARGE: other_codec}, Sampling()
         prompt = Prompt((5, 6), "")
         seat = Seat(LARGE, other_model, prompt, Marks(), codecs=codecs, sampling=sampling)
         seat.tell([Piece(Author.SMALL, piece) for piece in pieces])

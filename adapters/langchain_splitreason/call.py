@@ -1,18 +1,19 @@
 """One request through the engine: its chunks, its events, and the closing of both models."""
 
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, closing
+from contextlib import AbstractContextManager, aclosing, closing
 
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_splitreason.errors import ContextOverflowError
+from langchain_splitreason.errors import recognised
 from langchain_splitreason.events import Delivery
 from langchain_splitreason.human import aitems_in_graph, asks_by_interrupt, items_in_graph
 from langchain_splitreason.results import ReplyWriter
 from langchain_splitreason.runs import Run
-from splitreason_integrations import blocking, errors
+from splitreason_integrations import blocking
 from splitreason_integrations.desk import Item
 from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import ReviewPendingError
 from splitreason_integrations.events import Event
 from splitreason_integrations.forms import Tool, check_choice
 from splitreason_integrations.human import Paused
@@ -52,7 +53,7 @@ class Call:
         return chunks
 
     def _chunks(self) -> Generator[ChatGenerationChunk, None, None]:
-        with closing(self._iterated()) as items:
+        with self._recognised(), closing(self._iterated()) as items:
             try:
                 for item in items:
                     if isinstance(item, Event):
@@ -64,16 +65,20 @@ class Call:
                 raise
 
     async def _achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
-        async with aclosing(self._items()) as items:
-            try:
-                async for item in items:
-                    if isinstance(item, Event):
-                        await self._delivery.later(item)
-                    elif chunk := self._chunk(item):
-                        yield chunk
-            except BaseException as error:
-                await self._delivery.abandon_later(error)
-                raise
+        with self._recognised():
+            async with aclosing(self._items()) as items:
+                try:
+                    async for item in items:
+                        if isinstance(item, Event):
+                            await self._delivery.later(item)
+                        elif chunk := self._chunk(item):
+                            yield chunk
+                except BaseException as error:
+                    await self._delivery.abandon_later(error)
+                    raise
+
+    def _recognised(self) -> AbstractContextManager[None]:
+        return recognised(self._engine.retry.retryable)
 
     def _iterated(self) -> Generator[Item | Completion, None, None]:
         if asks_by_interrupt(self._engine):
@@ -86,14 +91,11 @@ class Call:
             if asks_by_interrupt(self._engine)
             else self._engine.stream(self._request)
         )
-        try:
-            async with aclosing(stream) as items:
-                async for item in items:
-                    if isinstance(item, Paused):
-                        raise errors.ReviewPendingError(item.question.id, item)
-                    yield item
-        except errors.ContextOverflowError as error:
-            raise ContextOverflowError(str(error)) from error
+        async with aclosing(stream) as items:
+            async for item in items:
+                if isinstance(item, Paused):
+                    raise ReviewPendingError(item.question.id, item)
+                yield item
 
     def _chunk(self, item: Delta | Completion) -> ChatGenerationChunk | None:
         if isinstance(item, Completion):

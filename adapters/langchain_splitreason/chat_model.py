@@ -17,15 +17,16 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from langchain_splitreason.call import Call
+from langchain_splitreason.errors import recognised
 from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import RUN, Run, RunManager, TracedChatModel
 from langchain_splitreason.structured import StructuredMethod, parsed, response_format
 from langchain_splitreason.tools import convert_tools
+from splitreason_integrations.backends.registry import PROVIDER
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.forms import read_response_format, read_tool_choice
-from splitreason_integrations.option_fields import PROVIDER
 from splitreason_integrations.options import (
     MODEL_NAMES,
     OPTIONS,
@@ -144,6 +145,16 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         kwargs: dict[str, Any],
     ) -> Call:
         run = kwargs.pop(RUN, None) or Run(run_manager)
+        with recognised():
+            return self._asked(messages, stop, run, kwargs)
+
+    def _asked(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run: Run,
+        kwargs: dict[str, Any],
+    ) -> Call:
         tools = convert_tools(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
         kwargs.pop("stream", None)
@@ -196,8 +207,11 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """The trigger and the policy as plain data, where they can be."""
-        written: dict[str, Any] = {"policy": asdict(self.policy)}
+        """What is set by objects, as plain data where it can be."""
+        written: dict[str, Any] = {
+            "policy": asdict(self.policy),
+            "telemetry": self.telemetry is not None,
+        }
         if self.trigger is None:
             return written
         try:

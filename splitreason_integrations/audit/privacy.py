@@ -45,7 +45,7 @@ def without_content(data: Any, *, field: str = "") -> Any:
         return {name: without_content(value, field=name) for name, value in data.items()}
     if isinstance(data, list | tuple):
         return [without_content(one, field=field) for one in data]
-    if isinstance(data, str) and not _is_name(field):
+    if isinstance(data, str) and not is_name(field):
         return measure(data)
     return data
 
@@ -55,5 +55,6 @@ def measure(text: str) -> dict[str, Any]:
     return {"chars": len(text), "sha256": sha256(text.encode("utf-8", "surrogatepass"))}
 
 
-def _is_name(field: str) -> bool:
+def is_name(field: str) -> bool:
+    """Return whether the text of a field names something and so is no content."""
     return field in NAMES or field.endswith(_NAME_ENDINGS)

@@ -1,12 +1,11 @@
 """A request's stream, recorded item by item before its caller sees it."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any, TypeVar
 
-import anyio
-
+from splitreason_integrations.accounts import accounted
 from splitreason_integrations.audit.log import AuditLog
 from splitreason_integrations.audit.privacy import without_content
 from splitreason_integrations.audit.record import plain
@@ -19,7 +18,7 @@ from splitreason_integrations.records import Completion, Delta
 _Item = TypeVar("_Item")
 
 
-async def recorded(
+def recorded(
     log: AuditLog,
     engine: Any,
     request: Any,
@@ -32,36 +31,29 @@ async def recorded(
     A stream that is closed early, cancelled or failing is recorded as such. Raises AuditError where
     the log cannot be written: what is not on record does not happen.
     """
-    account = Account(log, request.request_id)
-    try:
-        await account.started(engine, request, resumed=resumed)
-        async with aclosing(items):
-            async for item in items:
-                await account.note(item)
-                yield item
-    except AuditError:
-        raise
-    except BaseException as error:
-        # A cancelled task may still wait for the disk, but only behind a shield.
-        with anyio.CancelScope(shield=True):
-            await account.ended_early(error)
-        raise
+    return accounted(items, AuditAccount(log, engine, request, resumed=resumed))
 
 
-class Account:
+class AuditAccount:
     """What the log says of one request."""
 
-    def __init__(self, log: AuditLog, request_id: str) -> None:
+    def __init__(self, log: AuditLog, engine: Any, request: Any, *, resumed: bool) -> None:
         self._log = log
-        self._request_id = request_id
+        self._engine = engine
+        self._request = request
+        self._resumed = resumed
         self._deltas: list[Delta] = []
         self._finished = False
 
-    async def started(self, engine: Any, request: Any, *, resumed: bool) -> None:
+    async def started(self) -> None:
         """Record what was asked for, and under which rules."""
-        settings = settings_of_request(request, content=self._log.content)
-        kind = "request.resumed" if resumed else "request.started"
-        await self._record(kind, {"engine": settings_of(engine), "request": settings})
+        settings = settings_of_request(self._request, content=self._log.content)
+        kind = "request.resumed" if self._resumed else "request.started"
+        await self._record(kind, {"engine": settings_of(self._engine), "request": settings})
+
+    def working(self) -> AbstractContextManager[object]:
+        """Return nothing to hold."""
+        return nullcontext()
 
     async def note(self, item: object) -> None:
         """Record an event or the completion; keep a delta for the completion's record."""
@@ -82,7 +74,7 @@ class Account:
 
     async def ended_early(self, error: BaseException) -> None:
         """Record that the request failed, or that its caller gave it up, unless it is finished."""
-        if self._finished:
+        if self._finished or isinstance(error, AuditError):
             return
         data = {"error": type(error).__name__}
         if not isinstance(error, Exception):
@@ -92,7 +84,7 @@ class Account:
         await self._record("request.failed", {**data, **message})
 
     async def _record(self, kind: str, data: Any) -> None:
-        await self._log.record(kind, data, request_id=self._request_id)
+        await self._log.record(kind, data, request_id=self._request.request_id)
 
     def _kept(self, data: Any) -> Any:
         return data if self._log.content else without_content(data)

@@ -1,19 +1,19 @@
 """An engine's and a request's settings as plain data, and back."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from splitreason_integrations.audit.privacy import measure
 from splitreason_integrations.audit.record import plain
-from splitreason_integrations.backends.registry import describe
+from splitreason_integrations.backends.registry import public_name
 from splitreason_integrations.errors import AuditError
 from splitreason_integrations.triggers import Trigger
 
 _MODELS = ("small", "large")
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_WATCHERS = ("audit", "telemetry")
+"""Settings that change nothing about a reply."""
 _OPEN = frozenset({"must_call", "sampling", "max_tokens", "seed", "metadata"})
 """Fields of a request that hold no content."""
 
@@ -21,7 +21,8 @@ _OPEN = frozenset({"must_call", "sampling", "max_tokens", "seed", "metadata"})
 def settings_of(engine: Any) -> dict[str, Any]:
     """Return the settings of an engine, a dataclass: models by name, trigger and caps as data."""
     given = {field.name: getattr(engine, field.name) for field in fields(engine)}
-    given.pop("audit", None)
+    for name in _WATCHERS:
+        given.pop(name, None)
     return {
         name: _model_names(value) if name in _MODELS else _setting(value)
         for name, value in given.items()
@@ -70,9 +71,7 @@ def trigger_from(data: Mapping[str, Any]) -> Trigger:
 def _model_names(spec: Any) -> Any:
     if isinstance(spec, list | tuple):
         return [_model_names(one) for one in spec]
-    if not isinstance(spec, str) and not hasattr(spec, "name"):
-        return type(spec).__name__
-    return _CREDENTIALS.sub("//", describe(spec))
+    return public_name(spec)
 
 
 def _setting(value: Any) -> Any:

@@ -215,7 +215,7 @@ class Session(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model; `remote` says that what it reads leaves this process."""
+    """A loaded model. What a `remote` one reads leaves this process."""
 
     name: str
     codec: Codec

@@ -47,6 +47,8 @@ class Slice:
 class HFModel:
     """A causal language model of transformers that keeps sessions."""
 
+    remote = False
+
     def __init__(
         self,
         network: PreTrainedModel,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
 from splitreason_integrations.terms import Prices
+
+PROVIDER = "splitreason"
+"""Who provides a pair, in the words of frameworks and traces."""
 
 Role = Literal["small", "large"]
 Device = str
@@ -40,6 +44,8 @@ class TransformersModel:
 
 Described: TypeAlias = TransformersModel | OpenAIServerModel
 ModelSpec: TypeAlias = str | Described | Model
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+
 LargeSpec: TypeAlias = ModelSpec | Sequence[ModelSpec]
 """One large model, or several in the order in which they take over from each other."""
 
@@ -63,6 +69,21 @@ def describe(spec: LargeSpec) -> str:
     if isinstance(spec, OpenAIServerModel):
         return spec.label
     return cast("Model", spec).name
+
+
+def public_name(spec: object) -> str:
+    """Return what logs and traces may call a spec: its short name without credentials."""
+    if isinstance(spec, list | tuple):
+        return ",".join(public_name(one) for one in spec)
+    try:
+        return _CREDENTIALS.sub("//", describe(cast("ModelSpec", spec)))
+    except AttributeError:
+        return type(spec).__name__
+
+
+def pair_name(small: ModelSpec, large: LargeSpec) -> str:
+    """Return the name under which a pair is reported."""
+    return f"{PROVIDER}/{describe(small)}+{describe(large)}"
 
 
 def resolve(spec: str | Described, *, role: Role) -> Described:

@@ -22,7 +22,8 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     small: options.Small = "embedded",
     large: options.Large = "embedded",
-    trigger: options.TriggerText = "tag",
+    trigger: options.OwnTrigger = None,
+    policy: options.PolicyName = None,
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 1024,
     temperature: Annotated[
@@ -39,7 +40,7 @@ def ask(
     as_json: options.AsJson = False,
 ) -> None:
     """Ask one question; small and large text are told apart."""
-    engine = options.engine(small, large, trigger, max_share)
+    engine = options.engine(small, large, trigger, max_share, policy)
     if audit_content and audit is None:
         raise typer.BadParameter("--audit-content needs --audit FILE to record the texts in")
     if audit is not None:

@@ -32,7 +32,8 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="How many tasks.")] = 200,
     small: options.Small = "embedded",
     large: options.Large = "embedded",
-    trigger: options.TriggerText = "tag",
+    trigger: options.OwnTrigger = None,
+    policy: options.PolicyName = None,
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 512,
     seed: options.Seed = 0,
@@ -41,9 +42,9 @@ def evaluate(
     """Measure accuracy (95 % Wilson interval), offload share, spans and latency, greedily.
 
     `random` and `entropy` may open a span at any token, as often as gives the offload share that
-    `split` has on the same tasks.
+    `split` has on the same tasks. A policy holds for all modes but `large`.
     """
-    engine = options.engine(small, large, trigger, max_share)
+    engine = options.engine(small, large, trigger, max_share, policy)
     tasks = _tasks(data, family, split, samples, seed)
     modes = MODES if mode == "all" else (mode,)
     results = measure(
@@ -52,13 +53,9 @@ def evaluate(
         )
     )
     if as_json:
-        command = (
-            f"splitreason eval --mode {mode} --family {family} --split {split} "
-            f"--samples {len(tasks)} --trigger '{trigger}' --seed {seed}"
-        )
         rows = [result.data() for result in results]
         figures = rows[0] if len(rows) == 1 else {"mode": mode, "modes": rows}
-        typer.echo(json.dumps({**figures, **report.context(command)}))
+        typer.echo(json.dumps({**figures, **report.context(options.command_line())}))
         return
     Console(highlight=False).print(tables.for_terminal(results))
 

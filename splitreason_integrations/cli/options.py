@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from splitreason_integrations import policy_files
 from splitreason_integrations.backends.registry import resolve
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
@@ -21,11 +22,22 @@ from splitreason_integrations.triggers import parse_trigger
 _MODELS = "embedded, hf:<folder or name>, or http://<host>/v1#<model> on a server."
 Small = Annotated[str, typer.Option(help=f"Small model: {_MODELS}")]
 Large = Annotated[str, typer.Option(help=f"Large model: {_MODELS}")]
-TriggerText = Annotated[
-    str,
+_TRIGGERS = (
+    "What opens a span: tag, tag>0.2, entropy>1.5, random:0.05, keyword:PATTERN, always, never."
+)
+TriggerText = Annotated[str, typer.Option(help=_TRIGGERS)]
+OwnTrigger = Annotated[
+    str | None,
     typer.Option(
-        help="What opens a span: tag, tag>0.2, entropy>1.5, random:0.05, keyword:PATTERN, "
-        "always, never."
+        "--trigger", help=f"{_TRIGGERS} The policy's own without, else tag.", show_default=False
+    ),
+]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="What is allowed: a ready-made policy's name, or a .toml file.",
+        show_default=False,
     ),
 ]
 MaxShare = Annotated[
@@ -53,17 +65,41 @@ TokensPerS = Annotated[
 ]
 
 
-def engine(small: str, large: str, trigger: str, max_share: float | None = None) -> SplitEngine:
+def engine(
+    small: str,
+    large: str,
+    trigger: str | None,
+    max_share: float | None = None,
+    policy: str | None = None,
+) -> SplitEngine:
     """Return the engine that the options describe."""
+    allowed = _allowed(policy, max_share)
     described = SplitEngine(
         small=small,
         large=large,
-        trigger=parse_trigger(trigger),
-        policy=Policy(max_offload_share=max_share),
+        trigger=parse_trigger(trigger or allowed.trigger or "tag"),
+        policy=allowed,
     )
     if all(spec.startswith("embedded") for spec in (small, large)):
         compute_on_one_thread()
     return described
+
+
+def _allowed(policy: str | None, max_share: float | None) -> Policy:
+    if policy is None:
+        return Policy(max_offload_share=max_share)
+    if max_share is not None:
+        raise RequestError(
+            "give either --policy or --max-share: a policy file has max_offload_share"
+        )
+    found = policy_files.named(policy)
+    here = found.for_request({})
+    if here.ask_before or here.ask_after:
+        raise RequestError(
+            f"the policy {policy} has a person asked, and this command has nobody to ask: use it "
+            "in code, with human_check=, or a file without ask_before and ask_after"
+        )
+    return found
 
 
 def priced(engine: SplitEngine, prices: Prices) -> SplitEngine:

@@ -102,7 +102,7 @@ def _rows(policy: Policy) -> list[tuple[str, str]]:
         ("Where spans may be", place),
         ("A person is asked before a span", _asking(policy.ask_before)),
         ("A person is asked after a span", _asking(policy.ask_after)),
-        ("To redact for servers (not yet)", ", ".join(policy.redact) or "nothing"),
+        ("Redacted for servers", ", ".join(policy.redact) or "nothing"),
         *((f"Where {_pairs(rule.when) or 'anything'}", _pairs(rule.set)) for rule in policy.rules),
         *((f"Large model {name}", _terms(policy, one)) for name, one in policy.models.items()),
     ]

@@ -9,6 +9,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.intervals import wilson
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Completion, Message
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
@@ -107,7 +108,8 @@ def run_mode(
 ) -> Result:
     """Return a mode's figures; `random` and `entropy` run at the offload share of `split`.
 
-    `share` gives that share where it is known already.
+    `share` gives that share where it is known already. The engine's policy holds for all modes but
+    `large`, which is the large model alone.
     """
     if mode not in MODES:
         raise RequestError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
@@ -119,6 +121,8 @@ def run_mode(
 
     if mode == "base":
         engine = replace(engine, small="embedded:base")
+    if mode == "large":
+        engine = replace(engine, policy=Policy(models=engine.policy.models))
     fixed = {"base": Never(), "small": Never(), "large": Always(), "split": engine.trigger}
     if mode in fixed:
         return run(mode, fixed[mode], tasks)

@@ -49,6 +49,8 @@ from splitreason_integrations.options import PairSettings
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
 
+Stream = AsyncGenerator[Delta | Event | Completion | Paused, None]
+
 
 class SplitReasonLLM(PairSettings, StructuredLLM):
     """An LLM: `small` writes, and hands the hard spans to `large` where `trigger` says so.
@@ -223,15 +225,21 @@ class Call:
         self._writer = ReplyWriter(model_name=model_name, request_id=request.request_id[:8])
 
     def responses(self) -> Generator[ChatResponse, None, None]:
-        """Yield the growing response, for synchronous callers."""
-        with closing(blocking.iterate(self._engine.stream(self._request))) as items:
+        """Return the growing response, for synchronous callers."""
+        return self._responses(self._engine.stream(self._request))
+
+    def aresponses(self) -> AsyncGenerator[ChatResponse, None]:
+        """Return the growing response."""
+        return self._aresponses(self._engine.stream(self._request))
+
+    def _responses(self, stream: Stream) -> Generator[ChatResponse, None, None]:
+        with closing(blocking.iterate(stream)) as items:
             for item in items:
                 if response := self._response(item):
                     yield response
 
-    async def aresponses(self) -> AsyncGenerator[ChatResponse, None]:
-        """Yield the growing response."""
-        async with aclosing(self._engine.stream(self._request)) as items:
+    async def _aresponses(self, stream: Stream) -> AsyncGenerator[ChatResponse, None]:
+        async with aclosing(stream) as items:
             async for item in items:
                 if response := self._response(item):
                     yield response

@@ -1,0 +1,60 @@
+"""A large model that dies within a span: the next one goes on, or the small one; nothing is lost.
+
+Your own models: `SplitReasonLLM(small="hf:<small model>", large=["hf:<large>", "hf:<spare>"])`.
+"""
+
+from contextlib import aclosing
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from langchain_splitreason import SplitReasonLLM
+from splitreason_integrations import ModelTerms, Policy, Prices, SplitEngine, blocking
+
+PRICED = Policy(models={"*": ModelTerms(prices=Prices(input_usd=0.5, output_usd=2.0))})
+
+
+class Dying:
+    """A real model, or a session of it, on a machine that goes down for good."""
+
+    def __init__(self, real, machine):
+        self.real, self.machine = real, machine
+
+    def __getattr__(self, name):
+        """Be the real one in all else."""
+        return getattr(self.real, name)
+
+    def open(self, prompt, written=()):
+        """Open a session on the same machine."""
+        return Dying(self.real.open(prompt, written), self.machine)
+
+    async def write(self, order):
+        """Write as the real session does, until the machine is down."""
+        async with aclosing(self.real.write(order)) as writing:
+            async for written in writing:
+                if self.machine["tokens_left"] <= 0:
+                    raise ConnectionError("the machine is down")
+                self.machine["tokens_left"] -= len(written.token_ids)
+                yield written
+
+
+class Events(BaseCallbackHandler):
+    """Prints what becomes of the hand-overs."""
+
+    def on_custom_event(self, name, data, **kwargs):
+        """Hear about an event of the offload family."""
+        told = {key: data[key] for key in ("model", "error", "to", "tokens", "text") if key in data}
+        print(f"  {name.removeprefix('splitreason.handoff.'):10}", told)
+
+
+_, large = blocking.run(SplitEngine().models)
+question = (
+    "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. "
+    "How many cards does Mia have now?"
+)
+for spares in ([], ["embedded"]):
+    print(f"large models: one that dies, and {len(spares)} more")
+    llm = SplitReasonLLM(large=[Dying(large, {"tokens_left": 4}), *spares], policy=PRICED, seed=1)
+    reply = llm.invoke(question, config={"callbacks": [Events()]})
+    facts = reply.response_metadata["splitreason"]
+    print(reply.additional_kwargs["reasoning_content"], reply.content, sep="\n")
+    print(f"{facts['tokens']}, degraded: {facts['degraded']}, {facts['cost_usd']:.6f} USD\n")

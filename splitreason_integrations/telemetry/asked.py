@@ -1,0 +1,39 @@
+"""What telemetry knows of a request when it begins."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from splitreason_integrations.request import Request
+
+KEPT_AS = "telemetry"
+"""Under this name a request that was put aside keeps what its continuation is linked by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request, the models' names as they may be shown, and what it goes on from.
+
+    `state` is that of a request that was put aside; with `retell` its stream begins with the reply
+    as far as it was told before.
+    """
+
+    request: Request
+    small: str
+    pair: str
+    trigger: str
+    state: Mapping[str, Any] | None = None
+    retell: bool = False
+
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """What the request kept when it was put aside; it has been in other hands since."""
+        kept = self.state.get(KEPT_AS) if self.state else None
+        return kept if isinstance(kept, Mapping) else {}
+
+    @property
+    def retold_tokens(self) -> int:
+        """How many tokens of the stream were told before."""
+        if self.state is None or not self.retell:
+            return 0
+        return sum(len(ids) for _, _, ids in self.state["pieces"])

@@ -1,0 +1,120 @@
+"""A request as metrics: tokens, share, cost, time, and what went wrong.
+
+Attributes take few values each: no trigger's text, no person, no request's own metadata.
+"""
+
+import time
+from collections import Counter
+from typing import Any
+
+from splitreason_integrations import events
+from splitreason_integrations.backends.registry import public_name
+from splitreason_integrations.human import Paused
+from splitreason_integrations.records import Author, Completion, Delta
+from splitreason_integrations.telemetry import names
+from splitreason_integrations.telemetry.asked import Asked
+from splitreason_integrations.telemetry.attributes import shared_attributes
+from splitreason_integrations.telemetry.instruments import Instruments
+
+
+class Metering:
+    """Counts one request. What a request put aside has counted, its continuation does not."""
+
+    def __init__(self, instruments: Instruments, asked: Asked) -> None:
+        self._to = instruments
+        self._asked = asked
+        self._shared = shared_attributes(asked.pair)
+        self._started_s = 0.0
+        self._is_first = asked.state is None
+        self._tokens = Counter({Author.SMALL: 0, Author.LARGE: 0})
+        self._counted_usd = 0.0
+        self._asked_unix_s: float | None = None
+        self._model = ""
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._started_s = time.monotonic()
+        if self._asked.state is not None:
+            self._counted_usd = sum(span["cost_usd"] for span in self._asked.state["spans"])
+            asked_unix_s = self._asked.kept.get("asked_unix_s")
+            self._asked_unix_s = asked_unix_s if isinstance(asked_unix_s, float) else None
+
+    def note(self, item: object) -> None:
+        """Count an item."""
+        match item:
+            case Delta():
+                self._tokens[item.author] += len(item.token_ids)
+                if self._is_first and item.text:
+                    self._is_first = False
+                    self._to.time_to_first_chunk.record(self._elapsed_s, self._shared)
+            case events.HandoffStarted():
+                self._model = item.model
+            case events.HandoffFinished():
+                facts = self._of_large(self._model, {names.CLOSED_BY: item.closed_by})
+                self._to.handoff_latency.record(item.latency_s, facts)
+                self._pay(item.cost_usd, Author.LARGE)
+            case events.HumanAnswered():
+                facts = self._with({names.MOMENT: item.moment, names.DECISION: str(item.decision)})
+                self._to.human_wait.record(self._waited_s(item), facts)
+            case events.Event():
+                self._count(item)
+            case Completion():
+                self._finish(item)
+            case Paused():
+                self._end(names.WAITING, {})
+
+    def end_early(self, error: BaseException) -> None:
+        """Count a request that failed or was given up; nothing where it had ended."""
+        outcome = names.outcome_of(error)
+        if outcome == names.CANCELLED:
+            self._end(outcome, {})
+            return
+        failed = {names.ERROR_TYPE: type(error).__qualname__}
+        self._to.operation_duration.record(self._elapsed_s, self._with(failed))
+        self._end(outcome, failed)
+
+    def _count(self, event: events.Event) -> None:
+        match event:
+            case events.HandoffRetried():
+                failed = {names.ERROR_TYPE: event.error}
+                self._to.retries.add(1, self._of_large(event.model, failed))
+            case events.HandoffFailed():
+                failed = {names.ERROR_TYPE: event.error}
+                self._to.failures.add(1, self._of_large(event.model, failed))
+            case events.HandoffFellBack():
+                self._to.fallbacks.add(1, self._with({names.TO: public_name(event.to)}))
+            case events.BudgetExhausted():
+                self._to.exhausted.add(1, self._with({names.CAP: event.cap}))
+
+    def _finish(self, reply: Completion) -> None:
+        self._to.operation_duration.record(reply.latency_s, self._shared)
+        for kind, tokens in (("input", reply.prompt_tokens), ("output", reply.tokens)):
+            self._to.token_usage.record(tokens, self._with({names.TOKEN_TYPE: kind}))
+        self._to.offload_share.record(reply.offload_share, self._shared)
+        # What hand-overs cost is counted as they finish; the rest is the small model's.
+        self._pay(max(0.0, reply.cost_usd - self._counted_usd), Author.SMALL)
+        self._end(names.FINISHED, {names.DEGRADED: reply.degraded})
+
+    def _end(self, outcome: str, facts: dict[str, Any]) -> None:
+        for author, tokens in self._tokens.items():
+            self._to.tokens.add(tokens, self._with({names.AUTHOR: author.value}))
+        self._to.requests.add(1, self._with({names.OUTCOME: outcome, **facts}))
+
+    def _pay(self, usd: float, author: Author) -> None:
+        self._counted_usd += usd
+        self._to.cost.add(usd, self._with({names.AUTHOR: author.value}))
+
+    def _waited_s(self, event: events.HumanAnswered) -> float:
+        """Return how long a person took, the time that the request was put aside included."""
+        asked_unix_s, self._asked_unix_s = self._asked_unix_s, None
+        return event.waited_s if asked_unix_s is None else max(0.0, time.time() - asked_unix_s)
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def _with(self, facts: dict[str, Any]) -> dict[str, Any]:
+        return {**self._shared, **facts}
+
+    def _of_large(self, model: str, facts: dict[str, Any]) -> dict[str, Any]:
+        return self._with({names.LARGE_MODEL: public_name(model), **facts})

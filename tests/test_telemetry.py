@@ -1,0 +1,449 @@
+"""Requests as OpenTelemetry's spans: names, parents, attributes, order, and how they end."""
+
+import asyncio
+import json
+from contextlib import aclosing
+
+import anyio
+import pytest
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
+from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
+from opentelemetry.semconv.attributes import error_attributes
+from opentelemetry.trace import SpanKind, StatusCode
+
+from splitreason_integrations import (
+    Answer,
+    HumanCheck,
+    Keyword,
+    Paused,
+    Policy,
+    Prices,
+    SplitEngine,
+    Telemetry,
+    blocking,
+)
+from splitreason_integrations.asking import AskRule
+from splitreason_integrations.audit import AuditLog
+from splitreason_integrations.errors import AuditError, ConfigurationError, LargeModelError
+from splitreason_integrations.telemetry import names
+from splitreason_integrations.testing import ScriptedModel
+from tests.engine_runs import collect, complete, request
+from tests.faults import Fault, FaultyModel
+from tests.otel import CHAT, LARGE, Later, Received, engine
+
+LONG = {"max_tokens": 400, "request_id": "r"}
+SECRET = "Rumpelstiltskin"
+
+
+@pytest.fixture
+def received():
+    return Received()
+
+
+def test_a_request_and_its_stretches(received):
+    reply = complete(engine(received.telemetry()), request(**LONG))
+    assert received.tree() == [
+        (CHAT, None),
+        ("small", CHAT),
+        ("handoff", CHAT),
+        ("small", CHAT),
+        ("handoff", CHAT),
+        ("small", CHAT),
+    ]
+    first, *_, last = received.named("splitreason.small")
+    handoff = received.named("splitreason.handoff")[1]
+    whole = received.named(CHAT)[0]
+    assert {span.kind for span in received.spans} == {SpanKind.INTERNAL}
+    assert {span.status.status_code for span in received.spans} == {StatusCode.UNSET}
+    ends = [span.end_time for span in received.spans[1:]]
+    starts = [span.start_time for span in received.spans[1:]]
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    assert whole.start_time <= first.start_time <= last.end_time <= whole.end_time
+    facts = handoff.attributes
+    assert facts[names.REQUEST_MODEL] == "big"
+    assert facts[names.AUTHOR] == "large"
+    assert facts[names.SPAN] == 1
+    assert facts[names.ATTEMPTS] == 1
+    assert (facts[names.OPENED_BY], facts[names.CLOSED_BY]) == ("tag", "large")
+    assert facts[names.TOKENS] == reply.spans[1].tokens
+    assert facts[names.COST_USD] == reply.spans[1].cost_usd > 0
+    assert [event.name for event in handoff.events] == ["splitreason.handoff.started"]
+    assert first.attributes[names.REQUEST_MODEL] == "little"
+    small = received.named("splitreason.small")
+    assert sum(one.attributes[names.TOKENS] for one in small) == reply.small_tokens
+
+
+def test_the_request_says_what_it_took(received):
+    asked = request(**LONG, metadata={"tenant": "acme"}, response_schema=None)
+    reply = complete(engine(received.telemetry()), asked)
+    facts = dict(received.named(CHAT)[0].attributes)
+    assert facts == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "splitreason",
+        "gen_ai.request.model": "splitreason/little+big",
+        "gen_ai.output.type": "text",
+        "gen_ai.response.id": "r",
+        "gen_ai.request.max_tokens": 400,
+        "gen_ai.request.seed": 5,
+        "gen_ai.request.temperature": 1.0,
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": reply.prompt_tokens,
+        "gen_ai.usage.output_tokens": reply.tokens,
+        "gen_ai.usage.reasoning.output_tokens": reply.reasoning_tokens,
+        "splitreason.trigger": "tag",
+        "splitreason.resumed": False,
+        "splitreason.metadata.tenant": "acme",
+        "splitreason.outcome": "finished",
+        "splitreason.small_tokens": reply.small_tokens,
+        "splitreason.large_tokens": reply.large_tokens,
+        "splitreason.human_tokens": 0,
+        "splitreason.offload_share": reply.offload_share,
+        "splitreason.spans": 2,
+        "splitreason.cost_usd": reply.cost_usd,
+        "splitreason.degraded": False,
+    }
+
+
+def test_usage_is_counted_by_the_request_alone(received):
+    complete(engine(received.telemetry()), request(**LONG))
+    for span in received.spans[1:]:
+        assert not [name for name in span.attributes if name.startswith("gen_ai.usage")]
+
+
+def test_names_are_those_of_the_conventions():
+    conventions = {
+        *(value for value in vars(gen_ai_attributes).values() if isinstance(value, str)),
+        *(value for value in vars(gen_ai_metrics).values() if isinstance(value, str)),
+        error_attributes.ERROR_TYPE,
+    }
+    ours = {value for name, value in vars(names).items() if name.isupper() and "." in value}
+    assert {name for name in ours if not name.startswith("splitreason.")} <= conventions
+    assert gen_ai_attributes.GenAiOperationNameValues.CHAT.value == names.CHAT
+
+
+def test_texts_are_left_out_unless_asked_for(received):
+    small = f"I know {SECRET}.<bigmodel> All.</think>\n\nMia has {SECRET}."
+    large = f" 1081 {SECRET}</bigmodel>"
+    asked = request(messages=[{"role": "user", "content": f"Who is {SECRET}?"}], stop=[SECRET * 2])
+    for telemetry in (received.telemetry(), received.telemetry(content=True)):
+        for failing in ({}, {"fail_after": 2, "error": RuntimeError(SECRET)}):
+            one = ScriptedModel(large, name="big", **failing)
+            complete(engine(telemetry, one, small=small), asked)
+        raising = ScriptedModel(large, name="big", fail_after=2, error=RuntimeError(SECRET))
+        some = engine(telemetry, raising, small=small, on_large_failure="raise")
+        with pytest.raises(LargeModelError):
+            complete(some, asked)
+    text = [span.to_json() for span in received.exporter.get_finished_spans()]
+    half = len(text) // 2
+    assert SECRET not in "".join(text[:half])
+    assert text[half].count(SECRET) == 0
+    whole = received.named(CHAT)[3]
+    (said,) = json.loads(whole.attributes[names.INPUT_MESSAGES])
+    assert said == {
+        "role": "user",
+        "parts": [{"type": "text", "content": f"Who is {SECRET}?"}],
+    }
+    (wrote,) = json.loads(whole.attributes[names.OUTPUT_MESSAGES])
+    assert [part["type"] for part in wrote["parts"]] == ["reasoning", "text"]
+    assert wrote["parts"][1]["content"] == f"Mia has {SECRET}."
+    assert received.named("splitreason.handoff")[3].attributes["splitreason.text"] == large[:-11]
+    (event,) = received.named(CHAT)[5].events
+    assert SECRET in event.attributes["exception.message"]
+
+
+def test_calls_and_tool_results_are_content_too(received):
+    call = {"id": "1", "function": {"name": "add", "arguments": {"a": 1}}}
+    asked = request(
+        messages=[
+            {"role": "user", "content": "Add 1."},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "2"},
+        ]
+    )
+    tool = '</think>\n\n<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+    complete(engine(received.telemetry(content=True), small=tool), asked)
+    facts = received.named(CHAT)[0].attributes
+    said = [one["parts"] for one in json.loads(facts[names.INPUT_MESSAGES])]
+    assert said == [
+        [{"type": "text", "content": "Add 1."}],
+        [{"type": "tool_call", "id": "1", "name": "add", "arguments": {"a": 1}}],
+        [{"type": "tool_call_response", "id": "1", "response": "2"}],
+    ]
+    (wrote,) = json.loads(facts[names.OUTPUT_MESSAGES])
+    assert [(part["name"], part["arguments"]) for part in wrote["parts"]] == [("add", {"a": 1})]
+
+
+def test_retries_are_events_of_the_handover(received):
+    large = FaultyModel(LARGE, faults=[Fault(1), Fault(1)], name="big")
+    complete(engine(received.telemetry(), large), request(**LONG))
+    handoff = received.named("splitreason.handoff")[0]
+    assert [event.name for event in handoff.events] == [
+        "splitreason.handoff.started",
+        "splitreason.handoff.retried",
+        "splitreason.handoff.retried",
+    ]
+    facts = handoff.events[-1].attributes
+    assert facts["error.type"] == "ModelCallError"
+    assert facts["gen_ai.request.model"] == "big"
+    assert facts["splitreason.attempt"] == 2
+    assert handoff.attributes[names.ATTEMPTS] == 3
+    assert handoff.status.status_code is StatusCode.UNSET
+
+
+def test_another_large_model_goes_on_in_the_same_span(received):
+    dying = FaultyModel(LARGE, faults=[Fault(2, fatal=True)], name="first")
+    spare = ScriptedModel(LARGE, name="second")
+    complete(engine(received.telemetry(), dying, spare), request(**LONG))
+    handoff = received.named("splitreason.handoff")[0]
+    assert [event.name.rpartition(".")[2] for event in handoff.events] == [
+        "started",
+        "failed",
+        "fell_back",
+        "started",
+    ]
+    assert handoff.events[2].attributes["splitreason.to"] == "second"
+    assert handoff.attributes[names.REQUEST_MODEL] == "second"
+    assert handoff.status.status_code is StatusCode.UNSET
+
+
+def test_the_small_model_goes_on_and_the_handover_is_an_error(received):
+    dying = FaultyModel(LARGE, faults=[Fault(2, fatal=True)], name="big")
+    reply = complete(engine(received.telemetry(), dying), request(**LONG))
+    assert reply.degraded
+    (handoff,), (whole,) = received.named("splitreason.handoff"), received.named(CHAT)
+    assert handoff.status.status_code is StatusCode.ERROR
+    assert handoff.attributes["error.type"] == "ModelCallError"
+    assert handoff.attributes[names.CLOSED_BY] == "failure"
+    assert whole.attributes[names.DEGRADED]
+    assert whole.status.status_code is StatusCode.UNSET
+    assert [event.attributes["splitreason.to"] for event in whole.events] == ["small"]
+
+
+def test_a_failed_request_says_so_in_all_its_open_spans(received):
+    dying = FaultyModel(LARGE, faults=[Fault(2, fatal=True)], name="big")
+    some = engine(received.telemetry(), dying, on_large_failure="raise")
+    with pytest.raises(LargeModelError):
+        complete(some, request(**LONG))
+    whole, _, handoff = received.spans
+    for span in (whole, handoff):
+        assert span.status.status_code is StatusCode.ERROR
+        assert span.attributes["error.type"] == "LargeModelError"
+        assert span.attributes[names.OUTCOME] == "failed"
+    assert not whole.events
+
+
+def test_what_fails_before_it_begins_is_told_too(received, tmp_path):
+    with pytest.raises(ConfigurationError):
+        complete(SplitEngine(small=3, telemetry=received.telemetry()), request())
+    log = AuditLog(tmp_path / "audit.jsonl")
+    log.path.write_text("damaged\n", "utf-8")
+    with pytest.raises(AuditError):
+        complete(engine(received.telemetry(), audit=log), request())
+    errors = [span.attributes["error.type"] for span in received.spans]
+    assert errors == ["ConfigurationError", "AuditError"]
+
+
+def test_reached_caps_are_events(received):
+    some = engine(received.telemetry(), policy=Policy(max_spans=1))
+    complete(some, request(**LONG))
+    (event,) = received.named(CHAT)[0].events
+    assert event.name == "splitreason.budget.exhausted"
+    assert event.attributes[names.CAP] == "max_spans"
+
+
+def test_a_persons_time_is_a_span_within_the_handover(received):
+    check = HumanCheck(reviewer=lambda question: "Two" in question.context)
+    complete(engine(received.telemetry(), human_check=check), request(**LONG))
+    assert [one for one in received.tree() if one[0] in ("handoff", "human")] == [
+        ("handoff", CHAT),
+        ("human", "splitreason.handoff"),
+        ("handoff", CHAT),
+        ("human", "splitreason.handoff"),
+    ]
+    refused, approved = received.named("splitreason.handoff")
+    assert refused.attributes[names.TOKENS] == 0
+    assert [event.name.rpartition(".")[2] for event in refused.events] == ["refused"]
+    before, _ = received.named("splitreason.human")
+    facts = before.attributes
+    assert (facts[names.MOMENT], facts[names.DECISION]) == ("before", "refuse")
+    assert facts[names.WAITED_S] >= 0
+    assert "splitreason.by" not in facts
+    assert [event.name.rpartition(".")[2] for event in approved.events][:2] == [
+        "approved",
+        "started",
+    ]
+
+
+@pytest.mark.parametrize("decision", ["approve", "refuse", "edit", "stop"])
+def test_a_person_may_answer_afterwards(received, decision):
+    check = HumanCheck(
+        reviewer=lambda question: Answer(decision=decision, text="x y z."),
+        before=None,
+        after=AskRule(),
+    )
+    reply = complete(engine(received.telemetry(), human_check=check), request(**LONG))
+    handoffs = received.named("splitreason.handoff")
+    assert len(handoffs) == len(reply.spans)
+    assert [one.attributes[names.TOKENS] for one in handoffs] == [s.tokens for s in reply.spans]
+    answered = received.named("splitreason.human")
+    assert {one.attributes[names.DECISION] for one in answered} == {decision}
+
+
+@pytest.mark.parametrize("retell", [False, True])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_request_put_aside_is_linked_by_its_continuation(received, moment, retell):
+    rules = {"before": None, "after": None, moment: AskRule()}
+    some = engine(received.telemetry(), human_check=HumanCheck(reviewer=Later(), **rules))
+    *_, paused = blocking.iterate(some.stream(request(**LONG)))
+    first = received.named(CHAT)[0]
+    assert first.attributes[names.OUTCOME] == "waiting"
+    assert received.tree()[-1] == ("human", "splitreason.handoff")
+    assert received.spans[-1].attributes[names.OUTCOME] == "waiting"
+    received.exporter.clear()
+    paused = Paused.from_json(paused.to_json())
+    answer = Answer(decision="approve", by="ann")
+    *_, paused = blocking.iterate(some.resume(paused, answer, retell=retell))
+    (second,) = received.named(CHAT)
+    (link,) = second.links
+    assert link.context.span_id == first.context.span_id
+    assert link.context.trace_id == first.context.trace_id != second.context.trace_id
+    assert second.attributes[names.RESUMED]
+    handoff = received.named("splitreason.handoff")[0]
+    assert received.parent(handoff) == CHAT
+    assert (handoff.attributes[names.SPAN], handoff.attributes[names.OPENED_BY]) == (0, "tag")
+    assert handoff.attributes[names.TOKENS] == 4
+    marks = [event.name for event in handoff.events]
+    assert marks[:2] == ["splitreason.human.answered", "splitreason.handoff.approved"]
+    small = received.named("splitreason.small")
+    assert len(small) == 1, "what was told before is not counted again"
+
+
+def test_a_request_refused_after_it_was_put_aside(received):
+    some = engine(received.telemetry(), human_check=HumanCheck(reviewer=Later()))
+    *_, paused = blocking.iterate(some.stream(request(**LONG)))
+    list(blocking.iterate(some.resume(paused, Answer(decision="refuse"))))
+    resumed = received.named(CHAT)[1]
+    whose = [s for s in received.spans if s.parent and s.parent.span_id == resumed.context.span_id]
+    assert [span.name for span in whose] == [
+        "splitreason.handoff",
+        "splitreason.small",
+        "splitreason.handoff",
+    ]
+    assert whose[0].attributes[names.TOKENS] == 0
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        3,
+        {"traceparent": 4},
+        {"traceparent": "00-zz-1-1"},
+        {"asked_unix_s": "x", "traceparent": "\ud800" * 9},
+        {"asked_unix_s": float("nan")},
+        {"asked_unix_s": 1e308},
+    ],
+)
+def test_what_a_request_kept_may_have_been_changed(received, kept):
+    some = engine(received.telemetry(), human_check=HumanCheck(reviewer=Later()))
+    *_, paused = blocking.iterate(some.stream(request(**LONG)))
+    received.exporter.clear()
+    changed = Paused(paused.question, {**paused.state, "telemetry": kept})
+    *_, _ = blocking.iterate(some.resume(changed, Answer(decision="approve")))
+    assert not received.named(CHAT)[0].links
+    assert received.points("splitreason.human.wait")
+
+
+def test_a_request_put_aside_without_telemetry_goes_on_with_it(received):
+    check = HumanCheck(reviewer=Later())
+    *_, paused = blocking.iterate(engine(None, human_check=check).stream(request(**LONG)))
+    state = {name: value for name, value in paused.state.items() if name != "telemetry"}
+    some = engine(received.telemetry(), human_check=check)
+    list(blocking.iterate(some.resume(Paused(paused.question, state), Answer(decision="stop"))))
+    assert not received.named(CHAT)[0].links
+
+
+async def test_a_stream_closed_early_ends_its_spans(received):
+    slow = ScriptedModel(LARGE, name="big")
+    async with aclosing(engine(received.telemetry(), slow).stream(request(**LONG))) as items:
+        async for item in items:
+            if getattr(item, "name", "") == "splitreason.handoff.started":
+                break
+    assert [span.name for span in received.spans] == [
+        CHAT,
+        "splitreason.small",
+        "splitreason.handoff",
+    ]
+    outcomes = [span.attributes.get(names.OUTCOME) for span in received.spans]
+    assert outcomes == ["cancelled", None, "cancelled"]
+    assert {span.status.status_code for span in received.spans} == {StatusCode.UNSET}
+
+
+def test_half_a_surrogate_pair_cannot_cost_a_batch(received):
+    complete(engine(received.telemetry()), request(**LONG, metadata={"tenant": "a\ud800b"}))
+    assert received.named(CHAT)[0].attributes["splitreason.metadata.tenant"] == "a?b"
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_a_cancelled_request_ends_its_spans(received, how):
+    slow = engine(received.telemetry(), ScriptedModel(LARGE, name="big", delay_s=5))
+    if how == "scope":
+        with anyio.move_on_after(0.2):
+            await slow.complete(request(**LONG))
+    else:
+        task = asyncio.create_task(slow.complete(request(**LONG)))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert received.named(CHAT)[0].attributes[names.OUTCOME] == "cancelled"
+    assert received.named("splitreason.handoff")[0].attributes[names.OUTCOME] == "cancelled"
+
+
+def test_a_stream_that_nobody_begins_leaves_nothing(received):
+    engine(received.telemetry()).stream(request(**LONG))
+    assert not received.spans
+
+
+async def test_many_requests_at_once_keep_their_own_spans(received):
+    some = engine(received.telemetry(), ScriptedModel(LARGE, name="big", delay_s=0.001))
+    await asyncio.gather(*(some.complete(request(max_tokens=400)) for _ in range(8)))
+    for whole in received.named(CHAT):
+        own = [s for s in received.spans if s.context.trace_id == whole.context.trace_id]
+        assert len(own) == 6
+        assert (
+            sum(span.attributes.get(names.TOKENS, 0) for span in own)
+            == whole.attributes[names.OUTPUT_TOKENS]
+        )
+
+
+def test_triggers_that_no_tag_ends_are_told_as_well(received):
+    some = engine(received.telemetry(), trigger=Keyword("Two"))
+    reply = complete(some, request(**LONG))
+    assert len(received.named("splitreason.handoff")) == len(reply.spans) > 0
+
+
+def test_telemetry_changes_nothing_about_a_reply(received, random_pair):
+    from tests.engine_runs import engine as random_engine
+
+    told, silent = (
+        collect(random_engine(random_pair, telemetry=telemetry), request())
+        for telemetry in (received.telemetry(content=True), None)
+    )
+    assert told[1].pieces == silent[1].pieces
+    assert len(received.named("splitreason.handoff")) == len(told[1].spans) > 0
+
+
+def test_a_key_within_an_address_is_left_out(received):
+    large = ScriptedModel(LARGE, name=f"https://me:{SECRET}@host/v1#m", prices=Prices(1, 1))
+    complete(engine(received.telemetry(content=True), large), request(**LONG))
+    text = "".join(span.to_json() for span in received.spans)
+    text += received.reader.get_metrics_data().to_json()
+    assert "https://host/v1#m" in text
+    assert SECRET not in text
+
+
+def test_what_the_engine_takes():
+    assert SplitEngine().telemetry == Telemetry()
+    assert SplitEngine(telemetry=None).telemetry is None
+    with pytest.raises(ConfigurationError, match="telemetry must be a Telemetry"):
+        SplitEngine(telemetry=True)
