@@ -148,10 +148,6 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
-    asyncio.run(
-        serve(
-            application(
-                RealModel(sys.argv[1], shows_root="--root" in sys.argv), key="--key" in sys.argv
-            )
-        )
-    )
+    flags = sys.argv[2:]
+    served = RealModel(sys.argv[1], shows_root="--root" in flags)
+    asyncio.run(serve(application(served, key="--key" in flags)))

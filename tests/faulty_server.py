@@ -72,7 +72,7 @@ def answers(script, at, body, grouping):
             token, said = script[at] if at < len(script) else (2, "")
             at += 1
             ids.append(token)
-            if token in body["stop_token_ids"]:
+            if token in body.get("stop_token_ids", ()):
                 finish, stop = "stop", token
                 break
             text += said
@@ -125,6 +125,8 @@ async def complete(request):
     number = app["calls"][told["id"]]
     app["calls"][told["id"]] += 1
     fault = told["faults"][number] if number < len(told["faults"]) else {"kind": "none"}
+    if fault.get("port", request.url.port) != request.url.port:
+        fault = {"kind": "none"}
     app["active"].append(told["id"])
     try:
         return await answer(request, body, told, fault)

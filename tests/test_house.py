@@ -42,8 +42,9 @@ LAYERS = [
     },
     {"backends.openai_server_http", "backends.openai_server_wire"},
     {"watch", "transcript", "egress", "backends.codec", "backends.hf", "grammar"},
+    {"backends.openai_server_replicas"},
     {"backends.openai_server_call"},
-    {"backends.openai_server"},
+    {"backends.openai_server", "backends.openai_server_session"},
     {"backends.openai_server_load"},
     {"backends.registry", "seat", "request"},
     {"handback", "spans", "audit", "telemetry"},
@@ -54,7 +55,7 @@ LAYERS = [
     {"engine"},
     {"stretches"},
     {"blocking", "option_fields", "options", "testing", "problems", "audit.replay"},
-    {"evals", "training"},
+    {"doctor", "evals", "training"},
     {"cli"},
 ]
 """From the ground up. A module imports from its own floor or from below."""

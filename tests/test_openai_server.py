@@ -178,7 +178,7 @@ def test_every_event_loop_has_connections_of_its_own(url):
     expected = blocking.run(one)
     assert [asyncio.run(one()) for _ in range(3)] == [expected] * 3
     assert blocking.run(one) == expected
-    open_loops = [loop for loop in model.server._clients if not loop.is_closed()]
+    open_loops = [loop for loop in model.replicas.all[0].server._clients if not loop.is_closed()]
     assert len(open_loops) == 1
 
 
@@ -190,7 +190,7 @@ def test_connections_are_used_again(url):
         for _ in range(4):
             await write(session, order(4))
         session.close()
-        client = model.server._clients[asyncio.get_running_loop()].client
+        client = model.replicas.all[0].server._clients[asyncio.get_running_loop()].client
         return client._transport._pool.connections
 
     connections = asyncio.run(several())
@@ -219,3 +219,11 @@ def test_the_command_takes_a_server(url, run):
     refused = run("ask", QUESTION, "--large", f"{NOWHERE}#x", status=2)
     assert "cannot be reached" in refused.err
     assert len(refused.err.strip().splitlines()) == 1
+
+
+async def test_no_proxy_stands_between_processes_of_one_machine(url, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, NOWHERE)
+    session = load(spec(url, context_tokens=2000)).open(prompt())
+    assert len((await write(session, order(2)))[0]) == 2
+    session.close()

@@ -111,8 +111,6 @@ def test_credentials_in_an_address_are_refused_and_not_repeated():
     with pytest.raises(UnknownSpecError, match="api_key_env") as refused:
         resolve("https://me:hidden@host/v1#x", role="large")
     assert "hidden" not in str(refused.value)
-    with pytest.raises(UnknownSpecError, match="several servers"):
-        resolve("http://a/v1,http://b/v1#x", role="large")
 
 
 def test_settings_out_of_range_are_refused():

@@ -117,7 +117,7 @@ class Bytes(httpx.AsyncByteStream):
 
 
 async def lines_of(pieces, **limits):
-    server = Server(OpenAIServerModel("http://127.0.0.1:9/v1", "m"))
+    server = Server(OpenAIServerModel("http://127.0.0.1:9/v1", "m"), "http://127.0.0.1:9/v1")
     response = httpx.Response(200, stream=Bytes(pieces))
     return [line async for line in server.lines(response, **limits)]
 

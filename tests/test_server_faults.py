@@ -17,16 +17,26 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from splitreason_integrations import AuditLog, Author, OpenAIServerModel, Policy, Retry, SplitEngine
+from splitreason_integrations import (
+    AuditLog,
+    Author,
+    OpenAIServerModel,
+    Policy,
+    Retry,
+    ServerLimits,
+    SplitEngine,
+)
 from splitreason_integrations.audit.checking import read, verify
 from splitreason_integrations.backends.openai_server import ServerModel
 from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server_replicas import Replicas
 from splitreason_integrations.engine import Completion
+from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.events import Event
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.engine_runs import request
 from tests.faulty_server import CHANGES, INSTEAD
-from tests.servers import serving
+from tests.servers import order, serving
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -52,6 +62,7 @@ def words():
 
 
 WORDS = words()
+PROMPT = CODEC.render(request().messages, None).token_ids
 
 
 def script(rng, tokens):
@@ -101,10 +112,12 @@ class Pool:
         self.urls.append(url)
         with socket.create_server(("127.0.0.1", 0)) as closed:
             nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
-        self.servers = [Server(OpenAIServerModel(url, "x")) for url in (*self.urls, nobody)]
+        self.servers = [Server(OpenAIServerModel(url, "x"), url) for url in (*self.urls, nobody)]
 
     def choose(self, rng):
-        return self.servers[rng.choices(range(4), [4, 4, 3, 1])[0]]
+        """Return one server, or several that are replicas of each other."""
+        chosen = rng.choices(range(4), [4, 4, 3, 1], k=rng.choice([1, 1, 2, 3]))
+        return [self.servers[at] for at in sorted(set(chosen))]
 
     async def kill_again_and_again(self):
         while True:
@@ -125,10 +138,10 @@ def pool():
         yield some
 
 
-def model_of(server, rng, written, faults, *, grouping=(1,), name="large"):
+def model_of(servers, rng, written, faults, *, grouping=(1,), name="large"):
     told = {"id": f"{rng.random()}", "script": written, "faults": faults, "grouping": grouping}
     size = {"vocabulary": 1024, "context_tokens": 2048}
-    return ServerModel(server, CODEC, model=json.dumps(told), name=name, **size)
+    return ServerModel(Replicas(servers), CODEC, model=json.dumps(told), name=name, **size)
 
 
 def own_tokens(written):
@@ -139,8 +152,8 @@ def large(pool, rng, tokens, number):
     written = script(rng, tokens)
     faults = [fault(rng) for _ in range(rng.randrange(6))]
     grouping = rng.choice([[1], [1], [2, 1], [3], [0, 1], [40]])
-    server, name = pool.choose(rng), f"large-{number}"
-    model = model_of(server, rng, written, faults, grouping=grouping, name=name)
+    servers, name = pool.choose(rng), f"large-{number}"
+    model = model_of(servers, rng, written, faults, grouping=grouping, name=name)
     return model, own_tokens(written)
 
 
@@ -272,7 +285,7 @@ async def test_an_answer_cut_at_any_byte_loses_and_doubles_nothing(pool):
     written = script(rng, rng.sample(WORDS, len(WORDS)))
     settings = {"small": ScriptedModel(SMALL), "retry": Retry(wait_s=0.0)}
     whole = await SplitEngine(
-        large=model_of(pool.servers[0], rng, written, []), **settings
+        large=model_of(pool.servers[:1], rng, written, []), **settings
     ).complete(request())
     assert own_tokens(written)[: whole.large_tokens] == [
         token for piece in whole.pieces if piece.author is Author.LARGE for token in piece.token_ids
@@ -280,7 +293,7 @@ async def test_an_answer_cut_at_any_byte_loses_and_doubles_nothing(pool):
 
     async def cut(byte):
         faults = [{"kind": rng.choice(["abort", "close"]), "byte": byte}]
-        some = model_of(pool.servers[byte % 2], rng, written, faults)
+        some = model_of(pool.servers[byte % 2 :][:1], rng, written, faults)
         reply = await SplitEngine(large=some, **settings).complete(request())
         assert (reply.pieces, reply.degraded) == (whole.pieces, False)
         return sum(span.attempts for span in reply.spans)
@@ -297,7 +310,7 @@ async def test_a_silent_server_leaves_time_for_an_answer(pool):
     for byte in (-1, 0, 400):
         some = SplitEngine(
             small=ScriptedModel(SMALL),
-            large=model_of(pool.servers[0], rng, written, [{"kind": "hang", "byte": byte}] * 9),
+            large=model_of(pool.servers[:1], rng, written, [{"kind": "hang", "byte": byte}] * 9),
             policy=Policy(deadline_s=1.0),
         )
         started = time.monotonic()
@@ -311,7 +324,30 @@ async def test_a_long_wait_asked_for_is_not_waited(pool):
     written = script(rng, rng.sample(WORDS, len(WORDS)))
     busy = {"kind": "status", "status": 429, "headers": {"Retry-After": "3600"}, "body": ""}
     some = SplitEngine(
-        small=ScriptedModel(SMALL), large=model_of(pool.servers[0], rng, written, [busy])
+        small=ScriptedModel(SMALL), large=model_of(pool.servers[:1], rng, written, [busy])
     )
     reply = await asyncio.wait_for(some.complete(request()), 10)
     assert (reply.degraded, reply.answer) == (True, "Four")
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "hang", "byte": 400}, {"kind": "hang", "byte": -1}, {"kind": "chatter"}]
+)
+async def test_a_server_that_says_nothing_new_has_failed(pool, fault):
+    url = pool.urls[0]
+    quick = Server(OpenAIServerModel(url, "x", limits=ServerLimits(read_s=0.3)), url)
+    fault = {**fault, "slow_s": 0.02}
+    written = script(random.Random(9), [*WORDS])
+    session = model_of([quick], random.Random(9), written, [fault] * 9).open(PROMPT)
+    started = time.monotonic()
+    with pytest.raises(ModelCallError) as failed:
+        async for _ in session.write(order(20, stop_tokens=frozenset([CLOSE]))):
+            pass
+    assert failed.value.retryable
+    session.extend(WORDS[:3])
+    with pytest.raises(ModelCallError) as failed:
+        await session.read_probabilities(CLOSE)
+    assert failed.value.retryable
+    assert time.monotonic() - started < 5
+    session.close()
+    await quick._clients.pop(asyncio.get_running_loop()).client.aclose()

@@ -6,14 +6,16 @@ bare cancellation would leave some of them neither open nor closed.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
 import anyio
 
-from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server_replicas import Replica
 from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError, read_part
+from splitreason_integrations.errors import ModelCallError, ModelStalledError
 
 _LINE_BYTES = 1 << 16
 _BYTES_A_PROMPT_TOKEN = 24
@@ -21,23 +23,42 @@ _BYTES_A_TOKEN = 1 << 12
 _SPARE_BYTES = 1 << 20
 _PARTS_AHEAD = 64
 _SETTLE_S = 0.1
+_SILENT_S = 1.0
+"""A server that is given up after so long without a word is taken for one that failed."""
 
 
 class Call:
-    """A request to `/completions`; it is made when this is."""
+    """A request to `/completions` of a replica; it is made when this is."""
 
-    def __init__(self, server: Server, body: Mapping[str, Any]) -> None:
-        self._server = server
+    def __init__(self, replica: Replica, body: Mapping[str, Any]) -> None:
+        self.replica = replica
+        self._server = replica.server
+        self._heard_s = time.monotonic()
+        self.read_s = replica.server.read_s
         self._parts: asyncio.Queue[Part | Exception | None] = asyncio.Queue(_PARTS_AHEAD)
         self._scope = anyio.CancelScope()
         self._task = asyncio.create_task(self._read(body))
+        replica.calls += 1
+        self._task.add_done_callback(self._left)
 
     async def next(self) -> Part | None:
         """Return the next part of the answer, None behind the last; raise what went wrong."""
         part = await self._parts.get()
         if isinstance(part, Exception):
             raise part
+        if part is not None:
+            self.replica.answered()
         return part
+
+    def broken(self, what: str, *, retryable: bool = True) -> ModelCallError:
+        """Return the error for an answer that is not as it must be; its server rests."""
+        self.replica.failed()
+        return self._server.broken(what, retryable=retryable)
+
+    def stalled(self) -> ModelCallError:
+        """Return the error for an answer that does not come in time; its server rests."""
+        self.replica.failed()
+        return ModelStalledError(f"{self._server.label} said nothing new for {self.read_s:g} s")
 
     async def settle(self) -> None:
         """Wait a moment for a finished answer's end, so that its connection can be used again."""
@@ -49,8 +70,13 @@ class Call:
 
     async def ended(self) -> None:
         """End the request and wait until nothing is left of it."""
+        if not self._task.done() and time.monotonic() - self._heard_s > _SILENT_S:
+            self.replica.failed()
         self.end()
         await asyncio.wait({self._task})
+
+    def _left(self, _: asyncio.Task[None]) -> None:
+        self.replica.calls -= 1
 
     async def _read(self, body: Mapping[str, Any]) -> None:
         with self._scope:
@@ -58,13 +84,16 @@ class Call:
                 await self._put_all(body)
             except UnreadableError as error:
                 lasting = error.lasting
-                await self._parts.put(self._server.broken(str(error), retryable=not lasting))
+                await self._parts.put(self.broken(str(error), retryable=not lasting))
             except Exception as error:  # noqa: BLE001 - handed to whoever waits for the answer
+                if getattr(error, "retryable", True):
+                    self.replica.failed()
                 await self._parts.put(error)
 
     async def _put_all(self, body: Mapping[str, Any]) -> None:
         async with aclosing(self._events(body)) as events:
             async for data in events:
+                self._heard_s = time.monotonic()
                 await self._parts.put(None if data is None else read_part(data))
 
     async def _events(self, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -19,6 +20,8 @@ from splitreason_integrations.backends.openai_server_spec import OpenAIServerMod
 from splitreason_integrations.errors import ModelCallError
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Never asked through a proxy."""
 _ERROR_BYTES = 4096
 _ERROR_S = 5.0
 _SHOWN_CHARACTERS = 300
@@ -32,12 +35,14 @@ class Server:
     Connections belong to the loop that opened them, and are closed with it.
     """
 
-    def __init__(self, spec: OpenAIServerModel) -> None:
-        self.label = spec.label
-        self._url = spec.url
+    def __init__(self, spec: OpenAIServerModel, url: str) -> None:
+        self.label = spec.label if url == spec.url else f"{spec.label} at {url}"
+        self._url = url
         self._key = spec.key()
         self._limits = spec.limits
-        self._tls = httpx.create_ssl_context() if spec.url.startswith("https:") else False
+        self.read_s = spec.limits.read_s
+        self._is_here = urlsplit(url).hostname in _THIS_MACHINE
+        self._tls = httpx.create_ssl_context() if url.startswith("https:") else False
         self._clients: dict[asyncio.AbstractEventLoop, _Kept] = {}
 
     def get(self, path: str) -> Any:
@@ -131,6 +136,7 @@ class Server:
             "headers": headers,
             "verify": self._tls,
             "follow_redirects": False,
+            "trust_env": not self._is_here,
             "timeout": httpx.Timeout(limits.read_s, connect=limits.connect_s),
             "limits": httpx.Limits(max_connections=limits.connections),
         }

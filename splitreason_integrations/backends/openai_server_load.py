@@ -1,6 +1,6 @@
 """Makes a model of what is known of a server's: its tokenizer, its context, its defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.openai_server import ServerModel
 from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server_replicas import Replicas
 from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelLoadError
 from splitreason_integrations.sampling import Sampling
@@ -23,9 +24,9 @@ def load_server_model(spec: OpenAIServerModel) -> ServerModel:
     Raises ModelLoadError where the server cannot be asked, does not have the model, or where no
     tokenizer is known.
     """
-    server = Server(spec)
+    servers = [Server(spec, url) for url in spec.urls]
     here = spec.tokenizer or (spec.model if Path(spec.model).is_dir() else None)
-    facts = {} if here and spec.context_tokens else _ask(server, spec)
+    facts = {} if here and spec.context_tokens else _ask(servers, spec)
     root = facts.get("root")
     if here is None and isinstance(root, str) and Path(root).is_dir():
         here = root
@@ -37,7 +38,7 @@ def load_server_model(spec: OpenAIServerModel) -> ServerModel:
     tokenizer = _tokenizer(here, spec)
     ends, sampling = _defaults(here)
     return ServerModel(
-        server,
+        Replicas(servers),
         TokenizerCodec(tokenizer, name=spec.label, end_tokens=ends),
         model=spec.model,
         name=spec.label,
@@ -49,12 +50,16 @@ def load_server_model(spec: OpenAIServerModel) -> ServerModel:
     )
 
 
-def _ask(server: Server, spec: OpenAIServerModel) -> Mapping[str, Any]:
-    """Return what the server says of the model."""
-    try:
-        answer = server.get("/models")
-    except ModelCallError as error:
-        raise ModelLoadError(str(error)) from error
+def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any]:
+    """Return what the first server that answers says of the model."""
+    answer: Any = None
+    for at, server in enumerate(servers, 1):
+        try:
+            answer = server.get("/models")
+            break
+        except ModelCallError as error:
+            if at == len(servers):
+                raise ModelLoadError(str(error)) from error
     listed = answer.get("data") if isinstance(answer, Mapping) else None
     if not isinstance(listed, list):
         raise ModelLoadError(

@@ -17,7 +17,10 @@ _EXAMPLE = "'http://127.0.0.1:8000/v1#<model>'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """What a server is allowed: seconds to connect and between two bytes, and connections."""
+    """What a server is allowed.
+
+    Seconds to connect and between two events of an answer, and connections at a time.
+    """
 
     connect_s: float = 10.0
     read_s: float = 120.0
@@ -34,6 +37,8 @@ class OpenAIServerModel:
     """A model behind an OpenAI-compatible server that takes and gives token ids, such as vLLM.
 
     `url` ends where `/completions` follows, `model` is the name that the server knows it by.
+    Several addresses, separated by commas, are replicas of one model: the least loaded one is
+    asked, and where it fails another one goes on.
     `tokenizer` is a folder or a name on the model hub; without it the model's name is taken where
     that is a folder here, else the server's own path of the model where that is one. The context
     length is the server's own. With both `tokenizer` and `context_tokens` given, nothing is asked
@@ -57,7 +62,7 @@ class OpenAIServerModel:
     limits: ServerLimits = field(default_factory=ServerLimits, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", _checked(self.url))
+        object.__setattr__(self, "url", ",".join(map(_checked, self.url.split(","))))
         if not self.model:
             raise UnknownSpecError(f"{self.url}: name the model behind '#', as in {_EXAMPLE}")
         if self.context_tokens is not None:
@@ -74,6 +79,11 @@ class OpenAIServerModel:
         """Return what `https://host/v1#<model>` names; raise UnknownSpecError for other texts."""
         url, _, model = text.partition("#")
         return cls(url, model)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of the model's servers."""
+        return tuple(self.url.split(","))
 
     @property
     def label(self) -> str:
@@ -115,8 +125,6 @@ def _checked(url: str) -> str:
             "a server's address must hold no user or password: they would be shown in replies and "
             "logs; use OpenAIServerModel(..., api_key_env='<environment variable>')"
         )
-    if "," in parts.netloc or ",http" in url:
-        raise UnknownSpecError("several servers for one model are not supported yet: give one URL")
     plain = all("!" <= character <= "~" for character in url)
     if parts.scheme not in ("http", "https") or not (parts.hostname and plain) or parts.query:
         raise UnknownSpecError(

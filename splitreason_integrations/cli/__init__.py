@@ -10,6 +10,7 @@ from splitreason_integrations.cli import (
     bench,
     calibrate,
     demo,
+    doctor,
     evaluate,
     policy,
     review,
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("ask")(ask.ask)
 app.command("eval")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)

@@ -19,8 +19,9 @@ from splitreason_integrations.policy import Policy
 from splitreason_integrations.terms import Prices
 from splitreason_integrations.triggers import parse_trigger
 
-Small = Annotated[str, typer.Option(help="Small model: embedded or hf:<folder or name>.")]
-Large = Annotated[str, typer.Option(help="Large model: embedded or hf:<folder or name>.")]
+_MODELS = "embedded, hf:<folder or name>, or http://<host>/v1#<model> on a server."
+Small = Annotated[str, typer.Option(help=f"Small model: {_MODELS}")]
+Large = Annotated[str, typer.Option(help=f"Large model: {_MODELS}")]
 _TRIGGERS = (
     "What opens a span: tag, tag>0.2, entropy>1.5, random:0.05, keyword:PATTERN, always, never."
 )

@@ -1,0 +1,298 @@
+"""Sessions over `/completions`: a sequence is its token ids alone.
+
+The server's prefix cache takes the place of a KV cache, so what was cut off costs nothing, and
+every order is one request of its own.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from splitreason_integrations.backends.base import (
+    End,
+    Verdict,
+    Watch,
+    WriteOrder,
+    Written,
+)
+from splitreason_integrations.backends.openai_server_call import Call
+from splitreason_integrations.backends.openai_server_replicas import Replica
+from splitreason_integrations.backends.openai_server_wire import (
+    Part,
+    Received,
+    UnreadableError,
+    completion,
+    scoring,
+)
+from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
+
+if TYPE_CHECKING:
+    from splitreason_integrations.backends.openai_server import ServerModel
+
+_PROMPTS_AT_ONCE = 256
+
+
+class ServerSession:
+    """One sequence, as ids. `requests` counts what was asked of the server for it."""
+
+    def __init__(
+        self, model: "ServerModel", prompt: Sequence[int], written: Sequence[int] = ()
+    ) -> None:
+        if not prompt:
+            raise SessionError("a session needs a prompt of at least one token")
+        self._model = model
+        self._ids = [*prompt, *written]
+        self._prompt_tokens = len(prompt)
+        self._seen = 0
+        self._waiting: asyncio.Timeout | None = None
+        self._last: Replica | None = None
+        self.is_open = True
+        self.read = 0
+        self.requests = 0
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The sequence, the prompt included."""
+        return self._ids
+
+    @property
+    def length(self) -> int:
+        """Tokens in the sequence, the prompt included."""
+        return len(self._ids)
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt or the other author that the server has not been sent yet."""
+        return len(self._ids) - self._seen
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens; nothing is sent until they are needed."""
+        self._check_open()
+        self._ids.extend(token_ids)
+
+    def truncate(self, length: int) -> None:
+        """Cut the sequence to `length` tokens."""
+        self._check_open()
+        if not self._prompt_tokens <= length <= len(self._ids):
+            raise SessionError(
+                f"cannot cut to {length} tokens: the session has {len(self._ids)}, "
+                f"{self._prompt_tokens} of them its prompt"
+            )
+        del self._ids[length:]
+        self._seen = min(self._seen, length)
+
+    async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
+        """Generate; the last item has an `end`. Closing the generator ends the request at once."""
+        self._check_open()
+        self._check_can(order)
+        left, refused, end, failures = order.max_tokens, list[int](), None, 0
+        while end is None:
+            most = min(left, self._model.context_tokens - len(self._ids))
+            if most <= 0 or _is_late(order):
+                yield Written((), End.LENGTH if most <= 0 else End.DEADLINE)
+                return
+            # Where a token was refused, another one is drawn in its place before all goes on.
+            asked = replace(order, forbidden=(*order.forbidden, *refused))
+            try:
+                async with aclosing(self._ask(asked, 1 if refused else most, refused)) as answer:
+                    async for written in answer:
+                        left -= len(written.token_ids)
+                        redrawn = written.end is End.LENGTH and left > 0
+                        end = None if redrawn else written.end
+                        if written.token_ids or end:
+                            yield replace(written, end=end)
+            except ModelCallError as error:
+                failures += 1
+                if not self._another_goes_on(error, failures):
+                    raise
+
+    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+        """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
+
+        One request with a prompt for each of these places; raises ModelCallError.
+        """
+        self._check_open()
+        length = len(self._ids)
+        places = range(length + 1 - min(last or length, max(1, self.unread)), length + 1)
+        chances: list[float] = []
+        for start in range(0, len(places), _PROMPTS_AT_ONCE):
+            prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
+            chances += await self._scored(prompts, token_id)
+        self._saw(())
+        return chances
+
+    def close(self) -> None:
+        """End what is being asked of the server; nothing can be asked any more."""
+        self.is_open = False
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(0.0)
+
+    async def _ask(
+        self, order: WriteOrder, most: int, refused: list[int]
+    ) -> AsyncGenerator[Written, None]:
+        """Yield what comes for one request, up to its end or to a token that is refused."""
+        model, sent = self._model, tuple(self._ids)
+        received = Received(
+            model.codec,
+            vocabulary=model.vocabulary,
+            sequence=sent,
+            order=order,
+            max_tokens=most,
+        )
+        position = len(sent) - self._prompt_tokens
+        body = completion(model.model, sent, order, max_tokens=most, position=position)
+        call, end = self._call(body), None
+        try:
+            while end is None:
+                written, refuses = await self._next(call, received, order, refused)
+                end = written.end
+                yield written
+                if refuses:
+                    return
+            if end not in (End.DEADLINE, End.WATCH):
+                await call.settle()
+        finally:
+            await call.ended()
+
+    async def _next(
+        self, call: Call, received: Received, order: WriteOrder, refused: list[int]
+    ) -> tuple[Written, bool]:
+        """Return what comes next, and whether a token behind it is refused.
+
+        It has an end where the deadline or the answer's end comes.
+        """
+        try:
+            async with asyncio.timeout(_sooner_s(_left_s(order), call.read_s)) as self._waiting:
+                part = await call.next()
+        except TimeoutError:
+            self._check_open()
+            if not _is_late(order):
+                raise call.stalled() from None
+            return Written((), End.DEADLINE), False
+        finally:
+            self._waiting = None
+        self._check_open()
+        if part is None:
+            raise call.broken("the answer ended before it was finished")
+        try:
+            written, refuses = received.take(part), False
+            if order.watch is not None:
+                written, refuses = self._judged(order.watch, written, part, refused)
+        except UnreadableError as error:
+            raise call.broken(str(error), retryable=not error.lasting) from error
+        self._saw(written.token_ids)
+        return written, refuses
+
+    def _judged(
+        self, watch: Watch, written: Written, part: Part, refused: list[int]
+    ) -> tuple[Written, bool]:
+        """Return what of a part the watch lets stand, and whether it refuses the next token.
+
+        `refused` collects the tokens that may not stand at one place.
+        """
+        tokens = written.token_ids
+        if written.stop_token is not None:
+            tokens = (*tokens, written.stop_token)
+        chances = [0.0] * len(tokens)
+        if watch.probability_of is not None:
+            chances = part.chances(self._model.codec, watch.probability_of)[: len(tokens)]
+        if len(chances) < len(tokens):
+            raise UnreadableError(
+                "does not tell log probabilities; use a server that knows logprob_token_ids, such "
+                "as vLLM, or another trigger",
+                lasting=True,
+            )
+        first = len(self._ids) - self._prompt_tokens
+        for at, (token, chance) in enumerate(zip(tokens, chances, strict=True)):
+            verdict = watch(token, index=first + at, probability=chance, entropy=0.0)
+            if verdict is Verdict.STOP:
+                return Written(tokens[:at], End.WATCH), False
+            if verdict is Verdict.REFUSE:
+                refused.append(token)
+                return Written(tokens[:at]), True
+            refused.clear()
+        return written, False
+
+    async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
+        """Return P(`token_id`) behind each prompt, from the first server that tells."""
+        body, failures = scoring(self._model.model, prompts, token_id), 0
+        while True:
+            call = self._call(body)
+            try:
+                return await self._chances_in_time(call, len(prompts), token_id)
+            except ModelCallError as error:
+                failures += 1
+                if not self._another_goes_on(error, failures):
+                    raise
+            finally:
+                await call.ended()
+
+    async def _chances_in_time(self, call: Call, prompts: int, token_id: int) -> list[float]:
+        try:
+            async with asyncio.timeout(call.read_s):
+                return await self._chances(call, prompts, token_id)
+        except TimeoutError:
+            raise call.stalled() from None
+
+    async def _chances(self, call: Call, prompts: int, token_id: int) -> list[float]:
+        """Return P(`token_id`) behind each prompt, in the prompts' order."""
+        found: dict[int, float] = {}
+        while (part := await call.next()) is not None:
+            self._check_open()
+            if not part.top or part.index in found:
+                continue
+            try:
+                found[part.index] = part.chances(self._model.codec, token_id)[0]
+            except UnreadableError as error:
+                raise call.broken(str(error)) from error
+        if sorted(found) != list(range(prompts)):
+            raise call.broken(
+                "does not tell the log probability behind every prompt; use a server that knows "
+                "logprob_token_ids, such as vLLM"
+            )
+        await call.settle()
+        return [found[index] for index in range(prompts)]
+
+    def _call(self, body: Mapping[str, Any]) -> Call:
+        """Ask the server that is best to be asked."""
+        self.requests += 1
+        self._last = self._model.replicas.choose(self._last)
+        return Call(self._last, body)
+
+    def _another_goes_on(self, error: ModelCallError, failures: int) -> bool:
+        """Return whether a replica takes over from one that failed, with all that stands here."""
+        replicas = self._model.replicas
+        return error.retryable and failures < len(replicas.all) and replicas.one_is_ready
+
+    def _saw(self, token_ids: Sequence[int]) -> None:
+        """Note that the server has read the sequence and written these tokens behind it."""
+        self.read += self.unread
+        self._ids += token_ids
+        self._seen = len(self._ids)
+
+    def _check_can(self, order: WriteOrder) -> None:
+        if order.guide is not None or (order.watch is not None and order.watch.wants_entropy):
+            raise RequestError(
+                f"{self._model.name}: a model behind a server can neither keep an answer to a form "
+                "nor tell entropies; that takes a model in this process"
+            )
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise SessionError("the session is closed; open a new one")
+
+
+def _left_s(order: WriteOrder) -> float | None:
+    return None if order.deadline_s is None else order.deadline_s - time.monotonic()
+
+
+def _sooner_s(left_s: float | None, limit_s: float) -> float:
+    return limit_s if left_s is None else min(left_s, limit_s)
+
+
+def _is_late(order: WriteOrder) -> bool:
+    left_s = _left_s(order)
+    return left_s is not None and left_s <= 0

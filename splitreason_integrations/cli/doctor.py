@@ -1,0 +1,54 @@
+"""`splitreason doctor`: whether the installation and the models can do what is asked of them."""
+
+import json
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.registry import Role
+from splitreason_integrations.cli import options
+from splitreason_integrations.doctor import Finding, examine_model, examine_packages
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.evals import report
+
+
+def doctor(
+    small: options.Small = "embedded",
+    large: options.Large = "embedded",
+    as_json: options.AsJson = False,
+) -> None:
+    """Try both models, here or on servers, with the calls that a request makes of them.
+
+    Exit status 2 where something needed is missing or does not hold.
+    """
+    findings = examine_packages()
+    models: tuple[tuple[Role, str], ...] = (("small", small), ("large", large))
+    for role, spec in models:
+        findings += blocking.iterate(examine_model(spec, role=role))
+    if as_json:
+        rows = [asdict(finding) for finding in findings]
+        typer.echo(json.dumps({"findings": rows, **report.context("splitreason doctor")}))
+    else:
+        _show(findings)
+    wrong = sum(not finding.ok for finding in findings)
+    if wrong:
+        raise ConfigurationError(f"{wrong} of {len(findings)} findings are not as they must be")
+
+
+def _show(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        # As Text: names in brackets are no markup, and a server's words least of all.
+        mark = Text("ok") if finding.ok else Text("wrong", "red")
+        table.add_row(mark, Text(finding.what), Text(finding.said))
+    console = Console()
+    console.print(f"{report.hardware()}; {_versions()}", highlight=False)
+    console.print(table)
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {found}" for name, found in report.versions().items())

@@ -1,0 +1,77 @@
+"""The doctor tries what a request asks of models, and names what is missing."""
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from splitreason_integrations import OpenAIServerModel, doctor
+from splitreason_integrations.embedded import path
+from tests.servers import NOWHERE, serving
+from tests.test_server_faults import CODEC, WORDS
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+def findings(done):
+    found = json.loads(done.out)["findings"]
+    return {one["what"]: (one["ok"], one["said"]) for one in found}
+
+
+def test_the_bundled_pair_is_well(run):
+    found = findings(run("doctor", "--json"))
+    assert all(ok for ok, _ in found.values())
+    for role in ("small", "large"):
+        for name in doctor.TRIALS:
+            assert f"{role} model {name}" in found
+    assert found["packages"] == (True, "installed")
+
+
+def test_a_model_on_a_server_is_tried_on_each_server(run):
+    with serving("completions_server", "embedded:large", "--root") as (_, url):
+        found = findings(run("doctor", "--large", f"{url}#large", "--json"))
+        assert "on a server" in found[f"large model {url}#large"][1]
+        assert all(found[f"large model {name}"][0] for name in doctor.TRIALS)
+        done = run("doctor", "--large", f"{url},{NOWHERE}#large", "--json", status=2)
+        found = findings(done)
+        assert found[f"large model {url}#large"][0]
+        assert "cannot be reached" in found[f"large model {NOWHERE}#large"][1]
+        assert "1 of" in done.err
+
+
+def test_what_a_server_cannot_do_is_named(run, monkeypatch):
+    script = [[token, CODEC.decode([token])] for token in WORDS[:40]]
+    faults = [{"kind": "none"}] * 2 + [{"kind": "status", "status": 500, "body": "[red]x"}] * 20
+    told = {"id": "doctor", "script": script, "faults": faults, "grouping": [1]}
+    with serving("faulty_server") as (_, url):
+        spec = OpenAIServerModel(
+            url, json.dumps(told), tokenizer=str(path("large")), context_tokens=2048, name="ill"
+        )
+        monkeypatch.setattr(doctor, "resolve", lambda *_, **__: spec)
+        found = findings(run("doctor", "--json", status=2))
+        assert found["small model writes"][0]
+        assert found["small model stops"] == (
+            False,
+            "ill answered with HTTP status 500: [red]x",
+        )
+        assert "[red]x" in " ".join(run("doctor", status=2).out.split())
+
+
+@pytest.mark.parametrize(("package", "what"), [("httpx", "packages"), ("matplotlib", "extra plot")])
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch, package, what):
+    def lacking(name):
+        if name == package:
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    def old(name):
+        return "0.0.1" if name == package else version(name)
+
+    needs = ["httpx>=0.27", 'matplotlib>=3.9; extra == "plot"']
+    monkeypatch.setattr(doctor, "requires", lambda _: needs)
+    for broken, words in ((lacking, f"{package} is not installed"), (old, "is 0.0.1, not >=")):
+        monkeypatch.setattr(doctor, "version", broken)
+        found = {one.what: one for one in doctor.examine_packages()}
+        assert words in found[what].said
+        assert 'pip install "splitreason-integrations' in found[what].said
+        assert found[what].ok is what.startswith("extra"), "an extra may well be missing"
