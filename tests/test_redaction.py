@@ -17,6 +17,8 @@ from splitreason_integrations.problems import Split, sample
 from splitreason_integrations.records import Author
 from splitreason_integrations.redaction import KINDS, Vault, listed
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
+from tests.quoting_server import quoting_server
+from tests.servers import spec
 
 FOUND = [
     ("email", "Ask bob.o'neil+x@mail.example.co.uk. Now.", "bob.o'neil+x@mail.example.co.uk"),
@@ -191,60 +193,37 @@ def conversation(rng, secrets):
     return messages, [tool] if rng.random() < 0.4 else None
 
 
-class Recorder(ScriptedModel):
-    """A remote model that keeps all that it ever reads, and quotes what it was told."""
-
-    def __init__(self):
-        super().__init__(self.answer, remote=True)
-        self.read = []
-
-    def answer(self, messages, tools):
-        self.read.append(json.dumps([messages, tools], ensure_ascii=False))
-        told = messages[-1]["content"]
-        return f" They say: {told[: told.find(' What')]} That is all.</bigmodel>" * 4
-
-    def text(self):
-        sessions = [embedded_codec().decode(one.token_ids) for one in self.sessions]
-        return "\n".join(self.read + sessions)
-
-
-async def run_to_end(engine, request, large):
-    """Return the completion and all that the large model had read when it was done."""
-    read = ""
-    items = []
-    async for item in engine.stream(request):
-        items.append(item)
-        read += large.text()
-    return items[-1], read
-
-
 @pytest.mark.timeout(300)
-async def test_no_secret_reaches_a_remote_model_in_a_thousand_cases():
+@pytest.mark.allow_hosts(["127.0.0.1"])
+async def test_no_secret_reaches_a_server_in_a_thousand_cases():
     rng, whole = random.Random(3), 0
-    for case in range(1000):
-        secrets = [draw_secret(rng) for _ in range(rng.randint(1, 3))]
-        messages, tools = conversation(rng, secrets)
-        cut, closing = rng.randrange(len(secrets[0])), rng.randrange(400)
-        own = rng.choice([secrets[0], secrets[0][:cut]])
-        small = ScriptedModel(
-            f"I saw {secrets[-1]} and {own}<bigmodel> so on {secrets[0][cut:]}."
-            f"<bigmodel> Done.</think>It is {secrets[-1]}.",
-            close_probability=lambda text, at=closing: float(len(text) % 400 == at),
-        )
-        large = Recorder()
-        engine = SplitEngine(small=small, large=large, redact=[*KINDS, tickets])
-        request = Request(messages=messages, tools=tools, seed=case, max_tokens=600)
-        reply, read = await run_to_end(engine, request, large)
-        assert large.read
-        for secret in secrets:
-            assert secret not in read, (case, secret)
-        told = "".join(span.text for span in reply.spans)
-        assert not reply.degraded
-        assert "[EMAIL_" not in told
-        if "That is all" in told:
-            whole += 1
-            assert all(secret in told for secret in secrets), (case, told)
-        assert secrets[-1] in reply.answer
+    async with quoting_server() as server:
+        large = await load_model(spec(server.url, context_tokens=8192), role="large")
+        for case in range(1000):
+            secrets = [draw_secret(rng) for _ in range(rng.randint(1, 3))]
+            messages, tools = conversation(rng, secrets)
+            cut, closing = rng.randrange(len(secrets[0])), rng.randrange(400)
+            own = rng.choice([secrets[0], secrets[0][:cut]])
+            small = ScriptedModel(
+                f"I saw {secrets[-1]} and {own}<bigmodel> so on {secrets[0][cut:]}."
+                f"<bigmodel> Done.</think>It is {secrets[-1]}.",
+                close_probability=lambda text, at=closing: float(len(text) % 400 == at),
+            )
+            engine = SplitEngine(small=small, large=large, redact=[*KINDS, tickets])
+            request = Request(messages=messages, tools=tools, seed=case, max_tokens=600)
+            server.sent.clear()
+            reply = await engine.complete(request)
+            assert server.sent
+            sent = "\n".join(server.sent)
+            for secret in secrets:
+                assert secret not in sent, (case, secret)
+            told = "".join(span.text for span in reply.spans)
+            assert not reply.degraded
+            assert "[EMAIL_" not in told
+            if "That is all" in told:
+                whole += 1
+                assert all(secret in told for secret in secrets), (case, told)
+            assert secrets[-1] in reply.answer
     assert whole > 500
 
 
