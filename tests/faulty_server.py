@@ -165,6 +165,16 @@ async def answer(request, body, told, fault):
     return wire.response
 
 
+async def models(request):
+    """List models for ever: in a rush, or a little at a time."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    hurries = "rush" in request.path
+    while True:
+        await response.write(b" " * (1 << 16) if hurries else b" ")
+        await asyncio.sleep(0 if hurries else 0.05)
+
+
 async def state(request):
     app = request.app
     return web.json_response({"active": app["active"], "anomalies": app["anomalies"]})
@@ -173,7 +183,13 @@ async def state(request):
 def application():
     app = web.Application(client_max_size=1 << 24)
     app["calls"], app["active"], app["anomalies"] = Counter(), [], []
-    app.add_routes([web.post("/v1/completions", complete), web.get("/state", state)])
+    app.add_routes(
+        [
+            web.post("/v1/completions", complete),
+            web.get("/{way}/models", models),
+            web.get("/state", state),
+        ]
+    )
     return app
 
 

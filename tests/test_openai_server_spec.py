@@ -174,3 +174,13 @@ def test_keys_that_cannot_be_sent_are_refused_and_not_repeated(key, monkeypatch)
         with pytest.raises(ConfigurationError, match="has to hold") as refused:
             load(spec(NOWHERE, context_tokens=9, **given))
         assert not key or key not in str(refused.value)
+
+
+@pytest.mark.parametrize("way", ["rush", "drip"])
+def test_a_list_of_models_without_end_is_refused(way):
+    with serving("faulty_server") as (_, url):
+        endless = OpenAIServerModel(
+            url.replace("v1", way), "x", tokenizer=LARGE, limits=ServerLimits(read_s=0.3)
+        )
+        with pytest.raises(ModelLoadError, match="too long"):
+            load(endless)

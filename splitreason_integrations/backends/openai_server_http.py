@@ -47,6 +47,7 @@ class Server:
 
     def get(self, path: str) -> Any:
         """Return what the server answers at `path`, as data; blocks. Raises ModelCallError."""
+        late_s = time.monotonic() + self.read_s
         try:
             with (
                 httpx.Client(**self._settings()) as client,
@@ -55,8 +56,8 @@ class Server:
                 body = bytearray()
                 for chunk in response.iter_raw():
                     body += chunk
-                    if len(body) > _SMALL_ANSWER_BYTES:
-                        raise self.broken(f"the answer at {path} is too long")
+                    if len(body) > _SMALL_ANSWER_BYTES or time.monotonic() > late_s:
+                        raise self.broken(f"the answer at {path} is too long, or comes too slowly")
         except httpx.HTTPError as error:
             raise self._unreached(error) from error
         if response.status_code != httpx.codes.OK:
