@@ -22,8 +22,8 @@ SEED = 21
 
 TOPICS = {
     "stock": "Useful for questions about the stock of places.",
-    "prices": "Useful for questions about what things cost.",
-    "teams": "Useful for questions about what teams make.",
+    "prices": "Useful for questions about prices.",
+    "teams": "Useful for questions about teams.",
 }
 """What is asked about, described to a router in words that the pair was trained on."""
 

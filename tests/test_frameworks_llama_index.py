@@ -61,7 +61,6 @@ def test_a_citation_query_engine(llm, record_property):
     check_rate(record_property, dossiers, answers)
 
 
-@pytest.mark.xfail(reason="the pair reads the router's prompt and chooses by chance: 6 of 24")
 def test_a_router_query_engine(llm, record_property):
     """One engine for each topic; the router has to find the one that knows the facts."""
     cases = dossiers()

@@ -23,7 +23,7 @@ def framework_problem(rng: random.Random) -> Problem:
 
     """
     kinds = (_look_up, _refinement, citation, selection, condensation, react_turn)
-    return rng.choices(kinds, (52, 7, 16, 10, 6, 9))[0](rng)
+    return rng.choices(kinds, (46, 6, 14, 20, 5, 9))[0](rng)
 
 
 def _look_up(rng: random.Random) -> Problem:

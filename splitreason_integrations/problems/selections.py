@@ -23,9 +23,9 @@ DESCRIPTIONS = (
     "Useful for questions about {}.",
     "Answers questions about {}.",
     "Facts about {}.",
-    "Use this for {}",
     "Knows all about {}.",
 )
+RULER = "-" * 21
 REASON = "It fits the question."
 FILLERS = {"the", "of", "and", "team", "price"}
 """Words that subjects share although they are about different things."""
@@ -33,7 +33,7 @@ FILLERS = {"the", "of", "and", "team", "price"}
 
 def selection(rng: random.Random) -> Problem:
     """Draw a question with two to four choices, told apart by topic or by who is meant."""
-    subjects, question = rng.choice((_by_topic, _by_subject))(rng)
+    subjects, question = rng.choice((_by_topic, _by_topic, _by_subject))(rng)
     right = subjects[0]
     rng.shuffle(subjects)
     wording = rng.choice(DESCRIPTIONS)
@@ -48,13 +48,23 @@ def selection(rng: random.Random) -> Problem:
     arguments = {"index": index, "reason": REASON}
     call = ToolCall(schema["function"]["name"], arguments, str(index))
     turns = (
-        Turn(
-            (f"The question is about this: {choices[index - 1]} That is choice {index}.",), "", call
-        ),
+        Turn((_found(right, index, choices),), "", call),
         Turn(("The choice is made.",), f"I select choice {index}."),
     )
     messages = fill(load_wordings().select[0], values)
     return Problem("frameworks", messages, turns, index, (schema,))
+
+
+def _found(subject: str, index: int, choices: list[str]) -> str:
+    """Find a subject in the list, and its number by what stands behind it.
+
+    Small models repeat what followed the same words before; the number in front of a text is
+    beyond them.
+    """
+    said = f"I look for the choice about {subject}."
+    if index < len(choices):
+        return f"{said}\n\n({index + 1}) is the next one, so it is choice {index}."
+    return f"{said}\n{RULER}\nIt is the last of (1 to {index}), so it is choice {index}."
 
 
 def _by_topic(rng: random.Random) -> tuple[list[str], str]:
