@@ -54,6 +54,11 @@ class Bridge:
         shared = sorted(mine.keys() & theirs.keys())
         return Carried(tuple(target_ids), tuple((mine[at], theirs[at]) for at in shared))
 
+    def rest(self) -> tuple[int, ...]:
+        """Return what waits for a next piece, where there is none to come."""
+        text = self._stream.flush()
+        return () if self._same else tuple(self._encode(text))
+
     def _control(self, text: str) -> list[int]:
         known = self._target.control_token(text)
         return self._target.encode(text) if known is None else [known]

@@ -84,6 +84,8 @@ class RedactingCodec:
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
         """Return the conversation, hidden, up to and including the assistant's header."""
+        # What a hint gives away is hidden in all messages before it, too.
+        self._vault.search([messages, tools])
         hide = self._vault.hide_all
         return self._codec.render(hide(messages), None if tools is None else hide(tools))
 

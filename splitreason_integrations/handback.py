@@ -29,7 +29,8 @@ class Handback:
         if not self.large_lost:
             self._large.session.extend(self._large.marks.close_tokens)
         if not self._small_knows_end:
-            self._small.session.extend(self._small.marks.close_tokens)
+            rest = self._small.bridge_from(self._large.codec).rest()
+            self._small.session.extend((*rest, *self._small.marks.close_tokens))
         self._small.forget_surplus()
 
     def lose_large(self) -> None:
@@ -48,11 +49,12 @@ class Handback:
         """
         session, marks = self._small.session, self._small.marks
         start = session.length
-        carried = self._small.bridge_from(self._large.codec).carry(chunk)
+        bridge = self._small.bridge_from(self._large.codec)
+        carried = bridge.carry(chunk)
         session.extend(carried.token_ids)
         if not marks or not carried.token_ids:
             return len(chunk), ended_by
-        tail = carried.token_ids + (marks.close_tokens if ended_by else ())
+        tail = carried.token_ids + ((*bridge.rest(), *marks.close_tokens) if ended_by else ())
         session.extend(tail[len(carried.token_ids) :])
         probabilities = await session.read_probabilities(marks.close_tokens[0], last=len(tail))
         for mine, theirs in carried.boundaries:

@@ -16,9 +16,9 @@ from splitreason_integrations.checks import (
     check_texts,
 )
 from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.finders import check_kind
 from splitreason_integrations.ledger import Ledger, Room
 from splitreason_integrations.records import Channel
-from splitreason_integrations.redaction import check_kind
 from splitreason_integrations.terms import ModelTerms, Prices
 from splitreason_integrations.triggers import parse_trigger
 
@@ -71,7 +71,8 @@ class Policy:
     `ask_before` and `ask_after` say when a person is asked about a span. `redact` names what is
     hidden from large models on servers: email, phone, card, key, or phone:DE for a region's own
     numbers. `rules` change settings for requests with certain metadata, later ones above earlier
-    ones. `models` knows prices and latency of large models by name, "*" for any other.
+    ones; what they redact is added. `models` knows prices and latency of large models by name, "*"
+    for any other.
     `trigger` is what opens a span where nothing else is set, as `parse_trigger` reads it, and
     `summary` one line for the reader. Raises SettingError, which names the setting.
     """
@@ -132,7 +133,9 @@ class Policy:
         changes: dict[str, Any] = {}
         for rule in self.rules:
             if rule.applies(metadata):
-                changes |= rule.set
+                # What may not leave is never less than what the policy says for all.
+                hidden = (*changes.get("redact", self.redact), *rule.set.get("redact", ()))
+                changes |= {**rule.set, "redact": tuple(dict.fromkeys(hidden))}
         return replace(self, **changes) if changes else self
 
     def within(self, deadline_s: float) -> Self:

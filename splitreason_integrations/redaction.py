@@ -4,102 +4,64 @@ A rule is one of `KINDS` or a function from a text to the parts of it to hide. `
 international numbers and North American ones; `"phone:DE"` those of a region, too.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
-from splitreason_integrations.checks import check_names
-from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.finders import Finder, check_kind, finder
 
-Finder: TypeAlias = Callable[[str], Iterable[str]]
 Rule: TypeAlias = str | Finder
 Redact: TypeAlias = Rule | Sequence[Rule]
 """One rule or several."""
 
-# Each start is behind a border and each run bounded: time grows with the text's length alone.
-_EMAIL = re.compile(r"(?<![\w.+%'-])[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}")
-_DIGITS = re.compile(r"\d+(?:[ -]\d+)*")
-_KEY = re.compile(
-    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,20000}?-----END [A-Z ]{0,40}PRIVATE KEY-----"
-    r"|(?<![\w-])(?:sk|pk|rk)[-_][\w-]{16,256}"
-    r"|(?<![\w-])(?:AKIA|ASIA)[0-9A-Z]{16}(?!\w)"
-    r"|(?<![\w-])gh[pousr]_\w{20,255}|(?<![\w-])github_pat_\w{20,255}|(?<![\w-])glpat-[\w-]{16,255}"
-    r"|(?<![\w-])xox[abeoprs]-[\w-]{10,255}|(?<![\w-])hf_\w{20,255}|(?<![\w-])AIza[\w-]{30,64}"
-    r"|(?<![\w-])eyJ[\w-]{8,4096}\.[\w-]{8,8192}\.[\w-]{8,4096}",
-    re.DOTALL,
-)
-_NAMED_KEY = re.compile(
-    r"(?:api[ _-]?key|access[ _-]?key|secret|token|passw(?:or)?d|bearer)"
-    r"[\"']?(?:\s{0,4}(?:[:=]|is)\s{0,4}|\s{1,4}(?=[\w.~+/-]{20}))[\"']?([^\s\"',;]{6,4096})",
-    re.IGNORECASE,
-)
-
-
-def _emails(text: str) -> Iterable[str]:
-    return (found.group() for found in _EMAIL.finditer(text))
-
-
-def _cards(text: str) -> Iterable[str]:
-    """Find card numbers among the groups of digits, also where other numbers stand beside them."""
-    for run in _DIGITS.finditer(text):
-        groups = list(re.finditer(r"\d+", run.group()))
-        for at, first in enumerate(groups):
-            for last in groups[at : at + _CARD_DIGITS[-1]]:
-                number = run.group()[first.start() : last.end()]
-                if sum(map(str.isdigit, number)) in _CARD_DIGITS and _sums_up(number):
-                    yield number
-
-
-def _sums_up(number: str) -> bool:
-    """Return whether a card number's check digit is right."""
-    digits = [int(digit) for digit in number if digit.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _keys(text: str) -> Iterable[str]:
-    yield from (found.group() for found in _KEY.finditer(text))
-    yield from (found.group(1) for found in _NAMED_KEY.finditer(text))
-
-
-def _phones(region: str | None) -> Finder:
-    def find(text: str) -> Iterable[str]:
-        from phonenumbers import PhoneNumberMatcher
-
-        for found in PhoneNumberMatcher(text, region or "US", max_tries=len(text)):
-            # Bare digits may count anything: only who names a region has them taken for a number.
-            if region or not found.raw_string.isdigit():
-                yield found.raw_string
-
-    return find
-
-
-KINDS: Mapping[str, Finder] = {
-    "email": _emails,
-    "phone": _phones(None),
-    "card": _cards,
-    "key": _keys,
-}
-"""Rules by name."""
 Span: TypeAlias = tuple[int, int, str]
 """Where something to hide begins and ends, and its placeholder."""
 
 _PLACEHOLDER = re.compile(r"\[(?:EMAIL|PHONE|CARD|KEY|PRIVATE|TEXT)_\d{1,9}\]")
+_FORM = frozenset(
+    [
+        "role",
+        "content",
+        "name",
+        "tool_calls",
+        "tool_call_id",
+        "reasoning_content",
+        "id",
+        "type",
+        "function",
+        "arguments",
+        "parameters",
+        "description",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "default",
+        "additionalProperties",
+        "title",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "format",
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "string",
+        "number",
+        "integer",
+        "boolean",
+        "object",
+        "array",
+        "null",
+    ]
+)
+"""Words of every conversation's form: they tell nothing, and templates look for them."""
 _LEAST_PART = 4
-_CARD_DIGITS = range(13, 20)
-
-
-def check_kind(name: str) -> None:
-    """Raise SettingError for what names no rule."""
-    kind, _, region = name.partition(":")
-    check_names([name if kind != "phone" else kind], KINDS, what="kind of text to redact")
-    if region:
-        from phonenumbers import SUPPORTED_REGIONS
-
-        if region not in SUPPORTED_REGIONS:
-            raise SettingError(
-                f"unknown region {region!r}: give two capital letters, as in 'phone:DE'", (name,)
-            )
+_BEGIN = 4
+"""By how many characters known texts are looked up: time grows with the text, not with them."""
 
 
 def listed(redact: Redact) -> tuple[Rule, ...]:
@@ -123,8 +85,7 @@ def listed(redact: Redact) -> tuple[Rule, ...]:
 def _finder(rule: Rule) -> tuple[str, Finder]:
     if not isinstance(rule, str):
         return "private", rule
-    kind, _, region = rule.partition(":")
-    return kind, _phones(region) if region else KINDS[kind]
+    return rule.partition(":")[0], finder(rule)
 
 
 class Vault:
@@ -139,7 +100,10 @@ class Vault:
         self._finders: list[tuple[str, Finder]] = [*finders, ("text", _PLACEHOLDER.findall)]
         self._kept = dict(kept or {})
         self._names = {text: name for name, text in self._kept.items()}
-        self._known = set(self._names)
+        self._known: set[str] = set()
+        self._lengths: dict[str, set[int]] = {}
+        for text in self._names:
+            self._know(text)
         self._searched: set[str] = set()
 
     @property
@@ -151,7 +115,7 @@ class Vault:
         """Let the rules search plain data, so that what one text gives away is hidden in all."""
         if isinstance(value, Mapping):
             self.search([*value.keys(), *value.values()])
-        elif isinstance(value, list | tuple):
+        elif _is_list(value):
             for one in value:
                 self.search(one)
         elif isinstance(value, str) or _is_number(value):
@@ -170,8 +134,13 @@ class Vault:
         if isinstance(value, str):
             return self.hide(value)
         if isinstance(value, Mapping):
-            return {self.hide_all(key): self.hide_all(one) for key, one in value.items()}
-        if isinstance(value, list | tuple):
+            return {
+                key if key in _FORM else self.hide_all(key): (
+                    one if key in ("role", "type") and one in _FORM else self.hide_all(one)
+                )
+                for key, one in value.items()
+            }
+        if _is_list(value):
             return [self.hide_all(one) for one in value]
         if _is_number(value):
             hidden = self.hide(str(value))
@@ -195,35 +164,44 @@ class Vault:
         if text in self._searched:
             return
         for kind, find in self._finders:
-            for found in find(text):
+            for found in _parts(find(text)):
                 if not isinstance(found, str):
                     raise ConfigurationError(
                         f"a rule of redact must return the parts of the text to hide, got {found!r}"
                     )
                 if found.strip():
-                    self._name(found, kind)
-                    self._known.add(found)
+                    for form in _forms(found):
+                        self._name(form, kind)
+                        self._know(form)
         self._searched.add(text)
 
     def _spans(self, text: str) -> list[Span]:
         self._search(text)
+        begins = {len(begin) for begin in self._lengths}
         return [
-            (at.start(), at.end(), self._names[known])
-            for known in self._known
-            if known in text
-            for at in re.finditer(re.escape(known), text)
+            (at, at + length, self._names[text[at : at + length]])
+            for at in range(len(text))
+            for size in begins
+            for length in self._lengths.get(text[at : at + size], ())
+            if at + length <= len(text) and text[at : at + length] in self._known
         ]
+
+    def _know(self, text: str) -> None:
+        self._known.add(text)
+        self._lengths.setdefault(text[:_BEGIN], set()).add(len(text))
 
     def _ends(self, text: str) -> list[Span]:
         """Return where the text begins or ends with half or more of something known."""
         ends: list[Span] = []
+        # Some tokenizers need a line break before a piece; it is no part of it.
+        lead = len(text) - len(text.lstrip("\n"))
         for known in self._known:
             least = max(_LEAST_PART, (len(known) + 1) // 2)
             for size in range(min(len(known) - 1, len(text)), least - 1, -1):
                 if text.endswith(known[:size]):
                     ends.append((len(text) - size, len(text), self._names[known]))
-                if text.startswith(known[-size:]):
-                    ends.append((0, size, self._names[known]))
+                if text.startswith(known[-size:], lead):
+                    ends.append((lead, lead + size, self._names[known]))
         return ends
 
     def _replace(self, text: str, spans: Sequence[Span]) -> str:
@@ -240,6 +218,26 @@ class Vault:
             name = f"[{kind.upper()}_{len(self._kept) + 1}]"
             self._kept[name], self._names[text] = text, name
         return self._names[text]
+
+
+def _parts(found: Any) -> Iterable[Any]:
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        raise ConfigurationError(
+            f"a rule of redact must return a list of the parts of the text to hide, got {found!r}"
+        )
+    return found
+
+
+def _forms(text: str) -> list[str]:
+    """Return a text as it is and as it stands inside JSON, where that is another one."""
+    if text.isascii() and text.isprintable() and not {'"', "\\"} & set(text):
+        return [text]
+    inside = [json.dumps(text, ensure_ascii=ascii_alone)[1:-1] for ascii_alone in (True, False)]
+    return list(dict.fromkeys([text, *inside]))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence | Set) and not isinstance(value, str | bytes)
 
 
 def _is_number(value: Any) -> bool:

@@ -21,6 +21,7 @@ LAYERS = [
         "terminal",
         "toml_text",
         "forms",
+        "finders",
         "redaction",
         "reply_formats",
         "tool_calls",

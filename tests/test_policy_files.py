@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from splitreason_integrations import AskRule, LatencyModel, ModelTerms, Policy, Prices, Rule
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.finders import KINDS
 from splitreason_integrations.policy_files import from_data, named, template_names
-from splitreason_integrations.redaction import KINDS
 
 FULL = """\
 # All there is.

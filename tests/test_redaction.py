@@ -3,6 +3,7 @@
 import json
 import random
 import string
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,11 @@ from splitreason_integrations import Policy, Request, SplitEngine
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.egress import RedactingCodec
 from splitreason_integrations.errors import ConfigurationError, SplitReasonError
+from splitreason_integrations.finders import KINDS
 from splitreason_integrations.human import HumanCheck, Paused, read_answer
 from splitreason_integrations.problems import Split, sample
 from splitreason_integrations.records import Author
-from splitreason_integrations.redaction import KINDS, Vault, listed
+from splitreason_integrations.redaction import Vault, listed
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.quoting_server import quoting_server
 from tests.servers import spec
@@ -86,6 +88,68 @@ def test_a_part_at_a_cut_is_hidden():
     assert vault.hide_piece("th@example.com now") == "[EMAIL_3] now"
     assert vault.hide_piece("bob and com") == "bob and com"
     assert vault.restore("[EMAIL_2]") == "bob.smith@ex"
+
+
+ESCAPED = [
+    ("phone", {"t": "Bob\n650-253-0000"}, "650-253-0000"),
+    ("key", {"t": "id,secret\nAKIAIOSFODNN7EXAMPLE,x"}, "AKIAIOSFODNN7EXAMPLE"),
+    ("email", {"t": "To:\nbob@example.com"}, "bob@example.com"),
+    ("email", {"t": "zoë@exämple.org"}, "mple.org"),
+]
+
+
+@pytest.mark.parametrize(("kind", "data", "secret"), ESCAPED)
+def test_secrets_inside_json_are_found_whole(kind, data, secret):
+    vault, text = Vault([kind]), json.dumps(data)
+    hidden = vault.hide(text)
+    assert secret not in hidden
+    assert vault.restore(hidden) == text
+    assert "bob@example.com" in vault.kept.values() or secret != "bob@example.com"
+
+
+def test_a_find_is_hidden_as_json_writes_it_too():
+    place = '12 Main St\nSpringfield "X" Müller'
+    vault = Vault([lambda text: [place] if place in text else []])
+    vault.search([f"At {place}."])
+    for ascii_alone in (True, False):
+        text = json.dumps({"at": place}, ensure_ascii=ascii_alone)
+        assert "Main St" not in vault.hide(text)
+        assert vault.restore(vault.hide(text)) == text
+
+
+def test_a_run_before_an_address_does_not_hide_it_from_the_rule():
+    assert "bob@example.com" not in Vault(["email"]).hide("E-mail" + "." * 70 + "bob@example.com")
+
+
+def test_any_sequence_of_messages_is_searched():
+    hidden = Vault(["email"]).hide_all(deque([{"content": "Mail bob@example.com"}]))
+    assert hidden == [{"content": "Mail [EMAIL_1]"}]
+
+
+def test_words_of_a_conversations_form_stay():
+    messages = [{"role": "user", "content": "The token is content here; password: string"}]
+    tool = {"type": "object", "properties": {"who": {"type": "string"}}}
+    vault = Vault(["key"])
+    vault.search(messages)
+    assert set(vault.hide_all(messages)[0]) == {"role", "content"}
+    assert vault.hide_all(tool) == tool
+
+
+@pytest.mark.parametrize("found", ["bob", None])
+def test_a_rule_that_returns_no_list_is_named(found):
+    with pytest.raises(ConfigurationError, match="must return a list of the parts"):
+        Vault([lambda text: found]).hide("bob")
+
+
+async def test_the_small_model_knows_what_was_held_back_at_a_spans_end():
+    large = ScriptedModel(" list = [</bigmodel>", remote=True)
+    small = ScriptedModel("So<bigmodel> ok.</think>Done.")
+    read = []
+    engine = SplitEngine(small=small, large=large, redact="email")
+    messages = [{"role": "user", "content": "Mail bob@example.com."}]
+    async for _ in engine.stream(Request(messages=messages)):
+        read += [embedded_codec().decode(one.token_ids) for one in small.sessions]
+    assert "<bigmodel> list = [</bigmodel>" in read[-1]
 
 
 def test_what_one_text_gives_away_is_hidden_in_all():
