@@ -16,6 +16,7 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.grammar import answer_grammar
 from tests.engine_runs import complete, engine
 from tests.schemas import POINT, SCHEMAS, validate
+from tests.servers import QUESTION
 
 TOOLS = [
     {"type": "function", "function": {"name": "move", "description": "Move.", "parameters": POINT}},
@@ -67,11 +68,10 @@ def test_the_embedded_pair_reasons_freely_and_then_answers_in_json():
         "properties": {"answer": {"type": "integer", "minimum": 0, "maximum": 9999}},
         "required": ["answer"],
     }
-    problem = "Mia has 3 boxes with 4 cards in each box. How many cards does Mia have now?"
     reply = blocking.run(
         lambda: SplitEngine().complete(
             Request(
-                messages=[{"role": "user", "content": problem}],
+                messages=[{"role": "user", "content": QUESTION}],
                 response_schema=schema,
                 max_tokens=300,
                 seed=1,
@@ -79,7 +79,7 @@ def test_the_embedded_pair_reasons_freely_and_then_answers_in_json():
         )
     )
     assert reply.reasoning
-    assert isinstance(json.loads(reply.answer)["answer"], int)
+    assert json.loads(reply.answer) == {"answer": 1069}
 
 
 @pytest.mark.parametrize(
