@@ -3,6 +3,7 @@ that follows any instruction. Both go through the same engine and the same chat 
 
 import json
 import re
+from unittest.mock import ANY
 
 import pytest
 from langchain_core._api import LangChainBetaWarning
@@ -11,6 +12,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_splitreason import SplitReasonLLM
 from splitreason_integrations import embedded
+from splitreason_integrations.errors import ToolChoiceError
 from splitreason_integrations.testing import ScriptedModel
 
 pytestmark = [
@@ -81,11 +83,18 @@ class Scripted(Suite):
 FOLLOWS = "the pair knows the tools of its training; it cannot follow any instruction it is given"
 
 
+follows = pytest.mark.xfail(reason=FOLLOWS, raises=(AssertionError, ToolChoiceError))
+"""Of what the pair says alone: any other error is one of ours."""
+
+
 class TestEmbeddedUnit(Embedded, ChatModelUnitTests):
-    @pytest.mark.xfail(reason="LangChain's allowed_objects='all' means a list in langchain-core")
-    def test_serdes(self, model, snapshot):
-        # test_langchain_settings.py has the round trip with this class allowed by name.
-        super().test_serdes(model, snapshot)
+    @pytest.mark.xfail(
+        reason="LangChain's allowed_objects='all' means a list in langchain-core", raises=ValueError
+    )
+    def test_serdes(self, model):
+        # test_langchain_settings.py has the round trip with this class allowed by name, and what is
+        # written: no snapshot is kept here.
+        super().test_serdes(model, lambda name: ANY)
 
 
 class TestEmbeddedIntegration(Embedded, ChatModelIntegrationTests):
@@ -98,27 +107,27 @@ class TestEmbeddedIntegration(Embedded, ChatModelIntegrationTests):
     def has_tool_choice(self):
         return False
 
-    @pytest.mark.xfail(reason=FOLLOWS)
+    @follows
     def test_tool_calling(self, model):
         super().test_tool_calling(model)
 
-    @pytest.mark.xfail(reason=FOLLOWS)
+    @follows
     async def test_tool_calling_async(self, model):
         await super().test_tool_calling_async(model)
 
-    @pytest.mark.xfail(reason=FOLLOWS)
+    @follows
     def test_agent_loop(self, model):
         super().test_agent_loop(model)
 
-    @pytest.mark.xfail(reason=FOLLOWS)
+    @follows
     def test_bind_runnables_as_tools(self, model):
         super().test_bind_runnables_as_tools(model)
 
-    @pytest.mark.xfail(reason=FOLLOWS)
+    @follows
     def test_tool_calling_with_no_arguments(self, model):
         super().test_tool_calling_with_no_arguments(model)
 
-    @pytest.mark.xfail(reason=FOLLOWS)
+    @follows
     def test_unicode_tool_call_integration(self, model):
         super().test_unicode_tool_call_integration(model)
 
