@@ -136,7 +136,7 @@ class Vault:
         if isinstance(value, Mapping):
             return {
                 key if key in _FORM else self.hide_all(key): (
-                    one if key in ("role", "type") and one in _FORM else self.hide_all(one)
+                    one if key in ("role", "type") and _is_form(one) else self.hide_all(one)
                 )
                 for key, one in value.items()
             }
@@ -234,6 +234,12 @@ def _forms(text: str) -> list[str]:
         return [text]
     inside = [json.dumps(text, ensure_ascii=ascii_alone)[1:-1] for ascii_alone in (True, False)]
     return list(dict.fromkeys([text, *inside]))
+
+
+def _is_form(value: Any) -> bool:
+    return (
+        value in _FORM if isinstance(value, str) else _is_list(value) and all(map(_is_form, value))
+    )
 
 
 def _is_list(value: Any) -> bool:

@@ -128,7 +128,8 @@ def test_any_sequence_of_messages_is_searched():
 
 def test_words_of_a_conversations_form_stay():
     messages = [{"role": "user", "content": "The token is content here; password: string"}]
-    tool = {"type": "object", "properties": {"who": {"type": "string"}}}
+    who = {"type": ["string", "null"], "enum": [{"type": {"a": 1}}, 3]}
+    tool = {"type": "object", "properties": {"who": who}}
     vault = Vault(["key"])
     vault.search(messages)
     assert set(vault.hide_all(messages)[0]) == {"role", "content"}
