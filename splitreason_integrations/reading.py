@@ -13,11 +13,11 @@ from typing import Any
 from splitreason_integrations.backends.base import Written
 from splitreason_integrations.handback import Handback
 
-_TIMES_ITS_LENGTH = 8
+_TIMES_ITS_LENGTH = 16
 """A reading begins when so many times the last one's length have passed since that one began.
 
-So reading along takes an eighth of a span's time at most: where the small model is busy, or the
-large one fast, the readings become fewer and longer.
+So reading along takes a sixteenth of a span's time: where the small model is busy, or the large
+one fast, the readings become fewer and longer.
 """
 
 EndedBy = Callable[[Written], str | None]
