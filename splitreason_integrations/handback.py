@@ -52,7 +52,7 @@ class Handback:
         bridge = self._small.bridge_from(self._large.codec)
         carried = bridge.carry(chunk)
         session.extend(carried.token_ids)
-        if not marks or not carried.token_ids:
+        if not marks or not carried.token_ids or self._threshold >= 1:
             return len(chunk), ended_by
         tail = carried.token_ids + ((*bridge.rest(), *marks.close_tokens) if ended_by else ())
         session.extend(tail[len(carried.token_ids) :])

@@ -57,7 +57,9 @@ def test_what_a_server_cannot_do_is_named(run, monkeypatch):
         assert "[red]x" in " ".join(run("doctor", status=2).out.split())
 
 
-@pytest.mark.parametrize(("package", "what"), [("httpx", "packages"), ("matplotlib", "extra plot")])
+@pytest.mark.parametrize(
+    ("package", "what"), [("aiohttp", "packages"), ("matplotlib", "extra plot")]
+)
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch, package, what):
     def lacking(name):
         if name == package:
@@ -67,7 +69,7 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch, package, what):
     def old(name):
         return "0.0.1" if name == package else version(name)
 
-    needs = ["httpx>=0.27", 'matplotlib>=3.9; extra == "plot"']
+    needs = ["aiohttp>=3.10", 'matplotlib>=3.9; extra == "plot"']
     monkeypatch.setattr(doctor, "requires", lambda _: needs)
     for broken, words in ((lacking, f"{package} is not installed"), (old, "is 0.0.1, not >=")):
         monkeypatch.setattr(doctor, "version", broken)

@@ -116,7 +116,7 @@ def test_no_file_makes_llama_index_a_package():
 def test_importing_is_light():
     code = (
         "import sys, splitreason_integrations as s\n"
-        "heavy = {'torch', 'transformers', 'httpx', 'langchain_core', 'llama_index'}\n"
+        "heavy = {'torch', 'transformers', 'aiohttp', 'langchain_core', 'llama_index'}\n"
         "heavy.add('opentelemetry')\n"
         "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -178,7 +178,7 @@ def test_every_event_loop_has_connections_of_its_own(url):
     expected = blocking.run(one)
     assert [asyncio.run(one()) for _ in range(3)] == [expected] * 3
     assert blocking.run(one) == expected
-    open_loops = [loop for loop in model.replicas.all[0].server._clients if not loop.is_closed()]
+    open_loops = [loop for loop in model.replicas.all[0].server._sessions if not loop.is_closed()]
     assert len(open_loops) == 1
 
 
@@ -190,7 +190,7 @@ def test_connections_are_used_again(url):
         for _ in range(4):
             await write(session, order(4))
         session.close()
-        client = model.replicas.all[0].server._clients[asyncio.get_running_loop()].client
+        client = model.replicas.all[0].server._sessions[asyncio.get_running_loop()].client
         return client._transport._pool.connections
 
     connections = asyncio.run(several())

@@ -9,12 +9,14 @@ import math
 import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 
 from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError
@@ -32,7 +34,7 @@ _KEPT_OPEN_S = 2.0
 
 
 class Server:
-    """A server's address, its key, and one HTTP client an event loop.
+    """A server's address, its key, and one HTTP session an event loop.
 
     Connections belong to the loop that opened them, and are closed with it.
     """
@@ -44,59 +46,63 @@ class Server:
         self._limits = spec.limits
         self.read_s = spec.limits.read_s
         self._is_here = urlsplit(url).hostname in _THIS_MACHINE
-        self._tls = httpx.create_ssl_context() if url.startswith("https:") else False
-        self._clients: dict[asyncio.AbstractEventLoop, _Kept] = {}
+        self._tls = ssl.create_default_context() if url.startswith("https:") else False
+        self._sessions: dict[asyncio.AbstractEventLoop, _Kept] = {}
 
     def get(self, path: str) -> Any:
         """Return what the server answers at `path`, as data; blocks. Raises ModelCallError."""
-        late_s = time.monotonic() + self.read_s
+        # A thread of its own: the caller's may have a running event loop.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, self._get(path)).result()
+
+    async def _get(self, path: str) -> Any:
+        body = bytearray()
         try:
-            with (
-                httpx.Client(**self._settings()) as client,
-                client.stream("GET", self._url + path) as response,
+            async with (
+                asyncio.timeout(self.read_s),
+                self._new_session() as session,
+                session.get(self._url + path, allow_redirects=False) as response,
+                aclosing(_chunks(response)) as chunks,
             ):
-                body = bytearray()
-                for chunk in response.iter_raw():
+                async for chunk in chunks:
                     body += chunk
-                    if len(body) > _SMALL_ANSWER_BYTES or time.monotonic() > late_s:
-                        raise self.broken(f"the answer at {path} is too long, or comes too slowly")
-        except httpx.HTTPError as error:
+                    if len(body) > _SMALL_ANSWER_BYTES:
+                        raise self.broken(f"the answer at {path} is too long")
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreached(error) from error
-        if response.status_code != httpx.codes.OK:
+        if response.status != HTTPStatus.OK:
             raise self._refused(response, bytes(body[:_ERROR_BYTES]))
         return self.read(bytes(body))
 
     @asynccontextmanager
     async def post(
         self, path: str, body: Mapping[str, Any]
-    ) -> AsyncGenerator[httpx.Response, None]:
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """Give the answer to `body`, still to be read; leaving ends the request at once."""
-        client = await self._client()
+        session = await self._session()
         try:
-            async with aclosing(await self._answer(client, path, body)) as response:
-                if response.status_code != httpx.codes.OK:
+            async with await self._answer(session, path, body) as response:
+                if response.status != HTTPStatus.OK:
                     raise self._refused(response, await _beginning(response))
                 if response.headers.get("content-encoding", "identity") != "identity":
                     raise self.broken("the answer is compressed, which was not asked for")
                 yield response
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreached(error) from error
 
     async def _answer(
-        self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any]
-    ) -> httpx.Response:
+        self, session: aiohttp.ClientSession, path: str, body: Mapping[str, Any]
+    ) -> aiohttp.ClientResponse:
         """Send a request; once more where the server had just closed the connection kept open."""
-        for last in (False, True):
-            request = client.build_request("POST", self._url + path, json=body)
-            try:
-                return await client.send(request, stream=True)
-            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
-                if last:
-                    raise
-        raise AssertionError("the last try returns or raises")
+        try:
+            return await session.post(self._url + path, json=body, allow_redirects=False)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError):
+                raise
+            return await session.post(self._url + path, json=body, allow_redirects=False)
 
     async def lines(
-        self, response: httpx.Response, *, line_bytes: int, all_bytes: int
+        self, response: aiohttp.ClientResponse, *, line_bytes: int, all_bytes: int
     ) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an answer; raise where one, or all of them, are longer than told."""
         begun, read = bytearray(), 0
@@ -127,41 +133,43 @@ class Server:
     def told(self, error: Any) -> ModelCallError:
         """Return the error for one that the server tells of in its answer."""
         code = error.get("code") if isinstance(error, Mapping) else None
-        status = code if isinstance(code, int) else httpx.codes.INTERNAL_SERVER_ERROR
+        status = code if isinstance(code, int) else HTTPStatus.INTERNAL_SERVER_ERROR
         return ModelCallError(
             f"{self.label} answered with an error: {self._message(error)}",
             retryable=_is_retryable(status),
         )
 
-    async def _client(self) -> httpx.AsyncClient:
+    async def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
-        kept = self._clients.get(loop)
+        kept = self._sessions.get(loop)
         if kept is None:
-            for other in [other for other in self._clients if other.is_closed()]:
-                del self._clients[other]
-            kept = self._clients[loop] = _Kept(httpx.AsyncClient(**self._settings()))
+            for other in [other for other in self._sessions if other.is_closed()]:
+                del self._sessions[other]
+            kept = self._sessions[loop] = _Kept(self._new_session())
             await kept.begin()
-        return kept.client
+        return kept.session
 
-    def _settings(self) -> dict[str, Any]:
+    def _new_session(self) -> aiohttp.ClientSession:
         headers = {"Accept-Encoding": "identity"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         limits = self._limits
-        return {
-            "headers": headers,
-            "verify": self._tls,
-            "follow_redirects": False,
-            "trust_env": not self._is_here,
-            "timeout": httpx.Timeout(limits.read_s, connect=limits.connect_s),
-            "limits": httpx.Limits(
-                max_connections=limits.connections, keepalive_expiry=_KEPT_OPEN_S
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=limits.connections, keepalive_timeout=_KEPT_OPEN_S, ssl=self._tls
             ),
-        }
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=not self._is_here,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=limits.connect_s, sock_read=limits.read_s
+            ),
+        )
 
-    def _refused(self, response: httpx.Response, body: bytes) -> ModelCallError:
-        status = response.status_code
-        if response.is_redirect:
+    def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> ModelCallError:
+        status = response.status
+        if 300 <= status < 400:
             said = "it redirects; give the address that it redirects to"
         else:
             try:
@@ -174,17 +182,17 @@ class Server:
             retry_after_s=_retry_after_s(response.headers.get("retry-after", "")),
         )
 
-    def _unreached(self, error: httpx.HTTPError) -> ModelCallError:
+    def _unreached(self, error: Exception) -> ModelCallError:
         what = self._shown(str(error).encode()) or type(error).__name__
-        if _is_untrusted(error):
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return ModelCallError(
                 f"{self.label}: its certificate is not trusted: {what}", retryable=False
             )
-        lost = isinstance(error, httpx.TransportError)
-        never = isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError)
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             what = f"cannot be reached ({what}); see that the server runs and the address is right"
-        return ModelCallError(f"{self.label}: {what}", retryable=lost and not never)
+        return ModelCallError(
+            f"{self.label}: {what}", retryable=not isinstance(error, aiohttp.InvalidURL)
+        )
 
     def _message(self, error: Any) -> str:
         """Return what an error's data say, however they are nested."""
@@ -203,10 +211,10 @@ class Server:
 
 
 class _Kept:
-    """A client that is closed with its event loop, as the loop's asynchronous generators are."""
+    """A session that is closed with its event loop, as the loop's asynchronous generators are."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.client = client
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
         self._until_the_end = self._wait()
 
     async def begin(self) -> None:
@@ -216,14 +224,15 @@ class _Kept:
         try:
             yield
         finally:
-            await self.client.aclose()
+            await self.session.close()
 
 
-def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    return cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    async for chunk in response.content.iter_any():
+        yield chunk
 
 
-async def _beginning(response: httpx.Response) -> bytes:
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     """Return the first bytes of an error's body, as far as they come in time."""
     body = bytearray()
     try:
@@ -232,7 +241,7 @@ async def _beginning(response: httpx.Response) -> bytes:
                 body += chunk
                 if len(body) >= _ERROR_BYTES:
                     break
-    except (TimeoutError, httpx.HTTPError):
+    except (TimeoutError, aiohttp.ClientError):
         return bytes(body)
     return bytes(body[:_ERROR_BYTES])
 
@@ -259,11 +268,3 @@ def _retry_after_s(value: str) -> float | None:
         except (ValueError, OverflowError):
             return None
     return min(max(asked, 0.0), _LONGEST_WAIT_S) if math.isfinite(asked) else None
-
-
-def _is_untrusted(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

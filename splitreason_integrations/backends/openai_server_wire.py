@@ -37,6 +37,7 @@ def completion(
         "max_tokens": max_tokens,
         "stream": True,
         "return_token_ids": True,
+        "stream_interval": 8,
         "skip_special_tokens": False,
         "temperature": 0.0 if sampling.greedy else sampling.temperature,
         # A server has defaults of its own for what is not said.

@@ -142,7 +142,7 @@ class PublishedFlow:
         }
         server = self._small.replicas.choose().server
         async with server.post("/completions", body) as response:
-            choices = json.loads(await response.aread())["choices"]
+            choices = json.loads(await response.read())["choices"]
         begun: dict[int, int | None] = {
             choice["index"]: next(iter(choice["token_ids"]), None) for choice in choices
         }

@@ -30,7 +30,7 @@ Told = Callable[[str, int, int], None]
 class Counted:
     """A model behind a server that counts the requests of its sessions.
 
-    With `endless` it never ends what it writes.
+    With `endless` it ends nothing: neither what it writes nor what it reads.
     """
 
     def __init__(self, model: ServerModel, *, endless: bool = False) -> None:
@@ -51,13 +51,18 @@ class Counted:
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> Session:
         """Start a session."""
         session = self._model.open(prompt, written)
-        write = session.write
+        write, read = session.write, session.read_probabilities
 
         def writing(order: WriteOrder) -> AsyncGenerator[Written, None]:
             self.writes += 1
             return write(_without_end(order) if self._endless else order)
 
+        async def reading(token_id: int, *, last: int | None = None) -> list[float]:
+            return [0.0 for _ in await read(token_id, last=last)]
+
         session.write = writing  # type: ignore[method-assign]
+        if self._endless:
+            session.read_probabilities = reading  # type: ignore[method-assign]
         self._opened.append(session)
         return session
 
@@ -159,13 +164,12 @@ async def long_spans(
 
 async def _held_open(models: tuple[ServerModel, ServerModel], task: Task) -> Timed:
     """Have one span written to its cap by the engine, and count what the span took."""
-    small, large = Counted(models[0]), Counted(models[1], endless=True)
+    small, large = (Counted(model, endless=True) for model in models)
     engine = SplitEngine(
         small=small,
         large=large,
         trigger=Random(1.0),
         policy=Policy(max_span_tokens=LONG_SPAN_TOKENS, max_spans=1),
-        close_threshold=1.0,
     )
     reply = await engine.complete(_request(task, max_tokens=LONG_SPAN_TOKENS + 1))
     (span,) = reply.spans
