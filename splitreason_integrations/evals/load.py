@@ -1,10 +1,12 @@
 """Many requests at once on two servers, against what the same servers deliver by themselves.
 
-The ideal mix is the same numbers of tokens, asked of each server in plain requests with no
-hand-over: one server after the other, and both at once.
+The ideal mix is the same stretches of tokens, asked of each server by itself, none waiting for
+another: one server after the other, and both at once. `undivided` is a bound that no hand-over
+can reach: all tokens of an answer in one request to each server.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from splitreason_integrations.backends.openai_server_call import Call
 from splitreason_integrations.backends.openai_server_wire import completion
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.records import Completion
+from splitreason_integrations.records import Author, Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 
@@ -32,6 +34,10 @@ class Plain:
     tokens: int
 
 
+Sides = tuple[list[Plain], list[Plain]]
+"""What the small and the large model's servers are asked."""
+
+
 async def under_load(
     models: tuple[ServerModel, ServerModel],
     tasks: Sequence[Task],
@@ -40,59 +46,84 @@ async def under_load(
     max_tokens: int,
     told: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
-    """Return the split's throughput at `concurrency`, and its ratio to the ideal mix."""
-    engine, replies, done = SplitEngine(small=models[0], large=models[1]), list[Completion](), [0]
-
-    def step() -> None:
-        done[0] += 1
-        told("load", done[0], 3 * len(tasks))
+    """Return the split's throughput at `concurrency`, and its ratios to what is ideal."""
+    engine, done = SplitEngine(small=models[0], large=models[1]), list[tuple[Task, Completion]]()
 
     async def answer(task: Task) -> None:
         request = Request(messages=task.messages, seed=0, max_tokens=max_tokens)
-        replies.append(await engine.complete(request))
-        step()
+        done.append((task, await engine.complete(request)))
+        told("answers at once", len(done), len(tasks))
 
     split_s = await _at_once(answer, tasks, concurrency)
-    small, large = _plain(models, tasks, replies)
-    after_another_s = [await _at_once(_drained(step), side, concurrency) for side in (small, large)]
-    together_s = await _seconds(
-        asyncio.gather(*(_at_once(_drained(step), side, concurrency) for side in (small, large)))
-    )
+    ideal_s = await _driven(_stretches(models, done), concurrency, told, "the ideal mix")
+    undivided_s = await _driven(_undivided(models, done), concurrency, told, "undivided")
+    replies = [reply for _, reply in done]
     tokens = sum(reply.tokens for reply in replies)
     latencies = sorted(reply.latency_s for reply in replies)
     return {
         "n": len(replies),
         "concurrency": concurrency,
         "tokens_per_s": tokens / split_s,
-        "ideal_tokens_per_s": tokens / sum(after_another_s),
-        "ideal_at_once_tokens_per_s": tokens / together_s,
-        "ratio": sum(after_another_s) / split_s,
-        "ratio_at_once": together_s / split_s,
         "offload_share": sum(reply.large_tokens for reply in replies) / tokens,
+        "degraded": sum(reply.degraded for reply in replies),
         "latency_s": {
             "p50": latencies[len(latencies) // 2],
             "p99": latencies[int(0.99 * (len(latencies) - 1))],
             "longest": latencies[-1],
         },
-        "degraded": sum(reply.degraded for reply in replies),
+        "ideal_ratio": {way: seconds / split_s for way, seconds in ideal_s.items()},
+        "undivided_ratio": {way: seconds / split_s for way, seconds in undivided_s.items()},
     }
 
 
-def _plain(
-    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], replies: Sequence[Completion]
-) -> tuple[list[Plain], list[Plain]]:
-    """Return what each server would be asked for the replies' tokens."""
-    sides: tuple[list[Plain], list[Plain]] = ([], [])
-    for task, reply in zip(tasks, replies, strict=True):
-        counts = (reply.small_tokens, reply.large_tokens)
-        for side, model, tokens in zip(sides, models, counts, strict=True):
-            if tokens:
-                prompt = model.codec.render(task.messages, None).token_ids
-                side.append(Plain(model, prompt, tokens))
+async def _driven(
+    sides: Sides, concurrency: int, told: Callable[[str, int, int], None], what: str
+) -> dict[str, float]:
+    """Return the seconds that both servers take for these requests, by how they are driven."""
+    count, of = [0], 2 * sum(map(len, sides))
+
+    def step() -> None:
+        count[0] += 1
+        told(what, count[0], of)
+
+    separately = [await _at_once(_drained(step, "separately"), side, concurrency) for side in sides]
+    together = asyncio.gather(
+        *(_at_once(_drained(step, "together"), side, concurrency) for side in sides)
+    )
+    return {"separately": sum(separately), "together": await _seconds(together)}
+
+
+def _stretches(
+    models: tuple[ServerModel, ServerModel], done: Sequence[tuple[Task, Completion]]
+) -> Sides:
+    """Return each author's stretches of text as requests of their own, behind all before."""
+    sides: Sides = ([], [])
+    for task, reply in done:
+        before = models[0].codec.render(task.messages, None).token_ids
+        for piece in reply.pieces:
+            at = int(piece.author is Author.LARGE)
+            sides[at].append(Plain(models[at], before, len(piece.token_ids)))
+            before = (*before, *piece.token_ids)
     return sides
 
 
-def _drained(step: Done) -> Callable[[Plain], Awaitable[None]]:
+def _undivided(
+    models: tuple[ServerModel, ServerModel], done: Sequence[tuple[Task, Completion]]
+) -> Sides:
+    """Return all tokens of each author as one request an answer."""
+    sides: Sides = ([], [])
+    for task, reply in done:
+        prompt = models[0].codec.render(task.messages, None).token_ids
+        for at, tokens in enumerate((reply.small_tokens, reply.large_tokens)):
+            if tokens:
+                sides[at].append(Plain(models[at], prompt, tokens))
+    return sides
+
+
+def _drained(step: Done, salt: str) -> Callable[[Plain], Awaitable[None]]:
+    """Return what sends a request and reads its answer; no prefix is cached from another `salt`."""
+    salt += secrets.token_hex(8)
+
     async def drain(one: Plain) -> None:
         order = WriteOrder(
             max_tokens=one.tokens,
@@ -101,9 +132,9 @@ def _drained(step: Done) -> Callable[[Plain], Awaitable[None]]:
             stream=0,
             stop_tokens=frozenset(),
         )
-        model = one.model
+        model, more = one.model, {"ignore_eos": True, "cache_salt": salt}
         body = completion(model.model, one.prompt, order, max_tokens=one.tokens, position=0)
-        call, received = Call(model.replicas.choose(), body | {"ignore_eos": True}), 0
+        call, received = Call(model.replicas.choose(), body | more), 0
         try:
             while (part := await call.next()) is not None:
                 received += len(part.token_ids or ())
