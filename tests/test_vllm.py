@@ -19,17 +19,20 @@ from splitreason_integrations import (
     Tag,
 )
 from splitreason_integrations.backends.base import End
+from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.evals.vllm_servers import PYTHON_VARIABLE, vllm_server
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
 from tests.servers import LARGE, load, order, prompt, write
 from tests.test_small_server import CLOSE, Deciding, same
-from tests.vllm_servers import PYTHON, vllm, wait_for
 
 pytestmark = [
     pytest.mark.vllm,
-    pytest.mark.skipif(not PYTHON, reason="make test-vllm builds vLLM's environment"),
+    pytest.mark.skipif(
+        PYTHON_VARIABLE not in os.environ, reason="make test-vllm builds vLLM's environment"
+    ),
     pytest.mark.allow_hosts(["127.0.0.1"]),
     pytest.mark.timeout(900),
 ]
@@ -42,14 +45,14 @@ def pair(tmp_path_factory):
     """The specs of both models: all but the addresses is asked of the servers."""
     logs = tmp_path_factory.mktemp("vllm")
     with (
-        vllm("small", logs / "small.log") as small,
-        vllm("large", logs / "large.log", key=KEY) as large,
+        vllm_server(path("small"), logs / "small.log", name="small") as small,
+        vllm_server(path("large"), logs / "large.log", name="large", key=KEY) as large,
     ):
-        wait_for(*small, logs / "small.log")
-        wait_for(*large, logs / "large.log")
+        small.wait()
+        large.wait()
         yield (
-            OpenAIServerModel(small[1], "small"),
-            OpenAIServerModel(large[1], "large", api_key=KEY),
+            OpenAIServerModel(small.url, "small"),
+            OpenAIServerModel(large.url, "large", api_key=KEY),
         )
 
 
@@ -153,10 +156,12 @@ async def test_a_wrong_key_and_a_wrong_name_are_told(pair, member, name, status)
 
 
 async def test_a_killed_server_costs_the_large_model_alone(pair, tmp_path):
-    with vllm("large", tmp_path / "log") as (process, url):
-        await asyncio.to_thread(wait_for, process, url, tmp_path / "log")
+    with vllm_server(path("large"), tmp_path / "log", name="large") as server:
+        await asyncio.to_thread(server.wait)
         some = SplitEngine(
-            large=OpenAIServerModel(url, "large"), policy=Policy(deadline_s=30), trigger=Tag(0.1)
+            large=OpenAIServerModel(server.url, "large"),
+            policy=Policy(deadline_s=30),
+            trigger=Tag(0.1),
         )
         (task,) = generated("test", ("word",), n=1, seed=6)
         started, killed, reply = time.monotonic(), False, None
@@ -164,7 +169,7 @@ async def test_a_killed_server_costs_the_large_model_alone(pair, tmp_path):
         async with aclosing(some.stream(asked)) as items:
             async for reply in items:
                 if not killed and getattr(reply, "author", None) == "large":
-                    os.killpg(process.pid, signal.SIGKILL)
+                    os.killpg(server.process.pid, signal.SIGKILL)
                     killed = True
         assert killed
         assert time.monotonic() - started < 31

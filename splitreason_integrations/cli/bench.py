@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from splitreason_integrations.cli import options
+from splitreason_integrations.cli.bench_servers import servers_command
 from splitreason_integrations.cli.display import progress_bar
 
 app = typer.Typer(
@@ -14,6 +15,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+app.command("servers")(servers_command)
 
 
 @app.callback()

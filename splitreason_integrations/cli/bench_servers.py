@@ -1,0 +1,132 @@
+"""`splitreason bench servers`: two servers against the published flow, and under load."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from splitreason_integrations import embedded
+from splitreason_integrations.backends.openai_server import ServerModel
+from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.registry import Described, load_model, resolve
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals import load, report, servers
+from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.evals.vllm_servers import vllm_server
+
+_FAMILIES = ("word", "context")
+
+
+def servers_command(
+    small: options.Small = "embedded",
+    large: options.Large = "embedded",
+    samples: Annotated[int, typer.Option(min=1, help="Answers, each both ways.")] = 40,
+    spans: Annotated[int, typer.Option(min=1, help="Spans of 128 tokens, each both ways.")] = 10,
+    answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
+    concurrency: Annotated[int, typer.Option(min=1, help="Answers at a time under load.")] = 64,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Two servers: the published flow's requests and time against ours, and load.
+
+    Starts vLLM on the bundled pair where no servers are named.
+    """
+    with _specs(small, large) as pair, progress_bar() as bar:
+        bars: dict[str, Any] = {}
+
+        def told(what: str, done: int, of: int) -> None:
+            if what not in bars:
+                bars[what] = bar.add_task(what)
+            bar.update(bars[what], completed=done, total=of)
+
+        async def measure() -> dict[str, Any]:
+            models = cast(
+                "tuple[ServerModel, ServerModel]",
+                (await load_model(pair[0], role="small"), await load_model(pair[1], role="large")),
+            )
+            tasks = generated("test", _FAMILIES, n=max(samples, spans), seed=seed)
+            many = generated("test", _FAMILIES, n=answers, seed=seed + 1)
+            return {
+                "bench": "servers",
+                "answers": await servers.against_the_published_flow(models, tasks[:samples], told),
+                "long_spans": await servers.long_spans(models, tasks[:spans], told),
+                "load": await load.under_load(
+                    models,
+                    many,
+                    concurrency=concurrency,
+                    max_tokens=servers.MAX_TOKENS,
+                    told=told,
+                ),
+            }
+
+        result = asyncio.run(measure())
+    result |= report.context(options.command_line())
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        _show(result)
+
+
+@contextmanager
+def _specs(small: str, large: str) -> Generator[tuple[Described, Described], None, None]:
+    """Give the specs of two servers; start them where none are named."""
+    if (small, large) == ("embedded", "embedded"):
+        with (
+            tempfile.TemporaryDirectory() as logs,
+            vllm_server(embedded.path("small"), Path(logs, "small"), name="small") as one,
+            vllm_server(embedded.path("large"), Path(logs, "large"), name="large") as other,
+        ):
+            Console(stderr=True).print("starting two vLLM servers on the bundled pair")
+            one.wait()
+            other.wait()
+            yield OpenAIServerModel(one.url, "small"), OpenAIServerModel(other.url, "large")
+        return
+    named = resolve(small, role="small"), resolve(large, role="large")
+    if not all(isinstance(spec, OpenAIServerModel) for spec in named):
+        raise RequestError(
+            "bench servers measures two servers: give both --small and --large as "
+            "http://<host>/v1#<model>, or neither"
+        )
+    yield named
+
+
+def _show(result: dict[str, Any]) -> None:
+    answers, spans, load_ = result["answers"], result["long_spans"], result["load"]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for what, said in (
+        ("wall time of an answer, ours ÷ published", _interval(answers)),
+        ("requests an answer, ours and published", _requests(answers)),
+        ("same text", f"{answers['same_text']} of {answers['n']}"),
+        ("requests of a 128-token span, ours ÷ published", f"{spans['requests_ratio']:.3f}"),
+        ("wall time of a 128-token span, ours ÷ published", _interval(spans)),
+        (f"tokens a second, {load_['concurrency']} at once", f"{load_['tokens_per_s']:.0f}"),
+        ("÷ the ideal mix", _ways(load_["ideal_ratio"])),
+        ("÷ undivided", _ways(load_["undivided_ratio"])),
+        ("latency p50, p99", "{p50:.2f} s, {p99:.2f} s".format(**load_["latency_s"])),
+    ):
+        table.add_row(what, said)
+    Console().print(table)
+    typer.echo(f"{result['hardware']}, {result['date']}")
+
+
+def _interval(figures: dict[str, Any]) -> str:
+    low, high = figures["wall_interval"]
+    return f"{figures['wall_ratio']:.3f} ({low:.3f} to {high:.3f}, n = {figures['n']})"
+
+
+def _requests(answers: dict[str, Any]) -> str:
+    ours, theirs = (answers[side]["requests_an_answer"] for side in ("ours", "published"))
+    return f"{ours:.1f}, {theirs:.1f}"
+
+
+def _ways(ratios: dict[str, float]) -> str:
+    return ", ".join(f"{ratio:.2f} {way}" for way, ratio in ratios.items())

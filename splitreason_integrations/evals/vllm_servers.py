@@ -1,0 +1,110 @@
+"""Starts vLLM servers of this machine's own, from an environment that has vLLM."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from splitreason_integrations.errors import ConfigurationError
+
+PYTHON_VARIABLE = "SPLITREASON_VLLM_PYTHON"
+"""Names the Python of an environment that has vLLM, where this one has not."""
+
+_STARTS_IN_S = 300.0
+_STOPS_IN_S = 20.0
+_LOOKS_EVERY_S = 0.5
+_LOG_BYTES = 2000
+# Block sizes are multiples of 32 on a CPU; the default of 128 caches no short prompt. With a
+# worker process of its own, a server spends a core on waiting for it.
+_ARGUMENTS = (
+    *("--dtype", "float32", "--enforce-eager", "--block-size", "32"),
+    *("--distributed-executor-backend", "uni"),
+)
+_SETTINGS = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that was started: its process, the address of its API, and where it logs."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def wait(self) -> None:
+        """Return once the server answers; raise ConfigurationError where it does not."""
+        late_s = time.monotonic() + _STARTS_IN_S
+        while time.monotonic() < late_s:
+            if self.process.poll() is not None:
+                break
+            health = self.url.replace("/v1", "/health")
+            with suppress(URLError, OSError), urlopen(health, timeout=_LOOKS_EVERY_S):
+                return
+            time.sleep(_LOOKS_EVERY_S)
+        said = self.log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+        raise ConfigurationError(f"vLLM did not start in {_STARTS_IN_S:g} s: {said}")
+
+
+def vllm_python() -> str:
+    """Return the Python that vLLM runs in; raise ConfigurationError where none is known."""
+    named = os.environ.get(PYTHON_VARIABLE)
+    if named:
+        return named
+    if find_spec("vllm") is not None:
+        return sys.executable
+    raise ConfigurationError(
+        "there is no vLLM here: give --small and --large as http://<host>/v1#<model>, or set "
+        f"{PYTHON_VARIABLE} to the Python of an environment that has it (`make test-vllm` builds "
+        "one in .venv-vllm)"
+    )
+
+
+@contextmanager
+def vllm_server(
+    path: Path, log: Path, *, name: str, key: str = "", more: Sequence[str] = ()
+) -> Generator[Running, None, None]:
+    """Serve the model in a folder on a CPU core of this machine; leaving stops the server.
+
+    It is reached from this machine alone, with `key` where there is one.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    command = [vllm_python(), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--model", str(path), "--served-model-name", name]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *_ARGUMENTS, *more],
+            env={**os.environ, **_SETTINGS, **({"VLLM_API_KEY": key} if key else {})},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield Running(process, f"http://127.0.0.1:{port}/v1", log)
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_STOPS_IN_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
