@@ -104,6 +104,7 @@ def _show(result: dict[str, Any]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for what, said in (
         ("wall time of an answer, ours ÷ published", _interval(answers)),
+        ("of the bare tokens alone ÷ published", _interval(answers, "bare")),
         ("requests an answer, ours and published", _requests(answers)),
         ("same text", f"{answers['same_text']} of {answers['n']}"),
         ("requests of a 128-token span, ours ÷ published", f"{spans['requests_ratio']:.3f}"),
@@ -118,9 +119,9 @@ def _show(result: dict[str, Any]) -> None:
     typer.echo(f"{result['hardware']}, {result['date']}")
 
 
-def _interval(figures: dict[str, Any]) -> str:
-    low, high = figures["wall_interval"]
-    return f"{figures['wall_ratio']:.3f} ({low:.3f} to {high:.3f}, n = {figures['n']})"
+def _interval(figures: dict[str, Any], what: str = "wall") -> str:
+    low, high = figures[f"{what}_interval"]
+    return f"{figures[f'{what}_ratio']:.3f} ({low:.3f} to {high:.3f}, n = {figures['n']})"
 
 
 def _requests(answers: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ async def under_load(
         told("answers at once", len(done), len(tasks))
 
     split_s = await _at_once(answer, tasks, concurrency)
-    ideal_s = await _driven(_stretches(models, done), concurrency, told, "the ideal mix")
+    ideal_s = await _driven(_divided(models, done), concurrency, told, "the ideal mix")
     undivided_s = await _driven(_undivided(models, done), concurrency, told, "undivided")
     replies = [reply for _, reply in done]
     tokens = sum(reply.tokens for reply in replies)
@@ -86,25 +86,31 @@ async def _driven(
         count[0] += 1
         told(what, count[0], of)
 
-    separately = [await _at_once(_drained(step, "separately"), side, concurrency) for side in sides]
+    separately = [await _at_once(drained(step, "separately"), side, concurrency) for side in sides]
     together = asyncio.gather(
-        *(_at_once(_drained(step, "together"), side, concurrency) for side in sides)
+        *(_at_once(drained(step, "together"), side, concurrency) for side in sides)
     )
     return {"separately": sum(separately), "together": await _seconds(together)}
 
 
-def _stretches(
+def all_stretches(
+    models: tuple[ServerModel, ServerModel], task: Task, reply: Completion
+) -> list[Plain]:
+    """Return the authors' stretches of a reply as requests of their own, behind all before."""
+    stretches, before = list[Plain](), models[0].codec.render(task.messages, None).token_ids
+    for piece in reply.pieces:
+        model = models[piece.author is Author.LARGE]
+        stretches.append(Plain(model, before, len(piece.token_ids)))
+        before = (*before, *piece.token_ids)
+    return stretches
+
+
+def _divided(
     models: tuple[ServerModel, ServerModel], done: Sequence[tuple[Task, Completion]]
 ) -> Sides:
-    """Return each author's stretches of text as requests of their own, behind all before."""
-    sides: Sides = ([], [])
-    for task, reply in done:
-        before = models[0].codec.render(task.messages, None).token_ids
-        for piece in reply.pieces:
-            at = int(piece.author is Author.LARGE)
-            sides[at].append(Plain(models[at], before, len(piece.token_ids)))
-            before = (*before, *piece.token_ids)
-    return sides
+    found = [one for task, reply in done for one in all_stretches(models, task, reply)]
+    small, large = ([one for one in found if one.model is model] for model in models)
+    return small, large
 
 
 def _undivided(
@@ -120,7 +126,7 @@ def _undivided(
     return sides
 
 
-def _drained(step: Done, salt: str) -> Callable[[Plain], Awaitable[None]]:
+def drained(step: Done, salt: str = "") -> Callable[[Plain], Awaitable[None]]:
     """Return what sends a request and reads its answer; no prefix is cached from another `salt`."""
     salt += secrets.token_hex(8)
 

@@ -2,20 +2,20 @@
 
 The large model, which knows no tags there, is asked for a chunk at a time; then the small one
 writes a few tokens from every prefix of the chunk, to see behind which it would close the span.
-Written anew from that description, and kinder than it: ids are sent, where it sends text.
+Every request sends all of the text. Written anew from that description; stream events that carry
+a token each are its unit, as they are there.
 """
 
 import json
 from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from splitreason_integrations.backends.base import End, Session, WriteOrder
 from splitreason_integrations.backends.openai_server import ServerModel
+from splitreason_integrations.backends.openai_server_call import Call
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.markers import marks_of
+from splitreason_integrations.markers import CLOSE, OPEN, marks_of
 from splitreason_integrations.records import Message
-from splitreason_integrations.sampling import Sampling
 
 CHUNK_TOKENS = 32
 PROBE_TOKENS = 6
@@ -24,12 +24,18 @@ PROMPTS_A_PROBE = 8
 
 @dataclass(slots=True)
 class Flowed:
-    """A reply and what it took: `token_ids` with the tags, requests of spans and of all."""
+    """A reply and what it took; `span_requests` are those of its spans alone."""
 
-    token_ids: list[int]
-    span_requests: int = 0
-    requests: int = 0
+    pieces: list[str] = field(default_factory=list)
+    tokens: int = 0
     large_tokens: int = 0
+    requests: int = 0
+    span_requests: int = 0
+
+    @property
+    def text(self) -> str:
+        """The reply, without the tags."""
+        return "".join(piece for piece in self.pieces if piece not in (OPEN, CLOSE))
 
 
 class PublishedFlow:
@@ -42,108 +48,104 @@ class PublishedFlow:
                 "the published flow is written for two models that share a tokenizer with the "
                 "tags, such as the bundled pair: serve both models of one"
             )
-        (self._open,), (self._close,) = marks.open_tokens, marks.close_tokens
         self._small = small
         self._large = large
-        self._ends = small.codec.end_tokens
-
-    @property
-    def tags(self) -> tuple[int, int]:
-        """The ids of both tags."""
-        return self._open, self._close
+        self._decode = small.codec.decode
+        self._ends = sorted(small.codec.end_tokens)
+        self._end_texts = [small.codec.decode([end]) for end in self._ends]
 
     async def answer(self, messages: Sequence[Message], *, max_tokens: int) -> Flowed:
         """Return the reply to a conversation."""
-        prompt = self._small.codec.render(messages, None).token_ids
-        flowed, ends = Flowed([]), self._ends | {self._open}
-        while (left := max_tokens - len(flowed.token_ids)) > 0:
-            ids, stop_token = await self._write(
-                self._small, (*prompt, *flowed.token_ids), left, ends, forbidden=self._close
-            )
+        prompt, flowed = self.prompt(messages), Flowed()
+        while (left := max_tokens - flowed.tokens) > 0:
+            pieces = await self._write(self._small, prompt, flowed, left, {"stop": [OPEN]})
             flowed.requests += 1
-            flowed.token_ids += ids
-            if stop_token != self._open:
+            opens = bool(pieces) and pieces[-1] == OPEN
+            self._keep(flowed, pieces[:-1] if opens else pieces)
+            if not opens:
                 break
             await self.span(prompt, flowed)
         return flowed
 
-    async def span(
-        self, prompt: Sequence[int], flowed: Flowed, *, held_open: int | None = None
-    ) -> None:
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """Return a conversation as the models read it."""
+        return self._decode(self._small.codec.render(messages, None).token_ids)
+
+    async def span(self, prompt: str, flowed: Flowed, *, held_open: int | None = None) -> None:
         """Have the large model write a span; `held_open` is its length, whoever would end it."""
-        flowed.token_ids.append(self._open)
-        ends = self._ends if held_open is None else frozenset[int]()
+        flowed.pieces.append(OPEN)
+        more = {} if held_open is None else {"ignore_eos": True}
         written = 0
         while held_open is None or written < held_open:
-            before = (*prompt, *flowed.token_ids)
-            ids, stop_token = await self._write(
-                self._large, before, CHUNK_TOKENS, ends, forbidden=self._open
-            )
-            end, probes = await self._probed(before, ids)
-            kept = ids if end is None or held_open is not None else ids[:end]
-            flowed.token_ids += kept
+            chunk = await self._write(self._large, prompt, flowed, CHUNK_TOKENS, more)
+            end, probes = await self._probed(prompt + "".join(flowed.pieces), chunk)
+            kept = chunk if end is None or held_open is not None else chunk[:end]
+            self._keep(flowed, kept)
+            written += len(kept)
             flowed.large_tokens += len(kept)
             flowed.span_requests += 1 + probes
             flowed.requests += 1 + probes
-            written += len(kept)
-            if held_open is None and (stop_token is not None or end is not None):
+            if held_open is None and (end is not None or len(chunk) < CHUNK_TOKENS):
                 break
-        flowed.token_ids.append(self._close)
+        flowed.pieces.append(CLOSE)
+
+    def _keep(self, flowed: Flowed, pieces: Sequence[str]) -> None:
+        flowed.pieces += pieces
+        flowed.tokens += len(pieces)
 
     async def _write(
         self,
         model: ServerModel,
-        sequence: Sequence[int],
+        prompt: str,
+        flowed: Flowed,
         tokens: int,
-        ends: frozenset[int],
-        *,
-        forbidden: int,
-    ) -> tuple[list[int], int | None]:
-        session: Session = model.open(sequence)
-        banned = (forbidden,) if ends else (forbidden, self._close, *sorted(self._ends))
-        order = WriteOrder(
-            max_tokens=tokens,
-            sampling=Sampling(temperature=0.0),
-            seed=0,
-            stream=0,
-            stop_tokens=ends,
-            forbidden=banned,
-        )
-        ids, stop_token = list[int](), None
+        more: dict[str, Any],
+    ) -> list[str]:
+        """Return the texts of the events, a token each; a stop string is the last of them."""
+        body = {
+            "model": model.model,
+            "prompt": prompt + "".join(flowed.pieces),
+            "max_tokens": tokens,
+            "stream": True,
+            "temperature": 0.0,
+            "skip_special_tokens": False,
+            "add_special_tokens": False,
+            "include_stop_str_in_output": True,
+            **more,
+        }
+        call, pieces = Call(model.replicas.choose(), body), list[str]()
         try:
-            async with aclosing(session.write(order)) as writing:
-                async for written in writing:
-                    ids += written.token_ids
-                    stop_token = written.stop_token if written.end is End.STOP_TOKEN else None
+            while (part := await call.next()) is not None:
+                if part.text and part.text not in self._end_texts:
+                    pieces.append(part.text)
+            await call.settle()
         finally:
-            session.close()
-        return ids, stop_token
+            await call.ended()
+        return pieces
 
-    async def _probed(self, before: Sequence[int], chunk: Sequence[int]) -> tuple[int | None, int]:
+    async def _probed(self, before: str, chunk: Sequence[str]) -> tuple[int | None, int]:
         """Return behind how many tokens the small model would close, and the requests it took."""
         found, requests = None, 0
         for start in range(0, len(chunk), PROMPTS_A_PROBE):
             places = range(start + 1, min(start + PROMPTS_A_PROBE, len(chunk)) + 1)
-            begun = await self._begun([(*before, *chunk[:at]) for at in places])
+            begun = await self._begun([before + "".join(chunk[:at]) for at in places])
             requests += 1
-            closing = [at for at, first in zip(places, begun, strict=True) if first == self._close]
+            closing = [at for at, text in zip(places, begun, strict=True) if text.startswith(CLOSE)]
             found = found or (closing[0] if closing else None)
         return found, requests
 
-    async def _begun(self, prompts: Sequence[Sequence[int]]) -> list[int | None]:
-        """Return the first token that the small model writes behind each prompt."""
+    async def _begun(self, prompts: Sequence[str]) -> list[str]:
+        """Return what the small model writes behind each prompt, a few tokens."""
         body = {
             "model": self._small.model,
-            "prompt": [list(prompt) for prompt in prompts],
+            "prompt": list(prompts),
             "max_tokens": PROBE_TOKENS,
             "temperature": 0.0,
-            "return_token_ids": True,
             "skip_special_tokens": False,
+            "add_special_tokens": False,
         }
         server = self._small.replicas.choose().server
         async with server.post("/completions", body) as response:
             choices = json.loads(await response.read())["choices"]
-        begun: dict[int, int | None] = {
-            choice["index"]: next(iter(choice["token_ids"]), None) for choice in choices
-        }
+        begun = {choice["index"]: str(choice["text"]) for choice in choices}
         return [begun[index] for index in range(len(prompts))]

@@ -14,9 +14,11 @@ from splitreason_integrations.backends.openai_server import ServerModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.intervals import bootstrap_median
+from splitreason_integrations.evals.load import all_stretches, drained
 from splitreason_integrations.evals.published_flow import Flowed, PublishedFlow
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.policy import Policy
+from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.triggers import Random
 
@@ -78,33 +80,45 @@ class Timed:
     seconds: float
     requests: int
     large_tokens: int
-    token_ids: tuple[int, ...]
+    text: str = ""
 
 
 async def against_the_published_flow(
     models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], told: Told
 ) -> dict[str, Any]:
-    """Return wall time and requests of an answer, ours ÷ the published flow's, in pairs."""
-    flow, pairs = PublishedFlow(*models), list[tuple[Timed, Timed]]()
+    """Return wall time and requests of an answer, ours ÷ the published flow's, in pairs.
+
+    `bare_ratio` is what no way can be under: the same stretches of tokens in plain requests, one
+    behind the other.
+    """
+    flow, pairs, bare_s = PublishedFlow(*models), list[tuple[Timed, Timed]](), list[float]()
     for done, task in enumerate(tasks):
         told("answers", done, len(tasks))
         # Whoever is second finds a warmer cache: they take turns.
-        if done % 2:
-            theirs = await _published(flow, task)
-            pairs.append((await _ours(models, task), theirs))
-        else:
-            ours = await _ours(models, task)
-            pairs.append((ours, await _published(flow, task)))
+        theirs = await _published(flow, task) if done % 2 else None
+        reply, ours = await _ours(models, task)
+        pairs.append((ours, theirs or await _published(flow, task)))
+        bare_s.append(await _bare(models, task, reply))
     told("answers", len(tasks), len(tasks))
     walls = [ours.seconds / theirs.seconds for ours, theirs in pairs]
+    bare = [seconds / theirs.seconds for seconds, (_, theirs) in zip(bare_s, pairs, strict=True)]
     return {
         "n": len(pairs),
-        "same_text": sum(ours.token_ids == theirs.token_ids for ours, theirs in pairs),
+        "same_text": sum(ours.text == theirs.text for ours, theirs in pairs),
         "wall_ratio": statistics.median(walls),
         "wall_interval": list(bootstrap_median(walls)),
+        "bare_ratio": statistics.median(bare),
+        "bare_interval": list(bootstrap_median(bare)),
         "ours": _summary([ours for ours, _ in pairs]),
         "published": _summary([theirs for _, theirs in pairs]),
     }
+
+
+async def _bare(models: tuple[ServerModel, ServerModel], task: Task, reply: Completion) -> float:
+    drain, started = drained(lambda: None), time.perf_counter()
+    for stretch in all_stretches(models, task, reply):
+        await drain(stretch)
+    return time.perf_counter() - started
 
 
 def _summary(timed: Sequence[Timed]) -> dict[str, float]:
@@ -115,21 +129,22 @@ def _summary(timed: Sequence[Timed]) -> dict[str, float]:
     }
 
 
-async def _ours(models: tuple[ServerModel, ServerModel], task: Task) -> Timed:
+async def _ours(models: tuple[ServerModel, ServerModel], task: Task) -> tuple[Completion, Timed]:
     small, large = (Counted(model) for model in models)
     engine, started = SplitEngine(small=small, large=large), time.perf_counter()
     reply = await engine.complete(_request(task))
     seconds = time.perf_counter() - started
-    ids = tuple(token for piece in reply.pieces for token in piece.token_ids)
-    return Timed(seconds, small.requests + large.requests, reply.large_tokens, ids)
+    ids = [token for piece in reply.pieces for token in piece.token_ids]
+    text = models[0].codec.decode(ids)
+    requests = small.requests + large.requests
+    return reply, Timed(seconds, requests, reply.large_tokens, text)
 
 
 async def _published(flow: PublishedFlow, task: Task) -> Timed:
     started = time.perf_counter()
     flowed = await flow.answer(task.messages, max_tokens=MAX_TOKENS)
     seconds = time.perf_counter() - started
-    ids = tuple(token for token in flowed.token_ids if token not in flow.tags)
-    return Timed(seconds, flowed.requests, flowed.large_tokens, ids)
+    return Timed(seconds, flowed.requests, flowed.large_tokens, flowed.text)
 
 
 def _request(task: Task, *, max_tokens: int = MAX_TOKENS) -> Request:
@@ -144,11 +159,10 @@ async def long_spans(
     for done, task in enumerate(tasks):
         told("long spans", done, len(tasks))
         ours.append(await _held_open(models, task))
-        prompt = models[0].codec.render(task.messages, None).token_ids
-        flowed, started = Flowed([]), time.perf_counter()
+        prompt, flowed, started = flow.prompt(task.messages), Flowed(), time.perf_counter()
         await flow.span(prompt, flowed, held_open=LONG_SPAN_TOKENS)
         seconds = time.perf_counter() - started
-        theirs.append(Timed(seconds, flowed.span_requests, flowed.large_tokens, ()))
+        theirs.append(Timed(seconds, flowed.span_requests, flowed.large_tokens))
     told("long spans", len(tasks), len(tasks))
     walls = [mine.seconds / other.seconds for mine, other in zip(ours, theirs, strict=True)]
     counts = [statistics.fmean(one.requests for one in side) for side in (ours, theirs)]
@@ -176,4 +190,4 @@ async def _held_open(models: tuple[ServerModel, ServerModel], task: Task) -> Tim
     if span.tokens != LONG_SPAN_TOKENS:
         raise ConfigurationError(f"a span ended after {span.tokens} tokens: {span.closed_by}")
     requests = small.requests - small.writes + large.requests
-    return Timed(span.latency_s, requests, span.tokens, ())
+    return Timed(span.latency_s, requests, span.tokens)
