@@ -218,7 +218,7 @@ class SplitEngine:
             large=seats[1],
             transcript=transcript,
             spans=SpanBook(request.request_id, machine, transcript),
-            handback=Handback(*seats, self.close_threshold),
+            handback=Handback(*seats, self.close_threshold, self.retry),
             vault=seating.vault,
             keep=keep,
         )

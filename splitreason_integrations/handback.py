@@ -6,16 +6,21 @@ token. The span is cut at the first one over the threshold; the rest was never s
 
 from collections.abc import Sequence
 
+import anyio
+
+from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.resilience import Attempts, Retry
 from splitreason_integrations.seat import Seat
 
 
 class Handback:
-    """Both sessions during one span."""
+    """Both sessions during one span. `retry` says how often a small model that fails is asked."""
 
-    def __init__(self, small: Seat, large: Seat, threshold: float) -> None:
+    def __init__(self, small: Seat, large: Seat, threshold: float, retry: Retry) -> None:
         self._small = small
         self._large = large
         self._threshold = threshold
+        self._retry = retry
         self._small_knows_end = False
         self.large_lost = False
 
@@ -56,7 +61,7 @@ class Handback:
             return len(chunk), ended_by
         tail = carried.token_ids + ((*bridge.rest(), *marks.close_tokens) if ended_by else ())
         session.extend(tail[len(carried.token_ids) :])
-        probabilities = await session.read_probabilities(marks.close_tokens[0], last=len(tail))
+        probabilities = await self._probabilities(marks.close_tokens[0], last=len(tail))
         for mine, theirs in carried.boundaries:
             if probabilities[theirs - 1] <= self._threshold:
                 continue
@@ -78,6 +83,18 @@ class Handback:
         start = session.length
         for at, token in enumerate(tag[1:]):
             session.extend(tag[at : at + 1])
-            probability *= (await session.read_probabilities(token, last=1))[0]
+            probability *= (await self._probabilities(token, last=1))[0]
         session.truncate(start)
         return probability > self._threshold
+
+    async def _probabilities(self, token: int, *, last: int) -> list[float]:
+        """Return P(`token`) after each of the last tokens, from a small model that may fail."""
+        attempts = Attempts(self._retry)
+        while True:
+            try:
+                return await self._small.session.read_probabilities(token, last=last)
+            except ModelCallError as error:
+                wait_s = attempts.wait_s(error, until_s=None)
+                if wait_s is None:
+                    raise
+            await anyio.sleep(wait_s)

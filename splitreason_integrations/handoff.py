@@ -114,7 +114,7 @@ class Handoffs:
         desk.until_s = desk.spans.ends_s(soon_s)
         started = desk.spans.start(desk.small if hands_back else None, desk.large)
         if hands_back:
-            desk.handback = Handback(desk.small, desk.large, desk.settings.close_threshold)
+            desk.handback = Handback(desk.small, desk.large, desk.settings.close_threshold, retry)
             desk.handback.begin()
         return started
 

@@ -27,7 +27,7 @@ def is_retryable(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How a failing large model is tried again.
+    """How a failing large model is tried again, and a small one whose server fails.
 
     Within one span a model is called `attempts` times at most, with a jittered wait in between
     that grows exponentially from `wait_s` up to `max_wait_s` seconds; where its server asks for a

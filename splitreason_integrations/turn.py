@@ -8,9 +8,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+import anyio
+
 from splitreason_integrations import events
 from splitreason_integrations.backends.base import End, WriteOrder
 from splitreason_integrations.desk import Desk, Item
+from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.handoff import Handoffs
 from splitreason_integrations.human import Answer, Paused
 from splitreason_integrations.machine import (
@@ -26,6 +29,7 @@ from splitreason_integrations.machine import (
 )
 from splitreason_integrations.records import Author, Delta
 from splitreason_integrations.recovery import NextLarge
+from splitreason_integrations.resilience import Attempts
 from splitreason_integrations.review import question_of
 from splitreason_integrations.snapshot import take_snapshot
 from splitreason_integrations.transcript import SMALL
@@ -49,6 +53,8 @@ class Turn:
         )
         self._answer: Answer | None = None
         self._reported = 0
+        self._attempts = Attempts(desk.settings.retry)
+        self._stands = 0
 
     @property
     def small_cost_usd(self) -> float:
@@ -131,14 +137,28 @@ class Turn:
             yield item
 
     async def _write_small(self, order: WriteSmall) -> AsyncGenerator[Item, None]:
+        """Let the small model write; where its server fails, the next order has it write on."""
         desk, hands_back = self.desk, self.desk.settings.hands_back
         if order.may_open and not hands_back:
             for item in self._handoffs.open():
                 yield item
             return
         desk.small.tell(desk.transcript.pieces)
+        self._stands = desk.small.session.length
         writing_order = self._small_order(order, may_open=order.may_open and hands_back)
-        held: list[int] = []
+        try:
+            async with aclosing(self._written_by_small(writing_order)) as items:
+                async for item in items:
+                    yield item
+        except ModelCallError as error:
+            wait_s = self._attempts.wait_s(error, until_s=desk.deadline_s)
+            if wait_s is None:
+                raise
+            desk.small.cut(self._stands)
+            await anyio.sleep(wait_s)
+
+    async def _written_by_small(self, writing_order: WriteOrder) -> AsyncGenerator[Item, None]:
+        desk, held = self.desk, list[int]()
         async with aclosing(desk.small.session.write(writing_order)) as writing:
             async for written in writing:
                 held += written.token_ids
@@ -147,6 +167,9 @@ class Turn:
                 now, held = held[: len(held) - unsure], held[len(held) - unsure :]
                 if written.end is End.WATCH and held:
                     now, held = now + self._drop_partial_tag(len(held)), []
+                if now:
+                    self._stands += len(now)
+                    self._attempts = Attempts(desk.settings.retry)
                 for delta in self._keep(now):
                     yield delta
                 if desk.machine.state is State.DONE:

@@ -188,3 +188,54 @@ async def test_without_anyone_reading_all_stands_as_it_comes():
     found = [checked async for checked in reading.follow(writing, lambda last: None)]
     assert [one.token_ids for one in found] == [(1, 2), (), ()]
     assert (str(reading.failure), reading.surplus) == ("gone", 0)
+
+
+class Recovering(ScriptedModel):
+    """Fails after so many tokens of every writing, not of every session."""
+
+    def open(self, prompt, written=()):
+        session = super().open(prompt, written)
+        write = session.write
+
+        async def writing(order):
+            session._written = 0
+            async with aclosing(write(order)) as parts:
+                async for part in parts:
+                    yield part
+
+        session.write = writing
+        return session
+
+
+@pytest.mark.parametrize("after", [1, 2, 5, 8])
+async def test_a_small_model_whose_server_fails_writes_on(after):
+    error = ModelCallError("the server is gone", retryable=True)
+    small = ScriptedModel(SMALL, name="s", fail_after=after, error=error, slice_tokens=2)
+    large = ScriptedModel(NUMBERS + "</bigmodel>", name="l")
+    with pytest.raises(ModelCallError, match="the server is gone"):
+        await run((small, large), retry=Retry(attempts=1))
+    small = Recovering(SMALL, name="s", fail_after=after, error=error, slice_tokens=2)
+    reply = await run((small, large), retry=Retry(attempts=2, wait_s=0.0, max_wait_s=0.0))
+    assert f"Now {NUMBERS}It is easy." in reply.reasoning
+    assert reply.answer == "Done."
+
+
+async def test_a_reading_that_fails_is_made_again(monkeypatch):
+    (small, large), failures = models(3), iter([True, False, True, True, False])
+    opened = small.open
+
+    def open_failing(prompt, written=()):
+        session = opened(prompt, written)
+        reading = session.read_probabilities
+
+        async def failing(token_id, *, last=None):
+            if next(failures, False):
+                raise ModelCallError("the server is gone", retryable=True)
+            return await reading(token_id, last=last)
+
+        session.read_probabilities = failing
+        return session
+
+    monkeypatch.setattr(small, "open", open_failing)
+    reply = await run((small, large), retry=Retry(wait_s=0.0, max_wait_s=0.0))
+    assert reply.spans[0].text == "0 1 2 3"
