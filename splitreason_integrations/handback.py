@@ -58,22 +58,19 @@ class Handback:
         session.extend(tail[len(carried.token_ids) :])
         probabilities = await session.read_probabilities(marks.close_tokens[0], last=len(tail))
         for mine, theirs in carried.boundaries:
-            at_end = ended_by is not None and mine == len(chunk)
-            if at_end or probabilities[theirs - 1] <= self._threshold:
+            if probabilities[theirs - 1] <= self._threshold:
+                continue
+            if ended_by is not None and mine == len(chunk):
+                # Both end it here: the small one does, as where a chunk happens to end here.
+                ended_by = ended_by if marks.close_tokens[1:] else "small"
                 continue
             session.truncate(start + theirs)
             if await self._confirmed(probabilities[theirs - 1]):
-                self._cut(len(chunk) - mine)
+                self._small.forget_surplus()
                 return mine, "small"
             session.extend(tail[theirs:])
         self._small_knows_end = ended_by is not None
         return len(chunk), ended_by
-
-    def _cut(self, surplus: int) -> None:
-        if not self.large_lost:
-            large = self._large.session
-            large.truncate(large.length - surplus)
-        self._small.forget_surplus()
 
     async def _confirmed(self, probability: float) -> bool:
         """Return whether the whole of a close tag of several tokens is likely here."""

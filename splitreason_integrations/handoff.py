@@ -5,7 +5,7 @@ The small model reads along and says where a span ends; whatever fails on the wa
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import anyio
@@ -25,6 +25,7 @@ from splitreason_integrations.machine import (
     TurnEnded,
     WriteLarge,
 )
+from splitreason_integrations.reading import Reading
 from splitreason_integrations.recovery import NextLarge, Recovery
 from splitreason_integrations.resilience import breaker_of
 from splitreason_integrations.review import FAILURE, Review
@@ -50,32 +51,28 @@ class Handoffs:
         return [self._desk.spans.open(opened_by), *self._review.put_question("before")]
 
     async def write(self, order: WriteLarge) -> AsyncGenerator[Item, None]:
-        """Let the large model write a chunk, and check it with the small model."""
+        """Let the large model write, and the small one read along."""
         desk = self._desk
-        received: list[int] = []
-        written, known = Written(()), 0
-        try:
-            if not desk.spans.current.has_begun:
-                yield self._begin()
-                return
-            known = desk.large.session.length
-            async with aclosing(self._written(order)) as writing:
-                async for written in writing:
-                    received += written.token_ids
-                    if written.end is None and not desk.settings.hands_back:
-                        for item in self._keep(received):
-                            yield item
-                        known, received = known + len(received), []
-                        if desk.machine.state is State.DONE:
-                            return
-        except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
-            async with aclosing(self._recover(error, known, received)) as recovering:
-                async for item in recovering:
+        if not desk.spans.current.has_begun:
+            async with aclosing(self._begin()) as beginning:
+                async for item in beginning:
                     yield item
             return
-        breaker_of(desk.large.model, desk.settings.retry).succeeded()
-        for item in await self._after_chunk(received, written):
-            yield item
+        length, closed_by = desk.large.session.length, None
+        reading = self._reading()
+        async with (
+            aclosing(self._written(order)) as writing,
+            aclosing(reading.follow(writing, self._ended_by)) as stretches,
+        ):
+            async for checked in stretches:
+                length, closed_by = length + len(checked.token_ids), checked.closed_by
+                for item in self._keep(checked.token_ids):
+                    yield item
+                if not self._goes_on:
+                    break
+        async with aclosing(self._settle(reading, length, closed_by)) as settling:
+            async for item in settling:
+                yield item
 
     def end(self, closed_by: str) -> list[Item]:
         """End the span; a person is asked first where a rule says so."""
@@ -91,8 +88,20 @@ class Handoffs:
         items = self._review.take(answer)
         return [*items, *self._accept()] if was_written else items
 
-    def _begin(self) -> Item:
+    async def _begin(self) -> AsyncGenerator[Item, None]:
         """Show both models that a span begins."""
+        try:
+            started = self._start()
+        except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
+            large = self._desk.large
+            length = large.session.length if large.is_open else 0
+            async with aclosing(self._recover(error, length)) as recovering:
+                async for item in recovering:
+                    yield item
+        else:
+            yield started
+
+    def _start(self) -> Item:
         desk = self._desk
         retry, hands_back = desk.settings.retry, desk.settings.hands_back
         if not breaker_of(desk.large.model, retry).admits():
@@ -109,10 +118,17 @@ class Handoffs:
             desk.handback.begin()
         return started
 
+    def _reading(self) -> Reading:
+        settings = self._desk.settings
+        handback = self._desk.handback if settings.hands_back else None
+        return Reading(handback, settings.handback_tokens)
+
     def _order(self, order: WriteLarge) -> WriteOrder:
         settings, seat = self._desk.settings, self._desk.large
         tags, only_reasons = seat.marks.control_tokens, self._only_reasons
-        in_chunks = settings.hands_back or only_reasons
+        # A model that goes on at no cost says nothing in vain; another is asked once a span.
+        in_chunks = settings.hands_back and seat.model.resumes
+        in_chunks |= only_reasons and not seat.reasoning_ends
         closing = frozenset(tags[1:] if settings.hands_back else ())
         closing |= seat.reasoning_ends if only_reasons else frozenset()
         return WriteOrder(
@@ -145,24 +161,56 @@ class Handoffs:
                     return
                 yield written
 
-    async def _after_chunk(self, received: list[int], written: Written) -> list[Item]:
-        """Check a chunk with the small model, keep what stands, close the span where it ends."""
-        desk, ended = self._desk, written.end is End.STOP_TOKEN
-        leaves = ended and self._only_reasons and written.stop_token in desk.large.reasoning_ends
-        if not desk.settings.hands_back:
-            items = self._keep(received)
-            closed_by = "only_in_reasoning" if leaves else "stop"
-            return [*items, *self.end(closed_by)] if ended and self._is_large else items
-        tagged = written.stop_token in desk.large.marks.close_tokens
-        ended_by = "only_in_reasoning" if leaves else "large" if tagged else "large_end"
-        kept, closed = await desk.handback.read(received, ended_by if ended else None)
-        items = self._keep(received[:kept], surplus=len(received) - kept)
-        desk.small.told = len(desk.transcript.pieces)
-        if closed is None and desk.is_late and not self._is_past_cap:
-            closed = "deadline"
-        if closed is not None and self._is_large:
-            items += self.end(closed)
-        return items
+    def _ended_by(self, written: Written) -> str | None:
+        """Return how the large model ended the span, where it did."""
+        large = self._desk.large
+        if written.end is not End.STOP_TOKEN:
+            return None
+        if self._only_reasons and written.stop_token in large.reasoning_ends:
+            return "only_in_reasoning"
+        if not self._desk.settings.hands_back:
+            return "stop"
+        return "large" if written.stop_token in large.marks.close_tokens else "large_end"
+
+    async def _settle(
+        self, reading: Reading, length: int, closed_by: str | None
+    ) -> AsyncGenerator[Item, None]:
+        """Drop what was written in vain; end the span where it ends, or see to a failure."""
+        desk, failure = self._desk, reading.failure
+        if failure is None:
+            breaker_of(desk.large.model, desk.settings.retry).succeeded()
+            self._drop(desk.large.cut(length))
+        else:
+            self._drop(reading.surplus)
+        if closed_by is None and self._is_too_late:
+            closed_by = "deadline"
+        if failure is not None:
+            async with aclosing(self._recover(failure, length, closed_by)) as recovering:
+                async for item in recovering:
+                    yield item
+        else:
+            for item in self._end_where(closed_by):
+                yield item
+
+    def _end_where(self, closed_by: str | None) -> list[Item]:
+        """End the reply or the span, where what stands now ends it."""
+        if self._desk.transcript.stopped:
+            self._desk.machine.note(TurnEnded("stop_string"))
+            return []
+        return [] if closed_by is None else self.end(closed_by)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the large model may write on behind what it wrote."""
+        desk = self._desk
+        goes_on = desk.machine.policy.opens_in(desk.transcript.channel)
+        return goes_on and not desk.transcript.stopped
+
+    @property
+    def _is_too_late(self) -> bool:
+        """Whether the span's time is up by the request's deadline, and who goes on is the small."""
+        desk = self._desk
+        return desk.settings.hands_back and desk.is_late and not self._is_past_cap
 
     @property
     def _only_reasons(self) -> bool:
@@ -178,7 +226,7 @@ class Handoffs:
     def _is_large(self) -> bool:
         return self._desk.machine.state is State.LARGE
 
-    def _keep(self, token_ids: list[int], *, surplus: int = 0) -> list[Item]:
+    def _keep(self, token_ids: Sequence[int]) -> list[Item]:
         """Let tokens stand; where a person may still drop them, they are held back."""
         desk, span = self._desk, self._desk.spans.current
         if self._review.may_ask("after"):
@@ -189,13 +237,20 @@ class Handoffs:
             before = desk.transcript.tokens
             items = list(desk.transcript.add(desk.large.writer, token_ids))
             kept = desk.transcript.tokens - before
-        surplus += len(token_ids) - kept
-        span.surplus_tokens += surplus
         desk.large.told = len(desk.transcript.pieces)
-        desk.machine.note(LargeWrote(kept, surplus, desk.spans.newly_read(desk.large)))
-        if desk.transcript.stopped:
-            desk.machine.note(TurnEnded("stop_string"))
+        if desk.settings.hands_back:
+            desk.small.told = len(desk.transcript.pieces)
+        self._count(kept, surplus=len(token_ids) - kept)
         return items
+
+    def _drop(self, surplus: int) -> None:
+        if surplus:
+            self._count(0, surplus=surplus)
+
+    def _count(self, kept: int, *, surplus: int) -> None:
+        desk = self._desk
+        desk.spans.current.surplus_tokens += surplus
+        desk.machine.note(LargeWrote(kept, surplus, desk.spans.newly_read(desk.large)))
 
     def _accept(self) -> list[Item]:
         """Let the span stand as it is now, and record it."""
@@ -218,15 +273,17 @@ class Handoffs:
         return items
 
     async def _recover(
-        self, error: Exception, known: int, received: list[int]
+        self, error: Exception, length: int, closed_by: str | None = None
     ) -> AsyncGenerator[Item, None]:
-        """Keep what was received; then try again, fall back, or let the small model go on."""
+        """Try again, fall back, or let the small model go on; `length` tokens stand in the session.
+
+        The span may have ended, by the small model's word or the clock's, before the failure.
+        """
         desk = self._desk
         failed = desk.spans.failed(error, desk.large.model.name)
-        wait_s = self._recovery.wait_s(error, known + len(received))
-        if received:
-            for item in await self._after_chunk(received, Written(())):
-                yield item
+        wait_s = self._recovery.wait_s(error, length)
+        for item in self._end_where(closed_by):
+            yield item
         if wait_s is not None:
             if self._is_large:
                 yield self._recovery.retried(error, wait_s)

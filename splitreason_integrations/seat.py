@@ -110,6 +110,12 @@ class Seat:
             self.session.extend(self.bridge_from(codec).carry(token_ids(list(group))).token_ids)
         self.told = len(pieces)
 
+    def cut(self, length: int) -> int:
+        """Cut the session to `length` tokens; return how many that drops."""
+        surplus = self.session.length - length
+        self.session.truncate(length)
+        return surplus
+
     def open_again(self, written: Sequence[int], *, told: int | None = None) -> None:
         """Go on in a new session that holds `written` behind the prompt."""
         self.read_before = self.read_tokens

@@ -49,7 +49,7 @@ class ScriptedModel:
 
     A span is also handed back where `close_probability`, given the text of the sequence so far,
     exceeds the engine's threshold. `error` is raised after `fail_after` tokens of one session; each
-    token takes `delay_s`; `remote` says it is on a server. `passes` counts a real model's passes.
+    token takes `delay_s`. `passes` counts a real model's passes.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class ScriptedModel:
         prices: Prices | None = None,
         hint: str | None = None,
         remote: bool = False,
+        resumes: bool = True,
     ) -> None:
-        self.name, self.remote = name, remote
+        self.name, self.remote, self.resumes = name, remote, resumes
         self._prompts = _PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
         self.prices = prices or Prices()
         self.hint = hint
-        self.remote = remote
         self.context_tokens = context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability = close_probability

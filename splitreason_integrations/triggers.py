@@ -48,6 +48,7 @@ class Trigger:
 
     needs: Needs = Needs.NOTHING
     uses_tag: bool = False
+    stops_at_tag: bool = False
     hands_back: bool = True
 
     def fires(self, at: Position) -> bool:
@@ -89,6 +90,11 @@ class Tag(Trigger):
     def needs(self) -> Needs:  # type: ignore[override]
         """P(open tag), if there is a threshold."""
         return Needs.NOTHING if self.threshold is None else Needs.OPEN_PROBABILITY
+
+    @property
+    def stops_at_tag(self) -> bool:  # type: ignore[override]
+        """Whether the chosen tag alone opens a span: the model can stop there by itself."""
+        return self.threshold is None
 
     def fires(self, at: Position) -> bool:
         """Return whether the tag was chosen, or is probable enough."""

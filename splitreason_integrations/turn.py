@@ -153,25 +153,28 @@ class Turn:
                     return
                 # The reasoning may have ended since the order was given.
                 may_open_here = desk.machine.policy.opens_in(desk.transcript.channel)
-                if written.end is End.STOP_TOKEN:
-                    desk.machine.note(TurnEnded("stop"))
-                elif written.end is End.WATCH and self._watch.opened and may_open_here:
-                    for item in self._handoffs.open():
+                opens = self._watch.opened or written.stop_token in self._watch.opening
+                if written.end in (End.WATCH, End.STOP_TOKEN) and opens:
+                    for item in self._handoffs.open() if may_open_here else ():
                         yield item
+                elif written.end is End.STOP_TOKEN:
+                    desk.machine.note(TurnEnded("stop"))
 
     def _small_order(self, order: WriteSmall, *, may_open: bool) -> WriteOrder:
         desk, settings = self.desk, self.desk.settings
         marks, uses_tag = desk.small.marks, settings.trigger.uses_tag
         same_author = bool(desk.transcript.pieces) and desk.transcript.author is Author.SMALL
         self._watch.resume(desk.transcript.line, may_open=may_open, goes_on=same_author)
+        opening = self._watch.opening if may_open else frozenset[int]()
+        watches = (may_open and not opening) or self._watch.reads_tags_as_text
         return WriteOrder(
             max_tokens=order.max_tokens,
             sampling=desk.small.sampling,
             seed=settings.seed,
             stream=_STREAM,
-            stop_tokens=desk.small.codec.end_tokens,
+            stop_tokens=desk.small.codec.end_tokens | opening,
             forbidden=marks.control_tokens[1:] if may_open and uses_tag else marks.control_tokens,
-            watch=self._watch if may_open or self._watch.reads_tags_as_text else None,
+            watch=self._watch if watches else None,
             guide=desk.small.guide,
             deadline_s=desk.deadline_s,
         )

@@ -11,6 +11,8 @@ _RECENT_TOKENS = 24
 class SmallWatch:
     """Judges each token the small model chooses; `opened` tells that a span is to open.
 
+    Where nothing but the chosen tag opens one, and the tag is one token, that is a stop token of
+    the writing (`opening`) and there is nothing to judge.
     Tags of several tokens are recognised in the text: `held` counts the last kept tokens that may
     belong to one, and `spare` is the text before the tag inside the first of them.
     """
@@ -30,6 +32,8 @@ class SmallWatch:
         wants_probability = bool(marks) and Needs.OPEN_PROBABILITY in trigger.needs
         self.probability_of = marks.open_tokens[0] if wants_probability else None
         self.wants_entropy = False
+        alone = marks.control and trigger.stops_at_tag
+        self.opening = frozenset(marks.open_tokens if alone else ())
         self.opened = False
         self.held = 0
         self.spare = ""

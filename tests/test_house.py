@@ -50,6 +50,7 @@ LAYERS = [
     {"backends.openai_server_load"},
     {"backends.registry", "seat", "request"},
     {"handback", "spans", "audit", "telemetry"},
+    {"reading"},
     {"desk", "seating"},
     {"recovery", "review", "snapshot"},
     {"handoff"},

@@ -215,7 +215,11 @@ class Session(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model. What a `remote` one reads leaves this process."""
+    """A loaded model. What a `remote` one reads leaves this process.
+
+    One that `resumes` goes on writing where it was stopped as if it had not been; for another
+    every order is a request of its own.
+    """
 
     name: str
     codec: Codec
@@ -224,6 +228,7 @@ class Model(Protocol):
     context_tokens: int
     default_sampling: Sampling
     remote: bool
+    resumes: bool
 
     @property
     def open_sessions(self) -> int:

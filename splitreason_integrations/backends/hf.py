@@ -48,6 +48,7 @@ class HFModel:
     """A causal language model of transformers that keeps sessions."""
 
     remote = False
+    resumes = True
 
     def __init__(
         self,
@@ -63,7 +64,6 @@ class HFModel:
         self.codec = codec
         self.prices = prices or Prices()
         self.hint = hint
-        self.remote = False
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.context_tokens = int(network.config.max_position_embeddings)
         self.network = network.eval()

@@ -13,6 +13,9 @@ from splitreason_integrations.terms import Prices
 class ServerModel:
     """A model behind a server. `vocabulary` is how many token ids it may answer with."""
 
+    remote = True
+    resumes = False
+
     def __init__(
         self,
         replicas: Replicas,
@@ -30,7 +33,6 @@ class ServerModel:
         self.codec = codec
         self.prices = prices or Prices()
         self.hint = hint
-        self.remote = True
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.vocabulary = vocabulary

@@ -27,6 +27,8 @@ _ERROR_S = 5.0
 _SHOWN_CHARACTERS = 300
 _SMALL_ANSWER_BYTES = 1 << 20
 _LONGEST_WAIT_S = 86_400.0
+_KEPT_OPEN_S = 2.0
+"""How long an unused connection is kept: servers close theirs after 5 s."""
 
 
 class Server:
@@ -71,7 +73,7 @@ class Server:
         """Give the answer to `body`, still to be read; leaving ends the request at once."""
         client = await self._client()
         try:
-            async with client.stream("POST", self._url + path, json=body) as response:
+            async with aclosing(await self._answer(client, path, body)) as response:
                 if response.status_code != httpx.codes.OK:
                     raise self._refused(response, await _beginning(response))
                 if response.headers.get("content-encoding", "identity") != "identity":
@@ -79,6 +81,19 @@ class Server:
                 yield response
         except httpx.HTTPError as error:
             raise self._unreached(error) from error
+
+    async def _answer(
+        self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any]
+    ) -> httpx.Response:
+        """Send a request; once more where the server had just closed the connection kept open."""
+        for last in (False, True):
+            request = client.build_request("POST", self._url + path, json=body)
+            try:
+                return await client.send(request, stream=True)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                if last:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def lines(
         self, response: httpx.Response, *, line_bytes: int, all_bytes: int
@@ -139,7 +154,9 @@ class Server:
             "follow_redirects": False,
             "trust_env": not self._is_here,
             "timeout": httpx.Timeout(limits.read_s, connect=limits.connect_s),
-            "limits": httpx.Limits(max_connections=limits.connections),
+            "limits": httpx.Limits(
+                max_connections=limits.connections, keepalive_expiry=_KEPT_OPEN_S
+            ),
         }
 
     def _refused(self, response: httpx.Response, body: bytes) -> ModelCallError:

@@ -1,0 +1,175 @@
+"""Two servers at work: against the published flow, on long spans, and under load.
+
+Every figure is a ratio of two ways on the same servers in the same run, taking turns.
+"""
+
+import statistics
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from splitreason_integrations.backends.base import Session, WriteOrder, Written
+from splitreason_integrations.backends.openai_server import ServerModel
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.evals.intervals import bootstrap_median
+from splitreason_integrations.evals.published_flow import Flowed, PublishedFlow
+from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.request import Request
+from splitreason_integrations.triggers import Random
+
+LONG_SPAN_TOKENS = 128
+MAX_TOKENS = 300
+
+Told = Callable[[str, int, int], None]
+"""Told which part is at work, how much of it is done, and of how much."""
+
+
+class Counted:
+    """A model behind a server that counts the requests of its sessions.
+
+    With `endless` it never ends what it writes.
+    """
+
+    def __init__(self, model: ServerModel, *, endless: bool = False) -> None:
+        self._model = model
+        self._endless = endless
+        self._opened: list[Session] = []
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    @property
+    def requests(self) -> int:
+        """Requests since this was last asked."""
+        opened, self._opened = self._opened, []
+        return sum(session.requests for session in opened)  # type: ignore[attr-defined]
+
+    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> Session:
+        """Start a session."""
+        session = self._model.open(prompt, written)
+        write = session.write
+
+        def writing(order: WriteOrder) -> AsyncGenerator[Written, None]:
+            self.writes += 1
+            return write(_without_end(order) if self._endless else order)
+
+        session.write = writing  # type: ignore[method-assign]
+        self._opened.append(session)
+        return session
+
+
+def _without_end(order: WriteOrder) -> WriteOrder:
+    return replace(order, forbidden=(*order.forbidden, *order.stop_tokens), stop_tokens=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What one way took for one problem."""
+
+    seconds: float
+    requests: int
+    large_tokens: int
+    token_ids: tuple[int, ...]
+
+
+async def against_the_published_flow(
+    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], told: Told
+) -> dict[str, Any]:
+    """Return wall time and requests of an answer, ours ÷ the published flow's, in pairs."""
+    flow, pairs = PublishedFlow(*models), list[tuple[Timed, Timed]]()
+    for done, task in enumerate(tasks):
+        told("answers", done, len(tasks))
+        # Whoever is second finds a warmer cache: they take turns.
+        if done % 2:
+            theirs = await _published(flow, task)
+            pairs.append((await _ours(models, task), theirs))
+        else:
+            ours = await _ours(models, task)
+            pairs.append((ours, await _published(flow, task)))
+    told("answers", len(tasks), len(tasks))
+    walls = [ours.seconds / theirs.seconds for ours, theirs in pairs]
+    return {
+        "n": len(pairs),
+        "same_text": sum(ours.token_ids == theirs.token_ids for ours, theirs in pairs),
+        "wall_ratio": statistics.median(walls),
+        "wall_interval": list(bootstrap_median(walls)),
+        "ours": _summary([ours for ours, _ in pairs]),
+        "published": _summary([theirs for _, theirs in pairs]),
+    }
+
+
+def _summary(timed: Sequence[Timed]) -> dict[str, float]:
+    return {
+        "seconds_an_answer": statistics.fmean(one.seconds for one in timed),
+        "requests_an_answer": statistics.fmean(one.requests for one in timed),
+        "large_tokens_an_answer": statistics.fmean(one.large_tokens for one in timed),
+    }
+
+
+async def _ours(models: tuple[ServerModel, ServerModel], task: Task) -> Timed:
+    small, large = (Counted(model) for model in models)
+    engine, started = SplitEngine(small=small, large=large), time.perf_counter()
+    reply = await engine.complete(_request(task))
+    seconds = time.perf_counter() - started
+    ids = tuple(token for piece in reply.pieces for token in piece.token_ids)
+    return Timed(seconds, small.requests + large.requests, reply.large_tokens, ids)
+
+
+async def _published(flow: PublishedFlow, task: Task) -> Timed:
+    started = time.perf_counter()
+    flowed = await flow.answer(task.messages, max_tokens=MAX_TOKENS)
+    seconds = time.perf_counter() - started
+    ids = tuple(token for token in flowed.token_ids if token not in flow.tags)
+    return Timed(seconds, flowed.requests, flowed.large_tokens, ids)
+
+
+def _request(task: Task, *, max_tokens: int = MAX_TOKENS) -> Request:
+    return Request(messages=task.messages, tools=task.tools, seed=0, max_tokens=max_tokens)
+
+
+async def long_spans(
+    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], told: Told
+) -> dict[str, Any]:
+    """Return requests and wall time of spans held open for 128 tokens, ours ÷ the published."""
+    flow, ours, theirs = PublishedFlow(*models), list[Timed](), list[Timed]()
+    for done, task in enumerate(tasks):
+        told("long spans", done, len(tasks))
+        ours.append(await _held_open(models, task))
+        prompt = models[0].codec.render(task.messages, None).token_ids
+        flowed, started = Flowed([]), time.perf_counter()
+        await flow.span(prompt, flowed, held_open=LONG_SPAN_TOKENS)
+        seconds = time.perf_counter() - started
+        theirs.append(Timed(seconds, flowed.span_requests, flowed.large_tokens, ()))
+    told("long spans", len(tasks), len(tasks))
+    walls = [mine.seconds / other.seconds for mine, other in zip(ours, theirs, strict=True)]
+    counts = [statistics.fmean(one.requests for one in side) for side in (ours, theirs)]
+    return {
+        "n": len(tasks),
+        "tokens": LONG_SPAN_TOKENS,
+        "requests": {"ours": counts[0], "published": counts[1]},
+        "requests_ratio": counts[0] / counts[1],
+        "wall_ratio": statistics.median(walls),
+        "wall_interval": list(bootstrap_median(walls)),
+    }
+
+
+async def _held_open(models: tuple[ServerModel, ServerModel], task: Task) -> Timed:
+    """Have one span written to its cap by the engine, and count what the span took."""
+    small, large = Counted(models[0]), Counted(models[1], endless=True)
+    engine = SplitEngine(
+        small=small,
+        large=large,
+        trigger=Random(1.0),
+        policy=Policy(max_span_tokens=LONG_SPAN_TOKENS, max_spans=1),
+        close_threshold=1.0,
+    )
+    reply = await engine.complete(_request(task, max_tokens=LONG_SPAN_TOKENS + 1))
+    (span,) = reply.spans
+    if span.tokens != LONG_SPAN_TOKENS:
+        raise ConfigurationError(f"a span ended after {span.tokens} tokens: {span.closed_by}")
+    requests = small.requests - small.writes + large.requests
+    return Timed(span.latency_s, requests, span.tokens, ())
