@@ -54,6 +54,7 @@ def plan(
     ] = False,
     small: options.Small = "embedded",
     large: options.Large = "embedded",
+    api_key_env: options.ApiKeyEnv = None,
     trigger: options.OwnTrigger = None,
     policy: options.PolicyName = None,
     data: options.Prompts = None,
@@ -83,7 +84,8 @@ def plan(
     if measured:
         if figures is not None:
             raise RequestError("give either a file of figures or --measure")
-        engine = options.engine(small, large, trigger, policy=policy)
+        described = options.engine(small, large, trigger, policy=policy)
+        engine = options.keyed(described, api_key_env)
         effort = Effort(samples, concurrency or _CONCURRENCY, seed=seed, max_tokens=max_tokens)
         tasks = options.prompts(data, samples=PARTS * samples, seed=seed, needs_answer=False)
         random.Random(seed).shuffle(tasks)

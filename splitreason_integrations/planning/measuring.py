@@ -104,7 +104,7 @@ def measure(
         small=timed[0].figures,
         large=timed[1].figures,
         answer=answer,
-        round_trip_s=_round_trip_s(answer, timed[0].trip_s, timed[1].trip_s),
+        round_trip_s=_round_trip_s(answer, timed[0].trip_s, timed[1].trip_s, models[LARGE].resumes),
         shared=not remote if shared is None else shared,
     )
     checks = [_check(figures, times.drives[SPLIT, level]) for level in effort.levels]
@@ -168,13 +168,19 @@ def _answer(run: Drive, handback_tokens: int, large_alone_tokens: float) -> Answ
     )
 
 
-def _round_trip_s(answer: AnswerFigures, small_trip_s: float, large_trip_s: float) -> float:
-    """Return what a hand-over's calls wait: one a chunk, and one for the small model to go on."""
+def _round_trip_s(
+    answer: AnswerFigures, small_trip_s: float, large_trip_s: float, resumes: bool
+) -> float:
+    """Return what a hand-over's calls wait, the small model's to go on among them.
+
+    A large model that resumes is called for every chunk, which the small one then reads. Another
+    is called once, and the small one reads along meanwhile: its last reading is waited for.
+    """
     if not answer.spans:
         return 0.0
     written = (answer.large_tokens + answer.surplus_tokens) / answer.spans
-    calls = math.ceil(written / answer.handback_tokens)
-    return calls * large_trip_s + (calls + 1) * small_trip_s
+    calls = math.ceil(written / answer.handback_tokens) if resumes else 1
+    return calls * (large_trip_s + small_trip_s) + small_trip_s
 
 
 def _check(figures: Figures, run: Drive) -> Check:
