@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from splitreason_integrations import Prices, building
@@ -36,6 +36,8 @@ LARGE = ModelFigures(
 )
 ANSWER = AnswerFigures(prompt_tokens=100, tokens=1000, offload_share=0.1, spans=5)
 FIGURES = Figures(small=SMALL, large=LARGE, answer=ANSWER, round_trip_s=0.05)
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def one_station(**more):
@@ -145,6 +147,7 @@ LARGE_ONLY_WRITES = Station(
 )
 
 
+@UNHURRIED
 @given(figures(), st.integers(1, 64))
 def test_answers_at_once_keep_to_what_a_replica_can_do(some, at_once):
     way = split(some)
@@ -155,6 +158,7 @@ def test_answers_at_once_keep_to_what_a_replica_can_do(some, at_once):
     assert closed_rate(way, at_once + 1) >= rate * (1 - 1e-9)
 
 
+@UNHURRIED
 @given(figures(), st.floats(0.01, 50), st.floats(0.2, 0.95))
 def test_a_load_is_carried_below_the_utilisation(some, load, utilisation):
     found = plan(some, Target(load_per_s=load, utilisation=utilisation))
@@ -166,6 +170,7 @@ def test_a_load_is_carried_below_the_utilisation(some, load, utilisation):
             assert fewer == 0 or load * station.busy_s / fewer > utilisation * (1 - 1e-6), at
 
 
+@UNHURRIED
 @given(figures(), st.floats(0.01, 20), st.floats(1, 10))
 def test_more_load_takes_no_fewer_replicas_and_no_cheaper_hour(some, load, factor):
     less = plan(some, Target(load_per_s=load)).split
@@ -177,6 +182,7 @@ def test_more_load_takes_no_fewer_replicas_and_no_cheaper_hour(some, load, facto
     assert same.latency_s >= Deployment(less.way, more.replicas, load).latency_s * (1 - 1e-9)
 
 
+@UNHURRIED
 @given(figures(), st.floats(0.01, 0.98), st.floats(0.01, 0.98), st.floats(0.1, 50))
 def test_a_larger_share_takes_more_of_the_large_model(some, one, other, load):
     lower, higher = sorted((one, other))
@@ -196,6 +202,7 @@ def test_a_larger_share_takes_more_of_the_large_model(some, one, other, load):
     assert found[0].replicas[1] <= found[1].replicas[1]
 
 
+@UNHURRIED
 @given(figures(), st.floats(1, 10))
 def test_prices_scale_cost_and_nothing_else(some, factor):
     def dearer(model):
@@ -211,6 +218,7 @@ def test_prices_scale_cost_and_nothing_else(some, factor):
         assert (new.replicas, new.latency_s) == (old.replicas, old.latency_s)
 
 
+@UNHURRIED
 @given(figures(), st.integers(1, 200))
 def test_what_gpus_carry_takes_no_more_than_them(some, gpus):
     way = split(some)
@@ -221,6 +229,7 @@ def test_what_gpus_carry_takes_no_more_than_them(some, gpus):
     assert most_with(way, gpus + 1, 0.7).load_per_s >= found.load_per_s
 
 
+@UNHURRIED
 @given(figures())
 def test_seconds_for_milliseconds_change_the_unit_and_nothing_else(some):
     """All speeds in tokens a minute: an answer takes 60 times as many of that unit."""
