@@ -31,20 +31,18 @@ def within(pair, factor=FACTOR):
 
 @pytest.mark.timeout(400)
 def test_the_split_runs_as_foreseen():
-    """In a factor of 1.5, with one answer at a time and with four; other work may disturb a run."""
+    """In a factor of 1.5, with four answers at once; other work may disturb a run."""
     effort = Effort(samples=12, at_once=4)
     for _ in range(ATTEMPTS):
         found = measure(SplitEngine(), tasks(PARTS * 12), effort)
-        if all(within(row) for check in found.checks for row in check.rows().values()):
+        if all(within(row) for row in found.check.rows().values()):
             break
-    alone, many = found.checks
-    assert (alone.at_once, many.at_once) == (1, 4)
-    for check in found.checks:
-        for name, row in check.rows().items():
-            assert within(row), (check.at_once, name, found)
+    for name, row in found.check.rows().items():
+        assert within(row), (name, found)
+    assert found.check.at_once == 4
     figures = found.figures
     assert figures.shared
-    assert figures.round_trip_s == 0
+    assert figures.round_trip_s >= 0
     assert 0 < figures.answer.offload_share < 0.5
     assert figures.answer.spans > 0
     assert figures.small.concurrency == figures.large.concurrency == 4
@@ -64,7 +62,7 @@ def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
     assert not found.figures.shared
     assert found.figures.round_trip_s > 0
     assert said[-1] == ("measured", 1, 1)
-    assert {"small, reading", "large, 1 at once", "split, 2 at once"} <= {one[0] for one in said}
+    assert {"small, reading", "large, 1 at once", "check, 2 at once"} <= {one[0] for one in said}
 
 
 def test_a_large_model_that_fails_gives_no_figures():
@@ -85,8 +83,7 @@ def test_without_spans_nothing_is_shared_out():
     found = measure(SplitEngine(trigger=Never()), tasks(PARTS), Effort(samples=1, at_once=1))
     assert isinstance(found.figures, Figures)
     assert found.figures.answer.spans == found.figures.answer.offload_share == 0
-    (check,) = found.checks
-    assert check.data()["offload_share"] == {"predicted": 0.0, "measured": 0.0, "error": None}
+    assert found.check.data()["offload_share"] == {"predicted": 0.0, "measured": 0.0, "error": None}
 
 
 def test_workers_answer_every_problem_once_and_at_the_same_time(embedded):

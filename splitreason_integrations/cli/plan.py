@@ -140,8 +140,8 @@ def _tell(
 ) -> None:
     result = planned(complete, target)
     if context is None:
-        plan_tables.show(result, found.checks if found else ())
+        plan_tables.show(result, found.check if found else None)
         return
-    checks = [check.data() for check in found.checks] if found else None
-    data = {**result.data(), "figures": building.plain(complete), "checks": checks, **context}
+    check = found.check.data() if found else None
+    data = {**result.data(), "figures": building.plain(complete), "check": check, **context}
     typer.echo(json.dumps(data))

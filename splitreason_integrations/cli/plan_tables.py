@@ -1,6 +1,5 @@
 """A plan as tables: the split beside the large model alone, and predictions beside a run."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -16,8 +15,8 @@ _NAMES = {
 }
 
 
-def show(plan: Plan, checks: Sequence[Check]) -> None:
-    """Print a plan, and the checks of what it builds on."""
+def show(plan: Plan, check: Check | None) -> None:
+    """Print a plan, and the check of what it builds on."""
     console = Console(highlight=False)
     console.print(_plan(plan))
     first = (
@@ -29,7 +28,7 @@ def show(plan: Plan, checks: Sequence[Check]) -> None:
         f"\nreplicas are busy for {plan.target.utilisation:.0%} of the time at most; {first}",
         soft_wrap=True,
     )
-    for check in checks:
+    if check is not None:
         console.print()
         console.print(_check(check))
 

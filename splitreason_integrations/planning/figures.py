@@ -104,7 +104,8 @@ class AnswerFigures:
 class Figures:
     """Both models, an average answer, and how they are set up.
 
-    A hand-over waits `round_trip_s` for the network, all its calls together. Where both models
+    A hand-over waits `round_trip_s` for the network, all its calls together; measured, it is all
+    that the models' own work does not explain. Where both models
     are `shared` on one device, they take turns on it.
     """
 

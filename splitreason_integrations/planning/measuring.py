@@ -1,10 +1,10 @@
 """What a plan starts from, measured on two models; its predictions held against a real run.
 
 Both models are timed alone. The split gives the figures of an average answer with one at a time,
-and then runs with many at once, on other problems: nothing of that run is in the prediction.
+and what a hand-over waits beyond the models' own work. Then it runs with many at once, on other
+problems: nothing of that run is in the prediction.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from splitreason_integrations.planning.driving import Drive
 from splitreason_integrations.planning.figures import AnswerFigures, Figures, ModelFigures
 from splitreason_integrations.planning.stations import split
 from splitreason_integrations.planning.timing import (
+    CHECK,
     LARGE,
     SMALL,
     SPLIT,
@@ -63,10 +64,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Figures, and the checks of what they predict: with one answer at once, and with more."""
+    """Figures, and the check of what they predict."""
 
     figures: Figures
-    checks: tuple[Check, ...]
+    check: Check
 
 
 def measure(
@@ -98,17 +99,16 @@ def measure(
     times = Stopwatch(engine, models, tasks, effort, progress).times()
     large_alone, alone = times.drives[LARGE, 1], times.drives[SPLIT, 1]
     answer = _answer(alone, engine.handback_tokens, large_alone.tokens)
-    timed = [_Timed.of(models[role], role, times, effort.at_once) for role in (SMALL, LARGE)]
+    small, large = (_speeds(models[role], role, times, effort.at_once) for role in (SMALL, LARGE))
     remote = any(model.remote for model in models.values())
     figures = Figures(
-        small=timed[0].figures,
-        large=timed[1].figures,
+        small=small,
+        large=large,
         answer=answer,
-        round_trip_s=_round_trip_s(answer, timed[0].trip_s, timed[1].trip_s, models[LARGE].resumes),
         shared=not remote if shared is None else shared,
     )
-    checks = [_check(figures, times.drives[SPLIT, level]) for level in effort.levels]
-    return Measured(figures, tuple(checks))
+    figures = replace(figures, round_trip_s=_waits_s(figures, alone))
+    return Measured(figures, _check(figures, times.drives[CHECK, effort.at_once]))
 
 
 def error_of(predicted: float, measured: float) -> float | None:
@@ -116,35 +116,26 @@ def error_of(predicted: float, measured: float) -> float | None:
     return predicted / measured - 1 if measured else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """A model's speeds, and the round trip of one call."""
-
-    figures: ModelFigures
-    trip_s: float
-
-    @classmethod
-    def of(cls, model: Model, role: str, times: Times, at_once: int) -> "_Timed":
-        """Take what a model alone needed apart: round trip, reading, and a step for each token."""
-        reading, alone = times.readings[role], times.drives[role, 1]
-        answer_s = 1 / alone.answers_per_s
-        if alone.tokens < 2 or answer_s <= reading.first_s:
-            raise RequestError(
-                f"{role}: answers of {alone.tokens:.1f} tokens are too short to tell reading and "
-                "writing apart; use prompts with longer answers"
-            )
-        step_s = (answer_s - reading.first_s) / (alone.tokens - 1)
-        trip_s = max(0.0, reading.again_s - step_s) if model.remote else 0.0
-        reading_s = max(reading.first_s - step_s - trip_s, _LEAST_PART * reading.first_s)
-        read_tokens_per_s = reading.tokens / reading_s
-        figures = ModelFigures(
-            tokens_per_s=_writing_rate(times.drives[role, at_once], read_tokens_per_s),
-            read_tokens_per_s=read_tokens_per_s,
-            concurrency=at_once,
-            alone_tokens_per_s=1 / step_s,
-            prices=model.prices,
+def _speeds(model: Model, role: str, times: Times, at_once: int) -> ModelFigures:
+    """Take apart what a model alone needed: round trip, reading, and a step for each token."""
+    reading, alone = times.readings[role], times.drives[role, 1]
+    answer_s = 1 / alone.answers_per_s
+    if alone.tokens < 2 or answer_s <= reading.first_s:
+        raise RequestError(
+            f"{role}: answers of {alone.tokens:.1f} tokens are too short to tell reading and "
+            "writing apart; use prompts with longer answers"
         )
-        return cls(figures, trip_s)
+    step_s = (answer_s - reading.first_s) / (alone.tokens - 1)
+    trip_s = max(0.0, reading.again_s - step_s) if model.remote else 0.0
+    reading_s = max(reading.first_s - step_s - trip_s, _LEAST_PART * reading.first_s)
+    read_tokens_per_s = reading.tokens / reading_s
+    return ModelFigures(
+        tokens_per_s=_writing_rate(times.drives[role, at_once], read_tokens_per_s),
+        read_tokens_per_s=read_tokens_per_s,
+        concurrency=at_once,
+        alone_tokens_per_s=1 / step_s,
+        prices=model.prices,
+    )
 
 
 def _writing_rate(run: Drive, read_tokens_per_s: float) -> float:
@@ -168,19 +159,11 @@ def _answer(run: Drive, handback_tokens: int, large_alone_tokens: float) -> Answ
     )
 
 
-def _round_trip_s(
-    answer: AnswerFigures, small_trip_s: float, large_trip_s: float, resumes: bool
-) -> float:
-    """Return what a hand-over's calls wait, the small model's to go on among them.
-
-    A large model that resumes is called for every chunk, which the small one then reads. Another
-    is called once, and the small one reads along meanwhile: its last reading is waited for.
-    """
-    if not answer.spans:
-        return 0.0
-    written = (answer.large_tokens + answer.surplus_tokens) / answer.spans
-    calls = math.ceil(written / answer.handback_tokens) if resumes else 1
-    return calls * (large_trip_s + small_trip_s) + small_trip_s
+def _waits_s(figures: Figures, alone: Drive) -> float:
+    """Return what a hand-over waits, network and all: what the models' work does not explain."""
+    spans = figures.answer.spans
+    unexplained_s = 1 / alone.answers_per_s - split(figures).idle_s
+    return max(0.0, unexplained_s) / spans if spans else 0.0
 
 
 def _check(figures: Figures, run: Drive) -> Check:

@@ -22,7 +22,7 @@ from splitreason_integrations.policy import Policy
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.triggers import Never
 
-SMALL, LARGE, SPLIT = "small", "large", "split"
+SMALL, LARGE, SPLIT, CHECK = "small", "large", "split", "check"
 _ROUNDS = 4
 _READING = "reading"
 
@@ -44,9 +44,10 @@ class Effort:
             )
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """The numbers of answers at once that are measured."""
-        return (1,) if self.at_once == 1 else (1, self.at_once)
+    def runs(self) -> list[tuple[str, int]]:
+        """What is run, and with how many answers at once."""
+        many = [(SMALL, self.at_once), (LARGE, self.at_once)] if self.at_once > 1 else []
+        return [(SMALL, 1), (LARGE, 1), (SPLIT, 1), *many, (CHECK, self.at_once)]
 
     @property
     def rounds(self) -> int:
@@ -83,8 +84,7 @@ class Stopwatch:
 
     def times(self) -> Times:
         """Return all times. An answer of each kind that does not count comes first."""
-        effort = self.effort
-        runs = [(who, level) for level in effort.levels for who in (SMALL, LARGE, SPLIT)]
+        effort, runs = self.effort, self.effort.runs
         drives: dict[tuple[str, int], list[Drive]] = {run: [] for run in runs}
         readings: dict[str, list[Reading]] = {role: [] for role in self.models}
         for who in (SMALL, LARGE, SPLIT):
@@ -111,7 +111,7 @@ class Stopwatch:
         enough tasks.
         """
         parts = [(_READING, 1), (SMALL, 1), (SMALL, self.effort.at_once)]
-        parts += [(SPLIT, 1), (SPLIT, self.effort.at_once)]
+        parts += [(SPLIT, 1), (CHECK, self.effort.at_once)]
         at = parts.index((SMALL if who == LARGE else who, level))
         n = self.effort.samples
         return list(islice(cycle(self.tasks), at * n, (at + 1) * n))
