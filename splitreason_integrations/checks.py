@@ -1,6 +1,7 @@
 """Checks of settings: every error names the setting, what it may be and what it was."""
 
 import math
+import sys
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -30,9 +31,16 @@ def check_number(
         raise SettingError(
             f"{name} must be {asked} such as {example}, without quotes, got {value!r}", (name,)
         )
-    if not least <= value <= most or value == math.inf:
+    if not least <= value <= most or value > sys.float_info.max:
         span = f"be {least:g} or more" if most == math.inf else f"lie in [{least:g}, {most:g}]"
         raise SettingError(f"{name} must {span}, got {value}", (name,))
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise SettingError for what is no finite number above 0."""
+    check_number(name, value)
+    if value == 0:
+        raise SettingError(f"{name} must be above 0, got 0", (name,))
 
 
 def check_text(name: str, value: object) -> None:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from splitreason_integrations.checks import check_number
-from splitreason_integrations.errors import SettingError
+from splitreason_integrations.checks import check_number, check_positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class Prices:
         check_number("input_usd", self.input_usd)
         check_number("output_usd", self.output_usd)
 
-    def cost_usd(self, *, input_tokens: int, output_tokens: int) -> float:
+    def cost_usd(self, *, input_tokens: float, output_tokens: float) -> float:
         """Return the cost of that many tokens."""
         return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1_000_000
 
@@ -34,9 +33,7 @@ class LatencyModel:
 
     def __post_init__(self) -> None:
         check_number("round_trip_s", self.round_trip_s)
-        check_number("tokens_per_s", self.tokens_per_s)
-        if self.tokens_per_s == 0:
-            raise SettingError("tokens_per_s must be above 0, got 0", ("tokens_per_s",))
+        check_positive("tokens_per_s", self.tokens_per_s)
 
     def seconds(self, tokens: int, handoffs: int) -> float:
         """Return how long `handoffs` spans of `tokens` tokens in all take, in seconds."""

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "splitreason_integrations"
 LAYERS = [
     {"errors", "records", "events", "accounts"},
     {
+        "building",
         "checks",
         "ledger",
         "sampling",
@@ -57,7 +58,7 @@ LAYERS = [
     {"engine"},
     {"stretches"},
     {"blocking", "option_fields", "options", "testing", "problems", "audit.replay"},
-    {"doctor", "evals", "training"},
+    {"doctor", "evals", "planning", "training"},
     {"cli"},
 ]
 """From the ground up. A module imports from its own floor or from below."""

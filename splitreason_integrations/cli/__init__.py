@@ -12,6 +12,7 @@ from splitreason_integrations.cli import (
     demo,
     doctor,
     evaluate,
+    plan,
     policy,
     review,
     shadow,
@@ -34,6 +35,7 @@ app.command("ask")(ask.ask)
 app.command("eval")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("shadow")(shadow.shadow)
+app.command("plan")(plan.plan)
 app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")

@@ -5,12 +5,13 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from splitreason_integrations import policy_files
-from splitreason_integrations.backends.registry import resolve
+from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.registry import LargeSpec, resolve
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.network import Network
@@ -46,6 +47,10 @@ MaxShare = Annotated[
 MaxTokens = Annotated[int, typer.Option(help="Longest reply in tokens, reasoning included.")]
 Seed = Annotated[int, typer.Option(help="Seed of problems and sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(help="Environment variable with the key of both servers.", show_default=False),
+]
 Prompts = Annotated[
     Path | None,
     typer.Option(help="JSON lines with question or messages; else fresh problems."),
@@ -107,6 +112,22 @@ def priced(engine: SplitEngine, prices: Prices) -> SplitEngine:
     if prices == Prices() or not isinstance(engine.large, str):
         return engine
     return replace(engine, large=replace(resolve(engine.large, role="large"), prices=prices))
+
+
+def keyed(engine: SplitEngine, api_key_env: str | None) -> SplitEngine:
+    """Return the engine whose models on servers are called with the key in a variable."""
+    if api_key_env is None:
+        return engine
+    small, large = (_with_key(spec, api_key_env) for spec in (engine.small, engine.large))
+    if (small, large) == (engine.small, engine.large):
+        raise RequestError("--api-key-env is the key of models on servers: name one by its address")
+    return replace(engine, small=small, large=large)
+
+
+def _with_key(spec: LargeSpec, api_key_env: str) -> Any:
+    if isinstance(spec, str) and spec.startswith(("http://", "https://")):
+        return replace(OpenAIServerModel.of(spec), api_key_env=api_key_env)
+    return spec
 
 
 def network(round_trip_ms: float, tokens_per_s: float | None) -> Network:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from splitreason_integrations import policy_files
 from splitreason_integrations.asking import AskRule
+from splitreason_integrations.building import NO_CAP
 from splitreason_integrations.cli import options
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.terms import ModelTerms
@@ -133,7 +134,7 @@ def _pairs(data: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, AskRule):
         return _asking(value)
-    return policy_files.NO_CAP if value is None else str(value)
+    return NO_CAP if value is None else str(value)
 
 
 def _terms(policy: Policy, terms: ModelTerms) -> str:

@@ -1,0 +1,80 @@
+"""A plan as tables: the split beside the large model alone, and predictions beside a run."""
+
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from splitreason_integrations.planning.capacity import Deployment, Plan
+from splitreason_integrations.planning.measuring import Check, error_of
+
+_NAMES = {
+    "answers_per_s": "answers a second",
+    "latency_s": "latency, s",
+    "offload_share": "offload share",
+}
+
+
+def show(plan: Plan, check: Check | None) -> None:
+    """Print a plan, and the check of what it builds on."""
+    console = Console(highlight=False)
+    console.print(_plan(plan))
+    first = (
+        "both models share a device, where their times add up"
+        if plan.figures.shared
+        else f"the {plan.split.bottleneck.name} model is the first to be short"
+    )
+    console.print(
+        f"\nreplicas are busy for {plan.target.utilisation:.0%} of the time at most; {first}",
+        soft_wrap=True,
+    )
+    if check is not None:
+        console.print()
+        console.print(_check(check))
+
+
+def _plan(plan: Plan) -> Table:
+    table = _table("", "split", "large alone")
+    both = plan.split, plan.large_alone
+    table.add_row("answers a second", *(f"{one.load_per_s:.3g}" for one in both))
+    table.add_row("latency, s", *(f"{one.latency_s:.3g}" for one in both))
+    table.add_row("… while nothing else runs", *(f"{one.way.idle_s:.3g}" for one in both))
+    for name in dict.fromkeys(station.name for one in both for station in one.way.stations):
+        replicas = [_replicas(one, name) for one in both]
+        table.add_row(f"replicas of {name}", *(text for text, _ in replicas))
+        table.add_row("… a second each, busy", *(text for _, text in replicas))
+    table.add_row("GPUs", *(str(one.gpus) for one in both))
+    table.add_row("USD per 1k, tokens", *(f"{one.tokens_usd_per_1k:.4g}" for one in both))
+    table.add_row("USD per 1k, replicas", *(f"{one.gpu_usd_per_1k:.4g}" for one in both))
+    table.add_row("USD per 1k", *(f"{one.usd_per_1k:.4g}" for one in both), style="bold")
+    return table
+
+
+def _replicas(deployment: Deployment, name: str) -> tuple[str, str]:
+    """Return how many replicas of a station there are; what each can do, and how busy it is."""
+    rows = zip(deployment.way.stations, deployment.replicas, deployment.utilisations, strict=True)
+    for station, replicas, busy in rows:
+        if station.name == name:
+            return str(replicas), f"{1 / station.busy_s:.3g}, {busy:.0%}"
+    return "", ""
+
+
+def _check(check: Check) -> Table:
+    table = _table(f"{check.at_once} at once", "predicted", "measured", "error")
+    for name, (predicted, measured) in check.rows().items():
+        error = error_of(predicted, measured)
+        table.add_row(
+            _NAMES[name],
+            f"{predicted:.3g}",
+            f"{measured:.3g}",
+            "" if error is None else f"{error:+.1%}",
+        )
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    for at, heading in enumerate(headings):
+        justify: Literal["left", "right"] = "right" if at else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    return table

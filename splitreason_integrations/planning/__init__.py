@@ -1,0 +1,1 @@
+"""How many replicas of both models a load needs, and what that costs."""

@@ -1,0 +1,134 @@
+"""An answer as work for stations: what a replica of each is busy with, and for how long.
+
+A station is a model's replicas, or one device that two models share. Nothing is measured here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from splitreason_integrations.planning.figures import Figures, ModelFigures
+
+WayName = Literal["split", "large_alone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """What one answer takes of one replica, in seconds.
+
+    `alone_s` with nothing else to do there. `busy_s` is its part of the replica's capacity: a
+    replica finishes 1 ÷ `busy_s` answers a second. `queued_s` is what a further answer adds to the
+    others' time there; no more than `busy_s`, less where the replica writes several at once.
+    """
+
+    name: str
+    alone_s: float
+    busy_s: float
+    queued_s: float
+    gpus: int
+    usd_per_gpu_hour: float
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to make an answer: its stations, the network's waits, and what its tokens cost."""
+
+    name: WayName
+    stations: tuple[Station, ...]
+    wait_s: float
+    tokens_usd: float
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds that an answer takes while no other one is being made."""
+        return self.wait_s + sum(station.alone_s for station in self.stations)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a model does for one answer. Each of `passes` is a step that writes no text."""
+
+    read_tokens: float
+    written_tokens: float
+    passes: float = 0.0
+
+    def at(self, model: ModelFigures, name: str) -> Station:
+        """Return the work as a station of a model's replicas."""
+        steps = self.written_tokens + self.passes
+        reading_s = self.read_tokens / model.read_tokens_per_s
+        writing_s = steps / model.tokens_per_s
+        return Station(
+            name,
+            alone_s=reading_s + steps / model.alone,
+            busy_s=reading_s + writing_s,
+            queued_s=reading_s + writing_s * model.taking_turns,
+            gpus=model.gpus,
+            usd_per_gpu_hour=model.usd_per_gpu_hour,
+        )
+
+    def usd(self, model: ModelFigures) -> float:
+        """Return what the tokens cost."""
+        return model.prices.cost_usd(
+            input_tokens=self.read_tokens, output_tokens=self.written_tokens
+        )
+
+
+def split(figures: Figures) -> Way:
+    """Return the work of an answer that the small model writes and the large one helps with."""
+    small, large = small_work(figures), large_work(figures)
+    stations = [small.at(figures.small, "small"), large.at(figures.large, "large")]
+    used = [station for station in stations if station.busy_s > 0]
+    if figures.shared:
+        used = [_joined(stations)]
+    return Way(
+        "split",
+        tuple(used),
+        wait_s=figures.answer.spans * figures.round_trip_s,
+        tokens_usd=small.usd(figures.small) + large.usd(figures.large),
+    )
+
+
+def large_alone(figures: Figures) -> Way:
+    """Return the work of an answer of the large model alone, for which it waits one round trip."""
+    answer = figures.answer
+    work = Work(answer.prompt_tokens, answer.large_alone_tokens or answer.tokens)
+    station = work.at(figures.large, "large")
+    return Way("large_alone", (station,), figures.round_trip_s, work.usd(figures.large))
+
+
+def small_work(figures: Figures) -> Work:
+    """Return what the small model does: the prompt, its own tokens, the spans read along.
+
+    For each span it makes a pass for every chunk, and one that writes the open tag.
+    """
+    answer = figures.answer
+    spans = answer.large_tokens + answer.surplus_tokens if answer.spans else 0.0
+    chunks = math.ceil(spans / answer.spans / answer.handback_tokens) if answer.spans else 0
+    return Work(answer.prompt_tokens + spans, answer.small_tokens, answer.spans * (chunks + 1))
+
+
+def large_work(figures: Figures) -> Work:
+    """Return what the large model does: it reads all before the last span, and writes the spans.
+
+    The spans are taken to stand at even distances, each with a close tag behind it.
+    """
+    answer = figures.answer
+    if not answer.spans:
+        return Work(0.0, 0.0)
+    before = answer.small_tokens * answer.spans / (answer.spans + 1)
+    written = answer.large_tokens + answer.surplus_tokens
+    return Work(answer.prompt_tokens + before, written, passes=answer.spans)
+
+
+def _joined(stations: Sequence[Station]) -> Station:
+    """Return one device that does the work of all, and never two things at once."""
+    busy_s = sum(one.busy_s for one in stations)
+    return Station(
+        "both",
+        alone_s=sum(one.alone_s for one in stations),
+        busy_s=busy_s,
+        queued_s=busy_s,
+        gpus=stations[0].gpus,
+        usd_per_gpu_hour=stations[0].usd_per_gpu_hour,
+    )
