@@ -3,6 +3,7 @@
 import ast
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from splitreason_integrations import OpenAIServerModel
 from splitreason_integrations.cli import plan_options
+from splitreason_integrations.evals.vllm_servers import PYTHON_VARIABLE, vllm_python
 from tests.deploy import (
     COMPOSE,
     FOLDER,
@@ -25,7 +27,6 @@ from tests.deploy import (
     services,
     workloads,
 )
-from tests.vllm_servers import PYTHON
 
 SERVERS = list(servers())
 FILES = [*COMPOSE, *KUBERNETES, FOLDER / "README.md"]
@@ -256,7 +257,7 @@ def lines():
 def parsed(arguments):
     """Have vLLM's own parser read command lines, in its environment."""
     return subprocess.run(
-        [PYTHON, "-c", PARSE],
+        [vllm_python(), "-c", PARSE],
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
@@ -265,7 +266,9 @@ def parsed(arguments):
 
 
 @pytest.mark.vllm
-@pytest.mark.skipif(not PYTHON, reason="make test-vllm builds vLLM's environment")
+@pytest.mark.skipif(
+    PYTHON_VARIABLE not in os.environ, reason="make test-vllm builds vLLM's environment"
+)
 @pytest.mark.timeout(400)
 def test_vllm_knows_every_flag():
     done = parsed(lines())
