@@ -6,8 +6,9 @@ Every model, here or on a server, is tried with the calls that a request makes o
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from typing import TYPE_CHECKING, Any, cast
 
 from packaging.requirements import Requirement
 
@@ -23,6 +24,10 @@ from splitreason_integrations.backends.registry import (
 from splitreason_integrations.errors import ModelCallError, SplitReasonError
 from splitreason_integrations.sampling import Sampling
 
+if TYPE_CHECKING:
+    from splitreason_integrations.backends.openai_server import ServerModel
+    from splitreason_integrations.backends.openai_server_detect import Capabilities
+
 DISTRIBUTION = "splitreason-integrations"
 _HELLO = [{"role": "user", "content": "Hello"}]
 _TOKENS = 8
@@ -33,11 +38,15 @@ Trial = Callable[[Model, Session], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, whether it is as it must be, and what there is to say of it."""
+    """What was looked at, whether it is as it must be, and what there is to say of it.
+
+    `facts` has for programs what `said` has for people, where that is more than one thing.
+    """
 
     what: str
     ok: bool
     said: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def examine_packages() -> list[Finding]:
@@ -89,12 +98,37 @@ async def examine_model(spec: str | Described, *, role: Role) -> AsyncGenerator[
             continue
         where = "on a server" if model.remote else "in this process"
         yield Finding(what, True, f"{where}, a context of {model.context_tokens} tokens")
-        for name, trial in TRIALS.items():
+        trials = TRIALS
+        if isinstance(one, OpenAIServerModel):
+            server = cast("ServerModel", model)
+            spoken = await _spoken(f"{role} model speaks", server)
+            yield spoken
+            trials = _needed(server.capabilities, role) if spoken.ok else {}
+        for name, trial in trials.items():
             yield await _tried(f"{role} model {name}", trial, model)
 
 
+async def _spoken(what: str, model: "ServerModel") -> Finding:
+    """Return in which dialect a server answers, which is found by asking it."""
+    try:
+        await model.find_dialect(model.replicas.choose())
+    except SplitReasonError as error:
+        return Finding(what, False, str(error))
+    can = model.capabilities
+    assert can is not None, "the dialect is found"
+    return Finding(what, True, can.in_words, asdict(can))
+
+
+def _needed(can: "Capabilities | None", role: Role) -> Mapping[str, Trial]:
+    """Return what a model has to be able to do: a large one need not tell probabilities."""
+    if can is None or role == "small" or can.token_ids:
+        return TRIALS
+    needed = {"writes": _writes if can.probabilities != "none" else _answers, "stops": _stops}
+    return needed | ({"avoids": _avoids} if can.logit_bias else {})
+
+
 async def _tried(what: str, trial: Trial, model: Model) -> Finding:
-    session = model.open(model.codec.render(_HELLO, None).token_ids)
+    session = model.open(model.codec.render(_HELLO, None))
     try:
         return Finding(what, True, await trial(model, session))
     except SplitReasonError as error:
@@ -131,6 +165,14 @@ async def _writes(_: Model, session: Session) -> str:
     if (await _write(session))[0] != ids:
         raise ModelCallError("greedy, it writes another text the second time", retryable=False)
     return f"{len(ids)} tokens in {seconds * 1000:.0f} ms, the same ones again"
+
+
+async def _answers(_: Model, session: Session) -> str:
+    started = time.monotonic()
+    ids, _end = await _write(session)
+    if not ids:
+        raise ModelCallError("it says nothing", retryable=False)
+    return f"{len(ids)} tokens in {(time.monotonic() - started) * 1000:.0f} ms"
 
 
 async def _stops(_: Model, session: Session) -> str:

@@ -115,15 +115,22 @@ class ReviewError(SplitReasonError):
 class ModelCallError(SplitReasonError):
     """A call of a loaded model failed; `retryable` says whether another one may succeed.
 
-    `retry_after_s` is how long the model's server asked to wait, if it did.
+    `retry_after_s` is how long the model's server asked to wait, if it did, and `status` the HTTP
+    status with which it refused.
     """
 
     def __init__(
-        self, message: str, *, retryable: bool, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_s: float | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class ModelStalledError(ModelCallError, TimeoutError):

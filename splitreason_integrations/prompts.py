@@ -1,6 +1,8 @@
 """Messages → each model's prompt. All checks happen here, before anything is generated."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.errors import (
@@ -14,6 +16,14 @@ from splitreason_integrations.records import Message
 ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 _THINK = "<think>"
+_NEXT_STEP = """\
+Somebody is working on this and has written what stands between the two lines of dashes. It may \
+end anywhere.
+----------
+{begun}
+----------
+Write the next step, the one that is hard, and stop behind it. Your text is put right behind the \
+last character above: repeat nothing of it, begin with no remark, and be as brief as it is."""
 
 
 def check_messages(messages: Sequence[Message]) -> None:
@@ -61,6 +71,11 @@ def begins_reasoning(prompt: Prompt) -> bool:
     return prompt.header.rstrip().endswith(_THINK)
 
 
+def opening_of(prompt: Prompt) -> str:
+    """Return what opens the reasoning in a prompt already; empty where nothing does."""
+    return prompt.header[prompt.header.rfind(_THINK) :] if begins_reasoning(prompt) else ""
+
+
 def align_reasoning(
     small: tuple[Codec, Prompt], large: tuple[Codec, Prompt]
 ) -> tuple[Prompt, Prompt]:
@@ -68,16 +83,22 @@ def align_reasoning(
     pre_written = [begins_reasoning(prompt) for _, prompt in (small, large)]
     if not any(pre_written):
         return small[1], large[1]
-    opening = next(
-        prompt.header[prompt.header.rfind(_THINK) :]
-        for (_, prompt), has in zip((small, large), pre_written, strict=True)
-        if has
-    )
+    opening = next(filter(None, (opening_of(prompt) for _, prompt in (small, large))))
     first, second = (
         prompt if has else _append(codec, prompt, opening)
         for (codec, prompt), has in zip((small, large), pre_written, strict=True)
     )
     return first, second
+
+
+def ask_next_step(messages: Sequence[dict[str, Any]], begun: str) -> list[dict[str, Any]]:
+    """Return messages that ask for the next step of a reply of which `begun` stands already."""
+    asked = _NEXT_STEP.replace("{begun}", begun)
+    last = messages[-1]
+    if last["role"] != "user":
+        return [*messages, {"role": "user", "content": asked}]
+    # Some templates take no two user messages in a row.
+    return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{asked}"}]
 
 
 def _append(codec: Codec, prompt: Prompt, opening: str) -> Prompt:
@@ -87,7 +108,7 @@ def _append(codec: Codec, prompt: Prompt, opening: str) -> Prompt:
         if control is None
         else [control, *codec.encode(opening.removeprefix(_THINK))]
     )
-    return Prompt((*prompt.token_ids, *ids), prompt.header + opening)
+    return replace(prompt, token_ids=(*prompt.token_ids, *ids), header=prompt.header + opening)
 
 
 def _hinted(messages: Sequence[Message], hint: str | None) -> Sequence[Message]:

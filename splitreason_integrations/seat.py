@@ -54,7 +54,7 @@ class Seat:
     def session(self) -> Session:
         """The session, opened when it is first needed."""
         if self._session is None:
-            self._session = self.model.open(self.prompt.token_ids)
+            self._session = self.model.open(self.prompt)
         return self._session
 
     @property
@@ -120,7 +120,7 @@ class Seat:
         """Go on in a new session that holds `written` behind the prompt."""
         self.read_before = self.read_tokens
         self.close()
-        self._session = self.model.open(self.prompt.token_ids, written)
+        self._session = self.model.open(self.prompt, written)
         self.told = self.told if told is None else told
         self.forget_surplus()
 

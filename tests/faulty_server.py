@@ -1,11 +1,13 @@
 """A completions server that fails as told: `python -m tests.faulty_server [port]`.
 
 It keeps nothing of a model: the name that a request gives is JSON with the script to write, the
-faults to meet in turn and a number to count by. Where the script goes on is read off the prompt.
+faults to meet in turn and a number to count by. Where the script goes on is read off the prompt,
+be it token ids, a text or messages; the two latter are answered in text, and tags are text there.
 """
 
 import asyncio
 import json
+import re
 import sys
 from collections import Counter
 
@@ -14,6 +16,8 @@ from aiohttp import web
 from tests.dialect import completion_event, serve, sse
 
 FOREVER_S = 3600
+TAG = "</bigmodel>"
+DASHES = "----------"
 LONG_LINE_BYTES = 1 << 21
 HUGE_BODY_BYTES = 1 << 22
 
@@ -63,6 +67,27 @@ def place_in(script, prompt):
     return at + (closed and at < len(ids) and ids[at] == tag)
 
 
+def read_ids(script, body):
+    """Return a prompt that is text as ids: those of the script that it has, the tag among them."""
+    tag = script[-1][0]
+    known = {said: token for token, said in script if said} | {TAG: tag}
+    text = body.get("prompt") or body["messages"][-1]["content"]
+    text = text.split(DASHES)[1] if DASHES in text else text
+    return [known[word] for word in re.findall(rf"{TAG}| [a-z]+", text) if word in known]
+
+
+def as_text(event, script, *, chat):
+    """Return an event without token ids; the tag is written out in it."""
+    (choice,) = event["choices"]
+    said = dict(map(tuple, script)) | {script[-1][0]: TAG}
+    told = [token for token in choice["token_ids"] if token in said]
+    ended = len(told) < len(choice["token_ids"])
+    text = "".join(said[token] for token in told)
+    finish = "stop" if ended else choice["finish_reason"]
+    how = {"delta": {"content": text}} if chat else {"text": text}
+    return {"choices": [{"index": 0, "finish_reason": finish, **how}]}
+
+
 def answers(script, at, body, grouping):
     """Return the events of a sound answer: some tokens of the script each, up to a stop token."""
     events, left, prompt = [], body["max_tokens"], body["prompt"]
@@ -94,6 +119,11 @@ CHANGES = {
     "finish": lambda token: {"finish_reason": "abort"},
     "short": lambda token: {"finish_reason": "length", "stop_reason": None},
 }
+TEXT_CHANGES = {
+    "types": lambda _: {"text": 7, "delta": {"content": 7}},
+    "finish": CHANGES["finish"],
+    "short": lambda _: {"finish_reason": "length", "text": "", "delta": {"content": ""}},
+}
 INSTEAD = {
     "error": {"error": {"message": "out of memory", "code": 500}},
     "refusal": {"error": {"message": "bad request", "code": 400}},
@@ -109,7 +139,12 @@ INSTEAD = {
 def spoilt(event, how, token):
     if how in INSTEAD:
         return INSTEAD[how]
-    return {"choices": [{**event["choices"][0], **CHANGES[how](token)}]}
+    changes = CHANGES if "token_ids" in event["choices"][0] else TEXT_CHANGES
+    return {"choices": [{**event["choices"][0], **changes[how](token)}]}
+
+
+def ends(event):
+    return event["choices"][0]["finish_reason"] is not None
 
 
 async def refuse(request, fault):
@@ -145,12 +180,19 @@ async def answer(request, body, told, fault):
     wire = Wire(request, fault)
     if fault.get("byte") == -1:
         await wire.break_off()
-    at = place_in(told["script"], body["prompt"])
+    chat, script = "messages" in body, told["script"]
+    is_text = chat or isinstance(body["prompt"], str)
+    prompt = read_ids(script, body) if is_text else body["prompt"]
+    at = place_in(script, prompt)
     if at is None:
         request.app["anomalies"].append(told["id"])
         return web.Response(status=400, text="tokens were lost or doubled")
     await wire.open()
-    events = answers(told["script"], at, body, told["grouping"])
+    body = {**body, "prompt": prompt}
+    events = answers(script, at, body, told["grouping"])
+    if is_text:
+        events = [as_text(event, script, chat=chat) for event in events]
+        events = events[: 1 + next((n for n, e in enumerate(events) if ends(e)), len(events))]
     for index, event in enumerate(events):
         if fault["kind"] == "spoil" and index == fault["event"] % len(events):
             await wire.send(sse(spoilt(event, fault["how"], told["script"][0][0])))
@@ -186,6 +228,7 @@ def application():
     app.add_routes(
         [
             web.post("/v1/completions", complete),
+            web.post("/v1/chat/completions", complete),
             web.get("/{way}/models", models),
             web.get("/state", state),
         ]

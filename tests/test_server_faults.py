@@ -65,6 +65,10 @@ WORDS = words()
 PROMPT = CODEC.render(request().messages, None).token_ids
 
 
+def request_prompt():
+    return CODEC.render(request().messages, None)
+
+
 def script(rng, tokens):
     """Return four spans of some tokens each, every one of them once."""
     written = []
@@ -257,8 +261,8 @@ async def check_servers(pool):
                 await asyncio.sleep(0.02)
             assert state == {"active": [], "anomalies": []}
     for server in pool.servers:
-        connections = (await server._client())._transport._pool.connections
-        assert all(one.is_idle() or one.is_closed() for one in connections), connections
+        taken = (await server._session()).connector._acquired
+        assert not taken, taken
 
 
 @pytest.mark.timeout(300)
@@ -350,4 +354,4 @@ async def test_a_server_that_says_nothing_new_has_failed(pool, fault):
     assert failed.value.retryable
     assert time.monotonic() - started < 5
     session.close()
-    await quick._clients.pop(asyncio.get_running_loop()).client.aclose()
+    await quick._sessions.pop(asyncio.get_running_loop()).session.close()

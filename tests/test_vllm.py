@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import aclosing
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from splitreason_integrations import (
     Tag,
 )
 from splitreason_integrations.backends.base import End
+from splitreason_integrations.backends.openai_server_detect import Capabilities
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.evals.tasks import generated
@@ -75,6 +77,28 @@ async def test_many_at_once_write_what_each_writes_alone(pair):
     mine = [await here.complete(one) for one in asked]
     theirs = await asyncio.gather(*(there.complete(one) for one in asked))
     assert [one.pieces for one in theirs] == [one.pieces for one in mine]
+
+
+@pytest.mark.parametrize("dialect", ["text", "continue"])
+async def test_a_large_model_writes_the_same_by_text_and_in_a_chat(pair, dialect):
+    spoken = replace(pair[1], dialect=dialect)
+    assert (
+        await same(("embedded", spoken), generated("test", ("word", "context"), n=12, seed=8)) > 12
+    )
+
+
+async def test_a_small_model_hands_over_and_reads_along_by_text(pair):
+    spoken = replace(pair[0], dialect="text")
+    assert await same((spoken, "embedded"), generated("test", ("word",), n=8, seed=8)) > 8
+
+
+async def test_what_it_speaks_and_can_do_is_found(pair):
+    model = load(replace(pair[1], name="found"))
+    await model.find_dialect(model.replicas.choose())
+    assert model.capabilities == Capabilities("ids", "asked", True, "chosen", True, False)
+    bare = load(replace(pair[1], tokenizer=LARGE, own_tokenizer=False))
+    await bare.find_dialect(bare.replicas.choose())
+    assert (bare.capabilities.dialect, bare.capabilities.usage) == ("continue", True)
 
 
 async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):

@@ -4,10 +4,10 @@ A session is one sequence living in one model. Its text is never encoded anew an
 rebuilt: `extend` adds tokens that the other author wrote, `truncate` cuts a tail off.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from splitreason_integrations.records import Message
 from splitreason_integrations.reply_formats import ReplyFormat
@@ -103,11 +103,39 @@ class TextStream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A conversation as one model reads it; `header` is the text that opens the reply."""
+class Conversation:
+    """What was said so far, before any template, and the tools that are offered."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Sequence[int]):
+    """A conversation as one model reads it: a sequence of token ids.
+
+    `header` is the text that opens the reply, `said` what the ids were made of, for models that
+    are sent messages.
+    """
 
     token_ids: tuple[int, ...]
     header: str
+    said: Conversation | None = field(default=None, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.token_ids)
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[int, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> int | tuple[int, ...]:
+        return self.token_ids[at]
 
 
 class Codec(Protocol):
@@ -236,5 +264,8 @@ class Model(Protocol):
         ...
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> Session:
-        """Start a session with a prompt, and what stands behind it already."""
+        """Start a session with a prompt, and what stands behind it already.
+
+        A model that is sent messages needs the `Prompt` that its codec rendered; ids do for others.
+        """
         ...

@@ -11,8 +11,9 @@ import jinja2
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
-from splitreason_integrations.backends.base import Prompt
+from splitreason_integrations.backends.base import Conversation, Prompt
 from splitreason_integrations.errors import ModelLoadError, RequestError
+from splitreason_integrations.markers import CLOSE, OPEN
 from splitreason_integrations.records import Message
 from splitreason_integrations.reply_formats import ReplyFormat, find_format
 
@@ -142,7 +143,8 @@ class TokenizerCodec:
             raise RequestError(
                 f"{self._name}: its chat template refuses these messages: {error}"
             ) from error
-        return Prompt(tuple(token_ids), self._header(whole, conversation))
+        said = Conversation(tuple(messages), tuple(tools or ()))
+        return Prompt(tuple(token_ids), self._header(whole, conversation), said)
 
     def _header(self, whole: str, conversation: str) -> str:
         if whole.startswith(conversation):
@@ -186,3 +188,11 @@ class TokenizerCodec:
             parts = [replace, {"type": "ByteFallback"}, {"type": "Fuse"}]
             described["decoder"] = {"type": "Sequence", "decoders": parts}
         return LLTokenizer(json.dumps(described), eos_token=sorted(self.end_tokens))
+
+
+class BorrowedCodec(TokenizerCodec):
+    """Counts and cuts the text of a model that has another tokenizer, and knows no tags."""
+
+    def control_token(self, text: str) -> int | None:
+        """Return the id of the control token that is written like this; None for the tags."""
+        return None if text in (OPEN, CLOSE) else super().control_token(text)

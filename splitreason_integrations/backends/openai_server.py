@@ -1,17 +1,29 @@
-"""Models behind OpenAI-compatible servers: `/completions` with token ids both ways."""
+"""Models behind OpenAI-compatible servers."""
 
 import weakref
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.base import Codec
-from splitreason_integrations.backends.openai_server_replicas import Replicas
+from splitreason_integrations.backends.openai_server_detect import (
+    Capabilities,
+    Found,
+    detect,
+    dialect_of,
+)
+from splitreason_integrations.backends.openai_server_dialects import Dialect, Served
+from splitreason_integrations.backends.openai_server_replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server_session import ServerSession
+from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
 
 
 class ServerModel:
-    """A model behind a server. `vocabulary` is how many token ids it may answer with."""
+    """A model behind a server. `vocabulary` is how many token ids it may answer with.
+
+    `speaks` names its dialect; with None it is found at the first use. `own_tokenizer` says that
+    the codec is made of the model's own.
+    """
 
     remote = True
     resumes = False
@@ -28,6 +40,8 @@ class ServerModel:
         prices: Prices | None = None,
         hint: str | None = None,
         default_sampling: Sampling | None = None,
+        speaks: str | None = "ids",
+        own_tokenizer: bool = True,
     ) -> None:
         self.name = name
         self.codec = codec
@@ -35,15 +49,39 @@ class ServerModel:
         self.hint = hint
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
-        self.vocabulary = vocabulary
         self.replicas = replicas
         self.model = model
+        self._served = Served(model, codec, vocabulary, own_tokenizer)
+        self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
         self._sessions: weakref.WeakSet[ServerSession] = weakref.WeakSet()
 
     @property
     def open_sessions(self) -> int:
         """How many sessions may still ask the server for something."""
         return sum(session.is_open for session in self._sessions)
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How the servers are spoken to; None before it is found."""
+        return None if self._found is None else self._found.dialect
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What the servers can do; None before it is found."""
+        return None if self._found is None else self._found.capabilities
+
+    async def find_dialect(self, replica: Replica) -> Dialect:
+        """Return the best dialect that a server speaks: one finding holds for all of them.
+
+        Raises ModelCallError where none does, or where the server fails meanwhile.
+        """
+        if self._found is None:
+            self._found = await detect(replica, self._served)
+        return self._found.dialect
+
+    def learns(self, error: ModelCallError) -> bool:
+        """Return whether a refusal says what to leave out, so that asking again may do."""
+        return self._found is not None and self._found.dialect.learns(error)
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> "ServerSession":
         """Start a session with a prompt, and what stands behind it; nothing is asked yet."""

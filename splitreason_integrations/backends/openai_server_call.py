@@ -14,8 +14,13 @@ from typing import Any
 import anyio
 
 from splitreason_integrations.backends.openai_server_replicas import Replica
-from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError, read_part
-from splitreason_integrations.errors import ModelCallError, ModelStalledError
+from splitreason_integrations.backends.openai_server_wire import (
+    Part,
+    Question,
+    UnreadableError,
+    Usage,
+)
+from splitreason_integrations.errors import ModelCallError
 
 _LINE_BYTES = 1 << 16
 _BYTES_A_PROMPT_TOKEN = 24
@@ -28,22 +33,24 @@ _SILENT_S = 1.0
 
 
 class Call:
-    """A request to `/completions` of a replica; it is made when this is."""
+    """A request to a replica; it is made when this is."""
 
-    def __init__(self, replica: Replica, body: Mapping[str, Any]) -> None:
+    def __init__(self, replica: Replica, question: Question) -> None:
         self.replica = replica
         self._server = replica.server
         self._heard_s = time.monotonic()
         self.read_s = replica.server.read_s
         self._parts: asyncio.Queue[Part | Exception | None] = asyncio.Queue(_PARTS_AHEAD)
         self._scope = anyio.CancelScope()
-        self._task = asyncio.create_task(self._read(body))
+        self._task = asyncio.create_task(self._read(question))
         replica.calls += 1
         self._task.add_done_callback(self._left)
 
     async def next(self) -> Part | None:
         """Return the next part of the answer, None behind the last; raise what went wrong."""
         part = await self._parts.get()
+        # Whoever reads slowly hears what was said long ago.
+        self._heard_s = time.monotonic()
         if isinstance(part, Exception):
             raise part
         if part is not None:
@@ -58,7 +65,19 @@ class Call:
     def stalled(self) -> ModelCallError:
         """Return the error for an answer that does not come in time; its server rests."""
         self.replica.failed()
-        return ModelStalledError(f"{self._server.label} said nothing new for {self.read_s:g} s")
+        return self._server.stalled()
+
+    async def usage(self) -> Usage | None:
+        """Return what the server says behind a finished answer that it took, if it does at once."""
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                while (part := await self.next()) is not None:
+                    if part.usage is not None:
+                        return part.usage
+        except (TimeoutError, ModelCallError):
+            # The answer is whole; its price is then known by what it says.
+            return None
+        return None
 
     async def settle(self) -> None:
         """Wait a moment for a finished answer's end, so that its connection can be used again."""
@@ -78,10 +97,10 @@ class Call:
     def _left(self, _: asyncio.Task[None]) -> None:
         self.replica.calls -= 1
 
-    async def _read(self, body: Mapping[str, Any]) -> None:
+    async def _read(self, question: Question) -> None:
         with self._scope:
             try:
-                await self._put_all(body)
+                await self._put_all(question)
             except UnreadableError as error:
                 lasting = error.lasting
                 await self._parts.put(self.broken(str(error), retryable=not lasting))
@@ -90,18 +109,18 @@ class Call:
                     self.replica.failed()
                 await self._parts.put(error)
 
-    async def _put_all(self, body: Mapping[str, Any]) -> None:
-        async with aclosing(self._events(body)) as events:
+    async def _put_all(self, question: Question) -> None:
+        async with aclosing(self._events(question)) as events:
             async for data in events:
                 self._heard_s = time.monotonic()
-                await self._parts.put(None if data is None else read_part(data))
+                await self._parts.put(None if data is None else question.read(data))
 
-    async def _events(self, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    async def _events(self, question: Question) -> AsyncGenerator[Any, None]:
         """Yield the events' data, None where the answer says that it is done or ends."""
         server = self._server
-        line_bytes = _LINE_BYTES + _BYTES_A_PROMPT_TOKEN * len(body["prompt"])
-        all_bytes = line_bytes + _BYTES_A_TOKEN * body["max_tokens"] + _SPARE_BYTES
-        async with server.post("/completions", body) as response:
+        line_bytes = _LINE_BYTES + _BYTES_A_PROMPT_TOKEN * question.prompt_tokens
+        all_bytes = line_bytes + _BYTES_A_TOKEN * question.max_tokens + _SPARE_BYTES
+        async with server.post(question.path, question.body) as response:
             kind = response.headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
                 raise server.broken(

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
-from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.errors import ModelCallError, ModelStalledError
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -130,6 +130,10 @@ class Server:
         """Return the error for an answer that is not as it must be."""
         return ModelCallError(f"{self.label}: {what}", retryable=retryable)
 
+    def stalled(self) -> ModelCallError:
+        """Return the error for an answer that does not come in time."""
+        return ModelStalledError(f"{self.label} said nothing new for {self.read_s:g} s")
+
     def told(self, error: Any) -> ModelCallError:
         """Return the error for one that the server tells of in its answer."""
         code = error.get("code") if isinstance(error, Mapping) else None
@@ -137,6 +141,7 @@ class Server:
         return ModelCallError(
             f"{self.label} answered with an error: {self._message(error)}",
             retryable=_is_retryable(status),
+            status=status,
         )
 
     async def _session(self) -> aiohttp.ClientSession:
@@ -180,6 +185,7 @@ class Server:
             f"{self.label} answered with HTTP status {status}: {said}{_remedy(status)}",
             retryable=_is_retryable(status),
             retry_after_s=_retry_after_s(response.headers.get("retry-after", "")),
+            status=status,
         )
 
     def _unreached(self, error: Exception) -> ModelCallError:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from transformers import AutoTokenizer, GenerationConfig
 
-from splitreason_integrations.backends.codec import TokenizerCodec
+from splitreason_integrations.backends.codec import BorrowedCodec, TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.openai_server import ServerModel
+from splitreason_integrations.backends.openai_server_chat import HOSTS
 from splitreason_integrations.backends.openai_server_http import Server
 from splitreason_integrations.backends.openai_server_replicas import Replicas
 from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
@@ -16,6 +18,8 @@ from splitreason_integrations.errors import ModelCallError, ModelLoadError
 from splitreason_integrations.sampling import Sampling
 
 _NAMED = 8
+_LENGTHS = ("max_model_len", "context_length", "max_context_length", "context_window")
+"""How servers call the length of a model's context."""
 
 
 def load_server_model(spec: OpenAIServerModel) -> ServerModel:
@@ -33,21 +37,30 @@ def load_server_model(spec: OpenAIServerModel) -> ServerModel:
     if here is None:
         raise ModelLoadError(
             f"{spec.label}: its tokenizer is not known here; give it: OpenAIServerModel("
-            f"{spec.url!r}, {spec.model!r}, tokenizer='<folder or name on the hub>')"
+            f"{spec.url!r}, {spec.model!r}, tokenizer='<folder or name on the hub>'); where nobody "
+            "has it, the small model's with own_tokenizer=False"
         )
     tokenizer = _tokenizer(here, spec)
     ends, sampling = _defaults(here)
+    codec = TokenizerCodec if spec.own_tokenizer else BorrowedCodec
     return ServerModel(
         Replicas(servers),
-        TokenizerCodec(tokenizer, name=spec.label, end_tokens=ends),
+        codec(tokenizer, name=spec.label, end_tokens=ends),
         model=spec.model,
         name=spec.label,
         vocabulary=max(tokenizer.get_vocab().values()) + 1,
         context_tokens=_context_tokens(spec, facts),
         prices=spec.prices,
         hint=spec.hint,
-        default_sampling=sampling,
+        default_sampling=sampling if spec.own_tokenizer else None,
+        speaks=spec.dialect or _speaks(spec),
+        own_tokenizer=spec.own_tokenizer,
     )
+
+
+def _speaks(spec: OpenAIServerModel) -> str | None:
+    """Return the dialect of a provider that is known by its address."""
+    return HOSTS.get(urlsplit(spec.urls[0]).hostname or "")
 
 
 def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any]:
@@ -96,7 +109,7 @@ def _defaults(here: str) -> tuple[tuple[int, ...], Sampling]:
 
 def _context_tokens(spec: OpenAIServerModel, facts: Mapping[str, Any]) -> int:
     """Return the context that both sides know of: the shorter one."""
-    lengths = (spec.context_tokens, facts.get("max_model_len"))
+    lengths = (spec.context_tokens, *map(facts.get, _LENGTHS))
     known = [length for length in lengths if type(length) is int and length > 0]
     if not known:
         raise ModelLoadError(

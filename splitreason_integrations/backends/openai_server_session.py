@@ -1,15 +1,15 @@
-"""Sessions over `/completions`: a sequence is its token ids alone.
+"""Sessions over a server: a sequence is its token ids alone.
 
-The server's prefix cache takes the place of a KV cache, so what was cut off costs nothing, and
-every order is one request of its own.
+The server's prefix cache takes the place of a KV cache, so what was cut off costs nothing. Every
+order is one request of its own, or goes on with the answer to the one before.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from splitreason_integrations.backends.base import (
     End,
@@ -18,14 +18,16 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
+from splitreason_integrations.backends.openai_server_answer import Answering
 from splitreason_integrations.backends.openai_server_call import Call
+from splitreason_integrations.backends.openai_server_dialects import Dialect, Wanted
 from splitreason_integrations.backends.openai_server_replicas import Replica
+from splitreason_integrations.backends.openai_server_scoring import told_chances
 from splitreason_integrations.backends.openai_server_wire import (
     Part,
-    Received,
+    Question,
     UnreadableError,
-    completion,
-    scoring,
+    Usage,
 )
 from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from splitreason_integrations.backends.openai_server import ServerModel
 
 _PROMPTS_AT_ONCE = 256
+_T = TypeVar("_T")
 
 
 class ServerSession:
@@ -44,11 +47,14 @@ class ServerSession:
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
         self._model = model
+        self._prompt = prompt
         self._ids = [*prompt, *written]
         self._prompt_tokens = len(prompt)
         self._seen = 0
         self._waiting: asyncio.Timeout | None = None
         self._last: Replica | None = None
+        self._answering: Answering | None = None
+        self._thinks = False
         self.is_open = True
         self.read = 0
         self.requests = 0
@@ -71,11 +77,13 @@ class ServerSession:
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens; nothing is sent until they are needed."""
         self._check_open()
+        self._drop_answer()
         self._ids.extend(token_ids)
 
     def truncate(self, length: int) -> None:
         """Cut the sequence to `length` tokens."""
         self._check_open()
+        self._drop_answer()
         if not self._prompt_tokens <= length <= len(self._ids):
             raise SessionError(
                 f"cannot cut to {length} tokens: the session has {len(self._ids)}, "
@@ -102,9 +110,12 @@ class ServerSession:
                         left -= len(written.token_ids)
                         redrawn = written.end is End.LENGTH and left > 0
                         end = None if redrawn else written.end
-                        if written.token_ids or end:
+                        # A sign of life from a model that reasons where nobody sees it.
+                        if written.token_ids or end or self._thinks:
                             yield replace(written, end=end)
             except ModelCallError as error:
+                if self._model.learns(error):
+                    continue
                 failures += 1
                 if not self._another_goes_on(error, failures):
                     raise
@@ -127,6 +138,7 @@ class ServerSession:
     def close(self) -> None:
         """End what is being asked of the server; nothing can be asked any more."""
         self.is_open = False
+        self._drop_answer()
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0.0)
 
@@ -134,57 +146,100 @@ class ServerSession:
         self, order: WriteOrder, most: int, refused: list[int]
     ) -> AsyncGenerator[Written, None]:
         """Yield what comes for one request, up to its end or to a token that is refused."""
-        model, sent = self._model, tuple(self._ids)
-        received = Received(
-            model.codec,
-            vocabulary=model.vocabulary,
-            sequence=sent,
-            order=order,
-            max_tokens=most,
-        )
-        position = len(sent) - self._prompt_tokens
-        body = completion(model.model, sent, order, max_tokens=most, position=position)
-        call, end = self._call(body), None
+        dialect = await self._dialect(order)
+        if dialect is None:
+            yield Written((), End.DEADLINE)
+            return
+        dialect.check(order)
+        answering = self._answering or self._answered(dialect, order, most)
+        self._answering, end = None, None
         try:
             while end is None:
-                written, refuses = await self._next(call, received, order, refused)
-                end = written.end
+                try:
+                    written, refuses = await self._next(answering, order, most, refused)
+                except ModelCallError:
+                    if order.watch is None and (rest := answering.rest(most)):
+                        self._saw(rest)
+                        yield Written(rest)
+                    raise
+                end, most = written.end, most - len(written.token_ids)
+                if end is End.LENGTH and answering.goes_on and dialect.ahead_tokens:
+                    self._answering = answering
                 yield written
                 if refuses:
                     return
-            if end not in (End.DEADLINE, End.WATCH):
-                await call.settle()
+            if end not in (End.DEADLINE, End.WATCH) and not answering.goes_on:
+                self._took(answering, await answering.settle())
         finally:
-            await call.ended()
+            if self._answering is not answering:
+                await answering.call.ended()
+
+    def _answered(self, dialect: Dialect, order: WriteOrder, most: int) -> Answering:
+        """Ask for the sequence to go on."""
+        room = self._model.context_tokens - len(self._ids)
+        wanted = Wanted(
+            self._prompt,
+            self._ids[self._prompt_tokens :],
+            order,
+            min(max(most, dialect.ahead_tokens), room),
+        )
+        call = self._call(dialect.question(wanted))
+        return Answering(call, dialect.answer(wanted), self.unread)
 
     async def _next(
-        self, call: Call, received: Received, order: WriteOrder, refused: list[int]
+        self, answering: Answering, order: WriteOrder, most: int, refused: list[int]
     ) -> tuple[Written, bool]:
         """Return what comes next, and whether a token behind it is refused.
 
         It has an end where the deadline or the answer's end comes.
         """
+        limit_s = _sooner_s(_left_s(order), answering.call.read_s)
         try:
-            async with asyncio.timeout(_sooner_s(_left_s(order), call.read_s)) as self._waiting:
-                part = await call.next()
+            written, part = await self._in_time(answering.next(most), limit_s)
+        except TimeoutError:
+            if not _is_late(order):
+                raise answering.call.stalled() from None
+            rest = answering.rest(most) if order.watch is None else ()
+            self._saw(rest)
+            return Written(rest, End.DEADLINE), False
+        self._thinks, refuses = bool(part.thought), False
+        if order.watch is not None:
+            try:
+                written, refuses = self._judged(order.watch, written, part, refused)
+            except UnreadableError as error:
+                raise answering.unreadable(error) from error
+        self._saw(written.token_ids)
+        return written, refuses
+
+    async def _in_time(self, doing: Awaitable[_T], limit_s: float) -> _T:
+        """Await; raise TimeoutError when the time is up, SessionError where this is closed."""
+        try:
+            async with asyncio.timeout(limit_s) as self._waiting:
+                done = await doing
         except TimeoutError:
             self._check_open()
-            if not _is_late(order):
-                raise call.stalled() from None
-            return Written((), End.DEADLINE), False
+            raise
         finally:
             self._waiting = None
         self._check_open()
-        if part is None:
-            raise call.broken("the answer ended before it was finished")
+        return done
+
+    async def _dialect(self, order: WriteOrder | None = None) -> Dialect | None:
+        """Return how the server is spoken to; None where the deadline comes first."""
+        if (known := self._model.dialect) is not None:
+            return known
+        self._last = self._model.replicas.choose(self._last)
+        limit_s = self._last.server.read_s
+        left_s = None if order is None else _left_s(order)
         try:
-            written, refuses = received.take(part), False
-            if order.watch is not None:
-                written, refuses = self._judged(order.watch, written, part, refused)
-        except UnreadableError as error:
-            raise call.broken(str(error), retryable=not error.lasting) from error
-        self._saw(written.token_ids)
-        return written, refuses
+            return await self._in_time(
+                self._model.find_dialect(self._last), _sooner_s(left_s, limit_s)
+            )
+        except TimeoutError:
+            if order is not None and _is_late(order):
+                return None
+            self._last.failed()
+            raise self._last.server.stalled() from None
 
     def _judged(
         self, watch: Watch, written: Written, part: Part, refused: list[int]
@@ -211,6 +266,12 @@ class ServerSession:
             if verdict is Verdict.STOP:
                 return Written(tokens[:at], End.WATCH), False
             if verdict is Verdict.REFUSE:
+                if token in refused:
+                    raise UnreadableError(
+                        "writes a token again that was ruled out by logit_bias, which the server "
+                        "ignores; use one that heeds it, such as vLLM or llama.cpp",
+                        lasting=True,
+                    )
                 refused.append(token)
                 return Written(tokens[:at]), True
             refused.clear()
@@ -218,49 +279,34 @@ class ServerSession:
 
     async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
         """Return P(`token_id`) behind each prompt, from the first server that tells."""
-        body, failures = scoring(self._model.model, prompts, token_id), 0
+        failures = 0
         while True:
-            call = self._call(body)
             try:
-                return await self._chances_in_time(call, len(prompts), token_id)
+                dialect = await self._dialect()
+                assert dialect is not None, "there is no deadline"
+                call = self._call(dialect.scoring(prompts, token_id))
+                try:
+                    return await told_chances(call, self._model.codec, len(prompts), token_id)
+                finally:
+                    await call.ended()
             except ModelCallError as error:
+                if self._model.learns(error):
+                    continue
                 failures += 1
                 if not self._another_goes_on(error, failures):
                     raise
-            finally:
-                await call.ended()
 
-    async def _chances_in_time(self, call: Call, prompts: int, token_id: int) -> list[float]:
-        try:
-            async with asyncio.timeout(call.read_s):
-                return await self._chances(call, prompts, token_id)
-        except TimeoutError:
-            raise call.stalled() from None
-
-    async def _chances(self, call: Call, prompts: int, token_id: int) -> list[float]:
-        """Return P(`token_id`) behind each prompt, in the prompts' order."""
-        found: dict[int, float] = {}
-        while (part := await call.next()) is not None:
-            self._check_open()
-            if not part.top or part.index in found:
-                continue
-            try:
-                found[part.index] = part.chances(self._model.codec, token_id)[0]
-            except UnreadableError as error:
-                raise call.broken(str(error)) from error
-        if sorted(found) != list(range(prompts)):
-            raise call.broken(
-                "does not tell the log probability behind every prompt; use a server that knows "
-                "logprob_token_ids, such as vLLM"
-            )
-        await call.settle()
-        return [found[index] for index in range(prompts)]
-
-    def _call(self, body: Mapping[str, Any]) -> Call:
+    def _call(self, question: Question) -> Call:
         """Ask the server that is best to be asked."""
         self.requests += 1
         self._last = self._model.replicas.choose(self._last)
-        return Call(self._last, body)
+        return Call(self._last, question)
+
+    def _drop_answer(self) -> None:
+        """Ask for nothing more of an answer: the sequence goes on in another way."""
+        if self._answering is not None:
+            self._answering.call.end()
+            self._answering = None
 
     def _another_goes_on(self, error: ModelCallError, failures: int) -> bool:
         """Return whether a replica takes over from one that failed, with all that stands here."""
@@ -272,6 +318,11 @@ class ServerSession:
         self.read += self.unread
         self._ids += token_ids
         self._seen = len(self._ids)
+
+    def _took(self, answering: Answering, usage: Usage | None) -> None:
+        """Count what the server says that it read, where it does, and not what it had to."""
+        if usage is not None:
+            self.read += usage.read - answering.unread
 
     def _check_can(self, order: WriteOrder) -> None:
         if order.guide is not None or (order.watch is not None and order.watch.wants_entropy):

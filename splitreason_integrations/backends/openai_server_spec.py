@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from splitreason_integrations.checks import check_number
@@ -12,6 +12,8 @@ from splitreason_integrations.terms import Prices
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+Dialect = Literal["ids", "text", "continue", "prefix", "partial", "trailing", "plain"]
+_TEXTS = ("ids", "text")
 _EXAMPLE = "'http://127.0.0.1:8000/v1#<model>'"
 
 
@@ -34,16 +36,25 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIServerModel:
-    """A model behind an OpenAI-compatible server that takes and gives token ids, such as vLLM.
+    """A model behind an OpenAI-compatible server.
 
     `url` ends where `/completions` follows, `model` is the name that the server knows it by.
     Several addresses, separated by commas, are replicas of one model: the least loaded one is
     asked, and where it fails another one goes on.
+
+    `dialect` is how the server is spoken to; without it the best one is found at the first use:
+    `ids` (token ids both ways, vLLM), `text` (text both ways: llama.cpp, older servers), then, in
+    a chat, `continue` (`continue_final_message`: vLLM, SGLang), `prefix` (DeepSeek's beta, Mistral,
+    LiteLLM), `partial` (Qwen, Moonshot), `trailing` (Anthropic, OpenRouter), and `plain` as the
+    last resort for a large model, which is asked in words for the next step. Providers are known
+    by their addresses.
+
     `tokenizer` is a folder or a name on the model hub; without it the model's name is taken where
-    that is a folder here, else the server's own path of the model where that is one. The context
-    length is the server's own. With both `tokenizer` and `context_tokens` given, nothing is asked
-    of the server before the first hand-over: one that is down then costs a request its large
-    model, not its answer.
+    that is a folder here, else the server's own path of the model where that is one. A hosted model
+    whose tokenizer nobody has takes another one, best the small model's, with
+    `own_tokenizer=False`: its text is counted and cut by that. The context length is the server's
+    own. With both `tokenizer` and `context_tokens` given, nothing is asked of the server before the
+    first hand-over: one that is down then costs a request its large model, not its answer.
 
     The key is `api_key` or, by name, the environment variable `api_key_env`. It is sent to `url`
     alone and shown nowhere. `hint` is a sentence that this model alone sees at the end of the
@@ -59,6 +70,8 @@ class OpenAIServerModel:
     hint: str | None = field(default=None, kw_only=True)
     name: str | None = field(default=None, kw_only=True)
     context_tokens: int | None = field(default=None, kw_only=True)
+    dialect: Dialect | None = field(default=None, kw_only=True)
+    own_tokenizer: bool = field(default=True, kw_only=True)
     limits: ServerLimits = field(default_factory=ServerLimits, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -67,12 +80,26 @@ class OpenAIServerModel:
             raise UnknownSpecError(f"{self.url}: name the model behind '#', as in {_EXAMPLE}")
         if self.context_tokens is not None:
             check_number("context_tokens", self.context_tokens, least=1, whole=True)
+        self._check_dialect()
         if self.api_key is not None and self.api_key_env is not None:
             raise ConfigurationError("give either api_key or api_key_env, not both")
         if isinstance(self.api_key, str):
             from pydantic import SecretStr
 
             object.__setattr__(self, "api_key", SecretStr(self.api_key))
+
+    def _check_dialect(self) -> None:
+        known = get_args(Dialect)
+        if self.dialect is not None and self.dialect not in known:
+            raise ConfigurationError(
+                f"dialect must be one of {', '.join(known)}, or None to find it, "
+                f"got {self.dialect!r}"
+            )
+        if not self.own_tokenizer and (self.tokenizer is None or self.dialect in _TEXTS):
+            raise ConfigurationError(
+                f"{self.label}: own_tokenizer=False takes a tokenizer, such as the small model's, "
+                "and a dialect of chats: only a model's own tokens can be sent as its prompt"
+            )
 
     @classmethod
     def of(cls, text: str) -> "OpenAIServerModel":

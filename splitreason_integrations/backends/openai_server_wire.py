@@ -1,78 +1,46 @@
-"""What is asked of a completions server, and what it answers, read with distrust.
-
-The dialect is vLLM's: prompts are token ids, and `return_token_ids` has every event of the answer
-carry the ids that it adds, the stop token among them, and none or several in one event.
-`logprob_token_ids` has it carry the log probability of a chosen token at each of them.
-"""
+"""The events of a completions server, read with distrust."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
-from splitreason_integrations.sampling import uniform
+from splitreason_integrations.backends.base import Codec
 
-_NEVER = -100
-_BROKEN = "\ufffd"
 _ROUNDING = 1e-3
-_TOP = 5
-"""How many of the most probable tokens a server gives that does not know `logprob_token_ids`."""
-_CONTEXT_TOKENS = 6
-_FINISHES = frozenset({None, "stop", "length"})
+_MOST_TOKENS = 1 << 32
+_FINISHES = {
+    "": None,
+    "null": None,
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+}
+"""How servers say that an answer ended, or that it goes on."""
 
 
-def completion(
-    model: str, prompt: Sequence[int], order: WriteOrder, *, max_tokens: int, position: int
-) -> dict[str, Any]:
-    """Return the request for an order whose first token stands at `position` of the reply.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a server at `path`; `read` makes a Part of an event of the answer.
 
-    The seed goes by position, as far as a server lets it: it draws the tokens of one request from
-    one seed, so with a temperature the text depends on how orders are cut, greedy text does not.
+    `prompt_tokens` and `max_tokens` bound how long the answer may be.
     """
-    sampling = order.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "prompt": list(prompt),
-        "max_tokens": max_tokens,
-        "stream": True,
-        "return_token_ids": True,
-        "stream_interval": 8,
-        "skip_special_tokens": False,
-        "temperature": 0.0 if sampling.greedy else sampling.temperature,
-        # A server has defaults of its own for what is not said.
-        "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
-        "top_k": -1 if sampling.top_k is None else sampling.top_k,
-        "min_p": 0.0 if sampling.min_p is None else sampling.min_p,
-        "repetition_penalty": 1.0,
-        "seed": int(uniform(order.seed, order.stream, position) * (1 << 53)),
-        "stop_token_ids": sorted(order.stop_tokens),
-    }
-    if order.forbidden:
-        body["logit_bias"] = {str(token): _NEVER for token in order.forbidden}
-    if order.watch is not None and order.watch.probability_of is not None:
-        body |= _chances_of(order.watch.probability_of)
-    return body
+
+    path: str
+    body: Mapping[str, Any]
+    read: Callable[[Any], "Part"]
+    prompt_tokens: int
+    max_tokens: int
 
 
-def scoring(model: str, prompts: Sequence[Sequence[int]], token: int) -> dict[str, Any]:
-    """Return the request for the probability of one token behind each of some prompts."""
-    return {
-        "model": model,
-        "prompt": [list(prompt) for prompt in prompts],
-        "max_tokens": 1,
-        "stream": True,
-        "temperature": 0.0,
-        **_chances_of(token),
-    }
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many tokens a server says that a prompt has, and how many of them it had to read."""
 
-
-def _chances_of(token: int) -> dict[str, Any]:
-    return {
-        "logprobs": _TOP,
-        "logprob_token_ids": [token],
-        "return_tokens_as_token_ids": True,
-    }
+    prompt: int
+    read: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +48,7 @@ class Part:
     """One event of an answer. `top` has log probabilities at each token that it adds.
 
     `index` is the number of the prompt that it answers, `token_ids` is None where it has none.
+    `thought` is text that the server takes for reasoning.
     """
 
     token_ids: tuple[int, ...] | None = None
@@ -89,6 +58,8 @@ class Part:
     prompt: list[int] | None = None
     index: int = 0
     top: Sequence[Any] = ()
+    thought: str = ""
+    usage: Usage | None = None
 
     def chances(self, codec: Codec, token: int) -> list[float]:
         """Return P(`token`) at each position; raise UnreadableError where they are not told."""
@@ -106,19 +77,14 @@ class UnreadableError(ValueError):
 
 def read_part(data: Any) -> Part:
     """Return an event's data as a Part; raise UnreadableError where they are not of its form."""
-    choices = data.get("choices") if isinstance(data, Mapping) else None
-    if choices == []:
-        return Part(())
-    choice = choices[0] if isinstance(choices, list) else None
-    if not isinstance(choice, Mapping):
-        raise UnreadableError("an event has no choices")
+    choice = first_choice(data)
+    if choice is None:
+        return Part((), usage=usage_of(data))
     ids, text = choice.get("token_ids"), choice.get("text")
-    finish, stop = choice.get("finish_reason"), choice.get("stop_reason")
-    prompt = choice.get("prompt_token_ids")
+    stop, prompt = choice.get("stop_reason"), choice.get("prompt_token_ids")
     if not _are_ids(ids or []) or not isinstance(text or "", str):
         raise UnreadableError("an event's token ids or text are of another type")
-    if not isinstance(finish, str | None) or finish not in _FINISHES:
-        raise UnreadableError(f"ended by {str(finish)[:40]!r}")
+    finish = finish_of(choice)
     index, logprobs = choice.get("index"), choice.get("logprobs")
     top = logprobs.get("top_logprobs") if isinstance(logprobs, Mapping) else None
     return Part(
@@ -129,7 +95,42 @@ def read_part(data: Any) -> Part:
         prompt if isinstance(prompt, list) else None,
         index if type(index) is int else 0,
         top if isinstance(top, list) else (),
+        usage=usage_of(data),
     )
+
+
+def first_choice(data: Any) -> Mapping[str, Any] | None:
+    """Return what an event says, None where it has an empty list; raise UnreadableError."""
+    choices = data.get("choices") if isinstance(data, Mapping) else None
+    if choices == []:
+        return None
+    choice = choices[0] if isinstance(choices, list) else None
+    if not isinstance(choice, Mapping):
+        raise UnreadableError("an event has no choices")
+    return choice
+
+
+def finish_of(choice: Mapping[str, Any]) -> str | None:
+    """Return "stop", "length", or None where the answer goes on; raise UnreadableError."""
+    finish = choice.get("finish_reason")
+    if finish is None:
+        return None
+    if not isinstance(finish, str) or finish not in _FINISHES:
+        raise UnreadableError(f"ended by {str(finish)[:40]!r}")
+    return _FINISHES[finish]
+
+
+def usage_of(data: Mapping[str, Any]) -> Usage | None:
+    """Return how many tokens an event says that were used; what was cached was not read."""
+    usage = data.get("usage")
+    if not isinstance(usage, Mapping):
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
+    prompt = usage.get("prompt_tokens")
+    if not _is_count(prompt):
+        return None
+    return Usage(prompt, max(0, prompt - (cached if _is_count(cached) else 0)))
 
 
 def _chance(top: Any, names: Sequence[str]) -> float:
@@ -142,109 +143,9 @@ def _chance(top: Any, names: Sequence[str]) -> float:
     return min(1.0, math.exp(value))
 
 
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _MOST_TOKENS
+
+
 def _are_ids(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int for value in values)
-
-
-class Received:
-    """One answer as it grows: what of it stands, after all checks.
-
-    Args:
-        codec: of the model, as it is known here.
-        vocabulary: how many token ids there are.
-        sequence: the ids that were sent.
-        order: what was asked.
-        max_tokens: how many tokens were asked for.
-
-    """
-
-    def __init__(
-        self,
-        codec: Codec,
-        *,
-        vocabulary: int,
-        sequence: Sequence[int],
-        order: WriteOrder,
-        max_tokens: int,
-    ) -> None:
-        self._codec = codec
-        self._vocabulary = vocabulary
-        self._sequence = sequence
-        self._order = order
-        self._left = max_tokens
-        before = sequence[-_CONTEXT_TOKENS:]
-        self._stream = codec.text_stream(after=before)
-        # Within a character the two may differ on whose half is whose.
-        self._compares = not codec.decode(before).endswith(_BROKEN)
-        self._mine = self._theirs = ""
-
-    def take(self, part: Part) -> Written:
-        """Return what a part adds; raise UnreadableError where it is not what was asked for."""
-        if part.prompt is not None and part.prompt != list(self._sequence):
-            raise UnreadableError("read another prompt than the one sent", lasting=True)
-        if part.token_ids is None and part.text:
-            raise UnreadableError(
-                "an event has text without token ids; use a server that knows return_token_ids, "
-                "such as vLLM from 0.10.2 on",
-                lasting=True,
-            )
-        kept, stop_token = self._cut(part)
-        self._check_ids(kept)
-        self._left -= len(kept)
-        if self._left < 0:
-            raise UnreadableError("more tokens than were asked for")
-        self._compare(kept, part.text)
-        return Written(kept, self._end(part, stop_token), stop_token)
-
-    def _cut(self, part: Part) -> tuple[tuple[int, ...], int | None]:
-        """Return the tokens before a stop token, and the stop token if the answer ends here."""
-        ids = part.token_ids or ()
-        for at, token in enumerate(ids):
-            if token in self._order.stop_tokens:
-                return ids[:at], token
-        if part.finish != "stop":
-            return ids, None
-        # By an end of its own, told or not: one that is written as a control token is no text.
-        own = bool(ids) and self._codec.is_control(ids[-1])
-        told = part.stop_token if part.stop_token in self._order.stop_tokens else None
-        ends = min(self._codec.end_tokens, default=None)
-        return (ids[:-1] if own else ids), (told if told is not None else ends)
-
-    def _check_ids(self, token_ids: Sequence[int]) -> None:
-        for token in token_ids:
-            if not 0 <= token < self._vocabulary:
-                raise UnreadableError(
-                    f"token id {token} is outside the vocabulary of {self._vocabulary}; set "
-                    "tokenizer to the one that the server's model has",
-                    lasting=True,
-                )
-            if token in self._order.forbidden:
-                raise UnreadableError(
-                    f"token id {token} was forbidden by logit_bias, which the server ignores",
-                    lasting=True,
-                )
-
-    def _end(self, part: Part, stop_token: int | None) -> End | None:
-        if stop_token is not None or part.finish == "stop":
-            return End.STOP_TOKEN
-        if self._left == 0:
-            return End.LENGTH
-        if part.finish == "length":
-            raise UnreadableError(f"ended by its length, {self._left} tokens short of it")
-        return None
-
-    def _compare(self, token_ids: Sequence[int], text: str) -> None:
-        """Raise UnreadableError where the ids mean another text than the server's own."""
-        mine = "".join(self._stream.push(token) for token in token_ids)
-        if not self._compares:
-            return
-        self._mine += mine.replace(_BROKEN, "")
-        self._theirs += text.replace(_BROKEN, "")
-        same = min(len(self._mine), len(self._theirs))
-        if self._mine[:same] != self._theirs[:same]:
-            raise UnreadableError(
-                "its token ids mean another text than it says; set tokenizer to the one that the "
-                "server's model has",
-                lasting=True,
-            )
-        self._mine, self._theirs = self._mine[same:], self._theirs[same:]

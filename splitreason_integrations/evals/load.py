@@ -15,7 +15,8 @@ from typing import Any
 from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.openai_server import ServerModel
 from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_wire import completion
+from splitreason_integrations.backends.openai_server_ids import completion
+from splitreason_integrations.backends.openai_server_wire import Question, read_part
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.records import Author, Completion
@@ -140,7 +141,8 @@ def drained(step: Done, salt: str = "") -> Callable[[Plain], Awaitable[None]]:
         )
         model, more = one.model, {"ignore_eos": True, "cache_salt": salt}
         body = completion(model.model, one.prompt, order, max_tokens=one.tokens, position=0)
-        call, received = Call(model.replicas.choose(), body | more), 0
+        question = Question("/completions", body | more, read_part, len(one.prompt), one.tokens)
+        call, received = Call(model.replicas.choose(), question), 0
         try:
             while (part := await call.next()) is not None:
                 received += len(part.token_ids or ())

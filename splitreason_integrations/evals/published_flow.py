@@ -13,6 +13,7 @@ from typing import Any
 
 from splitreason_integrations.backends.openai_server import ServerModel
 from splitreason_integrations.backends.openai_server_call import Call
+from splitreason_integrations.backends.openai_server_wire import Question, read_part
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.markers import CLOSE, OPEN, marks_of
 from splitreason_integrations.records import Message
@@ -102,7 +103,7 @@ class PublishedFlow:
         more: dict[str, Any],
     ) -> list[str]:
         """Return the texts of the events, a token each; a stop string is the last of them."""
-        body = {
+        body: dict[str, Any] = {
             "model": model.model,
             "prompt": prompt + "".join(flowed.pieces),
             "max_tokens": tokens,
@@ -113,7 +114,8 @@ class PublishedFlow:
             "include_stop_str_in_output": True,
             **more,
         }
-        call, pieces = Call(model.replicas.choose(), body), list[str]()
+        question = Question("/completions", body, read_part, len(body["prompt"]), tokens)
+        call, pieces = Call(model.replicas.choose(), question), list[str]()
         try:
             while (part := await call.next()) is not None:
                 if part.text and part.text not in self._end_texts:

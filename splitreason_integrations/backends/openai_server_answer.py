@@ -1,0 +1,69 @@
+"""One answer of a server, which several orders may share."""
+
+from dataclasses import replace
+
+from splitreason_integrations.backends.base import End, Written
+from splitreason_integrations.backends.openai_server_call import Call
+from splitreason_integrations.backends.openai_server_dialects import Answer
+from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError, Usage
+
+
+class Answering:
+    """An answer as it comes. `unread` is how many tokens of the question were new to the server.
+
+    What an order has no room for is kept for the next one; `goes_on` says that there may be more.
+    """
+
+    def __init__(self, call: Call, answer: Answer, unread: int) -> None:
+        self.call = call
+        self.unread = unread
+        self.goes_on = True
+        self._answer = answer
+        self._part = Part()
+        self._spare = Written(())
+        self._usage: Usage | None = None
+
+    async def next(self, most: int) -> tuple[Written, Part]:
+        """Return what comes next, `most` tokens at most, and the event that brought it.
+
+        Where there is more for another order, the end is `End.LENGTH`.
+        """
+        if self._spare.token_ids or self._spare.end is not None:
+            return self._shared(self._spare, most), self._part
+        part = await self.call.next()
+        if part is None:
+            raise self.call.broken("the answer ended before it was finished")
+        self._part, self._usage = part, part.usage or self._usage
+        try:
+            written = self._answer.take(part)
+        except UnreadableError as error:
+            raise self.unreadable(error) from error
+        return self._shared(written, most), part
+
+    def rest(self, most: int) -> tuple[int, ...]:
+        """Return what was received and not yet returned, of an answer that breaks off."""
+        self.goes_on = False
+        try:
+            return self._answer.rest()[:most]
+        except UnreadableError:
+            # It is what the answer broke off at.
+            return ()
+
+    def unreadable(self, error: UnreadableError) -> Exception:
+        """Return the error for an answer that is not as it must be."""
+        return self.call.broken(str(error), retryable=not error.lasting)
+
+    async def settle(self) -> Usage | None:
+        """Let a finished answer end; return what the server says that it took, if it does."""
+        usage = self._usage or await self.call.usage()
+        await self.call.settle()
+        return usage
+
+    def _shared(self, written: Written, most: int) -> Written:
+        now, later = written.token_ids[:most], written.token_ids[most:]
+        if later or (len(now) == most and written.end is None):
+            self._spare = replace(written, token_ids=later)
+            return Written(now, End.LENGTH)
+        self._spare = Written(())
+        self.goes_on = written.end is None
+        return written

@@ -1,0 +1,220 @@
+"""`/chat/completions`: the assistant's message is gone on with, or the next step is asked for.
+
+Providers differ in how they are told that the last message is the beginning of a reply; `MARKS`
+has their ways. Where there is none, a large model is asked in words for the next step alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from splitreason_integrations.backends.base import Conversation, Prompt, WriteOrder
+from splitreason_integrations.backends.openai_server_chat_answer import (
+    ChatAnswer,
+    StepAnswer,
+    read_chat,
+)
+from splitreason_integrations.backends.openai_server_dialects import Lenient, Served, Wanted
+from splitreason_integrations.backends.openai_server_ids import never, sampled
+from splitreason_integrations.backends.openai_server_text import (
+    SHOWS_TOKENS,
+    Controls,
+    TextAnswer,
+    harmless,
+    spelled,
+)
+from splitreason_integrations.backends.openai_server_wire import Question
+from splitreason_integrations.errors import RequestError, SessionError
+from splitreason_integrations.prompts import ask_next_step, opening_of
+
+_AHEAD_TOKENS = 256
+_STEP_TOKENS = 4096
+_OWN_REASONING = frozenset({"reasoning_content"})
+_NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How a server is told to go on with the last message.
+
+    Attributes:
+        message: what that message carries.
+        body: what the request carries.
+        is_own: whether such a server runs the model as it is, with parameters of its kind.
+        may_echo: whether the answer may begin with the message that it goes on with.
+
+    """
+
+    message: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+    is_own: bool = False
+    may_echo: bool = False
+
+
+MARKS: Mapping[str, Mark] = {
+    "continue": Mark(
+        body={"continue_final_message": True, "add_generation_prompt": False, **SHOWS_TOKENS},
+        is_own=True,
+    ),
+    "prefix": Mark(message={"prefix": True}, may_echo=True),
+    "partial": Mark(message={"partial": True}),
+    "trailing": Mark(),
+}
+"""vLLM, SGLang; DeepSeek's beta, Mistral, LiteLLM; Qwen, Moonshot; Anthropic, OpenRouter."""
+
+PLAIN = "plain"
+HOSTS: Mapping[str, str] = {
+    "api.deepseek.com": "prefix",
+    "api.mistral.ai": "prefix",
+    "dashscope.aliyuncs.com": "partial",
+    "dashscope-intl.aliyuncs.com": "partial",
+    "api.moonshot.ai": "partial",
+    "api.moonshot.cn": "partial",
+    "api.anthropic.com": "trailing",
+    "openrouter.ai": "trailing",
+    "api.openai.com": PLAIN,
+}
+"""What is known of providers by their addresses, so that nothing need be tried there."""
+
+
+class Chat(Lenient):
+    """The assistant's partial message is gone on with."""
+
+    ahead_tokens = _AHEAD_TOKENS
+
+    def __init__(self, served: Served, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._served = served
+        self._mark = MARKS.get(name, Mark())
+        if self._mark.is_own:
+            self.ahead_tokens = 0
+
+    def check(self, order: WriteOrder) -> None:
+        """Raise RequestError for an order that a small model is given."""
+        if order.watch is not None:
+            raise self._tells_no_probabilities()
+
+    def question(self, wanted: Wanted) -> Question:
+        """Return what to ask for a text to go on."""
+        body = {
+            "model": self._served.model,
+            "messages": self._messages(wanted),
+            "max_tokens": wanted.max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self._drawn(wanted),
+            **self._tools(said_of(wanted.prompt)),
+        }
+        if self._begun(wanted):
+            body |= self._mark.body
+        tokens = len(wanted.prompt) + len(wanted.written)
+        return Question(
+            "/chat/completions", self.fitted(body), read_chat, tokens, wanted.max_tokens
+        )
+
+    def answer(self, wanted: Wanted) -> TextAnswer:
+        """Return what reads the answer to that question."""
+        begun = self._begun(wanted) if self._mark.may_echo else ""
+        return ChatAnswer(self._served, wanted.order, self._controls, begun=begun)
+
+    def scoring(self, prompts: Sequence[Sequence[int]], token: int) -> Question:
+        """Raise RequestError: a small model has to be somewhere else."""
+        raise self._tells_no_probabilities()
+
+    def _messages(self, wanted: Wanted) -> list[dict[str, Any]]:
+        messages, begun = self._said(wanted), self._begun(wanted)
+        if begun:
+            messages.append({"role": "assistant", "content": begun, **self._mark.message})
+        return messages
+
+    def _said(self, wanted: Wanted) -> list[dict[str, Any]]:
+        leave_out = frozenset() if self._mark.is_own else _OWN_REASONING
+        return [
+            _message(message, leave_out) for message in self._plain(said_of(wanted.prompt).messages)
+        ]
+
+    def _begun(self, wanted: Wanted) -> str:
+        """Return the reply so far; empty where nothing of it stands."""
+        opening = opening_of(wanted.prompt) if isinstance(wanted.prompt, Prompt) else ""
+        return opening + spelled(self._served.codec, wanted.written)
+
+    def _tools(self, said: Conversation) -> dict[str, Any]:
+        """Return the tools, which the model knows of and calls in the text of its reply."""
+        if not said.tools:
+            return {}
+        return {"tools": self._plain(said.tools), "tool_choice": "none"}
+
+    def _plain(self, value: Any) -> Any:
+        return harmless(value, self._served.codec.plain) if self._served.own else value
+
+    def _drawn(self, wanted: Wanted) -> dict[str, Any]:
+        drawn = sampled(wanted.order, len(wanted.written))
+        if self._mark.is_own:
+            return drawn | never(wanted.order.forbidden)
+        # Providers refuse what they do not know, so that nothing is said that says nothing.
+        return {name: value for name, value in drawn.items() if value != _NEUTRAL.get(name)}
+
+    @cached_property
+    def _controls(self) -> Controls:
+        return Controls(self._served.codec)
+
+    def _tells_no_probabilities(self) -> RequestError:
+        return RequestError(
+            f"{self._served.model}: a server that only chats tells no probabilities, which a "
+            "small model needs to hand over and to read along; use one whose /completions takes "
+            "a text, such as vLLM or llama.cpp, or a small model in this process"
+        )
+
+
+class PlainChat(Chat):
+    """The last resort: a large model is asked for the next step of the reasoning so far."""
+
+    ahead_tokens = _STEP_TOKENS
+
+    def __init__(self, served: Served) -> None:
+        super().__init__(served, PLAIN)
+
+    def answer(self, wanted: Wanted) -> TextAnswer:
+        """Return what reads the answer to that question."""
+        begun = spelled(self._served.codec, wanted.written)
+        if begun.strip():
+            return StepAnswer(self._served, wanted.order, self._controls, begun=begun)
+        # Nothing stands yet: this is the whole of a reply.
+        thinks = isinstance(wanted.prompt, Prompt) and bool(opening_of(wanted.prompt))
+        return ChatAnswer(self._served, wanted.order, self._controls, thinks=thinks)
+
+    def _messages(self, wanted: Wanted) -> list[dict[str, Any]]:
+        begun = spelled(self._served.codec, wanted.written)
+        messages = self._said(wanted)
+        return ask_next_step(messages, begun) if begun.strip() else messages
+
+    def _begun(self, wanted: Wanted) -> str:
+        return ""
+
+
+def said_of(prompt: Sequence[int]) -> Conversation:
+    """Return what a prompt was made of; raise SessionError for bare ids."""
+    said = prompt.said if isinstance(prompt, Prompt) else None
+    if said is None:
+        raise SessionError(
+            "a model that is sent messages needs the prompt that its codec rendered, not ids alone"
+        )
+    return said
+
+
+def _message(message: Mapping[str, Any], leave_out: frozenset[str]) -> dict[str, Any]:
+    """Return a message as it goes over the wire: the arguments of calls are JSON as text."""
+    sent = {name: value for name, value in message.items() if name not in leave_out}
+    if sent.get("tool_calls"):
+        sent["tool_calls"] = [_call(call) for call in sent["tool_calls"]]
+    return sent
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = dict(call.get("function", call))
+    if not isinstance(function.get("arguments"), str):
+        function["arguments"] = json.dumps(function.get("arguments") or {}, ensure_ascii=False)
+    return {**call, "type": "function", "function": function}

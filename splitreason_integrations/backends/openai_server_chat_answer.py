@@ -1,0 +1,101 @@
+"""What is said in a chat, as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from splitreason_integrations.backends.base import WriteOrder
+from splitreason_integrations.backends.openai_server_dialects import Served
+from splitreason_integrations.backends.openai_server_text import Controls, TextAnswer
+from splitreason_integrations.backends.openai_server_wire import (
+    Part,
+    UnreadableError,
+    finish_of,
+    first_choice,
+    usage_of,
+)
+
+_ECHO_CHARACTERS = 4
+_THOUGHTS = ("reasoning_content", "reasoning")
+_MOST_THOUGHT = 1 << 18
+
+
+def read_chat(data: Any) -> Part:
+    """Return an event's data as a Part; raise UnreadableError where they are not of its form."""
+    choice = first_choice(data)
+    if choice is None:
+        return Part(usage=usage_of(data))
+    delta = choice.get("delta")
+    delta = delta if isinstance(delta, Mapping) else {}
+    text = delta.get("content") or ""
+    thought = next((delta[name] for name in _THOUGHTS if delta.get(name)), "")
+    if not isinstance(text, str) or not isinstance(thought, str):
+        raise UnreadableError("an event's text is of another type")
+    return Part(text=text, finish=finish_of(choice), thought=thought, usage=usage_of(data))
+
+
+class ChatAnswer(TextAnswer):
+    """An answer in a chat. Reasoning that comes by itself goes before the rest of the text."""
+
+    def __init__(
+        self,
+        served: Served,
+        order: WriteOrder,
+        controls: Controls,
+        *,
+        begun: str = "",
+        thinks: bool = False,
+    ) -> None:
+        super().__init__(served.codec, order, controls.of(order))
+        self._border = served.codec.reply_format.end_of_reasoning
+        self._thinks = thinks
+        self._begun = begun
+        self._maybe_echo = begun if len(begun) >= _ECHO_CHARACTERS else ""
+        self._first = ""
+
+    def _said(self, part: Part) -> str:
+        text = part.thought
+        if part.thought:
+            self._thinks = True
+        if part.text:
+            border = self._border if part.text.startswith("\n") else f"{self._border}\n\n"
+            text += (border if self._thinks else "") + part.text
+            self._thinks = False
+        return self._without_echo(text, ends=part.finish is not None)
+
+    def _without_echo(self, text: str, *, ends: bool) -> str:
+        """Return what is new; what may be an echo waits."""
+        if not self._maybe_echo:
+            return text
+        self._first += text
+        if self._maybe_echo.startswith(self._first) and self._first != self._maybe_echo:
+            if not ends:
+                return ""
+            said = self._first
+        else:
+            said = self._first.removeprefix(self._maybe_echo)
+        self._maybe_echo = self._first = ""
+        return said
+
+
+class StepAnswer(TextAnswer):
+    """The next step. What a model reasons to itself is the step only where it says nothing else."""
+
+    def __init__(
+        self, served: Served, order: WriteOrder, controls: Controls, *, begun: str = ""
+    ) -> None:
+        super().__init__(served.codec, order, controls.of(order))
+        self._last = begun[-1:]
+        self._thought = ""
+        self._says = False
+
+    def _said(self, part: Part) -> str:
+        if not self._says and len(self._thought) < _MOST_THOUGHT:
+            self._thought += part.thought
+        text = part.text
+        if not text and part.finish == "stop" and not self._says:
+            text = self._thought
+        if not text or self._says:
+            return text
+        self._says = True
+        apart = self._last and not self._last.isspace() and not text[0].isspace()
+        return f" {text}" if apart else text

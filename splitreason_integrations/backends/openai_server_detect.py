@@ -1,0 +1,242 @@
+"""Finds the best dialect that a server speaks, by a few requests for a token or so.
+
+A server that fails is no server that does not understand: its error is raised, and the next use
+tries anew.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from splitreason_integrations.backends.base import WriteOrder
+from splitreason_integrations.backends.openai_server_call import Call
+from splitreason_integrations.backends.openai_server_chat import MARKS, PLAIN, Chat, PlainChat
+from splitreason_integrations.backends.openai_server_dialects import (
+    Dialect,
+    Served,
+    TokenIds,
+    Wanted,
+    is_not_understood,
+)
+from splitreason_integrations.backends.openai_server_ids import chances_of
+from splitreason_integrations.backends.openai_server_replicas import Replica
+from splitreason_integrations.backends.openai_server_text import Text
+from splitreason_integrations.backends.openai_server_wire import Part, Question, Usage
+from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.sampling import Sampling
+
+_HELLO = [{"role": "user", "content": "Hello"}]
+_BEGUN = "Hello, how"
+_CHOSEN = "x"
+_CHAT_TOKENS = 16
+"""For models that reason where nobody sees it, and then say nothing in fewer."""
+_MOST_PARTS = 256
+_BEGINNING_TOKENS = 2
+"""By how many tokens a prompt may differ: what begins every text of a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a server can do. None is not known, which it is where the dialect was not asked for.
+
+    `probabilities` are those of `chosen` tokens, of the `likeliest` ones or of `none`, and
+    `found` says how the dialect is known: `asked`, or `told`.
+    """
+
+    dialect: str
+    found: str
+    token_ids: bool
+    probabilities: str
+    logit_bias: bool | None = None
+    usage: bool | None = None
+
+    @property
+    def in_words(self) -> str:
+        """One line for people."""
+        told = {True: "yes", False: "no", None: "not tried"}
+        facts = {
+            "token ids": told[self.token_ids],
+            "probabilities": f"of {self.probabilities} tokens"
+            if self.probabilities != "none"
+            else "none",
+            "logit_bias": told[self.logit_bias],
+            "usage": told[self.usage],
+        }
+        listed = ", ".join(f"{name} {value}" for name, value in facts.items())
+        return f"{self.dialect} ({self.found}): {listed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A dialect, and what goes with it."""
+
+    dialect: Dialect
+    capabilities: Capabilities
+
+
+def dialect_of(name: str, served: Served) -> Found:
+    """Return a dialect that need not be looked for."""
+    dialect: Dialect
+    if name == TokenIds.name:
+        dialect, likely = TokenIds(served), "chosen"
+    elif name == Text.name:
+        dialect, likely = Text(served), "likeliest"
+    else:
+        dialect = PlainChat(served) if name == PLAIN else Chat(served, name)
+        likely = "none"
+    return Found(dialect, Capabilities(name, "told", name == TokenIds.name, likely))
+
+
+async def detect(replica: Replica, served: Served) -> Found:
+    """Return the best dialect that a server speaks.
+
+    Raises ModelCallError where it speaks none, or where it fails.
+    """
+    tries: Sequence[Callable[[Replica, Served], Awaitable[Found]]] = (
+        (_try_ids, _try_text, _try_chat) if served.own else (_try_chat,)
+    )
+    errors: list[ModelCallError] = []
+    for attempt in tries:
+        try:
+            return await attempt(replica, served)
+        except ModelCallError as error:
+            if not is_not_understood(error):
+                raise
+            errors.append(error)
+    said = list(dict.fromkeys(map(str, errors)))
+    raise ModelCallError("; ".join(said), retryable=False, status=errors[0].status)
+
+
+async def _try_ids(replica: Replica, served: Served) -> Found:
+    dialect = TokenIds(served)
+    question = dialect.question(_wanted(served))
+    token = served.codec.encode(_CHOSEN)[-1]
+    richer = {**question.body, **chances_of(token), **_favoured(token)}
+    try:
+        parts = await _asked(replica, replace(question, body=richer))
+    except ModelCallError as error:
+        if not is_not_understood(error):
+            raise
+        parts = await _asked(replica, question)
+    ids = [one for part in parts for one in part.token_ids or ()]
+    if not ids:
+        raise _lacking(replica, "its /completions tells no token ids (return_token_ids)")
+    chosen = any(_names(part.top, f"token_id:{token}") for part in parts)
+    likely = "chosen" if chosen else "likeliest" if any(part.top for part in parts) else "none"
+    return Found(dialect, Capabilities("ids", "asked", True, likely, ids[:1] == [token], False))
+
+
+async def _try_text(replica: Replica, served: Served) -> Found:
+    dialect, wanted = Text(served), _wanted(served)
+    token = served.codec.encode(_CHOSEN)[-1]
+
+    def question() -> Question:
+        asked = dialect.question(wanted)
+        more = {"logprobs": 5, **_favoured(token)}
+        return replace(asked, body=dialect.fitted({**asked.body, **more}))
+
+    parts = await _asked_again(replica, dialect, question)
+    if not any(part.text or part.finish for part in parts):
+        raise _lacking(replica, "its /completions says nothing")
+    usage = _usage(parts)
+    if usage is not None and abs(usage.prompt - len(wanted.prompt)) > _BEGINNING_TOKENS:
+        raise _lacking(
+            replica,
+            f"its /completions reads {usage.prompt} tokens where the prompt has "
+            f"{len(wanted.prompt)}; set tokenizer to the one that the server's model has",
+        )
+    obeys = "".join(part.text for part in parts) == served.codec.decode([token])
+    if not obeys:
+        dialect.leave_out("logit_bias")
+    likely = "likeliest" if any(part.top for part in parts) else "none"
+    told = usage is not None
+    return Found(dialect, Capabilities("text", "asked", False, likely, obeys, told))
+
+
+async def _try_chat(replica: Replica, served: Served) -> Found:
+    wanted = _wanted(served, _CHAT_TOKENS)
+    plain = PlainChat(served)
+    parts = await _asked_again(replica, plain, lambda: plain.question(wanted))
+    told = _usage(parts) is not None
+    found: tuple[Dialect, str] = (plain, PLAIN)
+    continuing = Chat(served, "continue")
+    continuing.adopt(plain)
+    if await _continues(replica, continuing, served):
+        found = (continuing, "continue")
+    return Found(found[0], Capabilities(found[1], "asked", False, "none", None, told))
+
+
+async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
+    """Return whether a server goes on with a message: its prompt is then without what ends one."""
+    written = served.codec.encode(_BEGUN)
+    wanted = replace(_wanted(served), written=written)
+    try:
+        marked = await _asked_again(replica, dialect, lambda: dialect.question(wanted))
+    except ModelCallError as error:
+        if not is_not_understood(error):
+            raise
+        return False
+    question = dialect.question(wanted)
+    bare = {k: v for k, v in question.body.items() if k not in MARKS["continue"].body}
+    try:
+        plain = await _asked(replica, replace(question, body=bare))
+    except ModelCallError as error:
+        if not is_not_understood(error):
+            raise
+        return True
+    mine, theirs = _usage(marked), _usage(plain)
+    return mine is not None and theirs is not None and mine.prompt < theirs.prompt
+
+
+async def _asked_again(
+    replica: Replica, dialect: Text | Chat, question: Callable[[], Question]
+) -> list[Part]:
+    """Return the answer to a question, without what the server says that it does not know."""
+    while True:
+        try:
+            return await _asked(replica, question())
+        except ModelCallError as error:
+            if not dialect.learns(error):
+                raise
+
+
+async def _asked(replica: Replica, question: Question) -> list[Part]:
+    """Return all of a short answer."""
+    call, parts = Call(replica, question), list[Part]()
+    try:
+        async with asyncio.timeout(call.read_s):
+            while (part := await call.next()) is not None and len(parts) < _MOST_PARTS:
+                parts.append(part)
+    except TimeoutError:
+        raise call.stalled() from None
+    finally:
+        await call.ended()
+    return parts
+
+
+def _wanted(served: Served, max_tokens: int = 1) -> Wanted:
+    order = WriteOrder(
+        max_tokens=max_tokens,
+        sampling=Sampling(temperature=0.0),
+        seed=0,
+        stream=0,
+        stop_tokens=served.codec.end_tokens,
+    )
+    return Wanted(served.codec.render(_HELLO, None), (), order, max_tokens)
+
+
+def _favoured(token: int) -> dict[str, Any]:
+    return {"logit_bias": {str(token): 100}}
+
+
+def _names(top: Sequence[Any], name: str) -> bool:
+    return any(isinstance(one, Mapping) and name in one for one in top)
+
+
+def _usage(parts: Sequence[Part]) -> Usage | None:
+    return next((part.usage for part in reversed(parts) if part.usage is not None), None)
+
+
+def _lacking(replica: Replica, what: str) -> ModelCallError:
+    return replica.server.broken(what, retryable=False)

@@ -1,0 +1,34 @@
+"""Reads how probable a token is behind each of some prompts of one request."""
+
+import asyncio
+
+from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.backends.openai_server_call import Call
+from splitreason_integrations.backends.openai_server_wire import UnreadableError
+
+
+async def told_chances(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
+    """Return P(`token`) behind each prompt, in the prompts' order; raise ModelCallError."""
+    try:
+        async with asyncio.timeout(call.read_s):
+            return await _chances(call, codec, prompts, token)
+    except TimeoutError:
+        raise call.stalled() from None
+
+
+async def _chances(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
+    found: dict[int, float] = {}
+    while (part := await call.next()) is not None:
+        if not part.top or part.index in found:
+            continue
+        try:
+            found[part.index] = part.chances(codec, token)[0]
+        except UnreadableError as error:
+            raise call.broken(str(error)) from error
+    if sorted(found) != list(range(prompts)):
+        raise call.broken(
+            "does not tell the log probability behind every prompt; use a server that knows "
+            "logprob_token_ids, such as vLLM"
+        )
+    await call.settle()
+    return [found[index] for index in range(prompts)]

@@ -1,0 +1,260 @@
+"""Text both ways: what a server writes becomes ids of ours as it comes.
+
+What stands is never encoded anew. The last tokens of a text wait until what follows cannot change
+them any more; where an answer ends, or breaks off, they stand as they are.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
+from splitreason_integrations.backends.openai_server_dialects import Lenient, Served, Wanted
+from splitreason_integrations.backends.openai_server_ids import TOP, never, sampled
+from splitreason_integrations.backends.openai_server_wire import (
+    Part,
+    Question,
+    UnreadableError,
+    read_part,
+)
+from splitreason_integrations.bridge import Joiner, whole_ends
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.markers import CLOSE, OPEN, partial_tag
+
+_WAITING_TOKENS = 8
+"""How many of the last tokens may still become others: more than those of most words."""
+_BROKEN = "\ufffd"
+_FORM = re.compile(r"</?[^<>\s{}\\]+>|\[/?[A-Z_]+\]")
+
+
+class TextTokens:
+    """Encodes a text that comes in pieces. `controls` are the control tokens that it may spell."""
+
+    def __init__(self, codec: Codec, controls: Mapping[str, int]) -> None:
+        self._joiner = Joiner(codec)
+        self._controls = controls
+        self._names = tuple(controls)
+        self._held = ""
+
+    def push(self, text: str) -> list[int]:
+        """Return the tokens that are sure by now; raise UnreadableError."""
+        self._held += text
+        ids: list[int] = []
+        while (found := self._spelled()) is not None:
+            at, name = found
+            ids += self._stand(self._joiner.encode(self._held[:at]), self._held[:at])
+            ids += self._stand([self._controls[name]], name)
+            self._held = self._held[at + len(name) :]
+        return ids + self._sure(len(self._held) - partial_tag(self._held, self._names))
+
+    def flush(self, *, drop_broken: bool = False) -> list[int]:
+        """Return the tokens of all that waits, without half a character at its end if told so."""
+        text, self._held = self._held, ""
+        if drop_broken:
+            text = text.rstrip(_BROKEN) or text
+        return self._stand(self._joiner.encode(text), text)
+
+    def _spelled(self) -> tuple[int, str] | None:
+        """Return where the first control token is spelled, and which one."""
+        found = [(self._held.find(name), name) for name in self._names]
+        return min((one for one in found if one[0] >= 0), default=None)
+
+    def _sure(self, length: int) -> list[int]:
+        ids = self._joiner.encode(self._held[:length])
+        most = len(ids) - _WAITING_TOKENS
+        if most <= 0:
+            return []
+        ends = whole_ends(self._joiner.stream(), ids)
+        cuts = [(offset, count) for offset, count in ends.items() if count <= most]
+        if not cuts:
+            return []
+        offset, count = max(cuts)
+        text, self._held = self._held[:offset], self._held[offset:]
+        return self._stand(ids[:count], text)
+
+    def _stand(self, ids: list[int], text: str) -> list[int]:
+        if not self._joiner.joins(ids, text):
+            raise UnreadableError(
+                f"its tokenizer cannot write what it says: {text[:40]!r}; set tokenizer to the "
+                "one that the server's model has",
+                lasting=True,
+            )
+        self._joiner.advance(ids)
+        return ids
+
+
+class TextAnswer:
+    """An answer that is text. Stop tokens are found in it, where the server shows them.
+
+    No stop strings are sent: few servers say at which one they stopped. A forbidden control token
+    that comes all the same is left out.
+    """
+
+    def __init__(self, codec: Codec, order: WriteOrder, controls: Mapping[str, int]) -> None:
+        self._codec = codec
+        self._order = order
+        self._tokens = TextTokens(codec, controls)
+        self._unwanted = frozenset(t for t in order.forbidden if codec.is_control(t))
+        self._has_said = False
+
+    def take(self, part: Part) -> Written:
+        """Return what a part adds; raise UnreadableError where it is not what was asked for."""
+        text = self._said(part)
+        self._has_said = self._has_said or bool(text)
+        ids = self._tokens.push(text)
+        if part.finish is not None:
+            ids += self._tokens.flush(drop_broken=part.finish == "length")
+        if part.finish == "length" and not self._has_said:
+            raise UnreadableError(
+                "ended by its length before it said anything; a model that reasons where nobody "
+                "sees it needs more tokens, or to be told to reason less",
+                lasting=True,
+            )
+        kept, stop_token = self._cut(ids)
+        if stop_token is None and part.finish == "stop":
+            stop_token = self._end_token(part)
+        if stop_token is not None:
+            return Written(kept, End.STOP_TOKEN, stop_token)
+        return Written(kept, End.LENGTH if part.finish == "length" else None)
+
+    def rest(self) -> tuple[int, ...]:
+        """Return what waits for more of the answer, where no more comes."""
+        return self._cut(self._tokens.flush())[0]
+
+    def _said(self, part: Part) -> str:
+        """Return the text that a part adds."""
+        return part.text
+
+    def _cut(self, ids: Sequence[int]) -> tuple[tuple[int, ...], int | None]:
+        """Return the tokens before a stop token, and that."""
+        at = next((at for at, one in enumerate(ids) if one in self._order.stop_tokens), None)
+        kept = tuple(one for one in ids[:at] if one not in self._unwanted)
+        return kept, None if at is None else ids[at]
+
+    def _end_token(self, part: Part) -> int | None:
+        told = part.stop_token
+        if told in self._order.stop_tokens:
+            return told
+        return min(self._codec.end_tokens, default=None)
+
+
+class Text(Lenient):
+    """`/completions` with a text prompt, answered in text."""
+
+    name = "text"
+    ahead_tokens = 0
+
+    def __init__(self, served: Served) -> None:
+        super().__init__()
+        self._served = served
+
+    def check(self, order: WriteOrder) -> None:
+        """Raise RequestError for an order that wants a probability at every token."""
+        if order.watch is not None and order.watch.probability_of is not None:
+            raise RequestError(
+                f"{self._served.model}: a trigger with a threshold needs the probability of the "
+                "tag at every token, which takes a server that takes and gives token ids, such "
+                "as vLLM; use Tag() without a threshold"
+            )
+
+    def question(self, wanted: Wanted) -> Question:
+        """Return what to ask for a text to go on."""
+        codec = self._served.codec
+        body = {
+            "model": self._served.model,
+            "prompt": spelled(codec, wanted.prompt) + spelled(codec, wanted.written),
+            "max_tokens": wanted.max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "add_special_tokens": False,
+            **SHOWS_TOKENS,
+            **sampled(wanted.order, len(wanted.written)),
+            **never(wanted.order.forbidden),
+        }
+        tokens = len(wanted.prompt) + len(wanted.written)
+        return Question("/completions", self.fitted(body), read_part, tokens, wanted.max_tokens)
+
+    def answer(self, wanted: Wanted) -> TextAnswer:
+        """Return what reads the answer to that question."""
+        return TextAnswer(self._served.codec, wanted.order, self.controls.of(wanted.order))
+
+    def scoring(self, prompts: Sequence[Sequence[int]], token: int) -> Question:
+        """Return what to ask for P(`token`) behind each sequence: 0 where others are likelier."""
+        body = {
+            "model": self._served.model,
+            "prompt": [spelled(self._served.codec, prompt) for prompt in prompts],
+            "max_tokens": 1,
+            "stream": True,
+            "temperature": 0.0,
+            "logprobs": TOP,
+            "add_special_tokens": False,
+            **SHOWS_TOKENS,
+        }
+        return Question("/completions", self.fitted(body), read_part, len(prompts), 1)
+
+    @cached_property
+    def controls(self) -> "Controls":
+        """The control tokens that an answer may spell."""
+        return Controls(self._served.codec)
+
+
+SHOWS_TOKENS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+"""What has vLLM and its kin show control tokens as they are written."""
+
+
+class Controls:
+    """The control tokens of a model's own that it may be expected to write.
+
+    Whatever else spells one stays text: a document that is quoted opens no turn.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        fields = codec.response_template.get("fields")
+        form = json.dumps(fields, ensure_ascii=False, default=str)
+        spelled = {OPEN, CLOSE, codec.reply_format.end_of_reasoning, *_FORM.findall(form)}
+        known = {name: codec.control_token(name) for name in spelled}
+        self._known = {name: token for name, token in known.items() if token is not None}
+
+    def of(self, order: WriteOrder) -> dict[str, int]:
+        """Return them by how they are written, with those that an order names."""
+        named = [t for t in (*order.stop_tokens, *order.forbidden) if self._codec.is_control(t)]
+        return self._known | {self._codec.decode([token]): token for token in named}
+
+
+def spelled(codec: Codec, token_ids: Sequence[int]) -> str:
+    """Return ids as text in which nothing but a control token spells one."""
+    runs = [
+        (is_control, codec.decode(list(run)))
+        for is_control, run in groupby(token_ids, key=codec.is_control)
+    ]
+    if "".join(text for _, text in runs) != codec.decode(token_ids):
+        runs = _one_by_one(codec, token_ids)
+    return _safe(runs, codec.plain)
+
+
+def _one_by_one(codec: Codec, token_ids: Sequence[int]) -> list[tuple[bool, str]]:
+    """Return the text of ids for decoders to whom it matters what stands before."""
+    stream, runs = codec.text_stream(after=codec.encode("\n")), list[tuple[bool, str]]()
+    for token in token_ids:
+        text, is_control = stream.push(token), codec.is_control(token)
+        if runs and not is_control and not runs[-1][0]:
+            text = runs.pop()[1] + text
+        runs.append((is_control, text))
+    return [*runs, (False, stream.flush())]
+
+
+def _safe(runs: Sequence[tuple[bool, str]], plain: Callable[[str], str]) -> str:
+    return "".join(text if is_control else plain(text) for is_control, text in runs)
+
+
+def harmless(value: Any, plain: Callable[[str], str]) -> Any:
+    """Return data with a space inside whatever spells a control token."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {harmless(key, plain): harmless(kept, plain) for key, kept in value.items()}
+    return [harmless(one, plain) for one in value] if isinstance(value, list | tuple) else value
