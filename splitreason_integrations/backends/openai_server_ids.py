@@ -12,6 +12,8 @@ from splitreason_integrations.backends.base import Codec, End, WriteOrder, Writt
 from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError
 from splitreason_integrations.sampling import uniform
 
+_EVENT_TOKENS = 8
+"""Tokens that an event behind the first one carries: events cost time on both sides."""
 _NEVER = -100
 _BROKEN = "\ufffd"
 _CONTEXT_TOKENS = 6
@@ -52,7 +54,7 @@ def completion(
         "max_tokens": max_tokens,
         "stream": True,
         "return_token_ids": True,
-        "stream_interval": 8,
+        "stream_interval": _EVENT_TOKENS,
         "skip_special_tokens": False,
         "stop_token_ids": sorted(order.stop_tokens),
         **sampled(order, position),

@@ -52,18 +52,17 @@ class PublishedFlow:
         self._small = small
         self._large = large
         self._decode = small.codec.decode
-        self._ends = sorted(small.codec.end_tokens)
-        self._end_texts = [small.codec.decode([end]) for end in self._ends]
 
     async def answer(self, messages: Sequence[Message], *, max_tokens: int) -> Flowed:
         """Return the reply to a conversation."""
         prompt, flowed = self.prompt(messages), Flowed()
         while (left := max_tokens - flowed.tokens) > 0:
-            pieces = await self._write(self._small, prompt, flowed, left, {"stop": [OPEN]})
+            pieces, tokens = await self._write(self._small, prompt, flowed, left, {"stop": [OPEN]})
             flowed.requests += 1
-            opens = bool(pieces) and pieces[-1] == OPEN
-            self._keep(flowed, pieces[:-1] if opens else pieces)
-            if not opens:
+            flowed.tokens += tokens
+            text = "".join(pieces)
+            flowed.pieces.append(text.removesuffix(OPEN))
+            if not text.endswith(OPEN):
                 break
             await self.span(prompt, flowed)
         return flowed
@@ -78,21 +77,19 @@ class PublishedFlow:
         more = {} if held_open is None else {"ignore_eos": True}
         written = 0
         while held_open is None or written < held_open:
-            chunk = await self._write(self._large, prompt, flowed, CHUNK_TOKENS, more)
+            chunk, tokens = await self._write(self._large, prompt, flowed, CHUNK_TOKENS, more)
             end, probes = await self._probed(prompt + "".join(flowed.pieces), chunk)
-            kept = chunk if end is None or held_open is not None else chunk[:end]
-            self._keep(flowed, kept)
-            written += len(kept)
-            flowed.large_tokens += len(kept)
+            if end is not None and held_open is None:
+                chunk, tokens = chunk[:end], end
+            flowed.pieces += chunk
+            flowed.tokens += tokens
+            flowed.large_tokens += tokens
+            written += tokens
             flowed.span_requests += 1 + probes
             flowed.requests += 1 + probes
-            if held_open is None and (end is not None or len(chunk) < CHUNK_TOKENS):
+            if held_open is None and (end is not None or tokens < CHUNK_TOKENS):
                 break
         flowed.pieces.append(CLOSE)
-
-    def _keep(self, flowed: Flowed, pieces: Sequence[str]) -> None:
-        flowed.pieces += pieces
-        flowed.tokens += len(pieces)
 
     async def _write(
         self,
@@ -101,13 +98,14 @@ class PublishedFlow:
         flowed: Flowed,
         tokens: int,
         more: dict[str, Any],
-    ) -> list[str]:
-        """Return the texts of the events, a token each; a stop string is the last of them."""
+    ) -> tuple[list[str], int]:
+        """Return the texts of the events, an open tag perhaps the last, and their tokens."""
         body: dict[str, Any] = {
             "model": model.model,
             "prompt": prompt + "".join(flowed.pieces),
             "max_tokens": tokens,
             "stream": True,
+            "return_token_ids": True,
             "temperature": 0.0,
             "skip_special_tokens": False,
             "add_special_tokens": False,
@@ -115,15 +113,17 @@ class PublishedFlow:
             **more,
         }
         question = Question("/completions", body, read_part, len(body["prompt"]), tokens)
-        call, pieces = Call(model.replicas.choose(), question), list[str]()
+        call, pieces, counted = Call(model.replicas.choose(), question), list[str](), 0
         try:
             while (part := await call.next()) is not None:
-                if part.text and part.text not in self._end_texts:
+                ended = part.finish == "stop" and not part.text.endswith(OPEN)
+                if part.token_ids and not ended:
                     pieces.append(part.text)
+                    counted += len(part.token_ids)
             await call.settle()
         finally:
             await call.ended()
-        return pieces
+        return pieces, counted - "".join(pieces).endswith(OPEN)
 
     async def _probed(self, before: str, chunk: Sequence[str]) -> tuple[int | None, int]:
         """Return behind how many tokens the small model would close, and the requests it took."""

@@ -60,13 +60,15 @@ class Running:
         raise ConfigurationError(f"vLLM did not start in {_STARTS_IN_S:g} s: {said}")
 
 
+def has_vllm() -> bool:
+    """Return whether an environment with vLLM is known."""
+    return PYTHON_VARIABLE in os.environ or find_spec("vllm") is not None
+
+
 def vllm_python() -> str:
     """Return the Python that vLLM runs in; raise ConfigurationError where none is known."""
-    named = os.environ.get(PYTHON_VARIABLE)
-    if named:
-        return named
-    if find_spec("vllm") is not None:
-        return sys.executable
+    if has_vllm():
+        return os.environ.get(PYTHON_VARIABLE, sys.executable)
     raise ConfigurationError(
         "there is no vLLM here: give --small and --large as http://<host>/v1#<model>, or set "
         f"{PYTHON_VARIABLE} to the Python of an environment that has it (`make test-vllm` builds "
