@@ -215,7 +215,10 @@ class Session(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model. What a `remote` one reads leaves this process."""
+    """A loaded model. What a `remote` one reads leaves this process.
+
+    Only one that `shows_logits` can hold an answer to a form and tell entropies.
+    """
 
     name: str
     codec: Codec
@@ -224,6 +227,7 @@ class Model(Protocol):
     context_tokens: int
     default_sampling: Sampling
     remote: bool
+    shows_logits: bool
 
     @property
     def open_sessions(self) -> int:

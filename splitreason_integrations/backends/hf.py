@@ -48,6 +48,7 @@ class HFModel:
     """A causal language model of transformers that keeps sessions."""
 
     remote = False
+    shows_logits = True
 
     def __init__(
         self,

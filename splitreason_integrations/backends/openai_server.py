@@ -31,6 +31,7 @@ class ServerModel:
         self.prices = prices or Prices()
         self.hint = hint
         self.remote = True
+        self.shows_logits = False
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.vocabulary = vocabulary
