@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
-from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.sampling import uniform
 
 _NEVER = -100.0
@@ -15,26 +15,31 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
 
     The seed goes by position, as far as vLLM lets it: it draws the tokens of one request from one
     seed, so with a temperature the text depends on how orders are cut, greedy text does not.
+    Raises RequestError for a sampling that vLLM does not know.
     """
     from vllm import SamplingParams
+    from vllm.exceptions import VLLMClientError
     from vllm.sampling_params import RequestOutputKind
 
     sampling, watch = order.sampling, order.watch
     told = watch.probability_of if watch is not None else None
-    return SamplingParams(
-        max_tokens=max_tokens,
-        temperature=0.0 if sampling.greedy else sampling.temperature or 0.0,
-        top_p=1.0 if sampling.top_p is None else sampling.top_p,
-        top_k=sampling.top_k or 0,
-        min_p=sampling.min_p or 0.0,
-        seed=int(uniform(order.seed, order.stream, position) * (1 << 53)),
-        stop_token_ids=sorted(order.stop_tokens),
-        ignore_eos=True,
-        logit_bias=dict.fromkeys(order.forbidden, _NEVER) or None,
-        logprob_token_ids=None if told is None else [told],
-        detokenize=False,
-        output_kind=RequestOutputKind.DELTA,
-    )
+    try:
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=0.0 if sampling.greedy else sampling.temperature or 0.0,
+            top_p=1.0 if sampling.top_p is None else sampling.top_p,
+            top_k=sampling.top_k or 0,
+            min_p=sampling.min_p or 0.0,
+            seed=int(uniform(order.seed, order.stream, position) * (1 << 53)),
+            stop_token_ids=sorted(order.stop_tokens),
+            ignore_eos=True,
+            logit_bias=dict.fromkeys(order.forbidden, _NEVER) or None,
+            logprob_token_ids=None if told is None else [told],
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+    except VLLMClientError as error:
+        raise RequestError(f"vLLM: {error}") from error
 
 
 def scoring(token_id: int) -> Any:
