@@ -1,17 +1,19 @@
-"""Starts vLLM on the embedded pair, from the environment that `make test-vllm` builds."""
+"""Starts vLLM's servers on the embedded pair, in the environment that `make test-vllm` builds."""
 
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 
 import httpx
 
 from splitreason_integrations.embedded import path
 
-PYTHON = os.environ.get("SPLITREASON_VLLM_PYTHON")
+PYTHON = os.environ.get("SPLITREASON_VLLM_PYTHON") or (find_spec("vllm") and sys.executable)
 STARTS_IN_S = 300
 # Block sizes are multiples of 32 on CPU; the default of 128 caches no short prompt.
 ARGUMENTS = ["--dtype", "float32", "--enforce-eager", "--block-size", "32"]

@@ -56,7 +56,7 @@ def load_vllm_model(spec: VLLMModel) -> LocalVLLM:
     _check_installed()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    machine = _machine()
+    machine = _machine(spec.gpus[0])
     if spec.sleep_after_s is not None and not machine.sleeps:
         raise ConfigurationError(
             f"{spec.label}: sleep_after_s needs a GPU, which vLLM does not find here: leave it out"
@@ -181,15 +181,13 @@ def _check_installed() -> None:
         )
 
 
-def _machine() -> Machine:
+def _machine(gpu: int) -> Machine:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
         return Machine(None, sleeps=False)
-    return Machine(
-        current_platform.get_device_total_memory(),
-        sleeps=current_platform.is_sleep_mode_available(),
-    )
+    memory = current_platform.get_device_total_memory(gpu)
+    return Machine(memory, sleeps=current_platform.is_sleep_mode_available())
 
 
 def _folder(spec: VLLMModel) -> Path:
