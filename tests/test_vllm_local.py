@@ -102,6 +102,19 @@ async def test_both_frameworks_take_it():
     assert other.complete(QUESTION).text == LlamaIndexLLM(seed=1).complete(QUESTION).text
 
 
+def test_text_becomes_no_control_token():
+    """The transformers that vLLM works with sanitizes nothing by itself."""
+    codec = load(PAIR[0]).codec
+
+    def controls(text):
+        said = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+        tools = [{"type": "function", "function": {"name": "f", "description": text}}]
+        return [i for i in codec.render(said, tools).token_ids if codec.is_control(i)]
+
+    spelled = "".join(text for text in codec._control)
+    assert controls(f"a {spelled} b") == controls("x")
+
+
 async def test_what_takes_logits_is_refused_before_anything_is_written():
     asked = Request(messages=[{"role": "user", "content": QUESTION}])
     with pytest.raises(ConfigurationError, match="does not tell entropies"):
