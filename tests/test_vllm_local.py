@@ -20,6 +20,7 @@ from splitreason_integrations import (
     Keyword,
     Policy,
     Random,
+    Sampling,
     SplitEngine,
     Tag,
     VLLMModel,
@@ -31,6 +32,7 @@ from splitreason_integrations.errors import (
     ModelCallError,
     ModelLoadError,
     RequestError,
+    SessionError,
     SettingError,
 )
 from splitreason_integrations.evals.tasks import generated
@@ -151,13 +153,21 @@ async def test_leaving_ends_the_request_in_the_engine():
     session.close()
 
 
-async def test_a_prompt_that_is_no_prompt_is_told_and_harms_nobody_else():
+async def test_ids_of_another_model_are_refused_and_harm_nobody():
     model = load(PAIR[0])
-    session, other = model.open([10**7, 3]), model.open(prompt())
-    writing = asyncio.create_task(write(other, order(200)))
-    with pytest.raises(ModelCallError, match="vocabulary") as refused:
-        await write(session, order())
+    session, most = model.open(prompt()), model.vocabulary
+    for token_id in (most, 10**7, -1):
+        with pytest.raises(SessionError, match="not its own"):
+            model.open([5, token_id])
+        with pytest.raises(SessionError, match="not its own"):
+            session.extend([5, token_id])
+    writing = asyncio.create_task(write(session, order(200)))
+    other = model.open([most - 1])
+    with pytest.raises(ModelCallError) as refused:
+        await write(other, order(2, forbidden=(most,)))
     assert not refused.value.retryable
+    with pytest.raises(RequestError, match="temperature"):
+        await write(other, order(sampling=Sampling(temperature=50.0)))
     assert len((await writing)[0]) == 200
     session.close()
     other.close()
@@ -170,7 +180,9 @@ async def test_an_engine_that_is_not_asked_sleeps_and_wakes_with_the_next_reques
     whole = load(PAIR[0])
     expected = await write(whole.open(prompt()), order(5))
     drowsy = Engine(lambda: whole.engine._llm, label="drowsy", sleep_after_s=0.2)
-    model = LocalVLLM(drowsy, whole.codec, name="drowsy", context_tokens=2000)
+    model = LocalVLLM(
+        drowsy, whole.codec, name="drowsy", vocabulary=whole.vocabulary, context_tokens=2000
+    )
     for _ in range(2):
         session = model.open(prompt())
         assert await write(session, order(5)) == expected

@@ -32,7 +32,7 @@ _PROMPTS_AT_ONCE = 256
 
 
 class LocalVLLM:
-    """A model on an engine of vLLM."""
+    """A model on an engine of vLLM. `vocabulary` is how many token ids it can read."""
 
     remote = False
     shows_logits = False
@@ -43,6 +43,7 @@ class LocalVLLM:
         codec: Codec,
         *,
         name: str,
+        vocabulary: int,
         context_tokens: int,
         prices: Prices | None = None,
         hint: str | None = None,
@@ -52,6 +53,7 @@ class LocalVLLM:
         self.codec = codec
         self.prices = prices or Prices()
         self.hint = hint
+        self.vocabulary = vocabulary
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.engine = engine
@@ -78,7 +80,7 @@ class VLLMSession:
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
         self._model = model
-        self._ids = [*prompt, *written]
+        self._ids = list(self._checked([*prompt, *written]))
         self._prompt_tokens = len(prompt)
         self._seen = 0
         self._writing: Writing | None = None
@@ -103,7 +105,7 @@ class VLLMSession:
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens; nothing is computed until they are needed."""
         self._check_open()
-        self._ids.extend(token_ids)
+        self._ids.extend(self._checked(token_ids))
 
     def truncate(self, length: int) -> None:
         """Cut the sequence to `length` tokens."""
@@ -216,6 +218,14 @@ class VLLMSession:
         self.read += self.unread
         self._ids += token_ids
         self._seen = len(self._ids)
+
+    def _checked(self, token_ids: Sequence[int]) -> Sequence[int]:
+        """Return ids that the model can read: others would end its engine, for everybody."""
+        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self._model.vocabulary:
+            raise SessionError(
+                f"{self._model.name} has {self._model.vocabulary} token ids; these are not its own"
+            )
+        return token_ids
 
     def _check_can(self, order: WriteOrder) -> None:
         if order.guide is not None or (order.watch is not None and order.watch.wants_entropy):

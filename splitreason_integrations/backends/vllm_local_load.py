@@ -75,6 +75,7 @@ def load_vllm_model(spec: VLLMModel) -> LocalVLLM:
         _engine(spec, arguments),
         TokenizerCodec(tokenizer, name=spec.label, end_tokens=ends),
         name=spec.label,
+        vocabulary=text["vocab_size"],
         context_tokens=context_tokens,
         prices=spec.prices,
         hint=spec.hint,
