@@ -74,6 +74,7 @@ class ScriptedModel:
         self.codec = cast("Codec", self._prompts)
         self.prices = prices or Prices()
         self.hint = hint
+        self.shows_logits = not remote
         self.context_tokens = context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability = close_probability
