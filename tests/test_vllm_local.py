@@ -303,7 +303,7 @@ def test_no_process_is_left_behind(tmp_path, line, kill, status):
             process.stdin.flush()
         else:
             os.killpg(process.pid, kill)
-        assert process.wait(30) == status
+        assert process.wait(120) == status
     late_s = time.monotonic() + 20
     while any(map(is_there, started)) and time.monotonic() < late_s:
         time.sleep(0.1)

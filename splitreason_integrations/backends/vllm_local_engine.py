@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 Post = Callable[[Any], None]
 
 _CHILD = "splitreason_integrations.backends.vllm_local_child"
+_CLOSES_S = 5.0
 _starts = threading.Lock()
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
@@ -88,6 +89,7 @@ class Engine:
         atexit.unregister(self.shut_down)
         if os.getpid() == self._process:
             self._is_shut = True
+            self.do(_stop_listening(self._llm)).result(_CLOSES_S)
             self._llm.shutdown()
 
     async def _asked(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
@@ -184,6 +186,13 @@ class Writing:
 
     def _post(self, piece: Any) -> None:
         self._home.call_soon_threadsafe(self._pieces.put_nowait, piece)
+
+
+async def _stop_listening(llm: Any) -> None:
+    """End the task that hears of the engine, which would take its end for an accident."""
+    if llm.output_handler is not None:
+        llm.output_handler.cancel()
+        await asyncio.wait({llm.output_handler})
 
 
 def _outputs(llm: Any, prompt: Sequence[int], params: Any) -> Any:
