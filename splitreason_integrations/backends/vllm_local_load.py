@@ -32,6 +32,8 @@ _ENVIRONMENT = {
     # Two engines bound to the same cores would wait for each other.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
+_ONE_PROCESS = "VLLM_ENABLE_V1_MULTIPROCESSING"
+"""Set to 0 on a CPU, lets an engine do its work in its own process."""
 _CPU_BLOCK_TOKENS = 32
 """What a CPU's kernels need a multiple of; vLLM's own 128 would keep no short prompt."""
 
@@ -108,6 +110,9 @@ def engine_arguments(
     if machine.gpu is None:
         dtype = own if spec.dtype == "auto" else spec.dtype
         arguments |= {"dtype": dtype, "enforce_eager": True, "block_size": _CPU_BLOCK_TOKENS}
+        if spec.tensor_parallel == 1:
+            # With a worker process of its own, an engine spends a core on waiting for it.
+            arguments["distributed_executor_backend"] = "uni"
     else:
         # vLLM runs checkpoints of float32 with numbers of half the size.
         dtype = (
@@ -186,6 +191,7 @@ def _machine(gpu: int) -> Machine:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
+        os.environ.setdefault(_ONE_PROCESS, "0")
         return Machine(None, sleeps=False)
     memory = current_platform.get_device_total_memory(gpu)
     return Machine(memory, sleeps=current_platform.is_sleep_mode_available())
