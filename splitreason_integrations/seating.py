@@ -120,10 +120,11 @@ class Seating:
         request = self._request
         if request.response_schema is None and not request.must_call:
             return None
-        if model.remote:
+        if not model.shows_logits:
             raise RequestError(
-                f"{model.name} is behind a server, where an answer cannot be held to a schema or a "
-                "call; use models in this process, such as 'hf:<folder>', for such requests"
+                f"{model.name} is behind a server or run by vLLM, where an answer cannot be held "
+                "to a schema or a call; use models by transformers, such as 'hf:<folder>', for "
+                "such requests"
             )
 
         def compiled() -> Guide | None:

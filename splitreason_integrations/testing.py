@@ -72,8 +72,8 @@ class ScriptedModel:
         self.name, self.remote, self.resumes = name, remote, resumes
         self._prompts = _PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
-        self.prices = prices or Prices()
-        self.hint = hint
+        self.prices, self.hint = prices or Prices(), hint
+        self.shows_logits = not remote
         self.context_tokens = context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability = close_probability

@@ -3,7 +3,6 @@
 import ast
 import copy
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import yaml
 
 from splitreason_integrations import OpenAIServerModel
 from splitreason_integrations.cli import plan_options
-from splitreason_integrations.evals.vllm_servers import PYTHON_VARIABLE, vllm_python
+from splitreason_integrations.evals.vllm_servers import has_vllm, vllm_python
 from tests.deploy import (
     COMPOSE,
     FOLDER,
@@ -266,9 +265,7 @@ def parsed(arguments):
 
 
 @pytest.mark.vllm
-@pytest.mark.skipif(
-    PYTHON_VARIABLE not in os.environ, reason="make test-vllm builds vLLM's environment"
-)
+@pytest.mark.skipif(not has_vllm(), reason="make test-vllm builds vLLM's environment")
 @pytest.mark.timeout(400)
 def test_vllm_knows_every_flag():
     done = parsed(lines())

@@ -15,25 +15,24 @@ from splitreason_integrations import (
     OpenAIServerModel,
     Policy,
     Random,
-    Sampling,
     SplitEngine,
     Tag,
 )
-from splitreason_integrations.backends.base import End
 from splitreason_integrations.backends.openai_server_detect import Capabilities
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.evals.tasks import generated
-from splitreason_integrations.evals.vllm_servers import PYTHON_VARIABLE, vllm_server
+from splitreason_integrations.evals.vllm_servers import has_vllm, vllm_server
 from splitreason_integrations.request import Request
-from splitreason_integrations.testing import embedded_codec
 from tests.servers import LARGE, load, order, prompt, write
-from tests.test_small_server import CLOSE, Deciding, same
+from tests.session_contract import SessionContract
+from tests.test_small_server import same
 
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(
-        PYTHON_VARIABLE not in os.environ, reason="make test-vllm builds vLLM's environment"
+        not has_vllm(),
+        reason="make test-vllm builds vLLM's environment",
     ),
     pytest.mark.allow_hosts(["127.0.0.1"]),
     pytest.mark.timeout(900),
@@ -101,51 +100,10 @@ async def test_what_it_speaks_and_can_do_is_found(pair):
     assert (bare.capabilities.dialect, bare.capabilities.usage) == ("continue", True)
 
 
-async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):
-    served, local = load(pair[0]).open(prompt()), embedded[0].open(prompt())
-    for session in (served, local):
-        session.extend(embedded_codec().encode(" So 47*23 = 1081"))
-    expected = await local.read_probabilities(CLOSE)
-    assert await served.read_probabilities(CLOSE) == pytest.approx(expected, abs=1e-4)
-    served.close()
-    local.close()
-
-
-@pytest.mark.parametrize("settings", [{"stop_at": 3}, {"refused": (676, 675, 652)}], ids=str)
-async def test_a_watch_decides_as_it_does_here(pair, embedded, settings):
-    ends, seen = [], []
-    for model in (load(pair[0]), embedded[0]):
-        session, watch = model.open(prompt()), Deciding(**settings)
-        ids, last = await write(session, order(9, watch=watch))
-        ends.append((ids, last.end, session.token_ids))
-        seen.append([(index, token) for index, token, _ in watch.seen])
-        session.close()
-    assert ends[0] == ends[1]
-    assert seen[0] == seen[1]
-
-
-async def test_stops_and_bans_hold(pair, embedded):
-    session, local = load(pair[1]).open(prompt()), embedded[1].open(prompt())
-    free, _ = await write(session, order(8))
-    assert free == (await write(local, order(8)))[0]
-    session.truncate(len(prompt()))
-    ids, last = await write(session, order(8, stop_tokens=frozenset([free[5]])))
-    assert (ids, last.end, last.stop_token) == (free[:5], End.STOP_TOKEN, free[5])
-    session.truncate(len(prompt()))
-    ids, _ = await write(session, order(8, forbidden=tuple(set(free))))
-    assert not set(ids) & set(free)
-    session.close()
-    local.close()
-
-
-async def test_a_seed_gives_the_same_text_again(pair):
-    hot, texts = Sampling(temperature=2.0, top_k=50, min_p=0.0001), []
-    for seed in (1, 1, 2, 3):
-        session = load(pair[1]).open([1, 300, 417, 522])
-        texts.append((await write(session, order(40, sampling=hot, seed=seed)))[0])
-        session.close()
-    assert texts[0] == texts[1]
-    assert len({tuple(text) for text in texts}) > 1
+class TestSessions(SessionContract):
+    @pytest.fixture
+    def model(self, pair):
+        return load(pair[0])
 
 
 async def running(url):

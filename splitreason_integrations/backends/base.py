@@ -246,7 +246,8 @@ class Model(Protocol):
     """A loaded model. What a `remote` one reads leaves this process.
 
     One that `resumes` goes on writing where it was stopped as if it had not been; for another
-    every order is a request of its own.
+    every order is a request of its own. Only one that `shows_logits` can hold an answer to a form
+    and tell entropies.
     """
 
     name: str
@@ -257,6 +258,7 @@ class Model(Protocol):
     default_sampling: Sampling
     remote: bool
     resumes: bool
+    shows_logits: bool
 
     @property
     def open_sessions(self) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,11 @@ from splitreason_integrations.errors import ModelLoadError, RequestError
 from splitreason_integrations.markers import CLOSE, OPEN
 from splitreason_integrations.records import Message
 from splitreason_integrations.reply_formats import ReplyFormat, find_format
+
+_SANITIZES = (
+    "sanitize_control_tokens" in signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+)
+"""Transformers 5.19, the newest that vLLM works with, takes that for a template's variable."""
 
 
 class TokenizerStream:
@@ -128,7 +134,7 @@ class TokenizerCodec:
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
         """Return the conversation up to and including the assistant's header."""
-        chat, offered = self._plain_keys(list(messages)), self._plain_keys(list(tools or ()))
+        chat, offered = self._harmless(list(messages)), self._harmless(list(tools or ()))
         apply = partial(self._tokenizer.apply_chat_template, chat, tools=offered or None)
         try:
             token_ids = apply(
@@ -155,14 +161,16 @@ class TokenizerCodec:
         spelled = [whole.find(text, max(0, at - len(text) + 1)) for text in self._control]
         return whole[min([at, *(start for start in spelled if 0 <= start < at)]) :]
 
-    def _plain_keys(self, value: Any) -> Any:
-        """Break control tokens in the keys of dicts: sanitizing looks at values alone."""
+    def _harmless(self, value: Any) -> Any:
+        """Break control tokens where no sanitizing looks: in keys, and without it in values too."""
         if isinstance(value, Mapping):
-            return {self._plain_key(key): self._plain_keys(kept) for key, kept in value.items()}
-        return [self._plain_keys(kept) for kept in value] if isinstance(value, list) else value
+            return {self._broken(key): self._harmless(kept) for key, kept in value.items()}
+        if isinstance(value, list):
+            return [self._harmless(kept) for kept in value]
+        return value if _SANITIZES else self._broken(value)
 
-    def _plain_key(self, key: Any) -> Any:
-        return self.plain(key) if isinstance(key, str) else key
+    def _broken(self, value: Any) -> Any:
+        return self.plain(value) if isinstance(value, str) else value
 
     @cached_property
     def reply_format(self) -> ReplyFormat:

@@ -49,6 +49,7 @@ class HFModel:
 
     remote = False
     resumes = True
+    shows_logits = True
 
     def __init__(
         self,
@@ -165,7 +166,8 @@ class HFSession:
         self._check_open()
         loop = asyncio.get_running_loop()
         slices: asyncio.Queue[Slice | Exception] = asyncio.Queue()
-        left, stop = order.max_tokens, threading.Event()
+        room = self._model.context_tokens - len(self._ids)
+        left, stop = min(order.max_tokens, room), threading.Event()
 
         def post(one: Slice | Exception) -> None:
             loop.call_soon_threadsafe(slices.put_nowait, one)

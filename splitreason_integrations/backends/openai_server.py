@@ -27,6 +27,7 @@ class ServerModel:
 
     remote = True
     resumes = False
+    shows_logits = False
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, cast
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.vllm_local_spec import DType, VLLMModel
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
 from splitreason_integrations.terms import Prices
 
@@ -22,7 +23,6 @@ PROVIDER = "splitreason"
 
 Role = Literal["small", "large"]
 Device = str
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class TransformersModel:
     trust_remote_code: bool = False
 
 
-Described: TypeAlias = TransformersModel | OpenAIServerModel
+Described: TypeAlias = TransformersModel | VLLMModel | OpenAIServerModel
 ModelSpec: TypeAlias = str | Described | Model
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
@@ -66,7 +66,7 @@ def describe(spec: LargeSpec) -> str:
         return spec
     if isinstance(spec, TransformersModel):
         return spec.name or f"hf:{spec.path}"
-    if isinstance(spec, OpenAIServerModel):
+    if isinstance(spec, VLLMModel | OpenAIServerModel):
         return spec.label
     return cast("Model", spec).name
 
@@ -93,6 +93,8 @@ def resolve(spec: str | Described, *, role: Role) -> Described:
     kind, _, rest = spec.partition(":")
     if kind == "hf" and rest:
         return TransformersModel(rest)
+    if kind == "vllm" and rest:
+        return VLLMModel(rest)
     if kind in ("http", "https"):
         return OpenAIServerModel.of(spec)
     member = role if spec == "embedded" else rest
@@ -102,7 +104,8 @@ def resolve(spec: str | Described, *, role: Role) -> Described:
         )
     raise UnknownSpecError(
         f"unknown {role} model {spec!r}: use 'embedded', 'hf:<folder or name on the hub>', "
-        "'https://<host>/v1#<model>', or a TransformersModel(...) or OpenAIServerModel(...)"
+        "'vllm:<folder or name on the hub>', 'https://<host>/v1#<model>', or a "
+        "TransformersModel(...), VLLMModel(...) or OpenAIServerModel(...)"
     )
 
 
@@ -119,6 +122,8 @@ def _context_tokens(spec: ModelSpec, *, role: Role) -> int | None:
     described = resolve(spec, role=role) if isinstance(spec, str | Described) else spec
     if isinstance(described, TransformersModel):
         return _folder_context(described.path)
+    if isinstance(described, VLLMModel):
+        return described.context_tokens or _folder_context(described.path)
     return described.context_tokens
 
 
@@ -141,8 +146,8 @@ async def load_model(spec: ModelSpec, *, role: Role) -> Model:
     if not isinstance(spec, str | Described):
         if not hasattr(spec, "open_sessions"):
             raise ConfigurationError(
-                f"{role} must be a text such as 'hf:<folder>', a TransformersModel(...), an "
-                f"OpenAIServerModel(...) or a loaded model, got {spec!r}"
+                f"{role} must be a text such as 'hf:<folder>', a TransformersModel(...), a "
+                f"VLLMModel(...), an OpenAIServerModel(...) or a loaded model, got {spec!r}"
             )
         return spec
     described = resolve(spec, role=role)
@@ -165,6 +170,10 @@ def _load(spec: Described) -> Model:
         from splitreason_integrations.backends.openai_server_load import load_server_model
 
         return load_server_model(spec)
+    if isinstance(spec, VLLMModel):
+        from splitreason_integrations.backends.vllm_local_load import load_vllm_model
+
+        return load_vllm_model(spec)
     with _quiet_bars(spec.path.startswith(str(embedded.path("small").parent))):
         return _load_transformers(spec)
 

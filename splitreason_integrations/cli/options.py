@@ -20,7 +20,7 @@ from splitreason_integrations.policy import Policy
 from splitreason_integrations.terms import Prices
 from splitreason_integrations.triggers import parse_trigger
 
-_MODELS = "embedded, hf:<folder or name>, or http://<host>/v1#<model> on a server."
+_MODELS = "embedded, hf:<folder or name>, vllm:<folder or name>, or http://<host>/v1#<model>."
 Small = Annotated[str, typer.Option(help=f"Small model: {_MODELS}")]
 Large = Annotated[str, typer.Option(help=f"Large model: {_MODELS}")]
 _TRIGGERS = (

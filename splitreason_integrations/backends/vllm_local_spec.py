@@ -1,0 +1,104 @@
+"""How a model is named that vLLM runs here. Nothing is loaded, and vLLM not imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from splitreason_integrations.checks import check_number
+from splitreason_integrations.errors import SettingError, UnknownSpecError
+from splitreason_integrations.terms import Prices
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+_DTYPES = get_args(DType)
+_FIELD_OF = {
+    "model": "path",
+    "max_model_len": "context_tokens",
+    "kv_cache_memory_bytes": "cache_tokens",
+    "gpu_memory_utilization": "gpu_share",
+    "device_ids": "devices",
+    "tensor_parallel_size": "tensor_parallel",
+    "data_parallel_size": "data_parallel",
+    "enable_sleep_mode": "sleep_after_s",
+    "dtype": "dtype",
+    "trust_remote_code": "trust_remote_code",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VLLMModel:
+    """A model that vLLM runs in processes of this one: a folder or a name on the model hub.
+
+    `context_tokens` is how long a sequence may get; without it as long as the model can read.
+    `cache_tokens` is how many tokens of all requests together keep their KV at a time, one whole
+    context at least. From the model's size and these follows what it takes of each GPU, and no
+    more: so two models share one. `gpu_share`, above 0 and up to 1, sets that by hand instead.
+    `devices` are the GPUs by number, `tensor_parallel` times `data_parallel` of them; without them
+    the first ones. On a CPU vLLM takes the memory from `VLLM_CPU_KVCACHE_SPACE` where that is set.
+
+    `dtype` `auto` is on a CPU the checkpoint's own, on a GPU what vLLM makes of that.
+    With `sleep_after_s` the weights leave the GPU for the host's memory after so many seconds
+    without a request, and come back with the next one. `hint` is a sentence that this model alone
+    sees at the end of the user's message. `engine` has further arguments of vLLM's
+    `AsyncEngineArgs`, such as `{"quantization": "fp8"}`.
+    """
+
+    path: str
+    dtype: DType = field(default="auto", kw_only=True)
+    context_tokens: int | None = field(default=None, kw_only=True)
+    cache_tokens: int = field(default=32_768, kw_only=True)
+    gpu_share: float | None = field(default=None, kw_only=True)
+    devices: tuple[int, ...] | None = field(default=None, kw_only=True)
+    tensor_parallel: int = field(default=1, kw_only=True)
+    data_parallel: int = field(default=1, kw_only=True)
+    sleep_after_s: float | None = field(default=None, kw_only=True)
+    prices: Prices = field(default_factory=Prices, kw_only=True)
+    hint: str | None = field(default=None, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+    trust_remote_code: bool = field(default=False, kw_only=True)
+    engine: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise UnknownSpecError("name a folder or a model on the hub, as in 'vllm:<folder>'")
+        if self.dtype not in _DTYPES:
+            raise SettingError(
+                f"dtype must be one of {', '.join(_DTYPES)}, got {self.dtype!r}", ("dtype",)
+            )
+        for name in ("cache_tokens", "tensor_parallel", "data_parallel"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        if self.context_tokens is not None:
+            check_number("context_tokens", self.context_tokens, least=1, whole=True)
+        if self.gpu_share is not None:
+            check_number("gpu_share", self.gpu_share, least=0.001, most=1.0)
+        if self.sleep_after_s is not None:
+            check_number("sleep_after_s", self.sleep_after_s, least=0.001)
+        self._check_devices()
+        for name in self.engine:
+            if name in _FIELD_OF:
+                raise SettingError(
+                    f"engine may not have {name!r}: set {_FIELD_OF[name]} of VLLMModel", (name,)
+                )
+
+    @property
+    def label(self) -> str:
+        """The name under which the model is reported."""
+        return self.name or f"vllm:{self.path}"
+
+    @property
+    def gpus(self) -> tuple[int, ...]:
+        """The numbers of the GPUs that it runs on, where there are GPUs."""
+        return self.devices or tuple(range(self.tensor_parallel * self.data_parallel))
+
+    def _check_devices(self) -> None:
+        if self.devices is None:
+            return
+        object.__setattr__(self, "devices", tuple(self.devices))
+        for one in self.devices:
+            check_number("devices", one, whole=True)
+        wanted = self.tensor_parallel * self.data_parallel
+        if len(set(self.devices)) != wanted or len(self.devices) != wanted:
+            raise SettingError(
+                f"devices must name {wanted} different GPUs, one for each of tensor_parallel x "
+                f"data_parallel, got {self.devices!r}",
+                ("devices",),
+            )
