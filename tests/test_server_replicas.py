@@ -117,7 +117,8 @@ async def test_an_answer_cut_off_is_finished_by_another_one(two):
         session = model.open(PROMPT)
         got, last = await write(session, order(20, stop_tokens=frozenset([CLOSE])))
         assert (got, last.stop_token) == (ids, CLOSE)
-        assert session.requests == 2
+        # One that ends before it begins may be a connection kept open for too long: sent again.
+        assert session.requests == (2 if byte > 0 else 1)
         session.close()
 
 
