@@ -34,6 +34,7 @@ LAYERS = [
         "backends.base",
         "backends.worker",
         "backends.openai_server_spec",
+        "backends.openai_server_proxy",
         "backends.vllm_local_spec",
         "backends.vllm_local_memory",
         "backends.vllm_local_child",

@@ -14,16 +14,14 @@ from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
+from splitreason_integrations.backends.openai_server_proxy import proxy_of
 from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelStalledError
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
-_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
-"""Never asked through a proxy."""
 _ERROR_BYTES = 4096
 _ERROR_S = 5.0
 _SHOWN_CHARACTERS = 300
@@ -45,7 +43,7 @@ class Server:
         self._key = spec.key()
         self._limits = spec.limits
         self.read_s = spec.limits.read_s
-        self._is_here = urlsplit(url).hostname in _THIS_MACHINE
+        self._way = {"allow_redirects": False, **proxy_of(url)}
         self._tls = ssl.create_default_context() if url.startswith("https:") else False
         self._sessions: dict[asyncio.AbstractEventLoop, _Kept] = {}
 
@@ -61,7 +59,7 @@ class Server:
             async with (
                 asyncio.timeout(self.read_s),
                 self._new_session() as session,
-                session.get(self._url + path, allow_redirects=False) as response,
+                session.get(self._url + path, **self._way) as response,
                 aclosing(_chunks(response)) as chunks,
             ):
                 async for chunk in chunks:
@@ -95,11 +93,11 @@ class Server:
     ) -> aiohttp.ClientResponse:
         """Send a request; once more where the server had just closed the connection kept open."""
         try:
-            return await session.post(self._url + path, json=body, allow_redirects=False)
+            return await session.post(self._url + path, json=body, **self._way)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if isinstance(error, aiohttp.ClientConnectorError):
                 raise
-            return await session.post(self._url + path, json=body, allow_redirects=False)
+            return await session.post(self._url + path, json=body, **self._way)
 
     async def lines(
         self, response: aiohttp.ClientResponse, *, line_bytes: int, all_bytes: int
@@ -148,8 +146,9 @@ class Server:
         loop = asyncio.get_running_loop()
         kept = self._sessions.get(loop)
         if kept is None:
-            for other in [other for other in self._sessions if other.is_closed()]:
-                del self._sessions[other]
+            # Loops of other threads come and go meanwhile.
+            for other in [other for other in list(self._sessions) if other.is_closed()]:
+                self._sessions.pop(other, None)
             kept = self._sessions[loop] = _Kept(self._new_session())
             await kept.begin()
         return kept.session
@@ -166,7 +165,6 @@ class Server:
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=not self._is_here,
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=limits.connect_s, sock_read=limits.read_s
             ),
