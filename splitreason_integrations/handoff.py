@@ -148,9 +148,11 @@ class Handoffs:
         stall_s = desk.settings.retry.stall_s
         async with aclosing(desk.large.session.write(self._order(order))) as writing:
             while True:
-                # A model that is merely slow ends by itself when its time is up.
-                left = None if desk.until_s is None else desk.until_s + GRACE_S - time.monotonic()
-                limit = min((max(0.0, s) for s in (stall_s, left) if s is not None), default=None)
+                # A model that is merely slow ends by itself when its time is up, as does one whose
+                # reader was slow.
+                left = None if desk.until_s is None else desk.until_s - time.monotonic()
+                grace = None if left is None else max(0.0, left) + GRACE_S
+                limit = min((s for s in (stall_s, grace) if s is not None), default=None)
                 with anyio.move_on_after(limit) as scope:
                     written = await anext(writing, None)
                 if scope.cancelled_caught:

@@ -147,6 +147,22 @@ async def test_a_failing_small_model_is_not_taken_for_the_large_one(monkeypatch)
     assert all(model.open_sessions == 0 for model in pair)
 
 
+@pytest.mark.parametrize("caps", [{"max_span_s": 0.05}, {"deadline_s": 1.5}], ids=str)
+async def test_a_large_model_does_not_fail_where_its_reader_is_slow(caps):
+    small, large = models()
+    seen = []
+    async with aclosing(
+        SplitEngine(small=small, large=large, policy=Policy(**caps)).stream(request(max_tokens=400))
+    ) as items:
+        async for item in items:
+            if not seen and getattr(item, "author", None) == "large":
+                await asyncio.sleep(1.1)
+                seen.append(item)
+    (span,) = item.spans
+    assert span.closed_by in ("max_span_s", "deadline")
+    assert not item.degraded
+
+
 @pytest.mark.parametrize("how", ["close", "cancel"])
 @pytest.mark.parametrize("at", [1, 5, 9, 30])
 async def test_leaving_in_mid_span_leaves_nothing_at_work(how, at):
