@@ -72,6 +72,8 @@ class Transcript:
 
     def add(self, writer: Writer, token_ids: Sequence[int]) -> list[Delta]:
         """Append tokens; return what is new to see. Every kept id is in exactly one delta."""
+        if not token_ids:
+            return []
         author = writer[0]
         deltas = self._change(writer)
         kept: list[int] = []

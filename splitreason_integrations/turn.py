@@ -154,6 +154,7 @@ class Turn:
             wait_s = self._attempts.wait_s(error, until_s=desk.deadline_s)
             if wait_s is None:
                 raise
+            self._watch.forget_held()
             desk.small.cut(self._stands)
             await anyio.sleep(wait_s)
 

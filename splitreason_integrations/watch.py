@@ -70,29 +70,34 @@ class SmallWatch:
             seed=self._seed,
         )
         if self._may_open and self._stream.complete and self._trigger.fires(at):
-            self.opened = True
-            self._hold(before, chosen=chosen)
+            self.opened, self.held, self.spare = True, 0, ""
+            if chosen:
+                self._take_back()
             return Verdict.STOP
         if chosen and self._text_tags:
-            self._take_back(before)
+            self._take_back()
             return Verdict.STOP
         if chosen or (self._text_tags and self._grows_unwanted_tag(after)):
             return Verdict.REFUSE
         self._keep(token_id, after)
         return Verdict.KEEP
 
-    def _take_back(self, before: str) -> None:
-        """Have a tag that opens nothing dropped, and not written again."""
-        self._hold(before, chosen=True)
-        self._recent = self._recent[: len(self._recent) - self.held]
+    def _take_back(self) -> None:
+        """Have a tag dropped, and not written again where it opens nothing."""
+        self._hold()
+        self.forget_held()
         self._suppressed = True
+
+    def forget_held(self) -> None:
+        """Take it that the held tokens were never written: they are dropped."""
+        self._recent = self._recent[: len(self._recent) - self.held]
 
     def _keep(self, token_id: int, after: str) -> None:
         if self._wants_line:
             self._line = (self._line + self._stream.push(token_id)).rpartition("\n")[2]
         if self._text_tags:
             self._recent = [*self._recent[1 - _RECENT_TOKENS :], token_id]
-            self._hold(after, chosen=False)
+            self._hold()
             self._suppressed = self._suppressed and partial_tag(after, (OPEN,)) > 0
 
     def _tag_chosen(self, token_id: int, before: str, after: str) -> bool:
@@ -105,11 +110,12 @@ class SmallWatch:
         tags = (CLOSE,) if may_grow else (OPEN, CLOSE)
         return partial_tag(after, tags) > _SHOWN_TAG_CHARACTERS or any(t in after for t in tags)
 
-    def _hold(self, text: str, *, chosen: bool) -> None:
+    def _hold(self) -> None:
         """Work out which kept tokens may be a tag's beginning."""
         self.held, self.spare = 0, ""
-        if not self._text_tags or (self.opened and not chosen):
+        if not self._text_tags:
             return
+        text = self._codec.decode(self._recent)
         part = partial_tag(text, (OPEN,))
         for count in range(len(self._recent) + 1):
             covered = text[len(self._codec.decode(self._recent[: len(self._recent) - count])) :]

@@ -2,8 +2,20 @@
 
 import pytest
 
-from splitreason_integrations import Delta, Never, Policy, Request, SplitEngine, Tag, blocking
+from splitreason_integrations import (
+    AskRule,
+    Delta,
+    HumanCheck,
+    Never,
+    Policy,
+    Request,
+    SplitEngine,
+    Tag,
+    blocking,
+)
 from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.resilience import Retry
 from splitreason_integrations.testing import ScriptedModel
 
 ASK = [{"role": "user", "content": "what is first 12*3 then 36+4"}]
@@ -17,7 +29,9 @@ def run(small, large, trigger=None, **more):
 
 
 @pytest.mark.parametrize("slice_tokens", [1, 2, 3, 50])
-@pytest.mark.parametrize("before", ["first 12*3 = ", "first 12*3 =", "1 < 2, a <b>, "])
+@pytest.mark.parametrize(
+    "before", ["first 12*3 = ", "first 12*3 =", "1 < 2, a <b>, ", "the model helps " * 9]
+)
 def test_the_tag_opens_a_span_and_never_shows(other_codec, slice_tokens, before):
     small = ScriptedModel(
         f"{before}<bigmodel></bigmodel> then 36+4 = 40", codec=other_codec,
@@ -111,3 +125,47 @@ def test_large_models_without_tags_as_control_tokens_never_see_one(other_codec, 
     reply = blocking.run(lambda: engine.complete(request))
     assert reply.spans
     assert "bigmodel" not in other_codec.decode(sequences[0]._ids)
+
+
+@pytest.mark.parametrize("slice_tokens", [1, 2, 50])
+@pytest.mark.parametrize("resumes", [True, False])
+@pytest.mark.parametrize("how", ["refused", "empty"])
+def test_a_tag_whose_span_comes_to_nothing_does_not_show(other_codec, slice_tokens, resumes, how):
+    small = ScriptedModel(
+        "Now then <bigmodel> it is easy. Also <bigmodel> done",
+        codec=other_codec,
+        slice_tokens=slice_tokens,
+    )
+    large = ScriptedModel("</bigmodel></bigmodel>", resumes=resumes)
+    check = HumanCheck(reviewer=lambda question: False, before=AskRule())
+    deltas, reply = run(small, large, human_check=check if how == "refused" else None)
+    text = "".join(delta.text for delta in deltas)
+    assert "big" not in text
+    assert len(reply.spans) == (0 if how == "refused" else 2)
+    assert "it is easy. Also" in text
+    assert text.endswith("done")
+
+
+class Changing(ScriptedModel):
+    """Fails once in the middle of a tag, and then goes on with something else."""
+
+    def open(self, prompt, written=()):
+        session = super().open(prompt, written)
+        write, scripts = session.write, iter(["a <big", "model> b"])
+
+        async def writing(order):
+            session.script, session._at = self.tokens_of(next(scripts)), 0
+            async for part in write(order):
+                if part.end is not None and "big" in self.codec.decode(session.script):
+                    raise ModelCallError("the server is gone", retryable=True)
+                yield part
+
+        session.write = writing
+        return session
+
+
+def test_a_tag_is_not_made_of_what_a_failure_cut_off(other_codec):
+    small = Changing("", codec=other_codec, slice_tokens=1)
+    _, reply = run(small, ScriptedModel("36"), retry=Retry(wait_s=0.0, max_wait_s=0.0))
+    assert reply.spans == ()
+    assert (reply.reasoning + reply.answer).split() == ["a", "model>", "b"]
