@@ -35,6 +35,7 @@ LAYERS = [
         "backends.worker",
         "backends.openai_server_spec",
         "backends.openai_server_proxy",
+        "backends.openai_server_finding",
         "backends.vllm_local_spec",
         "backends.vllm_local_memory",
         "backends.vllm_local_child",

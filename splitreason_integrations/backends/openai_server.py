@@ -11,6 +11,7 @@ from splitreason_integrations.backends.openai_server_detect import (
     dialect_of,
 )
 from splitreason_integrations.backends.openai_server_dialects import Dialect, Served
+from splitreason_integrations.backends.openai_server_finding import Finding
 from splitreason_integrations.backends.openai_server_replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server_session import ServerSession
 from splitreason_integrations.errors import ModelCallError
@@ -54,6 +55,7 @@ class ServerModel:
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer)
         self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
+        self._finding = Finding[Found]()
         self._sessions: weakref.WeakSet[ServerSession] = weakref.WeakSet()
 
     @property
@@ -77,7 +79,9 @@ class ServerModel:
         Raises ModelCallError where none does, or where the server fails meanwhile.
         """
         if self._found is None:
-            self._found = await detect(replica, self._served)
+            found = await self._finding.outcome(replica, lambda: detect(replica, self._served))
+            # Another server's may have come first, and may have learned something since.
+            self._found = self._found or found
         return self._found.dialect
 
     def learns(self, error: ModelCallError) -> bool:
