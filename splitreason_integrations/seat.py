@@ -14,7 +14,7 @@ Codecs = Mapping[Writer, Codec]
 
 
 class Seat:
-    """A place at a request. `told` counts the pieces its session knows.
+    """A place at a request. `told` counts the pieces its session knows, `hint` is a person's.
 
     `codec` is how text goes in and out here: the model's own, or one that hides what may not leave.
     """
@@ -44,6 +44,7 @@ class Seat:
         self._bridges: dict[str, Bridge] = {}
         self._session: Session | None = None
         self.read_before = 0
+        self.hint: str | None = None
 
     @property
     def author(self) -> Author:
@@ -127,6 +128,7 @@ class Seat:
     def ask_with_hint(self, hint: str) -> None:
         """Show the model a hint at the end of the user's message."""
         assert self._prompt_with is not None, "this model's prompt takes no hint"
+        self.hint = hint
         written, self.prompt = self.written, self._prompt_with(hint)
         if written is not None:
             self.open_again(written)

@@ -49,6 +49,7 @@ def _seat(seat: Seat) -> dict[str, Any]:
         "read": seat.read_tokens,
         "written": None if written is None else list(written),
         "model": seat.codec.fingerprint,
+        "hint": seat.hint,
     }
 
 
@@ -92,6 +93,8 @@ def _restore_seat(seat: Seat, saved: Mapping[str, Any]) -> None:
             f"the request was put aside with another {seat.author} model than {seat.model.name}; "
             "continue it with the models that began it"
         )
+    if (hint := saved.get("hint")) is not None:
+        seat.ask_with_hint(hint)
     seat.told = saved["told"]
     seat.read_before = saved["read"]
     if saved["written"] is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from splitreason_integrations import AskRule, HumanCheck, Policy, Prices, SplitEngine
 from splitreason_integrations.engine import finished
-from splitreason_integrations.human import Answer
+from splitreason_integrations.human import Answer, Paused
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.testing import ScriptedModel
 from tests.engine_runs import request
@@ -138,3 +138,32 @@ async def test_one_request_a_span_reads_as_many_do(block):
                 assert reply.large_tokens + dropped == once[1].wrote, seed
         assert all(model.open_sessions == 0 for model in (*often, *once))
     assert asyncio.all_tasks() == before
+
+
+async def later(question):
+    return None
+
+
+async def put_aside(case, pair):
+    """Answer as the case's person does, each time after the request was put aside."""
+    rng, check = random.Random(case.seed), HumanCheck(reviewer=later, after=AskRule())
+    engine = SplitEngine(small=pair[0], large=pair[1], human_check=check, **case.settings)
+    stream = engine.stream(request(max_tokens=400, stop=case.stop))
+    while True:
+        item = [item async for item in stream][-1]
+        if not isinstance(item, Paused):
+            return item
+        decision = rng.choice(["approve", "refuse", "edit"])
+        answer = Answer(decision=decision, text="Edited." if decision == "edit" else "")
+        stream = engine.resume(Paused.from_json(item.to_json()), answer)
+
+
+async def test_a_request_put_aside_at_every_question_goes_on_as_it_would_have():
+    asked = 0
+    for case in filter(lambda case: case.asks, map(Case, range(300))):
+        case.failures, rng = [], random.Random(case.seed)
+        wanted = facts(await case.reply(case.pair(rng, resumes=False)))
+        reply = await put_aside(case, case.pair(rng, resumes=False))
+        assert facts(reply) == wanted, case.seed
+        asked += len(reply.spans)
+    assert asked > 100
