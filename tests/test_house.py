@@ -54,6 +54,7 @@ LAYERS = [
     {
         "backends.openai_server_http",
         "backends.openai_server_wire",
+        "backends.sent_sequence",
         "backends.vllm_local_engine",
         "backends.vllm_local_params",
     },
