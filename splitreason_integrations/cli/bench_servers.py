@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations import embedded
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import Described, load_model, resolve
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar

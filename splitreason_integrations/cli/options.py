@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from splitreason_integrations import policy_files
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import LargeSpec, resolve
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_wire import Question, read_part
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.wire import Question, read_part
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.markers import CLOSE, OPEN, marks_of
 from splitreason_integrations.records import Message

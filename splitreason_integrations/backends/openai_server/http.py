@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelStalledError
 
 _RETRYABLE = frozenset({408, 409, 425, 429})

@@ -18,12 +18,12 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.openai_server_answer import Answering
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_dialects import Dialect, Wanted
-from splitreason_integrations.backends.openai_server_replicas import Replica
-from splitreason_integrations.backends.openai_server_scoring import told_chances
-from splitreason_integrations.backends.openai_server_wire import (
+from splitreason_integrations.backends.openai_server.answer import Answering
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.dialects import Dialect, Wanted
+from splitreason_integrations.backends.openai_server.replicas import Replica
+from splitreason_integrations.backends.openai_server.scoring import told_chances
+from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
     UnreadableError,
@@ -33,7 +33,7 @@ from splitreason_integrations.backends.sent_sequence import SentSequence
 from splitreason_integrations.errors import ModelCallError, RequestError
 
 if TYPE_CHECKING:
-    from splitreason_integrations.backends.openai_server import ServerModel
+    from splitreason_integrations.backends.openai_server.model import ServerModel
 
 _PROMPTS_AT_ONCE = 256
 _T = TypeVar("_T")

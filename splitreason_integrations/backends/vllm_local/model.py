@@ -23,8 +23,8 @@ from splitreason_integrations.backends.base import (
     Written,
 )
 from splitreason_integrations.backends.sent_sequence import SentSequence
-from splitreason_integrations.backends.vllm_local_engine import Engine, Writing
-from splitreason_integrations.backends.vllm_local_params import chances, scoring, writing, written
+from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
+from splitreason_integrations.backends.vllm_local.params import chances, scoring, writing, written
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
