@@ -68,8 +68,10 @@ class Server:
                     body += chunk
                     if len(body) > _SMALL_ANSWER_BYTES:
                         raise self.broken(f"the answer at {path} is too long")
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except aiohttp.ClientError as error:
             raise self._unreached(error) from error
+        except TimeoutError as error:
+            raise self.broken(f"the answer at {path} is too long, or too slow") from error
         if response.status != HTTPStatus.OK:
             raise self._refused(response, bytes(body[:_ERROR_BYTES]))
         return self.read(bytes(body))
