@@ -263,6 +263,8 @@ def command(*arguments):
     """Run the command at a terminal of its own; yield the process and the person there."""
     code = (
         "import faulthandler, signal; faulthandler.register(signal.SIGUSR1, all_threads=True); "
+        # Whoever runs the tests in the background has them, and what they start, ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from splitreason_integrations.cli import main; main()"
     )
     screen, device = pty.openpty()
