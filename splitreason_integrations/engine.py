@@ -51,11 +51,12 @@ class SplitEngine:
     the middle of the span, and behind the last one the small model. `human_check` says who is
     asked before text goes to the large model, or after it came back. A span is handed back at the
     first position at which the small model, reading along, gives its close tag more than
-    `close_threshold`; it reads along `handback_tokens` at a time. With `audit` every event and
-    every completion is on disk before `stream` yields it. `telemetry` says where OpenTelemetry's
-    spans and metrics go; None keeps the engine silent. Without a `trigger` the policy's own
-    opens spans, else the small model's tag. What `redact` finds, or the policy names, is hidden
-    from remote large models and restored in what they write.
+    `close_threshold`; it reads along `handback_tokens` at a time, or at least so many where each
+    request costs, and nothing at a threshold of 1, which leaves the end to the large model. With
+    `audit` every event and every completion is on disk before `stream` yields it. `telemetry` says
+    where OpenTelemetry's spans and metrics go; None keeps the engine silent. Without a `trigger`
+    the policy's own opens spans, else the small model's tag. What `redact` finds, or the policy
+    names, is hidden from remote large models and restored in what they write.
     """
 
     small: ModelSpec = "embedded"

@@ -10,8 +10,8 @@ import pytest
 
 from splitreason_integrations import Author, Retry, SplitEngine
 from splitreason_integrations.backends.base import End
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_replicas import Replicas
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.testing import ScriptedModel

@@ -4,9 +4,12 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
+from typer.testing import CliRunner
 
 from splitreason_integrations import OpenAIServerModel, doctor
+from splitreason_integrations.cli import app
 from splitreason_integrations.embedded import path
+from splitreason_integrations.errors import RequestError
 from tests.servers import NOWHERE, serving
 from tests.test_server_faults import CODEC, WORDS
 
@@ -77,3 +80,16 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch, package, what):
         assert words in found[what].said
         assert 'pip install "splitreason-integrations' in found[what].said
         assert found[what].ok is what.startswith("extra"), "an extra may well be missing"
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["ask", "x"], ["eval", "--samples", "1"]], ids=str)
+def test_a_key_without_a_server_is_refused(command):
+    with pytest.raises(RequestError, match="name one by its address"):
+        CliRunner().invoke(app, [*command, "--api-key-env", "KEY"], catch_exceptions=False)
+
+
+def test_a_key_goes_to_the_servers_that_are_named(monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    arguments = ["doctor", "--large", "http://127.0.0.1:9/v1#m", "--api-key-env", "NO_SUCH_KEY"]
+    said = CliRunner().invoke(app, arguments).stdout
+    assert "NO_SUCH_KEY" in said

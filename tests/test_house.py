@@ -33,12 +33,12 @@ LAYERS = [
     {
         "backends.base",
         "backends.worker",
-        "backends.openai_server_spec",
-        "backends.openai_server_proxy",
-        "backends.openai_server_finding",
-        "backends.vllm_local_spec",
-        "backends.vllm_local_memory",
-        "backends.vllm_local_child",
+        "backends.openai_server.spec",
+        "backends.openai_server.proxy",
+        "backends.openai_server.finding",
+        "backends.vllm_local.spec",
+        "backends.vllm_local.memory",
+        "backends.vllm_local.child",
         "call_stream",
         "human",
     },
@@ -54,28 +54,29 @@ LAYERS = [
         "backends.defaults",
     },
     {
-        "backends.openai_server_http",
-        "backends.openai_server_wire",
-        "backends.vllm_local_engine",
-        "backends.vllm_local_params",
+        "backends.openai_server.http",
+        "backends.openai_server.wire",
+        "backends.sent_sequence",
+        "backends.vllm_local.engine",
+        "backends.vllm_local.params",
     },
     {"watch", "transcript", "egress", "backends.codec", "backends.hf", "grammar"},
-    {"backends.openai_server_ids"},
+    {"backends.openai_server.ids"},
     {
-        "backends.openai_server_dialects",
-        "backends.openai_server_replicas",
-        "backends.vllm_local",
+        "backends.openai_server.dialects",
+        "backends.openai_server.replicas",
+        "backends.vllm_local.model",
     },
-    {"backends.openai_server_call", "backends.openai_server_text"},
+    {"backends.openai_server.call", "backends.openai_server.text"},
     {
-        "backends.openai_server_answer",
-        "backends.openai_server_scoring",
-        "backends.openai_server_chat_answer",
+        "backends.openai_server.answer",
+        "backends.openai_server.scoring",
+        "backends.openai_server.chat_answer",
     },
-    {"backends.openai_server_chat"},
-    {"backends.openai_server_detect"},
-    {"backends.openai_server", "backends.openai_server_session"},
-    {"backends.openai_server_load", "backends.vllm_local_load"},
+    {"backends.openai_server.chat"},
+    {"backends.openai_server.detect"},
+    {"backends.openai_server.model", "backends.openai_server.session"},
+    {"backends.openai_server.load", "backends.vllm_local.load"},
     {"backends.registry", "seat", "request"},
     {"handback", "spans", "audit", "telemetry"},
     {"reading"},
@@ -118,7 +119,7 @@ def _modules():
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
-        if name not in ("", "backends"):
+        if name not in ("", "backends", "backends.openai_server", "backends.vllm_local"):
             yield name, path
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from splitreason_integrations import OpenAIServerModel
-from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server.http import Server
 from splitreason_integrations.errors import ConfigurationError
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

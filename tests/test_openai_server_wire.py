@@ -7,9 +7,9 @@ import pytest
 
 from splitreason_integrations import OpenAIServerModel
 from splitreason_integrations.backends.base import End
-from splitreason_integrations.backends.openai_server_http import Server
-from splitreason_integrations.backends.openai_server_ids import Received
-from splitreason_integrations.backends.openai_server_wire import Part, read_part
+from splitreason_integrations.backends.openai_server.http import Server
+from splitreason_integrations.backends.openai_server.ids import Received
+from splitreason_integrations.backends.openai_server.wire import Part, read_part
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.testing import embedded_codec
 from tests.servers import order, prompt
@@ -90,7 +90,7 @@ def test_half_a_character_may_come_with_either_event():
 
 
 def test_the_request_says_what_a_server_would_else_decide():
-    from splitreason_integrations.backends.openai_server_ids import completion
+    from splitreason_integrations.backends.openai_server.ids import completion
 
     body = completion("m", [1, 2], order(forbidden=(5,)), max_tokens=8, position=0)
     assert json.loads(json.dumps(body)) == body

@@ -27,9 +27,9 @@ from splitreason_integrations import (
     SplitEngine,
 )
 from splitreason_integrations.audit.checking import read, verify
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_http import Server
-from splitreason_integrations.backends.openai_server_replicas import Replicas
+from splitreason_integrations.backends.openai_server.http import Server
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.engine import Completion
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.events import Event

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from splitreason_integrations.backends import openai_server
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_detect import dialect_of
-from splitreason_integrations.backends.openai_server_replicas import Replicas
+from splitreason_integrations.backends.openai_server import model as openai_server
+from splitreason_integrations.backends.openai_server.detect import dialect_of
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.testing import embedded_codec
 

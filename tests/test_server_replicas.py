@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from splitreason_integrations import OpenAIServerModel, SplitEngine
-from splitreason_integrations.backends import openai_server_replicas
-from splitreason_integrations.backends.openai_server_http import Server
-from splitreason_integrations.backends.openai_server_replicas import Replicas
+from splitreason_integrations.backends.openai_server import replicas as openai_server_replicas
+from splitreason_integrations.backends.openai_server.http import Server
+from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.backends.registry import describe, resolve
 from splitreason_integrations.errors import ModelCallError, ModelLoadError, UnknownSpecError
 from splitreason_integrations.events import HandoffFailed, HandoffRetried

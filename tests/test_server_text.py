@@ -5,15 +5,15 @@ import random
 import pytest
 
 from splitreason_integrations.backends.base import End
-from splitreason_integrations.backends.openai_server_chat import Chat, PlainChat
-from splitreason_integrations.backends.openai_server_chat_answer import read_chat
-from splitreason_integrations.backends.openai_server_dialects import Served, Wanted
-from splitreason_integrations.backends.openai_server_text import (
+from splitreason_integrations.backends.openai_server.chat import Chat, PlainChat
+from splitreason_integrations.backends.openai_server.chat_answer import read_chat
+from splitreason_integrations.backends.openai_server.dialects import Served, Wanted
+from splitreason_integrations.backends.openai_server.text import (
     Text,
     TextTokens,
     spelled,
 )
-from splitreason_integrations.backends.openai_server_wire import UnreadableError, read_part
+from splitreason_integrations.backends.openai_server.wire import UnreadableError, read_part
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.testing import embedded_codec
 from tests.servers import order

@@ -18,7 +18,7 @@ from splitreason_integrations import (
     SplitEngine,
     Tag,
 )
-from splitreason_integrations.backends.openai_server_detect import Capabilities
+from splitreason_integrations.backends.openai_server.detect import Capabilities
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.evals.tasks import generated

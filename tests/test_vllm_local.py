@@ -174,8 +174,8 @@ async def test_ids_of_another_model_are_refused_and_harm_nobody():
 
 
 async def test_an_engine_that_is_not_asked_sleeps_and_wakes_with_the_next_request():
-    from splitreason_integrations.backends.vllm_local import LocalVLLM
-    from splitreason_integrations.backends.vllm_local_engine import Engine
+    from splitreason_integrations.backends.vllm_local.engine import Engine
+    from splitreason_integrations.backends.vllm_local.model import LocalVLLM
 
     whole = load(PAIR[0])
     expected = await write(whole.open(prompt()), order(5))

@@ -18,8 +18,8 @@ from splitreason_integrations.backends.registry import (
     public_name,
     resolve,
 )
-from splitreason_integrations.backends.vllm_local_load import Machine, engine_arguments
-from splitreason_integrations.backends.vllm_local_memory import (
+from splitreason_integrations.backends.vllm_local.load import Machine, engine_arguments
+from splitreason_integrations.backends.vllm_local.memory import (
     GIB,
     Size,
     kv_of_a_token,
@@ -197,7 +197,7 @@ def test_a_share_by_hand_needs_no_sizes():
 
 
 def test_a_missing_vllm_is_named_with_the_way_to_it(monkeypatch):
-    from splitreason_integrations.backends import vllm_local_load
+    from splitreason_integrations.backends.vllm_local import load as vllm_local_load
 
     monkeypatch.setattr(vllm_local_load, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"splitreason-integrations\[vllm\]"):
@@ -207,7 +207,7 @@ def test_a_missing_vllm_is_named_with_the_way_to_it(monkeypatch):
 
 PARENT = """
 import multiprocessing, time
-from splitreason_integrations.backends.vllm_local_engine import _own_main
+from splitreason_integrations.backends.vllm_local.engine import _own_main
 with _own_main():
     process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
     process.start()

@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias, cast
 
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
-from splitreason_integrations.backends.vllm_local_spec import DType, VLLMModel
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
+from splitreason_integrations.backends.vllm_local.spec import DType, VLLMModel
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
 from splitreason_integrations.terms import Prices
 
@@ -167,11 +167,11 @@ def _load_once(spec: Described) -> Model:
 
 def _load(spec: Described) -> Model:
     if isinstance(spec, OpenAIServerModel):
-        from splitreason_integrations.backends.openai_server_load import load_server_model
+        from splitreason_integrations.backends.openai_server.load import load_server_model
 
         return load_server_model(spec)
     if isinstance(spec, VLLMModel):
-        from splitreason_integrations.backends.vllm_local_load import load_vllm_model
+        from splitreason_integrations.backends.vllm_local.load import load_vllm_model
 
         return load_vllm_model(spec)
     with _quiet_bars(spec.path.startswith(str(embedded.path("small").parent))):

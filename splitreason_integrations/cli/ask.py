@@ -63,10 +63,12 @@ def ask(
         Check | None,
         typer.Option(help="Ask you at the terminal before a span is written, after it, or both."),
     ] = None,
+    api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Ask one question; small and large text are told apart."""
-    engine = options.engine(small, large, trigger, max_share, policy)
+    described = options.engine(small, large, trigger, max_share, policy)
+    engine = options.keyed(described, api_key_env)
     if audit_content and audit is None:
         raise typer.BadParameter("--audit-content needs --audit FILE to record the texts in")
     if audit is not None:

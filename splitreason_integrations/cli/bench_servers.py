@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations import embedded
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import Described, load_model, resolve
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
@@ -34,13 +34,14 @@ def servers_command(
     answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
     concurrency: Annotated[int, typer.Option(min=1, help="Answers at a time under load.")] = 64,
     seed: options.Seed = 0,
+    api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Two servers: the published flow's requests and time against ours, and load.
 
     Starts vLLM on the bundled pair where no servers are named.
     """
-    with _specs(small, large) as pair, progress_bar() as bar:
+    with _specs(*options.keyed_specs(small, large, api_key_env)) as pair, progress_bar() as bar:
         bars: dict[str, Any] = {}
 
         def told(what: str, done: int, of: int) -> None:
@@ -77,7 +78,9 @@ def servers_command(
 
 
 @contextmanager
-def _specs(small: str, large: str) -> Generator[tuple[Described, Described], None, None]:
+def _specs(
+    small: str | Described, large: str | Described
+) -> Generator[tuple[Described, Described], None, None]:
     """Give the specs of two servers; start them where none are named."""
     if (small, large) == ("embedded", "embedded"):
         with (

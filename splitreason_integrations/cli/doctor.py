@@ -19,6 +19,7 @@ from splitreason_integrations.evals import report
 def doctor(
     small: options.Small = "embedded",
     large: options.Large = "embedded",
+    api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Try both models, here or on servers, with the calls that a request makes of them.
@@ -26,8 +27,9 @@ def doctor(
     Exit status 2 where something needed is missing or does not hold.
     """
     findings = examine_packages()
-    models: tuple[tuple[Role, str], ...] = (("small", small), ("large", large))
-    for role, spec in models:
+    pair = options.keyed_specs(small, large, api_key_env)
+    roles: tuple[Role, ...] = ("small", "large")
+    for role, spec in zip(roles, pair, strict=True):
         findings += blocking.iterate(examine_model(spec, role=role))
     if as_json:
         rows = [asdict(finding) for finding in findings]

@@ -37,6 +37,7 @@ def evaluate(
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 512,
     seed: options.Seed = 0,
+    api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure accuracy (95 % Wilson interval), offload share, spans and latency, greedily.
@@ -44,7 +45,8 @@ def evaluate(
     `random` and `entropy` may open a span at any token, as often as gives the offload share that
     `split` has on the same tasks. A policy holds for all modes but `large`.
     """
-    engine = options.engine(small, large, trigger, max_share, policy)
+    described = options.engine(small, large, trigger, max_share, policy)
+    engine = options.keyed(described, api_key_env)
     tasks = _tasks(data, family, split, samples, seed)
     modes = MODES if mode == "all" else (mode,)
     results = measure(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from splitreason_integrations import policy_files
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import LargeSpec, resolve
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
@@ -116,12 +116,18 @@ def priced(engine: SplitEngine, prices: Prices) -> SplitEngine:
 
 def keyed(engine: SplitEngine, api_key_env: str | None) -> SplitEngine:
     """Return the engine whose models on servers are called with the key in a variable."""
-    if api_key_env is None:
-        return engine
-    small, large = (_with_key(spec, api_key_env) for spec in (engine.small, engine.large))
-    if (small, large) == (engine.small, engine.large):
-        raise RequestError("--api-key-env is the key of models on servers: name one by its address")
+    small, large = keyed_specs(engine.small, engine.large, api_key_env)
     return replace(engine, small=small, large=large)
+
+
+def keyed_specs(small: Any, large: Any, api_key_env: str | None) -> tuple[Any, Any]:
+    """Return both specs; those of servers take the key in a variable, where one is named."""
+    if api_key_env is None:
+        return small, large
+    pair = tuple(_with_key(spec, api_key_env) for spec in (small, large))
+    if pair == (small, large):
+        raise RequestError("--api-key-env is the key of models on servers: name one by its address")
+    return pair
 
 
 def _with_key(spec: LargeSpec, api_key_env: str) -> Any:

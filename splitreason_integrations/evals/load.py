@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitreason_integrations.backends.base import WriteOrder
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_ids import completion
-from splitreason_integrations.backends.openai_server_wire import Question, read_part
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.ids import completion
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.wire import Question, read_part
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.records import Author, Completion

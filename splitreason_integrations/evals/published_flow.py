@@ -2,8 +2,8 @@
 
 The large model, which knows no tags there, is asked for a chunk at a time; then the small one
 writes a few tokens from every prefix of the chunk, to see behind which it would close the span.
-Every request sends all of the text. Written anew from that description; stream events that carry
-a token each are its unit, as they are there.
+Every request sends all of the text. Written anew from that description, but for its mistakes: it
+takes an event of a stream for a token, which under load it is not.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_wire import Question, read_part
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.wire import Question, read_part
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.markers import CLOSE, OPEN, marks_of
 from splitreason_integrations.records import Message
@@ -21,6 +21,7 @@ from splitreason_integrations.records import Message
 CHUNK_TOKENS = 32
 PROBE_TOKENS = 6
 PROMPTS_A_PROBE = 8
+_ENDLESS = "ignore_eos"
 
 
 @dataclass(slots=True)
@@ -57,12 +58,11 @@ class PublishedFlow:
         """Return the reply to a conversation."""
         prompt, flowed = self.prompt(messages), Flowed()
         while (left := max_tokens - flowed.tokens) > 0:
-            pieces, tokens = await self._write(self._small, prompt, flowed, left, {"stop": [OPEN]})
+            pieces = await self._write(self._small, prompt, flowed, left, {"stop": [OPEN]})
             flowed.requests += 1
-            flowed.tokens += tokens
-            text = "".join(pieces)
-            flowed.pieces.append(text.removesuffix(OPEN))
-            if not text.endswith(OPEN):
+            opens = pieces[-1:] == [OPEN]
+            self._keep(flowed, pieces[:-1] if opens else pieces)
+            if not opens:
                 break
             await self.span(prompt, flowed)
         return flowed
@@ -74,22 +74,24 @@ class PublishedFlow:
     async def span(self, prompt: str, flowed: Flowed, *, held_open: int | None = None) -> None:
         """Have the large model write a span; `held_open` is its length, whoever would end it."""
         flowed.pieces.append(OPEN)
-        more = {} if held_open is None else {"ignore_eos": True}
+        more = {} if held_open is None else {_ENDLESS: True}
         written = 0
         while held_open is None or written < held_open:
-            chunk, tokens = await self._write(self._large, prompt, flowed, CHUNK_TOKENS, more)
+            chunk = await self._write(self._large, prompt, flowed, CHUNK_TOKENS, more)
             end, probes = await self._probed(prompt + "".join(flowed.pieces), chunk)
-            if end is not None and held_open is None:
-                chunk, tokens = chunk[:end], end
-            flowed.pieces += chunk
-            flowed.tokens += tokens
-            flowed.large_tokens += tokens
-            written += tokens
+            kept = chunk if end is None or held_open is not None else chunk[:end]
+            self._keep(flowed, kept)
+            flowed.large_tokens += len(kept)
+            written += len(kept)
             flowed.span_requests += 1 + probes
             flowed.requests += 1 + probes
-            if held_open is None and (end is not None or tokens < CHUNK_TOKENS):
+            if held_open is None and (end is not None or len(chunk) < CHUNK_TOKENS):
                 break
         flowed.pieces.append(CLOSE)
+
+    def _keep(self, flowed: Flowed, pieces: Sequence[str]) -> None:
+        flowed.pieces += pieces
+        flowed.tokens += len(pieces)
 
     async def _write(
         self,
@@ -98,8 +100,8 @@ class PublishedFlow:
         flowed: Flowed,
         tokens: int,
         more: dict[str, Any],
-    ) -> tuple[list[str], int]:
-        """Return the texts of the events, an open tag perhaps the last, and their tokens."""
+    ) -> list[str]:
+        """Return the texts of the tokens; an open tag may be the last of them."""
         body: dict[str, Any] = {
             "model": model.model,
             "prompt": prompt + "".join(flowed.pieces),
@@ -113,17 +115,18 @@ class PublishedFlow:
             **more,
         }
         question = Question("/completions", body, read_part, len(body["prompt"]), tokens)
-        call, pieces, counted = Call(model.replicas.choose(), question), list[str](), 0
+        call, pieces = Call(model.replicas.choose(), question), list[str]()
+        stream, ends = model.codec.text_stream(), model.codec.end_tokens
         try:
             while (part := await call.next()) is not None:
-                ended = part.finish == "stop" and not part.text.endswith(OPEN)
-                if part.token_ids and not ended:
-                    pieces.append(part.text)
-                    counted += len(part.token_ids)
+                kept = [
+                    one for one in part.token_ids or () if more.get(_ENDLESS) or one not in ends
+                ]
+                pieces += map(stream.push, kept)
             await call.settle()
         finally:
             await call.ended()
-        return pieces, counted - "".join(pieces).endswith(OPEN)
+        return pieces
 
     async def _probed(self, before: str, chunk: Sequence[str]) -> tuple[int | None, int]:
         """Return behind how many tokens the small model would close, and the requests it took."""

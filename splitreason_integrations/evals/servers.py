@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from splitreason_integrations.backends.base import Session, WriteOrder, Written
-from splitreason_integrations.backends.openai_server import ServerModel
+from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.intervals import bootstrap_median

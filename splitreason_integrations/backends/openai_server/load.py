@@ -9,11 +9,11 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from splitreason_integrations.backends.codec import BorrowedCodec, TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
-from splitreason_integrations.backends.openai_server import ServerModel
-from splitreason_integrations.backends.openai_server_chat import HOSTS
-from splitreason_integrations.backends.openai_server_http import Server
-from splitreason_integrations.backends.openai_server_replicas import Replicas
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.chat import HOSTS
+from splitreason_integrations.backends.openai_server.http import Server
+from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.replicas import Replicas
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelLoadError
 from splitreason_integrations.sampling import Sampling
 

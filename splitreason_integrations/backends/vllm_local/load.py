@@ -13,10 +13,10 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
-from splitreason_integrations.backends.vllm_local import LocalVLLM
-from splitreason_integrations.backends.vllm_local_engine import Engine
-from splitreason_integrations.backends.vllm_local_memory import DTYPE_BYTES, Size, share, size_of
-from splitreason_integrations.backends.vllm_local_spec import VLLMModel
+from splitreason_integrations.backends.vllm_local.engine import Engine
+from splitreason_integrations.backends.vllm_local.memory import DTYPE_BYTES, Size, share, size_of
+from splitreason_integrations.backends.vllm_local.model import LocalVLLM
+from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.checks import below, check_names
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, ModelLoadError
 from splitreason_integrations.sampling import Sampling

@@ -13,8 +13,8 @@ from typing import Any
 
 import anyio
 
-from splitreason_integrations.backends.openai_server_replicas import Replica
-from splitreason_integrations.backends.openai_server_wire import (
+from splitreason_integrations.backends.openai_server.replicas import Replica
+from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
     UnreadableError,

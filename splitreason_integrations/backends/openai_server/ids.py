@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
-from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError
+from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError
 from splitreason_integrations.sampling import uniform
 
 _EVENT_TOKENS = 8

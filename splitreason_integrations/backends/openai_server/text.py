@@ -12,9 +12,9 @@ from itertools import groupby
 from typing import Any
 
 from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
-from splitreason_integrations.backends.openai_server_dialects import Lenient, Served, Wanted
-from splitreason_integrations.backends.openai_server_ids import TOP, never, sampled
-from splitreason_integrations.backends.openai_server_wire import (
+from splitreason_integrations.backends.openai_server.dialects import Lenient, Served, Wanted
+from splitreason_integrations.backends.openai_server.ids import TOP, never, sampled
+from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
     UnreadableError,

@@ -4,16 +4,16 @@ import weakref
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.base import Codec
-from splitreason_integrations.backends.openai_server_detect import (
+from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
     Found,
     detect,
     dialect_of,
 )
-from splitreason_integrations.backends.openai_server_dialects import Dialect, Served
-from splitreason_integrations.backends.openai_server_finding import Finding
-from splitreason_integrations.backends.openai_server_replicas import Replica, Replicas
-from splitreason_integrations.backends.openai_server_session import ServerSession
+from splitreason_integrations.backends.openai_server.dialects import Dialect, Served
+from splitreason_integrations.backends.openai_server.finding import Finding
+from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
+from splitreason_integrations.backends.openai_server.session import ServerSession
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices

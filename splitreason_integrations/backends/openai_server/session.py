@@ -18,79 +18,51 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.openai_server_answer import Answering
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_dialects import Dialect, Wanted
-from splitreason_integrations.backends.openai_server_replicas import Replica
-from splitreason_integrations.backends.openai_server_scoring import told_chances
-from splitreason_integrations.backends.openai_server_wire import (
+from splitreason_integrations.backends.openai_server.answer import Answering
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.dialects import Dialect, Wanted
+from splitreason_integrations.backends.openai_server.replicas import Replica
+from splitreason_integrations.backends.openai_server.scoring import told_chances
+from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
     UnreadableError,
     Usage,
 )
-from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
+from splitreason_integrations.backends.sent_sequence import SentSequence
+from splitreason_integrations.errors import ModelCallError, RequestError
 
 if TYPE_CHECKING:
-    from splitreason_integrations.backends.openai_server import ServerModel
+    from splitreason_integrations.backends.openai_server.model import ServerModel
 
 _PROMPTS_AT_ONCE = 256
 _T = TypeVar("_T")
 
 
-class ServerSession:
+class ServerSession(SentSequence):
     """One sequence, as ids. `requests` counts what was asked of the server for it."""
 
     def __init__(
         self, model: "ServerModel", prompt: Sequence[int], written: Sequence[int] = ()
     ) -> None:
-        if not prompt:
-            raise SessionError("a session needs a prompt of at least one token")
+        super().__init__(prompt, written)
         self._model = model
         self._prompt = prompt
-        self._ids = [*prompt, *written]
-        self._prompt_tokens = len(prompt)
-        self._seen = 0
         self._waiting: asyncio.Timeout | None = None
         self._last: Replica | None = None
         self._answering: Answering | None = None
         self._thinks = False
-        self.is_open = True
-        self.read = 0
         self.requests = 0
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """The sequence, the prompt included."""
-        return self._ids
-
-    @property
-    def length(self) -> int:
-        """Tokens in the sequence, the prompt included."""
-        return len(self._ids)
-
-    @property
-    def unread(self) -> int:
-        """Tokens of the prompt or the other author that the server has not been sent yet."""
-        return len(self._ids) - self._seen
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens; nothing is sent until they are needed."""
-        self._check_open()
+        super().extend(token_ids)
         self._drop_answer()
-        self._ids.extend(token_ids)
 
     def truncate(self, length: int) -> None:
         """Cut the sequence to `length` tokens."""
-        self._check_open()
+        super().truncate(length)
         self._drop_answer()
-        if not self._prompt_tokens <= length <= len(self._ids):
-            raise SessionError(
-                f"cannot cut to {length} tokens: the session has {len(self._ids)}, "
-                f"{self._prompt_tokens} of them its prompt"
-            )
-        del self._ids[length:]
-        self._seen = min(self._seen, length)
 
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
@@ -313,12 +285,6 @@ class ServerSession:
         replicas = self._model.replicas
         return error.retryable and failures < len(replicas.all) and replicas.one_is_ready
 
-    def _saw(self, token_ids: Sequence[int]) -> None:
-        """Note that the server has read the sequence and written these tokens behind it."""
-        self.read += self.unread
-        self._ids += token_ids
-        self._seen = len(self._ids)
-
     def _took(self, answering: Answering, usage: Usage | None) -> None:
         """Count what the server says that it read, where it does, and not what it had to."""
         if usage is not None:
@@ -330,10 +296,6 @@ class ServerSession:
                 f"{self._model.name}: a model behind a server can neither keep an answer to a form "
                 "nor tell entropies; that takes a model in this process"
             )
-
-    def _check_open(self) -> None:
-        if not self.is_open:
-            raise SessionError("the session is closed; open a new one")
 
 
 def _left_s(order: WriteOrder) -> float | None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from splitreason_integrations.backends.openai_server_http import Server
+from splitreason_integrations.backends.openai_server.http import Server
 
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 30.0

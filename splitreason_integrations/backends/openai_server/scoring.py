@@ -3,8 +3,8 @@
 import asyncio
 
 from splitreason_integrations.backends.base import Codec
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_wire import UnreadableError
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.wire import UnreadableError
 
 
 async def told_chances(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:

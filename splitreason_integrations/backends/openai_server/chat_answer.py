@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from splitreason_integrations.backends.base import WriteOrder
-from splitreason_integrations.backends.openai_server_dialects import Served
-from splitreason_integrations.backends.openai_server_text import Controls, TextAnswer
-from splitreason_integrations.backends.openai_server_wire import (
+from splitreason_integrations.backends.openai_server.dialects import Served
+from splitreason_integrations.backends.openai_server.text import Controls, TextAnswer
+from splitreason_integrations.backends.openai_server.wire import (
     Part,
     UnreadableError,
     finish_of,

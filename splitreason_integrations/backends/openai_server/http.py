@@ -17,8 +17,8 @@ from typing import Any
 
 import aiohttp
 
-from splitreason_integrations.backends.openai_server_proxy import proxy_of
-from splitreason_integrations.backends.openai_server_spec import OpenAIServerModel
+from splitreason_integrations.backends.openai_server.proxy import proxy_of
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelStalledError
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
@@ -66,8 +66,10 @@ class Server:
                     body += chunk
                     if len(body) > _SMALL_ANSWER_BYTES:
                         raise self.broken(f"the answer at {path} is too long")
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except aiohttp.ClientError as error:
             raise self._unreached(error) from error
+        except TimeoutError as error:
+            raise self.broken(f"the answer at {path} is too long, or too slow") from error
         if response.status != HTTPStatus.OK:
             raise self._refused(response, bytes(body[:_ERROR_BYTES]))
         return self.read(bytes(body))

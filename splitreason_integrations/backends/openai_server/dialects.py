@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from splitreason_integrations.backends.base import Codec, WriteOrder, Written
-from splitreason_integrations.backends.openai_server_ids import Received, completion, scoring
-from splitreason_integrations.backends.openai_server_wire import Part, Question, read_part
+from splitreason_integrations.backends.openai_server.ids import Received, completion, scoring
+from splitreason_integrations.backends.openai_server.wire import Part, Question, read_part
 from splitreason_integrations.errors import ModelCallError
 
 _NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 501})

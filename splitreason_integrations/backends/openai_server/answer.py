@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from splitreason_integrations.backends.base import End, Written
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_dialects import Answer
-from splitreason_integrations.backends.openai_server_wire import Part, UnreadableError, Usage
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.dialects import Answer
+from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError, Usage
 
 
 class Answering:

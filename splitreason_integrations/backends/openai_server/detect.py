@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from splitreason_integrations.backends.base import WriteOrder
-from splitreason_integrations.backends.openai_server_call import Call
-from splitreason_integrations.backends.openai_server_chat import MARKS, PLAIN, Chat, PlainChat
-from splitreason_integrations.backends.openai_server_dialects import (
+from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.chat import MARKS, PLAIN, Chat, PlainChat
+from splitreason_integrations.backends.openai_server.dialects import (
     Dialect,
     Served,
     TokenIds,
     Wanted,
     is_not_understood,
 )
-from splitreason_integrations.backends.openai_server_ids import chances_of
-from splitreason_integrations.backends.openai_server_replicas import Replica
-from splitreason_integrations.backends.openai_server_text import Text
-from splitreason_integrations.backends.openai_server_wire import Part, Question, Usage
+from splitreason_integrations.backends.openai_server.ids import chances_of
+from splitreason_integrations.backends.openai_server.replicas import Replica
+from splitreason_integrations.backends.openai_server.text import Text
+from splitreason_integrations.backends.openai_server.wire import Part, Question, Usage
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 

@@ -11,21 +11,21 @@ from functools import cached_property
 from typing import Any
 
 from splitreason_integrations.backends.base import Conversation, Prompt, WriteOrder
-from splitreason_integrations.backends.openai_server_chat_answer import (
+from splitreason_integrations.backends.openai_server.chat_answer import (
     ChatAnswer,
     StepAnswer,
     read_chat,
 )
-from splitreason_integrations.backends.openai_server_dialects import Lenient, Served, Wanted
-from splitreason_integrations.backends.openai_server_ids import never, sampled
-from splitreason_integrations.backends.openai_server_text import (
+from splitreason_integrations.backends.openai_server.dialects import Lenient, Served, Wanted
+from splitreason_integrations.backends.openai_server.ids import never, sampled
+from splitreason_integrations.backends.openai_server.text import (
     SHOWS_TOKENS,
     Controls,
     TextAnswer,
     harmless,
     spelled,
 )
-from splitreason_integrations.backends.openai_server_wire import Question
+from splitreason_integrations.backends.openai_server.wire import Question
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.prompts import ask_next_step, opening_of
 

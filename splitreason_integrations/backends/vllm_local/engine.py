@@ -22,7 +22,7 @@ from splitreason_integrations.errors import ModelCallError
 _T = TypeVar("_T")
 Post = Callable[[Any], None]
 
-_CHILD = "splitreason_integrations.backends.vllm_local_child"
+_CHILD = "splitreason_integrations.backends.vllm_local.child"
 _CLOSES_S = 5.0
 _starts = threading.Lock()
 _lock = threading.Lock()

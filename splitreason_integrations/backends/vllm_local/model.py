@@ -22,8 +22,9 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.vllm_local_engine import Engine, Writing
-from splitreason_integrations.backends.vllm_local_params import chances, scoring, writing, written
+from splitreason_integrations.backends.sent_sequence import SentSequence
+from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
+from splitreason_integrations.backends.vllm_local.params import chances, scoring, writing, written
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
@@ -72,52 +73,20 @@ class LocalVLLM:
         return session
 
 
-class VLLMSession:
+class VLLMSession(SentSequence):
     """One sequence, as ids; every order is a request of its own to the engine."""
 
     def __init__(
         self, model: LocalVLLM, prompt: Sequence[int], written: Sequence[int] = ()
     ) -> None:
-        if not prompt:
-            raise SessionError("a session needs a prompt of at least one token")
+        super().__init__(prompt, written)
         self._model = model
-        self._ids = list(self._checked([*prompt, *written]))
-        self._prompt_tokens = len(prompt)
-        self._seen = 0
+        self._checked(self._ids)
         self._writing: Writing | None = None
-        self.is_open = True
-        self.read = 0
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """The sequence, the prompt included."""
-        return self._ids
-
-    @property
-    def length(self) -> int:
-        """Tokens in the sequence, the prompt included."""
-        return len(self._ids)
-
-    @property
-    def unread(self) -> int:
-        """Tokens of the prompt or the other author that the engine has not been given yet."""
-        return len(self._ids) - self._seen
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens; nothing is computed until they are needed."""
-        self._check_open()
-        self._ids.extend(self._checked(token_ids))
-
-    def truncate(self, length: int) -> None:
-        """Cut the sequence to `length` tokens."""
-        self._check_open()
-        if not self._prompt_tokens <= length <= len(self._ids):
-            raise SessionError(
-                f"cannot cut to {length} tokens: the session has {len(self._ids)}, "
-                f"{self._prompt_tokens} of them its prompt"
-            )
-        del self._ids[length:]
-        self._seen = min(self._seen, length)
+        super().extend(self._checked(token_ids))
 
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
@@ -214,12 +183,6 @@ class VLLMSession:
         self._saw(one.token_ids)
         return one, refuses
 
-    def _saw(self, token_ids: Sequence[int]) -> None:
-        """Note that the engine has read the sequence and written these tokens behind it."""
-        self.read += self.unread
-        self._ids += token_ids
-        self._seen = len(self._ids)
-
     def _checked(self, token_ids: Sequence[int]) -> Sequence[int]:
         """Return ids that the model can read: others would end its engine, for everybody."""
         if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self._model.vocabulary:
@@ -234,10 +197,6 @@ class VLLMSession:
                 f"{self._model.name}: vLLM can neither keep an answer to a form that is begun nor "
                 "tell entropies; that takes a model by transformers, such as 'hf:<folder>'"
             )
-
-    def _check_open(self) -> None:
-        if not self.is_open:
-            raise SessionError("the session is closed; open a new one")
 
 
 def _left_s(order: WriteOrder) -> float | None:

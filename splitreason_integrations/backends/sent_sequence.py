@@ -1,0 +1,59 @@
+"""A sequence whose model holds no session for it: with every request all of its ids are sent."""
+
+from collections.abc import Sequence
+
+from splitreason_integrations.errors import SessionError
+
+
+class SentSequence:
+    """The ids of a sequence, and how many of them its model has read already."""
+
+    def __init__(self, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
+        if not prompt:
+            raise SessionError("a session needs a prompt of at least one token")
+        self._ids = [*prompt, *written]
+        self._prompt_tokens = len(prompt)
+        self._seen = 0
+        self.is_open = True
+        self.read = 0
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The sequence, the prompt included."""
+        return self._ids
+
+    @property
+    def length(self) -> int:
+        """Tokens in the sequence, the prompt included."""
+        return len(self._ids)
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt or the other author that the model has not been sent yet."""
+        return len(self._ids) - self._seen
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens; nothing is sent until they are needed."""
+        self._check_open()
+        self._ids.extend(token_ids)
+
+    def truncate(self, length: int) -> None:
+        """Cut the sequence to `length` tokens."""
+        self._check_open()
+        if not self._prompt_tokens <= length <= len(self._ids):
+            raise SessionError(
+                f"cannot cut to {length} tokens: the session has {len(self._ids)}, "
+                f"{self._prompt_tokens} of them its prompt"
+            )
+        del self._ids[length:]
+        self._seen = min(self._seen, length)
+
+    def _saw(self, token_ids: Sequence[int]) -> None:
+        """Note that the model has read the sequence and written these tokens behind it."""
+        self.read += self.unread
+        self._ids += token_ids
+        self._seen = len(self._ids)
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise SessionError("the session is closed; open a new one")

@@ -1,0 +1,119 @@
+"""`splitreason bench gpu`: hand-overs between two resident models of real sizes."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from splitreason_integrations.cli import options
+from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.evals import report
+from splitreason_integrations.evals.shapes import SHAPES
+
+_SHAPES = ", ".join(SHAPES)
+_ROOM_TOKENS = 4096
+
+
+def gpu_command(
+    small_shape: Annotated[str, typer.Option(help=f"One of {_SHAPES}.")] = "1.5B",
+    large_shape: Annotated[str, typer.Option(help=f"One of {_SHAPES}.")] = "32B",
+    context: Annotated[list[int], typer.Option(min=1, help="Tokens before; repeatable.")] = [  # noqa: B006
+        2048,
+        8192,
+    ],
+    device: Annotated[str, typer.Option(help="cuda, cuda:1 or cpu.")] = "cuda",
+    rounds: Annotated[int, typer.Option(min=1, max=32, help="Hand-overs each way.")] = 16,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Hand-overs between two models of real sizes with random weights, bf16 on a GPU.
+
+    Prints what a handoff takes beside a step of the large model, tokens a second of the split and
+    of each model alone, and the most memory that was used.
+    """
+    result = {
+        "bench": "gpu",
+        "shapes": {"small": small_shape, "large": large_shape},
+        "device": device,
+        **_measured((small_shape, large_shape), context, device, rounds, seed),
+        **report.context(options.command_line()),
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        _show(result)
+
+
+def _measured(
+    shapes: tuple[str, str], contexts: list[int], device: str, rounds: int, seed: int
+) -> dict[str, Any]:
+    import torch
+
+    from splitreason_integrations.backends.hf import HFModel
+    from splitreason_integrations.evals.relay import measure_relay
+    from splitreason_integrations.evals.shapes import random_network
+    from splitreason_integrations.testing import embedded_codec
+
+    on_gpu = device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "torch sees no GPU here: use --device cpu --small-shape tiny --large-shape tiny to "
+            "try the benchmark"
+        )
+    with progress_bar() as bar:
+        small, large = (
+            HFModel(
+                random_network(
+                    shape, context_tokens=max(contexts) + _ROOM_TOKENS, device=device, seed=at
+                ),
+                embedded_codec(),
+                name=shape,
+            )
+            for at, shape in enumerate(shapes)
+        )
+        tasks = {context: bar.add_task(f"{context} tokens") for context in contexts}
+        figures = asyncio.run(
+            measure_relay(
+                (small, large),
+                contexts,
+                rounds=rounds,
+                seed=seed,
+                told=lambda context, done, of: bar.update(tasks[context], completed=done, total=of),
+            )
+        )
+    peak = torch.cuda.max_memory_allocated() if on_gpu else None
+    return {"contexts": figures, "peak_memory_bytes": peak}
+
+
+def _show(result: dict[str, Any]) -> None:
+    figures = result["contexts"]
+    table = Table("tokens before", *(str(one["context_tokens"]) for one in figures), box=None)
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
+        "step of the large model": lambda one: f"{one['step_ms']['large']:.1f} ms",
+        "handoff": lambda one: f"{one['handoff_ms']:.1f} ms",
+        "handoff ÷ step": lambda one: "{:.2f} ({:.2f} to {:.2f})".format(*_ratio(one)),
+        "handback": lambda one: f"{one['handback_ms']:.1f} ms",
+        "tokens/s, small alone": partial(_rate, who="small"),
+        "tokens/s, large alone": partial(_rate, who="large"),
+        "tokens/s, split": partial(_rate, who="split"),
+    }
+    for what, said in rows.items():
+        table.add_row(what, *(said(one) for one in figures))
+    Console().print(table)
+    peak = result["peak_memory_bytes"]
+    memory = "" if peak is None else f"; {peak / 2**30:.1f} GiB at most"
+    typer.echo(f"{result['hardware']}, {result['date']}{memory}")
+
+
+def _ratio(one: dict[str, Any]) -> tuple[float, ...]:
+    return (one["handoff_ratio"], *one["handoff_interval"])
+
+
+def _rate(one: dict[str, Any], *, who: str) -> str:
+    return f"{one['tokens_per_s'][who]:.0f}"

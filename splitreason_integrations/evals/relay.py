@@ -1,0 +1,137 @@
+"""Two resident models that take turns: what a hand-over takes beside a step of the large one.
+
+Sessions alone, with random weights: all that a hand-over costs the models, nothing of what the
+engine adds, which `bench overhead` measures.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from splitreason_integrations.backends.base import WriteOrder
+from splitreason_integrations.backends.hf import HFModel, HFSession
+from splitreason_integrations.evals.intervals import bootstrap_median
+from splitreason_integrations.sampling import Sampling
+
+SMALL_TOKENS = 48
+LARGE_TOKENS = 16
+_DECODED_TOKENS = 64
+_CLOSE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One turn of each, in seconds."""
+
+    small_s: float
+    handoff_s: float
+    large_s: float
+    handback_s: float
+
+    @property
+    def seconds(self) -> float:
+        """The whole round."""
+        return self.small_s + self.handoff_s + self.large_s + self.handback_s
+
+
+async def relay(
+    models: tuple[HFModel, HFModel],
+    *,
+    context_tokens: int,
+    rounds: int,
+    seed: int,
+    told: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Return how long hand-overs take at a context, and tokens a second beside each model alone.
+
+    A handoff is all from the small model's last token to the large one's first: the large one
+    reads what the small one wrote. At a handback the small one reads the span.
+    """
+    rng = random.Random(seed)
+    words = min(model.network.config.vocab_size for model in models)
+    prompt = [rng.randrange(words) for _ in range(context_tokens)]
+    small, large = (model.open(prompt) for model in models)
+    steps, alone = [], []
+    for session in (small, large):
+        await _seconds(session, 1)
+        seconds = await _seconds(session, _DECODED_TOKENS)
+        steps.append(seconds / _DECODED_TOKENS)
+        alone.append(_DECODED_TOKENS / seconds)
+        session.truncate(context_tokens)
+    taken = list[Round]()
+    for done in range(rounds):
+        told(done, rounds)
+        taken.append(await _round(small, large))
+    told(rounds, rounds)
+    small.close()
+    large.close()
+    ratios = [one.handoff_s / steps[1] for one in taken]
+    tokens = (SMALL_TOKENS + LARGE_TOKENS) * rounds
+    return {
+        "context_tokens": context_tokens,
+        "rounds": rounds,
+        "step_ms": {"small": 1e3 * steps[0], "large": 1e3 * steps[1]},
+        "handoff_ms": 1e3 * statistics.median(one.handoff_s for one in taken),
+        "handback_ms": 1e3 * statistics.median(one.handback_s for one in taken),
+        "handoff_ratio": statistics.median(ratios),
+        "handoff_interval": list(bootstrap_median(ratios)),
+        "tokens_per_s": {
+            "small": alone[0],
+            "large": alone[1],
+            "split": tokens / sum(one.seconds for one in taken),
+        },
+    }
+
+
+async def _round(small: HFSession, large: HFSession) -> Round:
+    before = small.length
+    small_s = await _seconds(small, SMALL_TOKENS)
+    large.extend(small.token_ids[before:])
+    handoff_s = await _seconds(large, 1)
+    large_s = await _seconds(large, LARGE_TOKENS - 1)
+    small.extend(large.token_ids[-LARGE_TOKENS:])
+    started = time.perf_counter()
+    await small.read_probabilities(_CLOSE, last=LARGE_TOKENS)
+    return Round(small_s, handoff_s, large_s, time.perf_counter() - started)
+
+
+async def _seconds(session: HFSession, tokens: int) -> float:
+    """Have a session write so many tokens; return the seconds it took."""
+    order = WriteOrder(
+        max_tokens=tokens,
+        sampling=Sampling(temperature=0.0),
+        seed=0,
+        stream=0,
+        stop_tokens=frozenset(),
+    )
+    started = time.perf_counter()
+    async with aclosing(session.write(order)) as writing:
+        async for _ in writing:
+            pass
+    return time.perf_counter() - started
+
+
+async def measure_relay(
+    models: tuple[HFModel, HFModel],
+    contexts: Sequence[int],
+    *,
+    rounds: int,
+    seed: int,
+    told: Callable[[int, int, int], None],
+) -> list[dict[str, Any]]:
+    """Return the figures at each context; `told` hears of the context, rounds done, and of all."""
+    return [
+        await relay(
+            models,
+            context_tokens=context,
+            rounds=rounds,
+            seed=seed,
+            told=partial(told, context),
+        )
+        for context in contexts
+    ]
