@@ -46,6 +46,7 @@ class Engine:
         self._asleep = False
         self._turning = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        self._falling_asleep: asyncio.Task[None] | None = None
         self._process = os.getpid()
         atexit.register(self.shut_down)
 
@@ -89,8 +90,10 @@ class Engine:
         atexit.unregister(self.shut_down)
         if os.getpid() == self._process:
             self._is_shut = True
-            self.do(_stop_listening(self._llm)).result(_CLOSES_S)
-            self._llm.shutdown()
+            try:
+                self.do(_stop_listening(self._llm)).result(_CLOSES_S)
+            finally:
+                self._llm.shutdown()
 
     async def _asked(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         """Do what asks the engine, once it is there and awake."""
@@ -119,9 +122,12 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         if self._sleep_after_s is not None and not self._running:
-            self._timer = asyncio.get_running_loop().call_later(
-                self._sleep_after_s, lambda: asyncio.ensure_future(self._sleep())
-            )
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._sleep_after_s, self._go_to_sleep)
+
+    def _go_to_sleep(self) -> None:
+        # Kept, for a task that nobody holds may be collected before it is done.
+        self._falling_asleep = asyncio.ensure_future(self._sleep())
 
     async def _sleep(self) -> None:
         async with self._turning:
