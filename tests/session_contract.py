@@ -202,7 +202,7 @@ class SessionContract:
         session = model.open(prompt())
         _, last = await write(session, order(deadline_s=time.monotonic() - 1))
         assert (last.end, session.length) == (End.DEADLINE, len(prompt()))
-        ids, last = await write(session, order(1900, deadline_s=time.monotonic() + 0.3))
+        ids, last = await write(session, order(1900, deadline_s=time.monotonic() + 0.1))
         assert last.end is End.DEADLINE
         assert list(session.token_ids) == [*prompt(), *ids]
         assert (await write(session, order(2)))[1].end is End.LENGTH

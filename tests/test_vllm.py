@@ -156,4 +156,4 @@ async def test_a_killed_server_costs_the_large_model_alone(pair, tmp_path):
         assert killed
         assert time.monotonic() - started < 31
         assert reply.degraded
-        assert reply.answer
+        assert reply.stop_reason == "stop"  # the small model may or may not get it right

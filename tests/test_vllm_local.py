@@ -253,7 +253,8 @@ async def test_an_engine_that_dies_costs_the_large_model_alone_and_comes_back():
 
 
 SCRIPT = f"""
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run behind
 from splitreason_integrations import VLLMModel, blocking
 from splitreason_integrations.backends.registry import load_model
 from multiprocessing import active_children
