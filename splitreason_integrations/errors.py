@@ -115,8 +115,8 @@ class ReviewError(SplitReasonError):
 class ModelCallError(SplitReasonError):
     """A call of a loaded model failed; `retryable` says whether another one may succeed.
 
-    `retry_after_s` is how long the model's server asked to wait, if it did, and `status` the HTTP
-    status with which it refused.
+    `retry_after_s` is how long the model's server asked to wait, if it did, `status` the HTTP status
+    with which it refused, and `said` its own words.
     """
 
     def __init__(
@@ -126,11 +126,13 @@ class ModelCallError(SplitReasonError):
         retryable: bool,
         retry_after_s: float | None = None,
         status: int | None = None,
+        said: str = "",
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.status = status
+        self.said = said
 
 
 class ModelStalledError(ModelCallError, TimeoutError):

@@ -159,7 +159,7 @@ class Lenient:
         """Return whether a refusal names what can be left out; it is, from now on."""
         if error.status not in _NOT_UNDERSTOOD:
             return False
-        words = set(re.findall(r"\w+", str(error)))
+        words = set(re.findall(r"\w+", error.said))
         for old, new in _NEWER_NAMES.items():
             if {old, new} <= words and old not in self._names:
                 self._names[old] = new

@@ -138,10 +138,12 @@ class Server:
         """Return the error for one that the server tells of in its answer."""
         code = error.get("code") if isinstance(error, Mapping) else None
         status = code if isinstance(code, int) else HTTPStatus.INTERNAL_SERVER_ERROR
+        said = self._message(error)
         return ModelCallError(
-            f"{self.label} answered with an error: {self._message(error)}",
+            f"{self.label} answered with an error: {said}",
             retryable=_is_retryable(status),
             status=status,
+            said=said,
         )
 
     async def _session(self) -> aiohttp.ClientSession:
@@ -186,6 +188,7 @@ class Server:
             retryable=_is_retryable(status),
             retry_after_s=_retry_after_s(response.headers.get("retry-after", "")),
             status=status,
+            said=said,
         )
 
     def _unreached(self, error: Exception) -> ModelCallError:
