@@ -115,8 +115,8 @@ class ReviewError(SplitReasonError):
 class ModelCallError(SplitReasonError):
     """A call of a loaded model failed; `retryable` says whether another one may succeed.
 
-    `retry_after_s` is how long the model's server asked to wait, if it did, `status` the HTTP status
-    with which it refused, and `said` its own words.
+    `retry_after_s` is how long the model's server asked to wait, if it did, `status` the HTTP
+    status with which it refused, and `said` its own words.
     """
 
     def __init__(
