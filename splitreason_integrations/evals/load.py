@@ -128,8 +128,11 @@ def _undivided(
 
 
 def drained(step: Done, salt: str = "") -> Callable[[Plain], Awaitable[None]]:
-    """Return what sends a request and reads its answer; no prefix is cached from another `salt`."""
-    salt += secrets.token_hex(8)
+    """Return what sends a request and reads its answer.
+
+    With a `salt` no prefix is found in the cache that was read before.
+    """
+    own_cache = {"cache_salt": salt + secrets.token_hex(8)} if salt else {}
 
     async def drain(one: Plain) -> None:
         order = WriteOrder(
@@ -139,13 +142,14 @@ def drained(step: Done, salt: str = "") -> Callable[[Plain], Awaitable[None]]:
             stream=0,
             stop_tokens=frozenset(),
         )
-        model, more = one.model, {"ignore_eos": True, "cache_salt": salt}
+        model, more = one.model, {"ignore_eos": True, **own_cache}
         body = completion(model.model, one.prompt, order, max_tokens=one.tokens, position=0)
         question = Question("/completions", body | more, read_part, len(one.prompt), one.tokens)
         call, received = Call(model.replicas.choose(), question), 0
         try:
             while (part := await call.next()) is not None:
                 received += len(part.token_ids or ())
+            await call.settle()
         finally:
             await call.ended()
         if received != one.tokens:
