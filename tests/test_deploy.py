@@ -157,7 +157,8 @@ def test_a_pod_is_probed_gets_its_key_and_ends_in_peace(workload, service, budge
     (container,) = pod["containers"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": "/health", "port": "http"}
-    (key,) = container["env"]
+    home, key = container["env"]
+    assert home == {"name": "HF_HOME", "value": "/models"}
     assert key["name"] == "VLLM_API_KEY"
     assert key["valueFrom"] == {"secretKeyRef": {"name": "splitreason-vllm", "key": "api-key"}}
     assert "create secret generic splitreason-vllm --from-file=api-key" in README
