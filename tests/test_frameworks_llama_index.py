@@ -1,5 +1,6 @@
 """The embedded pair in LlamaIndex's engines and agents: the answers are right."""
 
+import asyncio
 import gc
 import re
 
@@ -9,6 +10,7 @@ from llama_index.core.agent.workflow import FunctionAgent, ReActAgent, ToolCallR
 from llama_index.core.memory import Memory
 from llama_index.core.query_engine import CitationQueryEngine, RouterQueryEngine
 from llama_index.core.tools import QueryEngineTool
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from llama_index.llms.splitreason import SplitReasonLLM
 from tests.frameworks import TOPICS, calculator, check_rate, dossiers, embedding, sums
@@ -88,12 +90,15 @@ def test_a_router_query_engine(llm, record_property):
 def test_a_chat_engine_with_memory(llm, record_property):
     answers = []
     for case in dossiers():
+        database = create_async_engine("sqlite+aiosqlite:///:memory:")
+        memory = Memory.from_defaults(async_engine=database)
         engine = index_of(case).as_chat_engine(
-            "context", llm=llm, similarity_top_k=len(case.facts), memory=Memory.from_defaults()
+            "context", llm=llm, similarity_top_k=len(case.facts), memory=memory
         )
         engine.chat("Hello!")
         answers.append(str(engine.chat(case.question)))
         assert len(engine.chat_history) == 4
+        asyncio.run(database.dispose())
     gc.collect()
     check_rate(record_property, dossiers, answers)
 

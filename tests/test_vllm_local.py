@@ -260,8 +260,8 @@ from splitreason_integrations.backends.registry import load_model
 from multiprocessing import active_children
 spec = VLLMModel({str(path("small"))!r})
 blocking.run(lambda: load_model(spec, role="small"))
-print(*(one.pid for one in active_children()), flush=True)
 try:
+    print(*(one.pid for one in active_children()), flush=True)
     line = sys.stdin.readline()
 except KeyboardInterrupt:
     raise SystemExit(7)
