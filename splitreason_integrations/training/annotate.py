@@ -54,7 +54,7 @@ def failure_rates(
     order = sorted(range(len(traces)), key=lambda i: len(traces[i].ids))
     with torch.inference_mode():
         for group in _groups(order, traces, batch_tokens):
-            logs = _token_logs(model, [traces[i].ids for i in group], never)
+            logs = token_logs(model, [traces[i].ids for i in group], never)
             for row, i in enumerate(group):
                 sums = [
                     float(logs[row, start - 1 : end - 1].sum()) for start, end in traces[i].spans
@@ -89,7 +89,7 @@ def _groups(order: Sequence[int], traces: Sequence[Trace], batch_tokens: int) ->
     return groups
 
 
-def _token_logs(model: Any, rows: Sequence[Sequence[int]], never: int | None) -> Tensor:
+def token_logs(model: Any, rows: Sequence[Sequence[int]], never: int | None) -> Tensor:
     """Return log P of each token after the first; rows are padded on the right."""
     import torch
 

@@ -85,6 +85,19 @@ class Engine:
 
         return await self._asked(each)
 
+    async def reload(self, folder: str) -> None:
+        """Read a folder's weights in place of the engine's, and forget what the old ones kept."""
+
+        async def reloaded(llm: Any) -> None:
+            await llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+            if not await llm.reset_prefix_cache():
+                raise ModelCallError(
+                    f"{self.label}: weights were changed while requests ran; end them first",
+                    retryable=False,
+                )
+
+        await self._asked(reloaded)
+
     def shut_down(self) -> None:
         """End the engine's processes; nothing can be asked any more."""
         atexit.unregister(self.shut_down)

@@ -72,6 +72,13 @@ class LocalVLLM:
         self._sessions.add(session)
         return session
 
+    async def reload(self, folder: str) -> None:
+        """Go on with the weights of a folder, of the same shape; no request may be running.
+
+        Raises ModelCallError where they cannot be read.
+        """
+        await asyncio.wrap_future(self.engine.do(self.engine.reload(folder)))
+
 
 class VLLMSession(SentSequence):
     """One sequence, as ids; every order is a request of its own to the engine."""

@@ -1,0 +1,118 @@
+"""Who wrote which token of a small model's sequence: what it is trained on, and what it only read.
+
+The small model's own are the tokens that it wrote, the tag that it chose to open a span with, and
+the end of its turn. The large model's tokens, the close tag that follows from reading along, and
+what stood there when a session was opened are others'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from splitreason_integrations.backends.base import End, Model, Session, WriteOrder, Written
+from splitreason_integrations.markers import Marks, marks_of
+
+
+class AuthoredModel:
+    """A model for one request whose sessions remember the authors of their tokens."""
+
+    def __init__(self, model: Model) -> None:
+        self.name = model.name
+        self.codec = model.codec
+        self.prices = model.prices
+        self.hint = model.hint
+        self.context_tokens = model.context_tokens
+        self.default_sampling = model.default_sampling
+        self.remote = model.remote
+        self.resumes = model.resumes
+        self.shows_logits = model.shows_logits
+        self.last: AuthoredSession | None = None
+        self._model = model
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions hold a cache now."""
+        return self._model.open_sessions
+
+    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> AuthoredSession:
+        """Start a session with a prompt, and what stands behind it already."""
+        marks = marks_of(self.codec, as_text=True)
+        session = self._model.open(prompt, written)
+        self.last = AuthoredSession(session, len(prompt), len(written), marks)
+        return self.last
+
+
+class AuthoredSession:
+    """A session with the author of each token behind the prompt: 1 is the model, 0 another.
+
+    `ended_by` is the token with which the model ended its turn, if it did.
+    """
+
+    def __init__(self, session: Session, prompt_tokens: int, written: int, marks: Marks) -> None:
+        self.own = [0] * written
+        self.ended_by: int | None = None
+        self._session = session
+        self._prompt_tokens = prompt_tokens
+        self._marks = marks
+        self._stopped_itself = False
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The sequence, the prompt included."""
+        return self._session.token_ids
+
+    @property
+    def length(self) -> int:
+        """Tokens in the sequence, the prompt included."""
+        return self._session.length
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt or the other author that have not been through the model yet."""
+        return self._session.unread
+
+    @property
+    def read(self) -> int:
+        """Tokens of the prompt or the other author that have been through the model so far."""
+        return self._session.read
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens of the other author, or the open tag that the model stopped at."""
+        opening = self._marks.open_tokens
+        chosen = self._stopped_itself and tuple(token_ids[: len(opening)]) == opening
+        self.own += [1] * len(opening) if chosen else []
+        self.own += [0] * (len(token_ids) - (len(opening) if chosen else 0))
+        self._stopped_itself = self._stopped_itself and not token_ids
+        self._session.extend(token_ids)
+
+    def truncate(self, length: int) -> None:
+        """Cut the sequence and its cache to `length` tokens."""
+        self._session.truncate(length)
+        del self.own[length - self._prompt_tokens :]
+
+    async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
+        """Generate; the last item has an `end`. Closing the generator stops the model."""
+        before = len(self.own)
+        self._stopped_itself, self.ended_by = False, None
+        writing = self._session.write(order)
+        try:
+            async for written in writing:
+                if written.end is not None:
+                    self._note_end(written)
+                yield written
+        finally:
+            await writing.aclose()
+            self.own[before:] = [1] * (self.length - self._prompt_tokens - before)
+
+    def _note_end(self, written: Written) -> None:
+        self._stopped_itself = written.end in (End.WATCH, End.STOP_TOKEN)
+        if written.end is End.STOP_TOKEN and written.stop_token not in self._marks.open_tokens:
+            self.ended_by = written.stop_token
+
+    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+        return await self._session.read_probabilities(token_id, last=last)
+
+    def close(self) -> None:
+        """Free the cache, at the end of the running step at the latest."""
+        self._session.close()

@@ -1,0 +1,192 @@
+"""Recipes: what decides a run, as values and as TOML files.
+
+One file describes one run. Its `[trainer]` table takes every setting of TRL's own configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, Literal, get_args
+
+from splitreason_integrations import building
+from splitreason_integrations.building import Kinds
+from splitreason_integrations.checks import check_flag, check_number, check_positive, check_text
+from splitreason_integrations.errors import SettingError
+from splitreason_integrations.terms import Prices
+from splitreason_integrations.training.offloading.rewards import Costs, Curriculum, Form
+
+TagsAs = Literal["special", "text"]
+RunBy = Literal["transformers", "vllm"]
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters instead of all weights; they are merged into the result."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("rank", self.rank, least=1, whole=True)
+        check_number("alpha", self.alpha, least=1, whole=True)
+        check_number("dropout", self.dropout, most=1)
+
+
+@dataclass(frozen=True)
+class SFTRecipe:
+    """Supervised fine-tuning on tagged traces.
+
+    Attributes:
+        model: `embedded:base`, a folder or a name on the model hub.
+        traces: JSON lines with `question` or `messages`, `tagged` and perhaps `answer`, as
+            `splitreason annotate` writes them.
+        tags: `special` makes each tag one token of its own, `text` leaves them plain text.
+        span_weight: in how large a share of the traces a span's tokens are in the loss, 0 to 1.
+            The small model has to learn where a span ends: below 1 it does so more slowly, at 0
+            not at all.
+        max_tokens: longer traces are left out, and counted.
+        packing: whether several traces share a row.
+        lora: adapters; None trains all weights.
+        seed: of the run.
+        trainer: settings of TRL's SFTConfig.
+
+    """
+
+    model: str
+    traces: str
+    tags: TagsAs = "special"
+    span_weight: float = 1.0
+    max_tokens: int = 2048
+    packing: bool = False
+    lora: Lora | None = None
+    seed: int = 0
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("model", "traces"):
+            check_text(name, getattr(self, name))
+        if self.tags not in get_args(TagsAs):
+            raise SettingError(f"tags must be 'special' or 'text', got {self.tags!r}", ("tags",))
+        check_number("span_weight", self.span_weight, most=1)
+        check_number("max_tokens", self.max_tokens, least=1, whole=True)
+        check_number("seed", self.seed, whole=True)
+        check_flag("packing", self.packing)
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What is asked in rollouts: a file of JSON lines, or fresh problems of the generator."""
+
+    data: str | None = None
+    families: str = "word,context"
+    count: int = 2000
+
+    def __post_init__(self) -> None:
+        check_text("families", self.families)
+        check_number("count", self.count, least=1, whole=True)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How rollouts are written: by the engine, with these settings.
+
+    `run_by` says what runs the small model: `transformers` the very weights in training, one
+    sequence at a time; `vllm` a copy that it reads anew after each step, `at_once` sequences
+    together.
+    """
+
+    run_by: RunBy = "transformers"
+    temperature: float = 1.0
+    max_tokens: int = 512
+    close_threshold: float = 0.5
+    handback_tokens: int = 8
+    at_once: int = 8
+
+    def __post_init__(self) -> None:
+        if self.run_by not in get_args(RunBy):
+            raise SettingError(
+                f"run_by must be 'transformers' or 'vllm', got {self.run_by!r}", ("run_by",)
+            )
+        check_positive("temperature", self.temperature)
+        check_number("close_threshold", self.close_threshold, most=1)
+        for name in ("max_tokens", "handback_tokens", "at_once"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+
+
+@dataclass(frozen=True)
+class GRPORecipe:
+    """Reinforcement fine-tuning on the engine's own rollouts.
+
+    Attributes:
+        model: the small model to train: `embedded:small`, a folder or a name on the model hub.
+        large: the large model as `--large` names it, or several that take over from each other.
+        tasks: what is asked.
+        writing: how.
+        prices: of the large model, USD per million tokens.
+        costs: what offloads cost in the reward.
+        form: what good form is.
+        malformed: what bad form earns, below 0.
+        curriculum: how the price of all costs rises over the run.
+        lora: adapters; None trains all weights.
+        seed: of the run.
+        trainer: settings of TRL's GRPOConfig.
+
+    """
+
+    model: str = "embedded:small"
+    large: tuple[str, ...] = ("embedded",)
+    tasks: Tasks = field(default_factory=Tasks)
+    writing: Writing = field(default_factory=Writing)
+    prices: Prices = field(default_factory=Prices)
+    costs: Costs = field(default_factory=Costs)
+    form: Form = field(default_factory=Form)
+    malformed: float = -0.5
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    lora: Lora | None = None
+    seed: int = 0
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_text("model", self.model)
+        if not isinstance(self.large, tuple) or not self.large:
+            raise SettingError('large must be a list such as ["embedded"]', ("large",))
+        for one in self.large:
+            check_text("large", one)
+        check_number("seed", self.seed, whole=True)
+
+
+_NAMES: dict[type, str] = {
+    SFTRecipe: "setting",
+    GRPORecipe: "setting",
+    Lora: "setting of lora",
+    Tasks: "setting of tasks",
+    Writing: "setting of writing",
+    Prices: "price",
+    Costs: "setting of costs",
+    Form: "setting of form",
+    Curriculum: "setting of curriculum",
+}
+_REMEDY = "give a TOML file; the cookbook has one for each command"
+
+
+def load_sft(path: str | PathLike[str]) -> SFTRecipe:
+    """Return the recipe that a TOML file describes.
+
+    Raises:
+        ConfigurationError: that names the file, the line and the remedy.
+
+    """
+    return building.load(SFTRecipe, path, Kinds(_NAMES), what="recipe", remedy=_REMEDY)
+
+
+def load_grpo(path: str | PathLike[str]) -> GRPORecipe:
+    """Return the recipe that a TOML file describes.
+
+    Raises:
+        ConfigurationError: that names the file, the line and the remedy.
+
+    """
+    return building.load(GRPORecipe, path, Kinds(_NAMES), what="recipe", remedy=_REMEDY)

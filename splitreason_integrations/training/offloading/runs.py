@@ -1,0 +1,172 @@
+"""A run's folder: it belongs to one recipe, goes on after any stop, and says what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splitreason_integrations import embedded
+from splitreason_integrations.checks import check_names
+from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.evals import report
+from splitreason_integrations.training.offloading.recipe import GRPORecipe, Lora, SFTRecipe
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+Tell = Callable[[int, int, Mapping[str, float]], None]
+"""Called with the steps done, the steps in all, and what was logged."""
+
+_OURS = ("output_dir", "seed", "data_seed", "report_to", "disable_tqdm", "resume_from_checkpoint")
+
+
+def silent(done: int, of: int, figures: Mapping[str, float]) -> None:
+    """Tell nobody."""
+
+
+def claim(out: Path, recipe: SFTRecipe | GRPORecipe) -> None:
+    """Reserve a folder for a recipe, or go on with the run that did.
+
+    Raises:
+        ConfigurationError: if the folder holds another recipe's run, or something else.
+
+    """
+    path, wanted = out / "recipe.json", json.dumps(asdict(recipe), indent=2, sort_keys=True)
+    if path.exists():
+        if path.read_text("utf-8") != wanted:
+            raise ConfigurationError(
+                f"{out} holds a run of another recipe; choose another folder with --out, or "
+                "remove this one"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise ConfigurationError(f"{out} is not empty and no run of ours; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(wanted, "utf-8")
+    os.replace(temporary, path)
+
+
+def last_checkpoint(out: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end."""
+    found = [(int(path.name.partition("-")[2]), path) for path in out.glob("checkpoint-*")]
+    for _, path in sorted(found, reverse=True):
+        # The trainer writes its state last.
+        try:
+            json.loads((path / "trainer_state.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+def trainer_settings(kind: type, given: Mapping[str, Any], ours: Mapping[str, Any]) -> Any:
+    """Return a configuration of TRL with a recipe's `[trainer]` over our defaults.
+
+    Raises:
+        ConfigurationError: for a setting that there is not, or that is not the recipe's to make.
+
+    """
+    import torch
+
+    settable = {one.name for one in fields(kind) if one.init} - set(_OURS)
+    try:
+        check_names(given, settable, what="setting of trainer")
+        defaults = {
+            "use_cpu": not torch.cuda.is_available(),
+            "bf16": torch.cuda.is_available(),
+            "save_total_limit": 2,
+            "logging_steps": 1,
+            "report_to": "none",
+            "disable_tqdm": True,
+        }
+        return kind(**{**defaults, **given, **ours})
+    except SettingError as error:
+        raise ConfigurationError(f"[trainer]: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"[trainer]: {kind.__name__} refuses it: {error}") from error
+
+
+def model_folder(name: str) -> str:
+    """Return the folder, or the hub's name, that a recipe's model means."""
+    member = name.removeprefix("embedded:")
+    if member in embedded.MEMBERS and member != name:
+        return str(embedded.path(member))
+    return name.removeprefix("hf:")
+
+
+def load_network(name: str) -> tuple[Any, Any]:
+    """Return a model in full precision and its tokenizer.
+
+    Raises:
+        ConfigurationError: if they cannot be read.
+
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = model_folder(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokenizer
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigurationError(
+            f"model {name!r} cannot be loaded: {reason}; use 'embedded:base', 'embedded:small', a "
+            "folder with config.json, model.safetensors and tokenizer files, or a name that is in "
+            "the local hub cache"
+        ) from error
+
+
+def adapters(lora: Lora | None, **more: Any) -> Any:
+    """Return PEFT's configuration; None where all weights are trained."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        **more,
+    )
+
+
+def teller(tell: Tell, out: Path) -> TrainerCallback:
+    """Return what tells of a trainer's progress, and keeps its figures in `log.jsonl`."""
+    from transformers import TrainerCallback
+
+    class Teller(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            tell(state.global_step, state.max_steps, logs or {})
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            write_log(out, state.log_history)
+
+    return Teller()
+
+
+def write_log(out: Path, history: list[dict[str, float]]) -> None:
+    """Keep what was logged, all or nothing."""
+    temporary = out / "log.tmp"
+    temporary.write_text("".join(f"{json.dumps(line)}\n" for line in history), "utf-8")
+    os.replace(temporary, out / "log.jsonl")
+
+
+def finish(trainer: Any, tokenizer: Any, out: Path, command: str, **facts: Any) -> None:
+    """Write the trained model with its tokenizer, and what the run was."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    if trainer.is_world_process_zero():
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        write_log(out, trainer.state.log_history)
+        told = {"steps": trainer.state.global_step, **facts, **report.context(command)}
+        (out / "run.json").write_text(json.dumps(told, indent=2), "utf-8")

@@ -1,0 +1,135 @@
+"""Answers a trainer's prompts through the engine, the model in training as the small one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.codec import TokenizerCodec
+from splitreason_integrations.backends.defaults import end_tokens
+from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.backends.vllm_local.spec import VLLMModel
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.request import Request
+from splitreason_integrations.sampling import Sampling, uniform
+from splitreason_integrations.training.offloading.recipe import GRPORecipe
+from splitreason_integrations.training.offloading.reference import Reference
+from splitreason_integrations.training.offloading.rollouts import (
+    Rollout,
+    for_trainer,
+    rollouts,
+)
+
+_SEED_STREAM = 0x4752
+
+
+class Small(Protocol):
+    """What makes the small model of rollouts of a network in training."""
+
+    async def __call__(self, network: Any) -> Model:
+        """Return the model with the network's present weights."""
+        ...
+
+
+class Shared:
+    """The very weights in training, run by transformers."""
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        self._tokenizer = tokenizer
+        self._name = name
+        self._model: HFModel | None = None
+
+    async def __call__(self, network: Any) -> Model:
+        """Return the model; it is made anew only for another network."""
+        if self._model is None or self._model.network is not network:
+            ends = end_tokens(network.generation_config)
+            codec = TokenizerCodec(self._tokenizer, name=self._name, end_tokens=ends)
+            self._model = HFModel(network, codec, name=self._name)
+        return self._model
+
+
+class Copied:
+    """A copy of the weights in a folder, which vLLM reads anew for each batch of rollouts."""
+
+    def __init__(self, tokenizer: Any, folder: Path) -> None:
+        self._tokenizer = tokenizer
+        self._folder = folder
+        self._model: Any = None
+
+    async def __call__(self, network: Any) -> Model:
+        """Return the model, with the weights as they are now."""
+        _save_merged(network, self._folder)
+        if self._model is None:
+            self._tokenizer.save_pretrained(self._folder)
+            self._model = await load_model(VLLMModel(str(self._folder)), role="small")
+        else:
+            await self._model.reload(str(self._folder))
+        model: Model = self._model
+        return model
+
+
+def _save_merged(network: Any, folder: Path) -> None:
+    """Write weights as one checkpoint, adapters merged for as long as it takes."""
+    if not hasattr(network, "merge_adapter"):
+        network.save_pretrained(folder)
+        return
+    network.merge_adapter()
+    try:
+        whole = network.get_base_model()
+        state = {
+            name.replace(".base_layer", ""): tensor
+            for name, tensor in whole.state_dict().items()
+            if "lora_" not in name
+        }
+        whole.save_pretrained(folder, state_dict=state)
+    finally:
+        network.unmerge_adapter()
+
+
+class RolloutWriter:
+    """TRL's `rollout_func`: one rollout for each prompt."""
+
+    def __init__(
+        self, recipe: GRPORecipe, engine: SplitEngine, small: Small, reference: Reference
+    ) -> None:
+        self._recipe = recipe
+        self._engine = engine
+        self._small = small
+        self._reference = reference
+
+    def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
+        """Return a rollout for each prompt, as GRPOTrainer takes them."""
+        from trl.models.utils import unwrap_model_for_generation
+
+        first = trainer.accelerator.process_index * len(prompts)
+        requests = [
+            self.request(messages, step=trainer.state.global_step, row=first + row)
+            for row, messages in enumerate(prompts)
+        ]
+        with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as network:
+            trains = network.training
+            network.eval()
+            try:
+                found = blocking.run(lambda: self._written(network, requests))
+            finally:
+                network.train(trains)
+        return {**for_trainer(found), "surprise": self._reference.surprise(found)}
+
+    def request(self, messages: Sequence[Any], *, step: int, row: int) -> Request:
+        """Return what is asked for one row of a step; a resumed run asks the same."""
+        writing = self._recipe.writing
+        share = uniform(self._recipe.seed, _SEED_STREAM, step << 20 | row)
+        return Request(
+            messages=messages,
+            sampling=Sampling(temperature=writing.temperature, top_p=1.0),
+            max_tokens=writing.max_tokens,
+            seed=int(share * (1 << 32)),
+        )
+
+    async def _written(self, network: Any, requests: Sequence[Request]) -> list[Rollout]:
+        small, at_once = await self._small(network), self._recipe.writing.at_once
+        return await rollouts(self._engine, small, requests, at_once=at_once)
