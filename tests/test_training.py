@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+from splitreason_integrations.cli.train import app
 from splitreason_integrations.embedded import MEMBERS, path
 from splitreason_integrations.problems import Kind, Split, Writing, render, sample
 from splitreason_integrations.training import labels, mixture
@@ -22,7 +23,6 @@ from splitreason_integrations.training.annotate import (
 )
 from splitreason_integrations.training.architecture import build_model
 from splitreason_integrations.training.batches import make_batches
-from splitreason_integrations.training.command import app
 from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.export import export_model
 from splitreason_integrations.training.loop import Plan

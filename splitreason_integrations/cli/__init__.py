@@ -16,10 +16,10 @@ from splitreason_integrations.cli import (
     policy,
     review,
     shadow,
+    train,
 )
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.terminal import harmless
-from splitreason_integrations.training.command import app as train_app
 
 app = typer.Typer(
     name="splitreason",
@@ -40,7 +40,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
-app.add_typer(train_app, name="train")
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:

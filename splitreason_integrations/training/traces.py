@@ -6,16 +6,47 @@ would write it, between the tags.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from splitreason_integrations.problems import Problem, Step, Writing, join, render
+from splitreason_integrations import embedded
+from splitreason_integrations.problems import (
+    Family,
+    Problem,
+    Split,
+    Step,
+    Writing,
+    join,
+    render,
+    sample,
+)
 from splitreason_integrations.problems.rendering import AFTER_THOUGHT
 from splitreason_integrations.training.documents import Encoder
 from splitreason_integrations.training.labels import by_step, label
 
 ROWS_AT_ONCE = 400
+SHARES: dict[Family, float] = {"word": 0.45, "context": 0.33, "frameworks": 0.17, "chat": 0.05}
+"""How much of each family: all that has one turn and no tools."""
+
+
+def pair_traces(count: int, *, tries: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield `count` tagged traces of the embedded pair's problems, in a mixed order."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded.path("base"))
+    small, large = (
+        AutoModelForCausalLM.from_pretrained(embedded.path(member)).eval()
+        for member in ("base", "large")
+    )
+    found = [
+        problem
+        for family, share in SHARES.items()
+        for problem in sample(Split.TRAIN, family, seed=seed, n=math.ceil(count * share))
+    ]
+    random.Random(f"traces/{seed}").shuffle(found)
+    yield from tagged_rows(Encoder(tokenizer), small, large, found[:count], tries=tries, seed=seed)
 
 
 def tagged_rows(

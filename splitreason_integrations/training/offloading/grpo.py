@@ -6,7 +6,6 @@ the reward. `rollout_func` is experimental in TRL: this module alone knows of it
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ def right(task: Task, reply: Completion) -> bool:
     return task.right(reply.answer)
 
 
+@runs.quiet()
 def reinforce(
     recipe: GRPORecipe,
     out: Path,
@@ -76,7 +76,7 @@ def reinforce(
         recipe, settings, network, tokenizer, tasks, writer, grade, [runs.teller(tell, out)]
     )
     reference.to(trainer.accelerator.device)
-    trainer.train(resume_from_checkpoint=runs.last_checkpoint(out))
+    runs.train(trainer, out)
     runs.finish(trainer, tokenizer, out, command, tasks=len(tasks))
 
 
@@ -150,18 +150,16 @@ def make_trainer(
     from trl import GRPOTrainer
 
     rows = [{"prompt": list(task.messages), "task": at} for at, task in enumerate(tasks)]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*rollout_func.*experimental")
-        return GRPOTrainer(
-            model=network,
-            args=settings,
-            reward_funcs=[_reward(recipe, tasks, grade)],
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            rollout_func=writer,
-            peft_config=runs.adapters(recipe.lora),
-            callbacks=list(callbacks),
-        )
+    return GRPOTrainer(
+        model=network,
+        args=settings,
+        reward_funcs=[_reward(recipe, tasks, grade)],
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        rollout_func=writer,
+        peft_config=runs.adapters(recipe.lora),
+        callbacks=list(callbacks),
+    )
 
 
 def _reward(recipe: GRPORecipe, tasks: Sequence[Task], grade: Grade) -> Callable[..., Any]:

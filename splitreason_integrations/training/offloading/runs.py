@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,23 @@ Tell = Callable[[int, int, Mapping[str, float]], None]
 """Called with the steps done, the steps in all, and what was logged."""
 
 _OURS = ("output_dir", "seed", "data_seed", "report_to", "disable_tqdm", "resume_from_checkpoint")
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep the trainers' own bars, printed figures and notes of what will change to themselves."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", message=".*rollout_func.*experimental")
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def silent(done: int, of: int, figures: Mapping[str, float]) -> None:
@@ -157,6 +176,14 @@ def write_log(out: Path, history: list[dict[str, float]]) -> None:
     temporary = out / "log.tmp"
     temporary.write_text("".join(f"{json.dumps(line)}\n" for line in history), "utf-8")
     os.replace(temporary, out / "log.jsonl")
+
+
+def train(trainer: Any, out: Path) -> None:
+    """Train to the end, from where an interrupted run was saved last."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
 
 
 def finish(trainer: Any, tokenizer: Any, out: Path, command: str, **facts: Any) -> None:

@@ -16,6 +16,7 @@ from splitreason_integrations.training.offloading.examples import ExampleWriter,
 from splitreason_integrations.training.offloading.recipe import SFTRecipe
 
 
+@runs.quiet()
 def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = runs.silent) -> None:
     """Train a model on a recipe's traces and write it to `out`; an interrupted run goes on.
 
@@ -53,7 +54,7 @@ def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = r
         peft_config=runs.adapters(recipe.lora, **more),
         callbacks=[runs.teller(tell, out)],
     )
-    trainer.train(resume_from_checkpoint=runs.last_checkpoint(out))
+    runs.train(trainer, out)
     runs.finish(trainer, tokenizer, out, command, traces=len(examples), left_out=left_out)
 
 

@@ -1,0 +1,140 @@
+"""The `splitreason train` command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splitreason_integrations.cli import options
+from splitreason_integrations.training.offloading.runs import Tell
+
+Out = Annotated[Path, typer.Option(help="Folder of the run; an interrupted one goes on in it.")]
+Recipe = Annotated[Path, typer.Option(help="TOML file that describes the run.")]
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train models."""
+
+
+@app.command()
+def sft(recipe: Recipe, out: Out) -> None:
+    """Fine-tune a small model on tagged traces, such as `splitreason annotate` writes.
+
+    With several GPUs: accelerate launch --config_file FILE $(command -v splitreason) train sft …
+    """
+    from splitreason_integrations.training.offloading.recipe import load_sft
+    from splitreason_integrations.training.offloading.sft import fine_tune
+
+    described = load_sft(recipe)
+    with _progress("sft", ("loss", "mean_token_accuracy")) as tell:
+        fine_tune(described, out, command=options.command_line(), tell=tell)
+    typer.echo(str(out))
+
+
+@app.command()
+def grpo(recipe: Recipe, out: Out) -> None:
+    """Train a small model on its own rollouts: they call the large model, and pay for it.
+
+    With several GPUs: accelerate launch --config_file FILE $(command -v splitreason) train grpo …
+    """
+    from splitreason_integrations.training.offloading.grpo import reinforce
+    from splitreason_integrations.training.offloading.recipe import load_grpo
+
+    described = load_grpo(recipe)
+    with _progress("grpo", ("reward", "right", "offload_share", "usd", "wait_s")) as tell:
+        reinforce(described, out, command=options.command_line(), tell=tell)
+    typer.echo(str(out))
+
+
+@app.command()
+def traces(
+    out: Annotated[Path, typer.Option(help="JSON lines to write, for `train sft`.")],
+    count: Annotated[int, typer.Option(min=1, help="How many traces.")] = 12_000,
+    tries: Annotated[
+        float,
+        typer.Option(help="A step is marked as often as one of so many attempts fails it."),
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the problems and the marks.")] = 0,
+) -> None:
+    """Write the embedded pair's own problems as tagged traces, hard steps found by its gap."""
+    from splitreason_integrations.training.traces import pair_traces
+
+    with out.open("w", encoding="utf-8") as file, _progress("traces", ()) as tell:
+        for done, row in enumerate(pair_traces(count, tries=tries, seed=seed), 1):
+            file.write(f"{json.dumps(row)}\n")
+            tell(done, count, {})
+    typer.echo(str(out))
+
+
+@contextmanager
+def _progress(what: str, shown: tuple[str, ...]) -> Generator[Tell]:
+    """Show a run's progress and some of its figures on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[said]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task(what, said="")
+
+        def tell(done: int, of: int, figures: Mapping[str, float]) -> None:
+            said = ", ".join(f"{name} {figures[name]:.4g}" for name in shown if name in figures)
+            progress.update(task, completed=done, total=of)
+            if said:
+                progress.update(task, said=said)
+            if said and not console.is_terminal:
+                console.print(f"{what}: {done} of {of}, {said}", highlight=False)
+
+        yield tell
+
+
+@app.command()
+def pair(
+    out: Annotated[Path, typer.Option(help="Folder for the pair; an interrupted run resumes.")],
+    scale: Annotated[float, typer.Option(help="1.0 is the full run, less is shorter.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Folder of a finished pair to go on from, in a quarter of the time."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+) -> None:
+    """Train the embedded pair: tokenizer, both models, annotation, fine-tuning."""
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from splitreason_integrations.training.pair import train_pair
+    from splitreason_integrations.training.parallel import at_once
+    from splitreason_integrations.training.run import Settings
+
+    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int, total: int, loss: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, loss="")
+            shown = f"loss {loss:.3f}" if loss else ""
+            progress.update(tasks[stage], completed=done, total=total, loss=shown)
+            if not progress.console.is_terminal and done % max(1, total // 10) == 0:
+                progress.console.print(f"{stage}: {done} of {total} {shown}", highlight=False)
+
+        try:
+            settings = Settings(scale=scale, seed=seed, start=str(start) if start else None)
+            train_pair(out, settings, device=chosen, tell=tell, carry_out=at_once)
+        except (ValueError, ImportError, OSError, RuntimeError) as error:
+            Console(stderr=True).print(f"error: {error}", style="red")
+            raise typer.Exit(2) from error
+    typer.echo(str(out))
