@@ -54,7 +54,7 @@ class AuthoredSession:
         self._session = session
         self._prompt_tokens = prompt_tokens
         self._marks = marks
-        self._stopped_itself = False
+        self._chose_tag = False
 
     @property
     def token_ids(self) -> Sequence[int]:
@@ -79,10 +79,10 @@ class AuthoredSession:
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens of the other author, or the open tag that the model stopped at."""
         opening = self._marks.open_tokens
-        chosen = self._stopped_itself and tuple(token_ids[: len(opening)]) == opening
+        chosen = self._chose_tag and tuple(token_ids[: len(opening)]) == opening
         self.own += [1] * len(opening) if chosen else []
         self.own += [0] * (len(token_ids) - (len(opening) if chosen else 0))
-        self._stopped_itself = self._stopped_itself and not token_ids
+        self._chose_tag = self._chose_tag and not token_ids
         self._session.extend(token_ids)
 
     def truncate(self, length: int) -> None:
@@ -93,7 +93,7 @@ class AuthoredSession:
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator stops the model."""
         before = len(self.own)
-        self._stopped_itself, self.ended_by = False, None
+        self._chose_tag, self.ended_by = False, None
         writing = self._session.write(order)
         try:
             async for written in writing:
@@ -105,9 +105,12 @@ class AuthoredSession:
             self.own[before:] = [1] * (self.length - self._prompt_tokens - before)
 
     def _note_end(self, written: Written) -> None:
-        self._stopped_itself = written.end in (End.WATCH, End.STOP_TOKEN)
-        if written.end is End.STOP_TOKEN and written.stop_token not in self._marks.open_tokens:
-            self.ended_by = written.stop_token
+        # A tag of one token is a stop token; one in plain text is recognised by the watch.
+        if written.end is End.STOP_TOKEN:
+            self._chose_tag = written.stop_token in self._marks.open_tokens
+            self.ended_by = None if self._chose_tag else written.stop_token
+        else:
+            self._chose_tag = written.end is End.WATCH and not self._marks.control
 
     async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""

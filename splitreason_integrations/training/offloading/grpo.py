@@ -60,10 +60,10 @@ def reinforce(
         ConfigurationError: before training, for a recipe, tasks or a folder that will not do.
 
     """
-    settings = _settings(recipe, out)
+    settings = settings_of(recipe, out)
     tasks = training_tasks(recipe.tasks, seed=recipe.seed)
     network, tokenizer = runs.load_network(recipe.model)
-    engine = _engine(recipe)
+    engine = engine_of(recipe)
     reference = Reference(runs.load_network(recipe.model)[0])
     runs.claim(out, recipe)
     small = (
@@ -80,7 +80,8 @@ def reinforce(
     runs.finish(trainer, tokenizer, out, command, tasks=len(tasks))
 
 
-def _settings(recipe: GRPORecipe, out: Path) -> Any:
+def settings_of(recipe: GRPORecipe, out: Path) -> Any:
+    """Return TRL's configuration of a recipe; raise ConfigurationError for what it refuses."""
     from trl import GRPOConfig
 
     ours = {
@@ -119,7 +120,7 @@ def training_tasks(tasks: Tasks, *, seed: int) -> list[Task]:
     return [Task(problem.messages, str(problem.answer), problem) for problem in found]
 
 
-def _engine(recipe: GRPORecipe) -> SplitEngine:
+def engine_of(recipe: GRPORecipe) -> SplitEngine:
     """Return the engine of the rollouts, its large models loaded; nothing is kept of a request."""
     names = [describe(resolve(one, role="large")) for one in recipe.large]
     terms = {name: ModelTerms(prices=recipe.prices) for name in names}
