@@ -124,7 +124,8 @@ class RolloutWriter:
         writing = self._recipe.writing
         share = uniform(self._recipe.seed, _SEED_STREAM, step << 20 | row)
         return Request(
-            messages=messages,
+            # A table of rows fills in what some messages do not have.
+            messages=[{k: v for k, v in one.items() if v is not None} for one in messages],
             sampling=Sampling(temperature=writing.temperature, top_p=1.0),
             max_tokens=writing.max_tokens,
             seed=int(share * (1 << 32)),
