@@ -253,19 +253,24 @@ class ScriptedSession:
             if self._fails_now:
                 raise self._model.error
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
         self._check_open()
         await asyncio.sleep(0)
         first = max(min(self._seen, len(self._ids) - 1), len(self._ids) - (last or len(self._ids)))
         self._pass()
         if token_id != self._tags[1][0]:
-            return [0.0] * (len(self._ids) - first)
+            return [0.0] * (len(self._ids) - first - spare)
         decode, reply = self._model.codec.decode, self._ids
         return [
             float(self._model.close_probability(decode(reply[self._prompt_tokens : at])))
-            for at in range(first + 1, len(reply) + 1)
+            for at in range(first + 1, len(reply) + 1 - spare)
         ]
+
+    def foretell(self, token_id: int) -> None:
+        """Do nothing: every pass is one."""
 
     def close(self) -> None:
         """Free the session."""

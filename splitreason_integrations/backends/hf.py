@@ -191,16 +191,22 @@ class HFSession:
             stop.set()
             job.cancel()
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each, or the `last` ones."""
         self._check_open()
 
         def work() -> list[float]:
             logits = self._read(last=False)
             self._next = logits[-1]
-            return logits[-(last or 0) :].float().softmax(-1)[:, token_id].tolist()
+            asked = logits[-(last or 0) : len(logits) - spare]
+            return asked.float().softmax(-1)[:, token_id].tolist()
 
         return await asyncio.wrap_future(self._model.worker.submit(partial(self._guarded, work)))
+
+    def foretell(self, token_id: int) -> None:
+        """Do nothing: one pass over what came costs less than writing ahead."""
 
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""

@@ -54,6 +54,12 @@ class SentSequence:
         self._ids += token_ids
         self._seen = len(self._ids)
 
+    def _pending(self, last: int | None, spare: int) -> range:
+        """Return behind how many tokens each a probability is asked for: see `Session`."""
+        length = len(self._ids)
+        first = length + 1 - min(last or length, max(1, self.unread))
+        return range(first, length + 1 - spare)
+
     def _check_open(self) -> None:
         if not self.is_open:
             raise SessionError("the session is closed; open a new one")

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from splitreason_integrations.backends.base import (
@@ -18,11 +19,12 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
+from splitreason_integrations.backends.foretelling import MOST_TOKENS, Foretelling
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Wanted
 from splitreason_integrations.backends.openai_server.replicas import Replica
-from splitreason_integrations.backends.openai_server.scoring import told_chances
+from splitreason_integrations.backends.openai_server.scoring import told_ahead, told_chances
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
@@ -51,6 +53,8 @@ class ServerSession(SentSequence):
         self._waiting: asyncio.Timeout | None = None
         self._last: Replica | None = None
         self._answering: Answering | None = None
+        self._foretelling: Foretelling | None = None
+        self._foretells = True
         self._thinks = False
         self.requests = 0
 
@@ -63,11 +67,13 @@ class ServerSession(SentSequence):
         """Cut the sequence to `length` tokens."""
         super().truncate(length)
         self._drop_answer()
+        self._drop_foretelling()
 
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
         self._check_open()
         self._check_can(order)
+        self._drop_foretelling()
         left, refused, end, failures = order.max_tokens, list[int](), None, 0
         while end is None:
             most = min(left, self._model.context_tokens - len(self._ids))
@@ -92,25 +98,46 @@ class ServerSession(SentSequence):
                 if not self._another_goes_on(error, failures):
                     raise
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
 
-        One request with a prompt for each of these places; raises ModelCallError.
+        One request with a prompt for each of these places that was not foretold; raises
+        ModelCallError.
         """
         self._check_open()
-        length = len(self._ids)
-        places = range(length + 1 - min(last or length, max(1, self.unread)), length + 1)
-        chances: list[float] = []
-        for start in range(0, len(places), _PROMPTS_AT_ONCE):
+        places = self._pending(last, spare)
+        chances = await self._foretold(token_id, places)
+        for start in range(len(chances), len(places), _PROMPTS_AT_ONCE):
             prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
             chances += await self._scored(prompts, token_id)
         self._saw(())
         return chances
 
+    def foretell(self, token_id: int) -> None:
+        """Have the server write on up to a token, with its probability all along.
+
+        That is one request in place of one for every place. It is made where the dialect knows how,
+        and where the last one was worth it.
+        """
+        self._check_open()
+        last, dialect = self._foretelling, self._model.dialect
+        most = min(MOST_TOKENS, self._model.context_tokens - len(self._ids))
+        if (last and last.goes_on(self._ids)) or not self._foretells or not dialect or most <= 0:
+            return
+        self._drop_foretelling()
+        question = dialect.foretelling(self._ids, token_id, most)
+        if self._foretells and question is not None:
+            call = self._call(question)
+            more = partial(told_ahead, call, self._model.codec, token_id)
+            self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=call.end)
+
     def close(self) -> None:
         """End what is being asked of the server; nothing can be asked any more."""
         self.is_open = False
         self._drop_answer()
+        self._drop_foretelling()
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0.0)
 
@@ -183,7 +210,7 @@ class ServerSession(SentSequence):
         self._saw(written.token_ids)
         return written, refuses
 
-    async def _in_time(self, doing: Awaitable[_T], limit_s: float) -> _T:
+    async def _in_time(self, doing: Awaitable[_T], limit_s: float | None) -> _T:
         """Await; raise TimeoutError when the time is up, SessionError where this is closed."""
         try:
             async with asyncio.timeout(limit_s) as self._waiting:
@@ -249,6 +276,18 @@ class ServerSession(SentSequence):
             refused.clear()
         return written, False
 
+    async def _foretold(self, token_id: int, places: range) -> list[float]:
+        """Return P(`token_id`) at the first of the places, as far as it was foretold."""
+        foretelling = self._foretelling
+        if foretelling is None or not places:
+            return []
+        try:
+            await self._in_time(foretelling.follow(self._ids, places[-1]), None)
+        except ModelCallError:
+            # Whether that server, or another, does better is seen where the rest is asked for.
+            foretelling.fails()
+        return foretelling.told(token_id, self._ids, places)
+
     async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
         """Return P(`token_id`) behind each prompt, from the first server that tells."""
         failures = 0
@@ -279,6 +318,13 @@ class ServerSession(SentSequence):
         if self._answering is not None:
             self._answering.call.end()
             self._answering = None
+
+    def _drop_foretelling(self) -> None:
+        """Ask for nothing more of what was foretold; note whether it was worth asking for."""
+        if self._foretelling is not None:
+            self._foretells = self._foretelling.pays(self._ids)
+            self._foretelling.end()
+            self._foretelling = None
 
     def _another_goes_on(self, error: ModelCallError, failures: int) -> bool:
         """Return whether a replica takes over from one that failed, with all that stands here."""

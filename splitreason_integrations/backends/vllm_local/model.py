@@ -13,6 +13,7 @@ import weakref
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from splitreason_integrations.backends.base import (
@@ -22,10 +23,17 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
+from splitreason_integrations.backends.foretelling import MOST_TOKENS, Foretelling, Foretold
 from splitreason_integrations.backends.sent_sequence import SentSequence
 from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
-from splitreason_integrations.backends.vllm_local.params import chances, scoring, writing, written
-from splitreason_integrations.errors import RequestError, SessionError
+from splitreason_integrations.backends.vllm_local.params import (
+    chances,
+    foretelling,
+    scoring,
+    writing,
+    written,
+)
+from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
 
@@ -83,6 +91,8 @@ class VLLMSession(SentSequence):
         self._model = model
         self._checked(self._ids)
         self._writing: Writing | None = None
+        self._foretelling: Foretelling | None = None
+        self._foretells = True
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens; nothing is computed until they are needed."""
@@ -92,6 +102,7 @@ class VLLMSession(SentSequence):
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
         self._check_open()
         self._check_can(order)
+        self._drop_foretelling()
         left, refused = order.max_tokens, list[int]()
         while True:
             room = min(left, self._model.context_tokens - len(self._ids))
@@ -114,16 +125,22 @@ class VLLMSession(SentSequence):
                     yield Written((), End.DEADLINE)
                     return
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    def truncate(self, length: int) -> None:
+        """Cut the sequence to `length` tokens."""
+        super().truncate(length)
+        self._drop_foretelling()
+
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
 
-        A batch with a prompt for each of these places; raises ModelCallError.
+        A batch with a prompt for each of these places that was not foretold; raises ModelCallError.
         """
         self._check_open()
-        engine, length = self._model.engine, len(self._ids)
-        places = range(length + 1 - min(last or length, max(1, self.unread)), length + 1)
-        found: list[float] = []
-        for start in range(0, len(places), _PROMPTS_AT_ONCE):
+        engine, places = self._model.engine, self._pending(last, spare)
+        found = await self._foretold(token_id, places)
+        for start in range(len(found), len(places), _PROMPTS_AT_ONCE):
             prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
             job = engine.do(engine.last(prompts, scoring(token_id)))
             for piece in await asyncio.wrap_future(job):
@@ -132,11 +149,48 @@ class VLLMSession(SentSequence):
         self._saw(())
         return found
 
+    def foretell(self, token_id: int) -> None:
+        """Have the engine write on up to a token, with its probability all along.
+
+        That is one request in place of one for every place, made where the last was worth it.
+        """
+        self._check_open()
+        last, most = self._foretelling, self._model.context_tokens - len(self._ids)
+        if (last and last.goes_on(self._ids)) or most <= 0:
+            return
+        self._drop_foretelling()
+        if self._foretells:
+            params = foretelling(token_id, max_tokens=min(most, MOST_TOKENS))
+            ahead = Writing(self._model.engine, tuple(self._ids), params)
+            more = partial(_told_ahead, ahead, token_id)
+            self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=ahead.end)
+
     def close(self) -> None:
         """End what is being written; nothing can be asked any more."""
         self.is_open = False
+        self._drop_foretelling()
         if self._writing is not None:
             self._writing.end()
+
+    async def _foretold(self, token_id: int, places: range) -> list[float]:
+        """Return P(`token_id`) at the first of the places, as far as it was foretold."""
+        ahead = self._foretelling
+        if ahead is None or not places:
+            return []
+        try:
+            await ahead.follow(self._ids, places[-1])
+        except ModelCallError:
+            # Whether the engine does better is seen where the rest is asked for.
+            ahead.fails()
+        self._check_open()
+        return ahead.told(token_id, self._ids, places)
+
+    def _drop_foretelling(self) -> None:
+        """Ask for nothing more of what was foretold; note whether it was worth asking for."""
+        if self._foretelling is not None:
+            self._foretells = self._foretelling.pays(self._ids)
+            self._foretelling.end()
+            self._foretelling = None
 
     @contextmanager
     def _asked(self, order: WriteOrder, most: int) -> Generator[Writing, None, None]:
@@ -197,6 +251,15 @@ class VLLMSession(SentSequence):
                 f"{self._model.name}: vLLM can neither keep an answer to a form that is begun nor "
                 "tell entropies; that takes a model by transformers, such as 'hf:<folder>'"
             )
+
+
+async def _told_ahead(ahead: Writing, token_id: int) -> Foretold:
+    """Return what is written next, and P(`token_id`) at each of it."""
+    piece = await ahead.next()
+    if piece is None:
+        return Foretold(ends=True)
+    told = chances(piece, token_id)
+    return Foretold(piece.token_ids, told, piece.finish_reason is not None)
 
 
 def _left_s(order: WriteOrder) -> float | None:
