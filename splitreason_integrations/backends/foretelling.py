@@ -8,9 +8,35 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+import anyio
+
 MOST_TOKENS = 64
-_PAYS_FROM = 4
-"""A model that foretells fewer tokens than this, and then others, is hardly worth asking again."""
+_MANY_TOKENS = 8
+"""So many tokens foretold are worth a request, even where others came then."""
+_MEMORY = 4
+_TRIES_EVERY = 32
+
+
+class Worth:
+    """Whether foretelling was worth its requests lately, over all sessions of a model.
+
+    Where it was not, it is tried again now and then: models and what they are asked change.
+    """
+
+    def __init__(self) -> None:
+        self._share = 1.0
+        self._left_out = 0
+
+    def note(self, paid: bool) -> None:
+        """Take in how one foretelling went."""
+        self._share += (paid - self._share) / _MEMORY
+
+    def asks(self) -> bool:
+        """Return whether the next one is to be asked for."""
+        if self._share >= 1 / 2:
+            return True
+        self._left_out += 1
+        return self._left_out % _TRIES_EVERY == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +79,23 @@ class Foretelling:
         self._tokens: list[int] = []
         self._chances: list[float] = []
         self._comes = True
-        self.end = end
+        self._waiting: anyio.CancelScope | None = None
+        self._end = end
 
     async def follow(self, ids: Sequence[int], place: int) -> None:
-        """Wait until it tells what is behind the first `place` of the ids, or is known not to.
+        """Wait until it tells what is behind the first `place` of the ids, or cannot any more.
 
         Raises what the request fails with.
         """
-        while self._comes and self._known(ids) < place and self._agrees(ids):
-            more = await self._more()
-            self._comes = more.is_whole and not more.ends
-            if more.is_whole:
-                self._tokens += more.tokens
-                self._chances += more.chances
+        with anyio.CancelScope() as self._waiting:
+            while self._comes and self._known(ids) < place and self._agrees(ids):
+                more = await self._more()
+                self._comes = more.is_whole and not more.ends
+                if more.is_whole:
+                    self._tokens += more.tokens
+                    self._chances += more.chances
+        if not self._agrees(ids):
+            self.stop()
 
     def told(self, token: int, ids: Sequence[int], places: range) -> list[float]:
         """Return P(`token`) behind the first so many `ids`, for as many of the places as came."""
@@ -74,17 +104,21 @@ class Foretelling:
         first, last = places[0] - self._start, places[-1] - self._start
         return self._chances[first : min(self._known(ids) - self._start, last) + 1]
 
-    def fails(self) -> None:
-        """Expect nothing more."""
+    def stop(self) -> None:
+        """End the request, and the waiting for it."""
         self._comes = False
+        self._end()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
-    def goes_on(self, ids: Sequence[int]) -> bool:
-        """Return whether places behind these ids may be told."""
-        return self._agrees(ids) and (self._comes or self._start + len(self._tokens) > len(ids))
+    def is_used_up(self, ids: Sequence[int]) -> bool:
+        """Return whether it was right to its end, which lies before the end of these ids."""
+        ends = not self._comes and self._start + len(self._tokens) <= len(ids)
+        return ends and self._agrees(ids)
 
-    def pays(self, ids: Sequence[int]) -> bool:
-        """Return whether another one is worth its request, by how far this one came."""
-        return self._agrees(ids) or self._agreed(ids) >= _PAYS_FROM
+    def paid(self, ids: Sequence[int]) -> bool:
+        """Return whether it was worth its request, where these ids stand in the end."""
+        return self._agrees(ids) or self._agreed(ids) >= _MANY_TOKENS
 
     def _known(self, ids: Sequence[int]) -> int:
         """Return the last place that is told; one before the first where none is."""

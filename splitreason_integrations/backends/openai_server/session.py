@@ -47,14 +47,12 @@ class ServerSession(SentSequence):
     def __init__(
         self, model: "ServerModel", prompt: Sequence[int], written: Sequence[int] = ()
     ) -> None:
-        super().__init__(prompt, written)
+        super().__init__(prompt, written, model.worth)
         self._model = model
         self._prompt = prompt
         self._waiting: asyncio.Timeout | None = None
         self._last: Replica | None = None
         self._answering: Answering | None = None
-        self._foretelling: Foretelling | None = None
-        self._foretells = True
         self._thinks = False
         self.requests = 0
 
@@ -67,7 +65,6 @@ class ServerSession(SentSequence):
         """Cut the sequence to `length` tokens."""
         super().truncate(length)
         self._drop_answer()
-        self._drop_foretelling()
 
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
@@ -112,23 +109,23 @@ class ServerSession(SentSequence):
         for start in range(len(chances), len(places), _PROMPTS_AT_ONCE):
             prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
             chances += await self._scored(prompts, token_id)
+        self._check_open()
         self._saw(())
         return chances
 
     def foretell(self, token_id: int) -> None:
         """Have the server write on up to a token, with its probability all along.
 
-        That is one request in place of one for every place. It is made where the dialect knows how,
-        and where the last one was worth it.
+        That is one request in place of one for every place, made where the dialect knows how.
         """
         self._check_open()
-        last, dialect = self._foretelling, self._model.dialect
+        dialect = self._model.dialect
         most = min(MOST_TOKENS, self._model.context_tokens - len(self._ids))
-        if (last and last.goes_on(self._ids)) or not self._foretells or not dialect or most <= 0:
+        if not self._lacks_foretelling or dialect is None or most <= 0:
             return
         self._drop_foretelling()
         question = dialect.foretelling(self._ids, token_id, most)
-        if self._foretells and question is not None:
+        if question is not None and self._worth.asks():
             call = self._call(question)
             more = partial(told_ahead, call, self._model.codec, token_id)
             self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=call.end)
@@ -210,7 +207,7 @@ class ServerSession(SentSequence):
         self._saw(written.token_ids)
         return written, refuses
 
-    async def _in_time(self, doing: Awaitable[_T], limit_s: float | None) -> _T:
+    async def _in_time(self, doing: Awaitable[_T], limit_s: float) -> _T:
         """Await; raise TimeoutError when the time is up, SessionError where this is closed."""
         try:
             async with asyncio.timeout(limit_s) as self._waiting:
@@ -276,18 +273,6 @@ class ServerSession(SentSequence):
             refused.clear()
         return written, False
 
-    async def _foretold(self, token_id: int, places: range) -> list[float]:
-        """Return P(`token_id`) at the first of the places, as far as it was foretold."""
-        foretelling = self._foretelling
-        if foretelling is None or not places:
-            return []
-        try:
-            await self._in_time(foretelling.follow(self._ids, places[-1]), None)
-        except ModelCallError:
-            # Whether that server, or another, does better is seen where the rest is asked for.
-            foretelling.fails()
-        return foretelling.told(token_id, self._ids, places)
-
     async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
         """Return P(`token_id`) behind each prompt, from the first server that tells."""
         failures = 0
@@ -318,13 +303,6 @@ class ServerSession(SentSequence):
         if self._answering is not None:
             self._answering.call.end()
             self._answering = None
-
-    def _drop_foretelling(self) -> None:
-        """Ask for nothing more of what was foretold; note whether it was worth asking for."""
-        if self._foretelling is not None:
-            self._foretells = self._foretelling.pays(self._ids)
-            self._foretelling.end()
-            self._foretelling = None
 
     def _another_goes_on(self, error: ModelCallError, failures: int) -> bool:
         """Return whether a replica takes over from one that failed, with all that stands here."""

@@ -23,7 +23,12 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.foretelling import MOST_TOKENS, Foretelling, Foretold
+from splitreason_integrations.backends.foretelling import (
+    MOST_TOKENS,
+    Foretelling,
+    Foretold,
+    Worth,
+)
 from splitreason_integrations.backends.sent_sequence import SentSequence
 from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
 from splitreason_integrations.backends.vllm_local.params import (
@@ -33,7 +38,7 @@ from splitreason_integrations.backends.vllm_local.params import (
     writing,
     written,
 )
-from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
+from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
 
@@ -67,6 +72,7 @@ class LocalVLLM:
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.engine = engine
+        self.worth = Worth()
         self._sessions: weakref.WeakSet[VLLMSession] = weakref.WeakSet()
 
     @property
@@ -87,12 +93,10 @@ class VLLMSession(SentSequence):
     def __init__(
         self, model: LocalVLLM, prompt: Sequence[int], written: Sequence[int] = ()
     ) -> None:
-        super().__init__(prompt, written)
+        super().__init__(prompt, written, model.worth)
         self._model = model
         self._checked(self._ids)
         self._writing: Writing | None = None
-        self._foretelling: Foretelling | None = None
-        self._foretells = True
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens; nothing is computed until they are needed."""
@@ -125,11 +129,6 @@ class VLLMSession(SentSequence):
                     yield Written((), End.DEADLINE)
                     return
 
-    def truncate(self, length: int) -> None:
-        """Cut the sequence to `length` tokens."""
-        super().truncate(length)
-        self._drop_foretelling()
-
     async def read_probabilities(
         self, token_id: int, *, last: int | None = None, spare: int = 0
     ) -> list[float]:
@@ -152,15 +151,15 @@ class VLLMSession(SentSequence):
     def foretell(self, token_id: int) -> None:
         """Have the engine write on up to a token, with its probability all along.
 
-        That is one request in place of one for every place, made where the last was worth it.
+        That is one request in place of one for every place.
         """
         self._check_open()
-        last, most = self._foretelling, self._model.context_tokens - len(self._ids)
-        if (last and last.goes_on(self._ids)) or most <= 0:
+        most = min(MOST_TOKENS, self._model.context_tokens - len(self._ids))
+        if not self._lacks_foretelling or most <= 0:
             return
         self._drop_foretelling()
-        if self._foretells:
-            params = foretelling(token_id, max_tokens=min(most, MOST_TOKENS))
+        if self._worth.asks():
+            params = foretelling(token_id, max_tokens=most)
             ahead = Writing(self._model.engine, tuple(self._ids), params)
             more = partial(_told_ahead, ahead, token_id)
             self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=ahead.end)
@@ -171,26 +170,6 @@ class VLLMSession(SentSequence):
         self._drop_foretelling()
         if self._writing is not None:
             self._writing.end()
-
-    async def _foretold(self, token_id: int, places: range) -> list[float]:
-        """Return P(`token_id`) at the first of the places, as far as it was foretold."""
-        ahead = self._foretelling
-        if ahead is None or not places:
-            return []
-        try:
-            await ahead.follow(self._ids, places[-1])
-        except ModelCallError:
-            # Whether the engine does better is seen where the rest is asked for.
-            ahead.fails()
-        self._check_open()
-        return ahead.told(token_id, self._ids, places)
-
-    def _drop_foretelling(self) -> None:
-        """Ask for nothing more of what was foretold; note whether it was worth asking for."""
-        if self._foretelling is not None:
-            self._foretells = self._foretelling.pays(self._ids)
-            self._foretelling.end()
-            self._foretelling = None
 
     @contextmanager
     def _asked(self, order: WriteOrder, most: int) -> Generator[Writing, None, None]:
