@@ -28,6 +28,8 @@ class Handback:
         """Show the open tag to the models that know it."""
         self._large.session.extend(self._large.marks.open_tokens)
         self._small.session.extend(self._small.marks.open_tokens)
+        if self._reads:
+            self._small.session.foretell(self._small.marks.close_tokens[0])
 
     def end(self) -> None:
         """Show the close tag to the models that know it."""
@@ -57,11 +59,14 @@ class Handback:
         bridge = self._small.bridge_from(self._large.codec)
         carried = bridge.carry(chunk)
         session.extend(carried.token_ids)
-        if not marks or not carried.token_ids or self._threshold >= 1:
+        if not self._reads or not carried.token_ids:
             return len(chunk), ended_by
-        tail = carried.token_ids + ((*bridge.rest(), *marks.close_tokens) if ended_by else ())
-        session.extend(tail[len(carried.token_ids) :])
-        probabilities = await self._probabilities(marks.close_tokens[0], last=len(tail))
+        behind = (*bridge.rest(), *marks.close_tokens) if ended_by else ()
+        tail = carried.token_ids + behind
+        session.extend(behind)
+        probabilities = await self._probabilities(
+            marks.close_tokens[0], last=len(tail), spare=len(behind)
+        )
         for mine, theirs in carried.boundaries:
             if probabilities[theirs - 1] <= self._threshold:
                 continue
@@ -75,7 +80,14 @@ class Handback:
                 return mine, "small"
             session.extend(tail[theirs:])
         self._small_knows_end = ended_by is not None
+        if ended_by is None:
+            session.foretell(marks.close_tokens[0])
         return len(chunk), ended_by
+
+    @property
+    def _reads(self) -> bool:
+        """Whether the small model may end a span."""
+        return bool(self._small.marks) and self._threshold < 1
 
     async def _confirmed(self, probability: float) -> bool:
         """Return whether the whole of a close tag of several tokens is likely here."""
@@ -83,16 +95,19 @@ class Handback:
         start = session.length
         for at, token in enumerate(tag[1:]):
             session.extend(tag[at : at + 1])
-            probability *= (await self._probabilities(token, last=1))[0]
+            probability *= (await self._probabilities(token, last=1, spare=0))[0]
         session.truncate(start)
         return probability > self._threshold
 
-    async def _probabilities(self, token: int, *, last: int) -> list[float]:
-        """Return P(`token`) after each of the last tokens, from a small model that may fail."""
+    async def _probabilities(self, token: int, *, last: int, spare: int) -> list[float]:
+        """Return P(`token`) after each of the last tokens, from a small model that may fail.
+
+        But for the `spare` very last.
+        """
         attempts = Attempts(self._retry)
         while True:
             try:
-                return await self._small.session.read_probabilities(token, last=last)
+                return await self._small.session.read_probabilities(token, last=last, spare=spare)
             except ModelCallError as error:
                 wait_s = attempts.wait_s(error, until_s=None)
                 if wait_s is None:

@@ -73,19 +73,15 @@ class ScriptedModel:
         self._prompts = _PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
         self.prices, self.hint = prices or Prices(), hint
-        self.shows_logits = not remote
-        self.context_tokens = context_tokens
+        self.shows_logits, self.context_tokens = not remote, context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability = close_probability
         self.fail_after = fail_after
         self.error = error or RuntimeError(f"{name} was told to fail")
-        self.delay_s = delay_s
-        self.slice_tokens = slice_tokens
-        self.passes = 0
+        self.delay_s, self.slice_tokens, self.passes = delay_s, slice_tokens, 0
         self.sessions: set[ScriptedSession] = set()
-        self._reply = reply
+        self._reply, self._opened = reply, 0
         self._closed: dict[tuple[int, ...], ScriptedSession] = {}
-        self._opened = 0
 
     def __repr__(self) -> str:
         return f"ScriptedModel(name={self.name!r})"
@@ -253,19 +249,23 @@ class ScriptedSession:
             if self._fails_now:
                 raise self._model.error
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
         self._check_open()
         await asyncio.sleep(0)
         first = max(min(self._seen, len(self._ids) - 1), len(self._ids) - (last or len(self._ids)))
         self._pass()
+        ends = range(first + 1, len(self._ids) + 1 - spare)
         if token_id != self._tags[1][0]:
-            return [0.0] * (len(self._ids) - first)
-        decode, reply = self._model.codec.decode, self._ids
-        return [
-            float(self._model.close_probability(decode(reply[self._prompt_tokens : at])))
-            for at in range(first + 1, len(reply) + 1)
-        ]
+            return [0.0 for _ in ends]
+        texts = (self._model.codec.decode(self._ids[self._prompt_tokens : at]) for at in ends)
+        return [float(self._model.close_probability(text)) for text in texts]
+
+    def foretell(self, token_id: int) -> None:
+        """Do nothing: every pass is one."""
+        self._check_open()
 
     def close(self) -> None:
         """Free the session."""

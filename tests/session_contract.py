@@ -164,6 +164,58 @@ class SessionContract:
         mine.close()
         local.close()
 
+    async def test_spare_places_are_read_and_not_told(self, model, embedded):
+        mine, local = model.open(prompt()), embedded[0].open(prompt())
+        for session in (mine, local):
+            await write(session, order(3))
+            session.extend(SAID)
+        expected = await local.read_probabilities(CLOSE, last=len(SAID))
+        found = await mine.read_probabilities(CLOSE, last=len(SAID), spare=2)
+        assert found == pytest.approx(expected[:-2], abs=NEAR)
+        assert (mine.read, mine.unread) == (local.read, 0)
+        assert (await write(mine, order(3)))[0] == (await write(local, order(3)))[0]
+        mine.close()
+        local.close()
+
+    @pytest.mark.parametrize("same", [0, 1, 5, 9])
+    async def test_what_is_foretold_is_what_reading_along_tells(self, model, embedded, same):
+        own = await free(embedded[0], 12)
+        chunks = [own[3 : 3 + same], SAID, [40, 41]]
+        mine, local = model.open(prompt()), embedded[0].open(prompt())
+        for session in (mine, local):
+            await write(session, order(3))
+        mine.foretell(CLOSE)
+        for chunk in filter(None, chunks):
+            for session in (mine, local):
+                session.extend(chunk)
+            expected = await local.read_probabilities(CLOSE, last=len(chunk))
+            found = await mine.read_probabilities(CLOSE, last=len(chunk))
+            assert found == pytest.approx(expected, abs=NEAR)
+            mine.foretell(CLOSE)
+            assert (mine.read, mine.unread) == (local.read, 0)
+        for session in (mine, local):
+            session.truncate(session.length - 2)
+            session.extend(SAID)
+        expected = await local.read_probabilities(CLOSE, last=2)
+        assert await mine.read_probabilities(CLOSE, last=2) == pytest.approx(expected, abs=NEAR)
+        assert (await write(mine, order(4)))[0] == (await write(local, order(4)))[0]
+        assert mine.token_ids == local.token_ids
+        mine.close()
+        local.close()
+
+    async def test_closing_ends_what_is_foretold(self, model):
+        session = model.open(prompt())
+        await write(session, order(1))
+        session.foretell(CLOSE)
+        session.extend(SAID)
+        reading = asyncio.create_task(session.read_probabilities(CLOSE))
+        await asyncio.sleep(0)
+        session.close()
+        with pytest.raises(SessionError, match="closed"):
+            await asyncio.wait_for(reading, 10)
+        with pytest.raises(SessionError, match="closed"):
+            session.foretell(CLOSE)
+
     async def test_the_seed_decides(self, model):
         hot, texts = Sampling(temperature=2.0, top_k=50, min_p=0.0001), []
         for seed in (1, 1, 2, 3):

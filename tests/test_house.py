@@ -32,6 +32,7 @@ LAYERS = [
     {"policy", "policy_files"},
     {
         "backends.base",
+        "backends.foretelling",
         "backends.worker",
         "backends.openai_server.spec",
         "backends.openai_server.proxy",

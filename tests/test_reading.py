@@ -40,9 +40,9 @@ class Asked(ScriptedModel):
             finally:
                 self.behind.append(session.length - before)
 
-        async def reading(token_id, *, last=None):
-            self.readings.append(last)
-            return await read(token_id, last=last)
+        async def reading(token_id, **asked):
+            self.readings.append(asked["last"])
+            return await read(token_id, **asked)
 
         session.write, session.read_probabilities = writing, reading
         return session
@@ -244,10 +244,10 @@ async def test_a_reading_that_fails_is_made_again(monkeypatch):
         session = opened(prompt, written)
         reading = session.read_probabilities
 
-        async def failing(token_id, *, last=None):
+        async def failing(token_id, **asked):
             if next(failures, False):
                 raise ModelCallError("the server is gone", retryable=True)
-            return await reading(token_id, last=last)
+            return await reading(token_id, **asked)
 
         session.read_probabilities = failing
         return session

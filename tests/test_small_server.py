@@ -8,6 +8,8 @@ import pytest
 
 from splitreason_integrations import Entropy, Keyword, Random, Sampling, SplitEngine, Tag
 from splitreason_integrations.backends.base import End, Verdict
+from splitreason_integrations.backends.foretelling import Worth
+from splitreason_integrations.backends.openai_server import session as server_session
 from splitreason_integrations.errors import ConfigurationError, ModelCallError, RequestError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
@@ -75,6 +77,57 @@ async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):
     assert await served.read_probabilities(CLOSE) == pytest.approx(expected[-1:], abs=1e-6)
     served.close()
     local.close()
+
+
+def trusted(some_spec):
+    """Return a model of which nothing is known yet of what it foretells."""
+    model = load(some_spec)
+    model.worth = Worth()
+    return model
+
+
+async def test_where_others_write_what_one_would_reading_costs_one_request(pair, embedded):
+    own, _ = await write(embedded[0].open(prompt()), order(40))
+    session = trusted(pair[0]).open(prompt())
+    await write(session, order(1))
+    session.foretell(CLOSE)
+    for at in range(1, 40, 3):
+        session.extend(own[at : at + 3])
+        found = await session.read_probabilities(CLOSE, last=3)
+        assert len(found) == 3
+        session.foretell(CLOSE)
+    assert session.requests == 2
+    session.close()
+
+
+async def test_a_foretelling_that_fails_costs_no_reading(pair, monkeypatch):
+    async def failing(*_):
+        raise ModelCallError("the server is gone", retryable=True)
+
+    session, plain = trusted(pair[0]).open(prompt()), load(pair[0]).open(prompt())
+    for one in (session, plain):
+        await write(one, order(1))
+    monkeypatch.setattr(server_session, "told_ahead", failing)
+    session.foretell(CLOSE)
+    for one in (session, plain):
+        one.extend([40, 41])
+    found = await session.read_probabilities(CLOSE)
+    assert found == await plain.read_probabilities(CLOSE)
+    assert session.requests == plain.requests + 1
+    session.close()
+    plain.close()
+
+
+async def test_a_pair_that_seldom_agrees_is_seldom_foretold(pair):
+    session = trusted(pair[0]).open(prompt())
+    await write(session, order(1))
+    for _ in range(20):
+        session.foretell(CLOSE)
+        session.extend([40, 41])
+        await session.read_probabilities(CLOSE)
+        session.truncate(session.length - 1)
+    assert session.requests == 1 + 20 + 3
+    session.close()
 
 
 class Deciding:

@@ -230,10 +230,20 @@ class Session(Protocol):
         """Generate; the last item has an `end`. Closing the generator stops the model."""
         ...
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens.
 
-        With `last`, which may be more than are pending, after so many of the last ones.
+        With `last`, which may be more than are pending, after so many of the last ones, but for
+        the `spare` very last.
+        """
+        ...
+
+    def foretell(self, token_id: int) -> None:
+        """Let P(`token_id`) be found out ahead, for as far as what comes is what one would write.
+
+        Changes nothing but what `read_probabilities` costs for what is appended next.
         """
         ...
 

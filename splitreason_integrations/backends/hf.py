@@ -111,14 +111,10 @@ class HFSession:
         self._model = model
         self._cache: DynamicCache | None = DynamicCache(config=model.network.config)
         self._ids = [*prompt, *written]
-        self._prompt_tokens = len(prompt)
-        self._cached = 0
-        self._own_pending = 0
+        self._prompt_tokens, self._cached, self._own_pending = len(prompt), 0, 0
         self._next: torch.Tensor | None = None
-        self._busy = False
-        self._closed = False
-        self.read = 0
-        self.passes = 0
+        self._busy = self._closed = False
+        self.read = self.passes = 0
 
     @property
     def holds_cache(self) -> bool:
@@ -191,16 +187,23 @@ class HFSession:
             stop.set()
             job.cancel()
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each, or the `last` ones."""
         self._check_open()
 
         def work() -> list[float]:
             logits = self._read(last=False)
             self._next = logits[-1]
-            return logits[-(last or 0) :].float().softmax(-1)[:, token_id].tolist()
+            told = logits[-(last or 0) : len(logits) - spare].float().softmax(-1)
+            return told[:, token_id].tolist()
 
         return await asyncio.wrap_future(self._model.worker.submit(partial(self._guarded, work)))
+
+    def foretell(self, token_id: int) -> None:
+        """Do nothing: one pass over what came costs less than writing ahead."""
+        self._check_open()
 
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""

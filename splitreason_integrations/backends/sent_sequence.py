@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 
-from splitreason_integrations.errors import SessionError
+from splitreason_integrations.backends.foretelling import Foretelling, Worth
+from splitreason_integrations.errors import ModelCallError, SessionError
 
 
 class SentSequence:
-    """The ids of a sequence, and how many of them its model has read already."""
+    """The ids of a sequence, and how many of them its model has read already.
 
-    def __init__(self, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
+    `worth` is the model's account of what is foretold for its sequences.
+    """
+
+    def __init__(self, prompt: Sequence[int], written: Sequence[int], worth: Worth) -> None:
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
         self._ids = [*prompt, *written]
         self._prompt_tokens = len(prompt)
         self._seen = 0
+        self._worth = worth
+        self._foretelling: Foretelling | None = None
         self.is_open = True
         self.read = 0
 
@@ -47,12 +53,44 @@ class SentSequence:
             )
         del self._ids[length:]
         self._seen = min(self._seen, length)
+        self._drop_foretelling()
+
+    async def _foretold(self, token_id: int, places: range) -> list[float]:
+        """Return P(`token_id`) at the first of the places, as far as it was foretold."""
+        foretelling = self._foretelling
+        if foretelling is None or not places:
+            return []
+        try:
+            await foretelling.follow(self._ids, places[-1])
+        except ModelCallError:
+            # Whether the model does better is seen where the rest is asked for.
+            foretelling.stop()
+        self._check_open()
+        return foretelling.told(token_id, self._ids, places)
+
+    @property
+    def _lacks_foretelling(self) -> bool:
+        """Whether nothing is foretold from here on, nor others than foretold tokens have come."""
+        return self._foretelling is None or self._foretelling.is_used_up(self._ids)
+
+    def _drop_foretelling(self) -> None:
+        """Ask for nothing more of what was foretold; note whether it was worth asking for."""
+        if self._foretelling is not None:
+            self._worth.note(self._foretelling.paid(self._ids))
+            self._foretelling.stop()
+            self._foretelling = None
 
     def _saw(self, token_ids: Sequence[int]) -> None:
         """Note that the model has read the sequence and written these tokens behind it."""
         self.read += self.unread
         self._ids += token_ids
         self._seen = len(self._ids)
+
+    def _pending(self, last: int | None, spare: int) -> range:
+        """Return behind how many tokens each a probability is asked for: see `Session`."""
+        length = len(self._ids)
+        first = length + 1 - min(last or length, max(1, self.unread))
+        return range(first, length + 1 - spare)
 
     def _check_open(self) -> None:
         if not self.is_open:

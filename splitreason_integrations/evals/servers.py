@@ -58,8 +58,8 @@ class Counted:
             self.writes += 1
             return write(_without_end(order) if self._endless else order)
 
-        async def reading(token_id: int, *, last: int | None = None) -> list[float]:
-            return [0.0 for _ in await read(token_id, last=last)]
+        async def reading(token_id: int, *, last: int | None = None, spare: int = 0) -> list[float]:
+            return [0.0 for _ in await read(token_id, last=last, spare=spare)]
 
         session.write = writing  # type: ignore[method-assign]
         if self._endless:

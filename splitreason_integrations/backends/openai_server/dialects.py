@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from splitreason_integrations.backends.base import Codec, WriteOrder, Written
-from splitreason_integrations.backends.openai_server.ids import Received, completion, scoring
+from splitreason_integrations.backends.openai_server.ids import (
+    Received,
+    chances_of,
+    completion,
+    scoring,
+)
 from splitreason_integrations.backends.openai_server.wire import Part, Question, read_part
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.sampling import Sampling
 
 _NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 501})
 _MAY_BE_LEFT_OUT = frozenset(
@@ -90,6 +96,13 @@ class Dialect(Protocol):
         """Return what to ask for P(`token`) behind each of some sequences; raise RequestError."""
         ...
 
+    def foretelling(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
+        """Return what to ask for a text to go on up to a token, with its probability all along.
+
+        None where ids and probabilities are not both told.
+        """
+        ...
+
     def learns(self, error: ModelCallError) -> bool:
         """Return whether a refusal names what can be left out; it is, from now on."""
         ...
@@ -134,6 +147,19 @@ class TokenIds:
         body = scoring(self._served.model, [list(prompt) for prompt in prompts], token)
         return Question("/completions", body, read_part, len(prompts), 1)
 
+    def foretelling(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
+        """Return what to ask for a text to go on up to a token, with its probability all along."""
+        order = WriteOrder(
+            max_tokens=most,
+            sampling=Sampling(temperature=0.0),
+            seed=0,
+            stream=0,
+            stop_tokens=frozenset([token]),
+        )
+        body = completion(self._served.model, sequence, order, max_tokens=most, position=0)
+        told = body | chances_of(token)
+        return Question("/completions", told, read_part, len(sequence), most)
+
     def learns(self, error: ModelCallError) -> bool:
         """Return False: vLLM's dialect is all or nothing."""
         return False
@@ -154,6 +180,10 @@ class Lenient:
         """Leave out what another one has learned to leave out."""
         self._left_out |= other._left_out
         self._names |= other._names
+
+    def foretelling(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
+        """Return None: what it would write is not known by its ids."""
+        return None
 
     def learns(self, error: ModelCallError) -> bool:
         """Return whether a refusal names what can be left out; it is, from now on."""

@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.backends.foretelling import Worth
 from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
     Found,
@@ -52,6 +53,7 @@ class ServerModel:
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.replicas = replicas
+        self.worth = Worth()
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer)
         self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)

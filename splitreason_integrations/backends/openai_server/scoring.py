@@ -1,8 +1,9 @@
-"""Reads how probable a token is behind each of some prompts of one request."""
+"""Reads how probable a token is: behind each of some prompts, or all along an answer."""
 
 import asyncio
 
 from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.backends.foretelling import Foretold
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
 
@@ -32,3 +33,19 @@ async def _chances(call: Call, codec: Codec, prompts: int, token: int) -> list[f
         )
     await call.settle()
     return [found[index] for index in range(prompts)]
+
+
+async def told_ahead(call: Call, codec: Codec, token: int) -> Foretold:
+    """Return what an answer goes on with, and P(`token`) at each of it; raise ModelCallError."""
+    try:
+        async with asyncio.timeout(call.read_s):
+            part = await call.next()
+    except TimeoutError:
+        raise call.stalled() from None
+    if part is None:
+        return Foretold(ends=True)
+    try:
+        chances = part.chances(codec, token)
+    except UnreadableError as error:
+        raise call.broken(str(error)) from error
+    return Foretold(part.token_ids or (), chances, part.finish is not None)

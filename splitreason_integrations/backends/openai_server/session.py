@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from splitreason_integrations.backends.base import (
@@ -18,11 +19,12 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
+from splitreason_integrations.backends.foretelling import MOST_TOKENS, Foretelling
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Wanted
 from splitreason_integrations.backends.openai_server.replicas import Replica
-from splitreason_integrations.backends.openai_server.scoring import told_chances
+from splitreason_integrations.backends.openai_server.scoring import told_ahead, told_chances
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
@@ -45,7 +47,7 @@ class ServerSession(SentSequence):
     def __init__(
         self, model: "ServerModel", prompt: Sequence[int], written: Sequence[int] = ()
     ) -> None:
-        super().__init__(prompt, written)
+        super().__init__(prompt, written, model.worth)
         self._model = model
         self._prompt = prompt
         self._waiting: asyncio.Timeout | None = None
@@ -68,6 +70,7 @@ class ServerSession(SentSequence):
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
         self._check_open()
         self._check_can(order)
+        self._drop_foretelling()
         left, refused, end, failures = order.max_tokens, list[int](), None, 0
         while end is None:
             most = min(left, self._model.context_tokens - len(self._ids))
@@ -92,25 +95,46 @@ class ServerSession(SentSequence):
                 if not self._another_goes_on(error, failures):
                     raise
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
 
-        One request with a prompt for each of these places; raises ModelCallError.
+        One request with a prompt for each of these places that was not foretold; raises
+        ModelCallError.
         """
         self._check_open()
-        length = len(self._ids)
-        places = range(length + 1 - min(last or length, max(1, self.unread)), length + 1)
-        chances: list[float] = []
-        for start in range(0, len(places), _PROMPTS_AT_ONCE):
+        places = self._pending(last, spare)
+        chances = await self._foretold(token_id, places)
+        for start in range(len(chances), len(places), _PROMPTS_AT_ONCE):
             prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
             chances += await self._scored(prompts, token_id)
+        self._check_open()
         self._saw(())
         return chances
+
+    def foretell(self, token_id: int) -> None:
+        """Have the server write on up to a token, with its probability all along.
+
+        That is one request in place of one for every place, made where the dialect knows how.
+        """
+        self._check_open()
+        dialect = self._model.dialect
+        most = min(MOST_TOKENS, self._model.context_tokens - len(self._ids))
+        if not self._lacks_foretelling or dialect is None or most <= 0:
+            return
+        self._drop_foretelling()
+        question = dialect.foretelling(self._ids, token_id, most)
+        if question is not None and self._worth.asks():
+            call = self._call(question)
+            more = partial(told_ahead, call, self._model.codec, token_id)
+            self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=call.end)
 
     def close(self) -> None:
         """End what is being asked of the server; nothing can be asked any more."""
         self.is_open = False
         self._drop_answer()
+        self._drop_foretelling()
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0.0)
 

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from splitreason_integrations.backends.base import (
@@ -22,9 +23,21 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
+from splitreason_integrations.backends.foretelling import (
+    MOST_TOKENS,
+    Foretelling,
+    Foretold,
+    Worth,
+)
 from splitreason_integrations.backends.sent_sequence import SentSequence
 from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
-from splitreason_integrations.backends.vllm_local.params import chances, scoring, writing, written
+from splitreason_integrations.backends.vllm_local.params import (
+    chances,
+    foretelling,
+    scoring,
+    writing,
+    written,
+)
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.terms import Prices
@@ -59,6 +72,7 @@ class LocalVLLM:
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.engine = engine
+        self.worth = Worth()
         self._sessions: weakref.WeakSet[VLLMSession] = weakref.WeakSet()
 
     @property
@@ -86,7 +100,7 @@ class VLLMSession(SentSequence):
     def __init__(
         self, model: LocalVLLM, prompt: Sequence[int], written: Sequence[int] = ()
     ) -> None:
-        super().__init__(prompt, written)
+        super().__init__(prompt, written, model.worth)
         self._model = model
         self._checked(self._ids)
         self._writing: Writing | None = None
@@ -99,6 +113,7 @@ class VLLMSession(SentSequence):
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
         self._check_open()
         self._check_can(order)
+        self._drop_foretelling()
         left, refused = order.max_tokens, list[int]()
         while True:
             room = min(left, self._model.context_tokens - len(self._ids))
@@ -121,16 +136,17 @@ class VLLMSession(SentSequence):
                     yield Written((), End.DEADLINE)
                     return
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
 
-        A batch with a prompt for each of these places; raises ModelCallError.
+        A batch with a prompt for each of these places that was not foretold; raises ModelCallError.
         """
         self._check_open()
-        engine, length = self._model.engine, len(self._ids)
-        places = range(length + 1 - min(last or length, max(1, self.unread)), length + 1)
-        found: list[float] = []
-        for start in range(0, len(places), _PROMPTS_AT_ONCE):
+        engine, places = self._model.engine, self._pending(last, spare)
+        found = await self._foretold(token_id, places)
+        for start in range(len(found), len(places), _PROMPTS_AT_ONCE):
             prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
             job = engine.do(engine.last(prompts, scoring(token_id)))
             for piece in await asyncio.wrap_future(job):
@@ -139,9 +155,26 @@ class VLLMSession(SentSequence):
         self._saw(())
         return found
 
+    def foretell(self, token_id: int) -> None:
+        """Have the engine write on up to a token, with its probability all along.
+
+        That is one request in place of one for every place.
+        """
+        self._check_open()
+        most = min(MOST_TOKENS, self._model.context_tokens - len(self._ids))
+        if not self._lacks_foretelling or most <= 0:
+            return
+        self._drop_foretelling()
+        if self._worth.asks():
+            params = foretelling(token_id, max_tokens=most)
+            ahead = Writing(self._model.engine, tuple(self._ids), params)
+            more = partial(_told_ahead, ahead, token_id)
+            self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=ahead.end)
+
     def close(self) -> None:
         """End what is being written; nothing can be asked any more."""
         self.is_open = False
+        self._drop_foretelling()
         if self._writing is not None:
             self._writing.end()
 
@@ -204,6 +237,15 @@ class VLLMSession(SentSequence):
                 f"{self._model.name}: vLLM can neither keep an answer to a form that is begun nor "
                 "tell entropies; that takes a model by transformers, such as 'hf:<folder>'"
             )
+
+
+async def _told_ahead(ahead: Writing, token_id: int) -> Foretold:
+    """Return what is written next, and P(`token_id`) at each of it."""
+    piece = await ahead.next()
+    if piece is None:
+        return Foretold(ends=True)
+    told = chances(piece, token_id)
+    return Foretold(piece.token_ids, told, piece.finish_reason is not None)
 
 
 def _left_s(order: WriteOrder) -> float | None:

@@ -57,6 +57,22 @@ def scoring(token_id: int) -> Any:
     )
 
 
+def foretelling(token_id: int, *, max_tokens: int) -> Any:
+    """Return the `SamplingParams` for writing on up to a token, with its probability all along."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=0.0,
+        stop_token_ids=[token_id],
+        ignore_eos=True,
+        logprob_token_ids=[token_id],
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
 def written(piece: Any, order: WriteOrder, *, label: str) -> Written:
     """Return what a piece adds. It has an end where a stop token is reached.
 
