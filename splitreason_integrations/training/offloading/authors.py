@@ -112,9 +112,15 @@ class AuthoredSession:
         else:
             self._chose_tag = written.end is End.WATCH and not self._marks.control
 
-    async def read_probabilities(self, token_id: int, *, last: int | None = None) -> list[float]:
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
-        return await self._session.read_probabilities(token_id, last=last)
+        return await self._session.read_probabilities(token_id, last=last, spare=spare)
+
+    def foretell(self, token_id: int) -> None:
+        """Let P(`token_id`) be found out ahead, for as far as what comes is foreseen."""
+        self._session.foretell(token_id)
 
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
