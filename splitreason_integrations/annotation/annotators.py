@@ -23,12 +23,14 @@ class Usage:
 class Found:
     """What was found in one trace: places, snippets that have yet to be placed, or a failure.
 
-    `tokens` counts the tokens of each span, `of_tokens` those of the trace, where they are known.
+    `tokens` counts the tokens of each span, `of_tokens` those of the trace, where they are known;
+    `ranks` order spans whose scores are all but 1.
     """
 
     spans: tuple[Span, ...] = ()
     quotes: tuple[Quote, ...] = ()
     tokens: tuple[int, ...] = ()
+    ranks: tuple[float, ...] = ()
     of_tokens: int = 0
     usage: Usage = field(default_factory=Usage)
     failure: str | None = None
@@ -39,6 +41,7 @@ class Found:
             "spans": [[span.start, span.end, span.score] for span in self.spans],
             "quotes": [[quote.text, quote.score] for quote in self.quotes],
             "tokens": list(self.tokens),
+            "ranks": list(self.ranks),
             "of_tokens": self.of_tokens,
             "usage": [self.usage.input_tokens, self.usage.output_tokens, self.usage.usd],
             "failure": self.failure,
@@ -51,6 +54,7 @@ def found_from(data: Mapping[str, Any]) -> Found:
         spans=tuple(Span(*one) for one in data["spans"]),
         quotes=tuple(Quote(*one) for one in data["quotes"]),
         tokens=tuple(data["tokens"]),
+        ranks=tuple(data["ranks"]),
         of_tokens=data["of_tokens"],
         usage=Usage(*data["usage"]),
         failure=data["failure"],
@@ -68,7 +72,7 @@ class Annotator(Protocol):
     batch_rows: int
     keeps: bool
     scores: bool
-    """Whether spans have scores, and tokens are counted."""
+    """Whether spans have scores and ranks, and tokens are counted."""
     stopped: str | None
     """Why rows were left out."""
 

@@ -21,9 +21,9 @@ from splitreason_integrations.errors import RequestError
 class Finish:
     """How spans are placed and written down.
 
-    `cutoff` is how alike a snippet must be to a place, 0 to 100; `min_score` leaves out spans of a
-    lower score; `control` are tags beside the well-known ones that a trace may not hold;
-    `tokenizer` counts tokens, as JSON text of the tokenizers library.
+    `cutoff` is how alike a snippet must be to a place, 0 to 100. `min_score` and `min_rank` leave
+    out spans of a lower score or rank. `control` are tags beside the well-known ones that a trace
+    may not hold; `tokenizer` counts tokens, as JSON text of the tokenizers library.
     """
 
     by: str
@@ -31,6 +31,7 @@ class Finish:
     align: Align = Align.SENTENCE
     cutoff: float = 90.0
     min_score: float = 0.0
+    min_rank: float = 0.0
     control: tuple[str, ...] = ()
     tokenizer: str | None = None
 
@@ -80,7 +81,11 @@ class Finisher:
         return tally, _line(self._tagged(row, tally, spans))
 
     def _spans(self, trace: str, found: Found, placed: placement.Placement) -> list[Span]:
-        scored = [s for s in found.spans if s.score is None or s.score >= self._finish.min_score]
+        least = self._finish
+        ranked = zip(found.spans, found.ranks, strict=True) if least.min_rank else ()
+        scored = [span for span, rank in ranked if rank >= least.min_rank]
+        if not least.min_rank:
+            scored = [s for s in found.spans if s.score is None or s.score >= least.min_score]
         tight = [tighten(trace, span) for span in [*placed.spans, *scored]]
         kept = [span for span in tight if span is not None]
         borders = steps(trace, self._finish.align) if kept else []

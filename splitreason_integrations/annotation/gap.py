@@ -6,6 +6,7 @@ the large one would not have missed.
 """
 
 import asyncio
+import math
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from splitreason_integrations.training.annotate import Trace, failure_rates, tag
 
 _LOGIT_VALUES = 2**28
 """Logits of one forward pass: 1 GiB of them."""
+_SUREST = 1.0 - 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +162,21 @@ class GapAnnotator:
         return max(1, min(len(traces), self._batch_tokens // shortest))
 
     def _found(self, job: _Job, ours: Sequence[float], theirs: Sequence[float]) -> Found:
-        kept = [
-            1.0 - tag_probability(small, large, tries=self._tries)
+        misses = [
+            tag_probability(small, large, tries=self._tries)
             for small, large in zip(ours, theirs, strict=True)
         ]
         ends = job.reads[0].ends
-        spans, tokens = [], []
+        spans, tokens, ranks = [], [], []
         for step in steps(job.row.trace, self._align):
             first, last = (bisect_left(job.cuts, place) for place in (step.start + 1, step.end + 1))
-            score = 1.0
-            for chance in kept[first:last]:
-                score *= chance
-            spans.append(Span(step.start, step.end, 1.0 - score))
+            # The chance that a step has no miss is a product; its logarithm still tells steps apart
+            # where the chance is too small for a number near 1.
+            rank = -sum(math.log1p(-min(miss, _SUREST)) for miss in misses[first:last])
+            ranks.append(rank)
+            spans.append(Span(step.start, step.end, -math.expm1(-rank)))
             tokens.append(bisect_left(ends, step.end + 1) - bisect_left(ends, step.start + 1))
-        return Found(tuple(spans), tokens=tuple(tokens), of_tokens=len(ends))
+        return Found(tuple(spans), tokens=tuple(tokens), ranks=tuple(ranks), of_tokens=len(ends))
 
 
 def _trace(read: _Read, cuts: Sequence[int]) -> Trace:

@@ -1,6 +1,8 @@
 """A strong model marks the hard spans: any chat model of LangChain."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ _FAILURES = 5
 """After so many failed rows the model is asked something easy."""
 _EASY = Row(0, {}, "2 + 3 = 5.", ({"role": "user", "content": "What is 2 + 3?"},))
 _BATCHES_AT_ONCE = 8
+_NOTHING_USD = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,6 @@ class NotCalled(Exception):  # noqa: N818
     """A call that was not made, because of the budget or of an earlier one; not an error."""
 
 
-@dataclass
-class _Gate:
-    """Lets calls begin while it is open."""
-
-    is_open: bool = True
-
-
 class LLMAnnotator:
     """Asks a chat model for the hard passages of each trace."""
 
@@ -94,7 +90,7 @@ class LLMAnnotator:
         self._limiter = rate and InMemoryRateLimiter(
             requests_per_second=rate, check_every_n_seconds=min(0.1, 0.5 / rate)
         )
-        self._calls = self._runnable(model)
+        self._calls = self._retried(model)
         self._spent_usd = 0.0
 
     @property
@@ -102,7 +98,7 @@ class LLMAnnotator:
         """What decides."""
         return {"structured": self._asking.structured, "share": self._asking.share}
 
-    def _runnable(self, model: "BaseChatModel") -> Any:
+    def _retried(self, model: "BaseChatModel") -> Any:
         """Return what takes a row and gives the model's reply, retried by tenacity."""
         from langchain_core.runnables import RunnableLambda
 
@@ -115,23 +111,17 @@ class LLMAnnotator:
                 await self._limiter.aacquire()
             return await asked.ainvoke(prompt_for(row, self._asking.share))
 
-        retried = RunnableLambda(call).with_retry(
-            stop_after_attempt=self._asking.attempts,
-            exponential_jitter_params={"initial": 0.5, "max": 30},
-        )
+        return RunnableLambda(call).with_retry(stop_after_attempt=self._asking.attempts)
 
-        async def call_if_open(asked: tuple[Row, _Gate]) -> Found:
-            row, gate = asked
-            most = self._asking.max_usd
-            if most is not None and self._spent_usd >= most:
-                self.stopped = "max_usd"
-            if self.stopped or not gate.is_open:
-                raise NotCalled
-            found = self._found(await retried.ainvoke(row))
-            self._spent_usd += found.usage.usd
-            return found
-
-        return RunnableLambda(call_if_open)
+    async def _ask(self, row: Row) -> Found:
+        most = self._asking.max_usd
+        if most is not None and self._spent_usd > most - _NOTHING_USD:
+            self.stopped = "max_usd"
+        if self.stopped:
+            raise NotCalled
+        found = self._found(await self._calls.ainvoke(row))
+        self._spent_usd += found.usage.usd
+        return found
 
     async def find(
         self, rows: Sequence[Row], *, spent_usd: float
@@ -140,36 +130,52 @@ class LLMAnnotator:
 
         Raises ModelCallError where the model fails, and not in some rows alone.
         """
-        self._spent_usd, gate = spent_usd, _Gate()
+        self._spent_usd = spent_usd
         failed: dict[int, Exception] = {}
-        calls = self._calls.abatch_as_completed(
-            [(row, gate) for row in rows],
-            {"max_concurrency": self._asking.concurrency},
-            return_exceptions=True,
-        )
-        try:
-            async for at, found in calls:
+        async with aclosing(self._outcomes(rows)) as outcomes:
+            async for at, found in outcomes:
                 if isinstance(found, Found):
                     yield at, found
                 elif not isinstance(found, NotCalled):
                     failed[at] = found
                     if len(failed) % _FAILURES == 0:
                         await self._check_works(found)
-            if failed:
-                await self._check_works(failed[max(failed)])
-        finally:
-            # Calls that have not begun are not made.
-            gate.is_open = False
+        if failed:
+            await self._check_works(failed[max(failed)])
         # Those of a run that stops are asked again by the next one.
         for at, error in failed.items() if self.stopped is None else ():
             yield at, Found(failure=f"the model failed: {type(error).__name__}")
+
+    async def _outcomes(
+        self, rows: Sequence[Row]
+    ) -> AsyncGenerator[tuple[int, Found | Exception], None]:
+        """Yield what came of each row as it comes; rows are begun in order."""
+        # Not by abatch: that begins rows in order or gives replies as they come, not both.
+        waiting = iter(enumerate(rows))
+        outcomes: asyncio.Queue[tuple[int, Found | Exception]] = asyncio.Queue()
+
+        async def work() -> None:
+            for at, row in waiting:
+                try:
+                    outcomes.put_nowait((at, await self._ask(row)))
+                except Exception as error:  # noqa: BLE001 - whatever a provider raises
+                    outcomes.put_nowait((at, error))
+
+        workers = [asyncio.create_task(work()) for _ in range(self._asking.concurrency)]
+        try:
+            for _ in rows:
+                yield await outcomes.get()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _check_works(self, error: Exception) -> None:
         """Raise ModelCallError where the model answers nothing at all after it failed on a row."""
         try:
             if isinstance(error, ConfigurationError):
                 raise error
-            await self._calls.ainvoke((_EASY, _Gate()))
+            await self._ask(_EASY)
         except NotCalled:
             return
         except ConfigurationError:

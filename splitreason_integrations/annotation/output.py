@@ -68,6 +68,8 @@ def opened(path: Path, finish: Finish) -> Generator[Output, None, None]:
     Raises ConfigurationError where it cannot be written, another run writes it, or it is of
     another kind.
     """
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder: name a file in it")
     with ExitStack() as stack:
         try:
             # Made by "a"; "r+" reads and writes anywhere.

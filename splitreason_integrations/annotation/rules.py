@@ -10,7 +10,7 @@ from splitreason_integrations.annotation.tagging import Span
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
 
-_NUMBER = r"\d[\d,]*(?:\.\d+)?"
+_NUMBER = r"\d+(?:,\d+)*(?:\.\d+)?"
 _LONG = rf"(?=\d[\d,.]*\d){_NUMBER}"
 _UNIT = r"\s?(?:%|€|\$|£|USD|EUR)?\s?"
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?"

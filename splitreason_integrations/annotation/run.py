@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import math
 import re
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from splitreason_integrations.annotation.keeping import Kept, KeptFound
 from splitreason_integrations.annotation.output import Output, opened
 from splitreason_integrations.annotation.report import Report
 from splitreason_integrations.annotation.rows import Row, control_pattern, refusal
-from splitreason_integrations.annotation.shares import threshold_for
+from splitreason_integrations.annotation.shares import rank_for
 from splitreason_integrations.annotation.sources import Source
 from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.checks import check_number
@@ -89,7 +90,8 @@ async def annotate(
             if chosen.share is not None:
                 if run.is_complete():
                     return out.report
-                finish = replace(finish, min_score=await run.score(annotator, chosen.share))
+                rank = await run.score(annotator, chosen.share)
+                finish = replace(finish, min_rank=rank, min_score=-math.expm1(-rank))
                 annotator = _Scored(run.kept)
             with Finishers(finish, workers=chosen.workers) as finishers:
                 await run.write(annotator, finishers)
@@ -121,7 +123,7 @@ class _Run:
         return True
 
     async def score(self, annotator: Annotator, share: float) -> float:
-        """Keep the scores of all rows; return the one from which on spans hold the share."""
+        """Keep the scores of all rows; return the rank from which on spans hold the share."""
         done = sum(1 for _ in self.kept.read())
         for rows in _batches(self._source.rows(done), annotator.batch_rows):
             found = dict(await self._find(annotator, rows, 0.0))
@@ -130,7 +132,7 @@ class _Run:
             done += len(rows)
             self._told("score", done, 0.0)
         self.kept.close()
-        return threshold_for(share, (one.found for one in self.kept.read()))
+        return rank_for(share, (one.found for one in self.kept.read()))
 
     async def write(self, annotator: Annotator, finishers: Finishers) -> None:
         """Find, finish and write all rows that are not written yet."""

@@ -1,4 +1,4 @@
-"""The score from which on spans are kept so that they hold a share of all tokens."""
+"""Which spans are kept so that they hold a share of all tokens: those of the highest ranks."""
 
 import math
 from collections.abc import Iterable
@@ -6,50 +6,34 @@ from collections.abc import Iterable
 from splitreason_integrations.annotation.annotators import Found
 from splitreason_integrations.checks import check_number
 
-_BINS = 37_000
-_WIDTH = 0.001
-_NEAREST_TO_ONE = 1.0 - 2.0**-53
+_BINS = 20_000
+_LOWEST, _HIGHEST = math.log(1e-6), math.log(1e6)
+_WIDTH = (_HIGHEST - _LOWEST) / _BINS
 
 
-class ShareThreshold:
-    """Adds up tokens by score; of a size that does not grow with the traces."""
+def rank_for(share: float, found: Iterable[Found]) -> float:
+    """Return the rank from which on spans hold that share of the tokens, as nearly as they can.
 
-    def __init__(self, share: float) -> None:
-        check_number("share", share, most=1)
-        self._share = share
-        self._tokens = [0] * (_BINS + 1)
-        self._all = 0
-
-    def add(self, found: Found) -> None:
-        """Add the spans of one trace."""
-        self._all += found.of_tokens
-        for span, tokens in zip(found.spans, found.tokens, strict=True):
-            self._tokens[_bin(span.score or 0.0)] += tokens
-
-    def min_score(self) -> float:
-        """Return the score at which the share of tokens comes nearest to the one asked for."""
-        wanted, kept, best = self._share * self._all, 0, (self._share * self._all, _BINS + 1)
-        for at in range(_BINS, 0, -1):
-            kept += self._tokens[at]
-            best = min(best, (abs(wanted - kept), at))
-            if kept > wanted:
-                break
-        return _score(best[1])
-
-
-def threshold_for(share: float, found: Iterable[Found]) -> float:
-    """Return the score from which on spans hold that share of the tokens."""
-    threshold = ShareThreshold(share)
+    Adds up tokens by rank, of a size that does not grow with the traces.
+    """
+    check_number("share", share, most=1)
+    tokens, of = [0] * (_BINS + 1), 0
     for one in found:
-        threshold.add(one)
-    return threshold.min_score()
+        of += one.of_tokens
+        for rank, count in zip(one.ranks, one.tokens, strict=True):
+            tokens[_bin(rank)] += count
+    wanted, kept, nearest, best = share * of, 0, share * of, _BINS + 1
+    for at in range(_BINS, 0, -1):
+        kept += tokens[at]
+        if abs(wanted - kept) < nearest:
+            nearest, best = abs(wanted - kept), at
+        if kept > wanted:
+            break
+    return math.exp(_LOWEST + (best - 1e-6) * _WIDTH)
 
 
-def _bin(score: float) -> int:
-    """Return a score's bin: fine near 1, where scores of long steps lie close together."""
-    return min(_BINS, int(-math.log1p(-min(score, _NEAREST_TO_ONE)) / _WIDTH))
-
-
-def _score(at: int) -> float:
-    """Return the lowest score of a bin, less than rounding can add to it; 2 where none is kept."""
-    return 2.0 if at > _BINS else -math.expm1(-(at - 1e-6) * _WIDTH)
+def _bin(rank: float) -> int:
+    """Return a rank's bin: each a fraction of a percent wide; 0 holds what is hardly above zero."""
+    if rank <= 0:
+        return 0
+    return max(0, min(_BINS, int((math.log(rank) - _LOWEST) / _WIDTH)))

@@ -100,7 +100,7 @@ class Dataset:
             if here.is_dir() and any((here / name).exists() for name in _SAVED):
                 saved = datasets.load_from_disk(self.name)
                 chosen = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
-                records: Iterable[Any] = chosen.skip(start)
+                records: Iterable[Any] = chosen.skip(start) if start < len(chosen) else ()
                 return records
             streamed = datasets.load_dataset(self.name, split=self.split, streaming=True)
             records = streamed.skip(start)

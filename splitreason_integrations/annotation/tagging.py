@@ -8,7 +8,8 @@ from operator import attrgetter
 
 from splitreason_integrations.markers import CLOSE, OPEN
 
-_JOINERS = frozenset("\u200d\ufe0e\ufe0f")
+_JOINER = "\u200d"
+_JOINED_TO = frozenset("\u200d\ufe0e\ufe0f")
 _BLANKS = " \t"
 _start_of, _end_of = attrgetter("start"), attrgetter("end")
 
@@ -33,9 +34,9 @@ def tighten(text: str, span: Span) -> Span | None:
     start += len(piece) - len(piece.lstrip())
     if start >= end:
         return None
-    while start > 0 and (_belongs(text[start]) or text[start - 1] == "\u200d"):
+    while start > 0 and _joined(text[start - 1], text[start]):
         start -= 1
-    while end < len(text) and (_belongs(text[end]) or text[end - 1] == "\u200d"):
+    while end < len(text) and _joined(text[end - 1], text[end]):
         end += 1
     return Span(start, end, span.score)
 
@@ -84,8 +85,8 @@ def untag(tagged: str) -> str:
     return tagged.replace(OPEN, "").replace(CLOSE, "")
 
 
-def _belongs(character: str) -> bool:
+def _joined(before: str, character: str) -> bool:
     """Return whether a character belongs to the one before it."""
-    if character.isascii():
+    if before.isspace() or character.isspace() or (before.isascii() and character.isascii()):
         return False
-    return character in _JOINERS or unicodedata.combining(character) != 0
+    return before == _JOINER or character in _JOINED_TO or unicodedata.combining(character) != 0
