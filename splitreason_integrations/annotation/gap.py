@@ -9,7 +9,7 @@ import asyncio
 import math
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from splitreason_integrations.annotation.annotators import Found
@@ -18,6 +18,12 @@ from splitreason_integrations.annotation.steps import Align, steps
 from splitreason_integrations.annotation.tagging import Span
 from splitreason_integrations.backends.base import Model, Prompt
 from splitreason_integrations.backends.codec import TokenizerCodec
+from splitreason_integrations.backends.registry import (
+    Role,
+    TransformersModel,
+    load_model,
+    resolve,
+)
 from splitreason_integrations.checks import check_number, check_positive
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.markers import OPEN
@@ -27,6 +33,10 @@ from splitreason_integrations.training.annotate import Trace, failure_rates, tag
 _LOGIT_VALUES = 2**28
 """Logits of one forward pass: 1 GiB of them."""
 _SUREST = 1.0 - 1e-12
+_NOT_HERE = (
+    "gap compares the models' probabilities at every token, and {} does not show them: give both "
+    "as hf:<folder or name>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +84,7 @@ class GapAnnotator:
         check_number("batch_tokens", batch_tokens, least=1, whole=True)
         for model in (small, large):
             if not hasattr(model, "network") or not isinstance(model.codec, TokenizerCodec):
-                raise ConfigurationError(
-                    f"gap compares the models' probabilities at every token, and {model.name} does "
-                    "not show them: give both as hf:<folder or name>"
-                )
+                raise ConfigurationError(_NOT_HERE.format(model.name))
         self._models: tuple[Any, Any] = (small, large)
         self._align = Align.SENTENCE if align is Align.NONE else align
         self._tries, self._batch_tokens = tries, batch_tokens
@@ -177,6 +184,16 @@ class GapAnnotator:
             spans.append(Span(step.start, step.end, -math.expm1(-rank)))
             tokens.append(bisect_left(ends, step.end + 1) - bisect_left(ends, step.start + 1))
         return Found(tuple(spans), tokens=tuple(tokens), ranks=tuple(ranks), of_tokens=len(ends))
+
+
+async def load_here(spec: str, *, role: Role, device: str) -> Model:
+    """Return the model of a spec, in this process; raise ConfigurationError for one elsewhere."""
+    described = resolve(spec, role=role)
+    if not isinstance(described, TransformersModel):
+        raise ConfigurationError(_NOT_HERE.format(spec))
+    if described.device == "auto":
+        described = replace(described, device=device)
+    return await load_model(described, role=role)
 
 
 def _trace(read: _Read, cuts: Sequence[int]) -> Trace:

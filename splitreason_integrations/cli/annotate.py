@@ -1,7 +1,6 @@
 """`splitreason annotate`: hard spans of reasoning traces, by a model, two models or a rule."""
 
 import json
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -103,26 +102,13 @@ def gap(
 
     A score is the chance of that, from both models' probabilities of every token of a step.
     """
-    from splitreason_integrations.annotation.gap import GapAnnotator
-    from splitreason_integrations.backends.base import Model
-    from splitreason_integrations.backends.registry import (
-        Role,
-        TransformersModel,
-        load_model,
-        resolve,
-    )
+    from splitreason_integrations.annotation.gap import GapAnnotator, load_here
 
     settings = Settings(align=align, share=share, min_score=threshold if share is None else 0.0)
 
-    def loaded(spec: str, role: Role) -> Model:
-        described = resolve(spec, role=role)
-        if isinstance(described, TransformersModel) and described.device == "auto":
-            described = replace(described, device=device)
-        return blocking.run(lambda: load_model(described, role=role))
-
     annotator = GapAnnotator(
-        loaded(small, "small"),
-        loaded(large, "large"),
+        blocking.run(lambda: load_here(small, role="small", device=device)),
+        blocking.run(lambda: load_here(large, role="large", device=device)),
         align=align,
         tries=tries,
         batch_tokens=batch_tokens,
