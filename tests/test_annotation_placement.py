@@ -109,6 +109,7 @@ def test_steps_are_sentences_and_lines():
     ]
     lines = [TRACE[s.start : s.end] for s in steps(TRACE, Align.LINE)]
     assert lines == [line for line in TRACE.split("\n") if line]
+    assert len(steps("Is it so? No. Dr. Who (Fig. 3) said 3.5!", Align.SENTENCE)) == 3
     assert steps("完了。次に進む。", Align.SENTENCE) == [Span(0, 3), Span(3, 8)]
 
 

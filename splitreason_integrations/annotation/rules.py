@@ -28,8 +28,9 @@ RULES: Mapping[str, str] = {
     # A fenced block, or a line that reads like source code.
     "code": (
         r"```[^\n]*\n[\s\S]*?(?:```|\Z)"
-        r"|^[ \t]*(?:(?:def|class|return|import|from|const|let|var|function|public|SELECT)\b"
-        r"|(?:for|while|if|elif|else|try)\b.*:[ \t]*$|\w+[ \t]*=[ \t]*\w+[(\[]|.*[;{}][ \t]*$).*$"
+        r"|^[ \t]*(?:def \w+\(|class \w+ ?[:({]|import [\w.]+$|from [\w.]+ import |SELECT .* FROM "
+        r"|(?:const|let|var) \w+ =|function \w*\(|(?:for|while|if|elif|else|try)\b[^.]*:[ \t]*$"
+        r"|\w+[ \t]*=[ \t]*\w+[(\[]|.*[;{}][ \t]*$).*$"
     ),
     # What is counted from dates: two of them, or one and a stretch of days, weeks or months.
     "dates": (

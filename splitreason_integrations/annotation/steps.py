@@ -8,7 +8,7 @@ from splitreason_integrations.annotation.tagging import Span
 _LINE = re.compile(r"[^\r\n]+")
 _END = re.compile(r"[.!?…]+[\"'”’)\]*]*(?=\s)|[。！？]+[”’」』）]*")
 _NO_END = re.compile(
-    r"(?:^\s*(?:\d{1,3}|[A-Za-z])|\b(?:e\.g|i\.e|etc|cf|vs|approx|resp|Dr|Mr|Mrs|Ms|Prof|No|Nr"
+    r"(?:^\s*(?:\d{1,3}|[A-Za-z])|\b(?:e\.g|i\.e|etc|cf|vs|approx|resp|Dr|Mr|Mrs|Ms|Prof|Nr"
     r"|Fig|Eq|Sec|Art|St))\.$"
 )
 """What ends in a full stop and is no end of a sentence: a number in a list, an abbreviation."""
