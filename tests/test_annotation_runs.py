@@ -203,7 +203,14 @@ def test_interrupts_leave_a_file_that_goes_on(tmp_path, out):
     source = tmp_path / "in"
     write_traces(source, n=3000, tokens=400, seed=2)
     command = str(Path(sys.executable).with_name("python"))
-    code = "from splitreason_integrations.cli import main\nif __name__ == '__main__': main()"
+    code = (
+        "import signal\n"
+        "from splitreason_integrations.cli import main\n"
+        "if __name__ == '__main__':\n"
+        # Whoever runs the tests in the background has them, and what they start, ignore Ctrl-C.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "    main()\n"
+    )
     script = tmp_path / "annotate.py"
     script.write_text(code)
     arguments = [command, str(script), "annotate", "snippets", str(source), "--out", str(out)]
