@@ -20,6 +20,7 @@ ANSWERS = {
     "budgets": "1717",
     "large_model_dies": "1069",
     "audit_and_trace": "1069",
+    "annotate_traces": "<bigmodel>47*23 = 940+141 = 1081 cards.</bigmodel>",
     "human_approval_langgraph": "1069",
     "human_approval_workflow": "1069",
 }

@@ -88,7 +88,7 @@ LAYERS = [
     {"engine"},
     {"stretches"},
     {"blocking", "option_fields", "options", "testing", "problems", "audit.replay"},
-    {"doctor", "evals", "planning", "training"},
+    {"annotation", "doctor", "evals", "planning", "training"},
     {"cli"},
 ]
 """From the ground up. A module imports from its own floor or from below."""

@@ -97,6 +97,18 @@ class TokenizerCodec:
             for token in self._tokenizer.encode(part, add_special_tokens=False)
         ]
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return what `encode` does, and where each token begins and ends in the text."""
+        token_ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        at = 0
+        for part in self._parts(text):
+            encoded = self._tokenizer.backend_tokenizer.encode(part, add_special_tokens=False)
+            token_ids += encoded.ids
+            offsets += [(at + start, at + end) for start, end in encoded.offsets]
+            at += len(part)
+        return token_ids, offsets
+
     def _parts(self, text: str) -> list[str]:
         # Cut inside each control token's spelling, so that no part spells one.
         cuts = {0, len(text)}

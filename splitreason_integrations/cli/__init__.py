@@ -5,6 +5,7 @@ import sys
 import typer
 
 from splitreason_integrations.cli import (
+    annotate,
     ask,
     audit,
     bench,
@@ -40,6 +41,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
+app.add_typer(annotate.app, name="annotate")
 app.add_typer(train.app, name="train")
 
 

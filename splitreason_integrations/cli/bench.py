@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from splitreason_integrations.cli import options
+from splitreason_integrations.cli.bench_annotate import annotate_command
 from splitreason_integrations.cli.bench_gpu import gpu_command
 from splitreason_integrations.cli.bench_servers import servers_command
 from splitreason_integrations.cli.display import progress_bar
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 
 
+app.command("annotate")(annotate_command)
 app.command("gpu")(gpu_command)
 app.command("servers")(servers_command)
 

@@ -38,6 +38,7 @@ def failure_rates(
     *,
     never: int | None = None,
     batch_tokens: int = 16_384,
+    window_tokens: int | None = None,
 ) -> list[list[float]]:
     """Return, for each trace, how likely the model is to miss each candidate span.
 
@@ -45,7 +46,9 @@ def failure_rates(
         model: a causal language model of transformers.
         traces: what to score, in any order of length.
         never: a token that the model is not to choose, such as the tag that it has learned.
-        batch_tokens: tokens in one forward pass, padding included.
+        batch_tokens: tokens of traces that are read together, padding included.
+        window_tokens: tokens of each in one forward pass, all of them without; a large vocabulary
+            takes much memory for each.
 
     """
     import torch
@@ -54,11 +57,10 @@ def failure_rates(
     order = sorted(range(len(traces)), key=lambda i: len(traces[i].ids))
     with torch.inference_mode():
         for group in _groups(order, traces, batch_tokens):
-            logs = token_logs(model, [traces[i].ids for i in group], never)
-            for row, i in enumerate(group):
-                sums = [
-                    float(logs[row, start - 1 : end - 1].sum()) for start, end in traces[i].spans
-                ]
+            rows = [traces[i].ids for i in group]
+            logs = token_logs(model, rows, never, window_tokens).tolist()
+            for row, i in zip(logs, group, strict=True):
+                sums = [sum(row[start - 1 : end - 1]) for start, end in traces[i].spans]
                 rates[i] = [max(0.0, 1.0 - math.exp(total)) for total in sums]
     return rates
 
@@ -89,7 +91,9 @@ def _groups(order: Sequence[int], traces: Sequence[Trace], batch_tokens: int) ->
     return groups
 
 
-def token_logs(model: Any, rows: Sequence[Sequence[int]], never: int | None) -> Tensor:
+def token_logs(
+    model: Any, rows: Sequence[Sequence[int]], never: int | None, window: int | None
+) -> Tensor:
     """Return log P of each token after the first; rows are padded on the right."""
     import torch
 
@@ -98,9 +102,22 @@ def token_logs(model: Any, rows: Sequence[Sequence[int]], never: int | None) -> 
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
     ids = ids.to(model.device)
-    logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
+    if window is None or width - 1 <= window:
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+        return _chosen_logs(logits, ids[:, 1:], never)
+    cache: Any = None
+    logs: list[Tensor] = []
+    for start in range(0, width - 1, window):
+        end = min(start + window, width - 1)
+        output = model(input_ids=ids[:, start:end], past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        logs.append(_chosen_logs(output.logits, ids[:, start + 1 : end + 1], never))
+    return torch.cat(logs, dim=1)
+
+
+def _chosen_logs(logits: Tensor, chosen: Tensor, never: int | None) -> Tensor:
+    logits = logits.float()
     if never is not None:
         logits[..., never] = float("-inf")
-    chosen = logits.gather(-1, ids[:, 1:, None]).squeeze(-1)
-    logs: Tensor = (chosen - logits.logsumexp(-1)).cpu()
-    return logs
+    logs: Tensor = logits.gather(-1, chosen[..., None]).squeeze(-1) - logits.logsumexp(-1)
+    return logs.cpu()

@@ -8,6 +8,9 @@ from typing import Any
 from splitreason_integrations.training.annotate import token_logs
 from splitreason_integrations.training.offloading.rollouts import Rollout
 
+_WINDOW_TOKENS = 512
+"""So many logits of a row are in memory at a time."""
+
 
 class Reference:
     """A frozen model that reads rollouts. `batch` is how many at once."""
@@ -29,7 +32,7 @@ class Reference:
             group = found[at : at + self._batch]
             rows = [one.prompt_ids + one.token_ids for one in group]
             with torch.inference_mode():
-                logs = token_logs(self._network, rows, None)
+                logs = token_logs(self._network, rows, None, _WINDOW_TOKENS)
             for row, one in enumerate(group):
                 start = len(one.prompt_ids) - 1
                 own = torch.tensor(one.own, dtype=torch.bool)

@@ -1,0 +1,1 @@
+"""Annotation of hard spans in reasoning traces of any domain; heavy imports stay inside."""

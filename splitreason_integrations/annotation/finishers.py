@@ -1,0 +1,71 @@
+"""Rows finished in this process or in several, in the order in which they came."""
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import TypeAlias
+
+from splitreason_integrations.annotation.annotators import Found
+from splitreason_integrations.annotation.finishing import Finish, Finisher, Tally
+from splitreason_integrations.annotation.rows import Row
+from splitreason_integrations.errors import ConfigurationError
+
+Pairs: TypeAlias = Sequence[tuple[Row, Found]]
+Finished: TypeAlias = list[tuple[Tally, bytes]]
+
+
+class Finishers:
+    """One finisher here, or `workers` of them in processes of their own."""
+
+    def __init__(self, finish: Finish, *, workers: int) -> None:
+        self._here = None if workers > 1 else Finisher(finish)
+        self._pool = None
+        if workers > 1:
+            # Forking would copy the threads' locks of whatever this process has loaded.
+            self._pool = ProcessPoolExecutor(
+                workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(finish,),
+            )
+
+    async def finish(self, pairs: Pairs) -> Finished:
+        """Return the rows' tallies and lines, in order."""
+        if self._here is not None:
+            return [self._here.finish(row, found) for row, found in pairs]
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _finish, pairs)
+        except BrokenProcessPool as error:
+            raise ConfigurationError(
+                "a worker process died, of too little memory perhaps: run the same command with "
+                "--workers 1; it goes on where it was"
+            ) from error
+
+    def __enter__(self) -> "Finishers":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+_worker: list[Finisher] = []
+
+
+def _begin(finish: Finish) -> None:
+    # Ctrl-C reaches all processes of a terminal; the first one tells the others to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker[:] = [Finisher(finish)]
+
+
+def _finish(pairs: Pairs) -> Finished:
+    return [_worker[0].finish(row, found) for row, found in pairs]

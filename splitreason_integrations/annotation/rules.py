@@ -1,0 +1,100 @@
+"""Hard spans by rule: named rules, and patterns of one's own."""
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from splitreason_integrations.annotation.annotators import Found
+from splitreason_integrations.annotation.rows import Row
+from splitreason_integrations.annotation.tagging import Span
+from splitreason_integrations.checks import check_names
+from splitreason_integrations.errors import ConfigurationError
+
+_NUMBER = r"\d+(?:,\d+)*(?:\.\d+)?"
+_LONG = rf"(?=\d[\d,.]*\d){_NUMBER}"
+_UNIT = r"\s?(?:%|€|\$|£|USD|EUR)?\s?"
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?"
+_DATE = rf"(?:\b{_MONTH}\s\d{{1,2}}\b|\b\d{{1,2}}\.?\s{_MONTH}|\b\d{{4}}-\d\d-\d\d\b)"
+_STRETCH = r"\b\d{1,4}\s(?:calendar |business |working )?(?:day|week|month|year)s?\b"
+RULES: Mapping[str, str] = {
+    # Products and quotients with a factor of two digits, long sums, sums of large numbers.
+    "arithmetic": (
+        rf"(?<![\d.,])(?:{_NUMBER}{_UNIT}(?:[*×·÷/x]|\\times|\\cdot|\\div)\s?[$€£]?{_LONG}"
+        rf"|{_LONG}{_UNIT}(?:[*×·÷/x]|\\times|\\cdot|\\div)\s?[$€£]?{_NUMBER}"
+        rf"|{_NUMBER}(?:{_UNIT}[+\-−]\s?[$€£]?{_NUMBER}){{2,}}"
+        rf"|(?=\d[\d,]{{2}}|\d\d\.\d){_NUMBER}{_UNIT}[+\-−]\s?[$€£]?{_LONG})"
+        rf"(?!\d)(?:{_UNIT}=\s?[$€£]?{_NUMBER}(?:\s?[+\-−]\s?{_NUMBER})*)*"
+    ),
+    # A fenced block, or a line that reads like source code.
+    "code": (
+        r"```[^\n]*\n[\s\S]*?(?:```|\Z)"
+        r"|^[ \t]*(?:def \w+\(|class \w+ ?[:({]|import [\w.]+$|from [\w.]+ import |SELECT .* FROM "
+        r"|(?:const|let|var) \w+ =|function \w*\(|(?:for|while|if|elif|else|try)\b[^.]*:[ \t]*$"
+        r"|\w+[ \t]*=[ \t]*\w+[(\[]|.*[;{}][ \t]*$).*$"
+    ),
+    # What is counted from dates: two of them, or one and a stretch of days, weeks or months.
+    "dates": (
+        rf"{_DATE}[^.\n]{{0,120}}?{_DATE}|{_DATE}[^.\n]{{0,80}}?{_STRETCH}"
+        rf"|{_STRETCH}[^.\n]{{0,80}}?{_DATE}"
+    ),
+    # Where the writer was not sure, and looks again.
+    "doubt": (
+        r"\b(?:[Ww]ait\b|[Hh]mm+\b|[Oo]n second thoughts?|[Aa]lternatively\b"
+        r"|[Ll]et me (?:(?:double[- ]?|re-?)check|check (?:that|this|again)|reconsider|think again)"
+        r"|I made (?:a mistake|an error)|[Tt]hat(?:'s| is|’s) (?:not right|wrong))[^\n.!?]{0,400}"
+    ),
+}
+"""Patterns by name; what they match is stretched to a step where spans are aligned."""
+
+
+class RuleAnnotator:
+    """Finds what patterns match; where one has groups, the first that took part."""
+
+    name = "rule"
+    batch_rows = 128
+    keeps = False
+    scores = False
+    stopped: str | None = None
+
+    def __init__(self, rules: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
+        """Take rules by name and patterns; raise ConfigurationError for what is neither."""
+        if not rules and not patterns:
+            raise ConfigurationError(
+                f"no rule: give one of {', '.join(sorted(RULES))}, or a pattern"
+            )
+        check_names(rules, RULES, what="rule")
+        self._settings = {"rules": list(rules), "patterns": list(patterns)}
+        self._patterns = [re.compile(RULES[name], re.MULTILINE) for name in rules]
+        self._patterns += [_compiled(pattern) for pattern in patterns]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The rules and patterns."""
+        return self._settings
+
+    async def find(
+        self, rows: Sequence[Row], *, spent_usd: float
+    ) -> AsyncGenerator[tuple[int, Found], None]:
+        """Yield what matches in each row."""
+        for at, row in enumerate(rows):
+            yield at, Found(spans=self.spans(row.trace))
+
+    def spans(self, trace: str) -> tuple[Span, ...]:
+        """Return what matches in a trace; matches may overlap."""
+        return tuple(
+            Span(*found.span(_first_group(found)))
+            for pattern in self._patterns
+            for found in pattern.finditer(trace)
+            if found.group()
+        )
+
+
+def _first_group(found: re.Match[str]) -> int:
+    return next((at for at, text in enumerate(found.groups(), 1) if text), 0)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern, re.MULTILINE)
+    except re.error as error:
+        raise ConfigurationError(f"not a regular expression: {pattern!r}: {error}") from error

@@ -1,0 +1,58 @@
+"""Tokens of the model that is to be trained: how many of them lie inside spans, and its tags."""
+
+from collections.abc import Sequence
+
+from splitreason_integrations.annotation.tagging import Span
+from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
+from splitreason_integrations.backends.registry import resolve
+from splitreason_integrations.errors import ConfigurationError, ModelLoadError
+
+
+class TokenCounter:
+    """Counts by a tokenizer that is given as JSON text."""
+
+    def __init__(self, tokenizer: str) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_str(tokenizer)
+
+    def inside(self, text: str, spans: Sequence[Span]) -> tuple[int, int]:
+        """Return how many tokens lie in spans, which come in order, and how many there are."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        inside, at = 0, 0
+        for start, end in offsets:
+            while at < len(spans) and spans[at].end <= start:
+                at += 1
+            # A token may begin with the blank before its word.
+            inside += at < len(spans) and spans[at].start < end
+        return inside, len(offsets)
+
+
+def tokenizer_of(spec: str) -> tuple[str, tuple[str, ...]]:
+    """Return a model's tokenizer as JSON text, and its control tags.
+
+    Raises ConfigurationError where the model has no tokenizer here.
+    """
+    from transformers import AutoTokenizer
+
+    described = resolve(spec, role="small")
+    if isinstance(described, OpenAIServerModel):
+        raise ConfigurationError(
+            f"{spec}: name the folder of its tokenizer, as in hf:<folder>, to count its tokens"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(described.path)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelLoadError(
+            f"{spec}: its tokenizer cannot be loaded: {reason}; give a folder, or a name that is "
+            "in the local hub cache"
+        ) from error
+    if not tokenizer.is_fast:
+        raise ModelLoadError(f"{spec}: needs a fast tokenizer (a tokenizer.json file)")
+    control = [
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.special or token.content.startswith(("<", "["))
+    ]
+    return tokenizer.backend_tokenizer.to_str(), tuple(sorted(control))

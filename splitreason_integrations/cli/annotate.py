@@ -1,0 +1,182 @@
+"""`splitreason annotate`: hard spans of reasoning traces, by a model, two models or a rule."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from splitreason_integrations import blocking
+from splitreason_integrations.annotation.annotators import SnippetsAnnotator
+from splitreason_integrations.annotation.rules import RULES, RuleAnnotator
+from splitreason_integrations.annotation.run import Settings
+from splitreason_integrations.annotation.samples import DOMAINS, samples
+from splitreason_integrations.annotation.steps import Align
+from splitreason_integrations.cli import annotate_options as shared
+from splitreason_integrations.cli import options
+from splitreason_integrations.terms import Prices
+
+app = typer.Typer(
+    help="Tag the hard spans of reasoning traces.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.callback()
+def annotate() -> None:
+    """Write `tagged` and `spans` to each trace; the same command goes on where it was cut off.
+
+    Rows that cannot be tagged go to <out>.refused, each with its reason.
+    """
+
+
+@app.command()
+def rule(
+    source: shared.Source,
+    out: shared.Out,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--rule", help=f"Named rule, repeatable: {', '.join(sorted(RULES))}."),
+    ] = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option(help="Regular expression of what is hard (its first group), repeatable."),
+    ] = None,
+    align: shared.AlignTo = Align.SENTENCE,
+    column: shared.Columns = None,
+    small: shared.Counted = None,
+    workers: shared.Workers = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Tag what rules match."""
+    annotator = RuleAnnotator(name or (), pattern or ())
+    settings = Settings(align=align, workers=workers or shared.cores())
+    shared.run(shared.Job(source, out, column or (), as_json), annotator, settings, [small])
+
+
+@app.command()
+def snippets(
+    source: shared.Source,
+    out: shared.Out,
+    align: shared.AlignTo = Align.SENTENCE,
+    cutoff: shared.Cutoff = 90.0,
+    column: shared.Columns = None,
+    small: shared.Counted = None,
+    workers: shared.Workers = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Tag the snippets that each row quotes from its trace, in a list `snippets`."""
+    settings = Settings(align=align, cutoff=cutoff, workers=workers or shared.cores())
+    job = shared.Job(source, out, column or (), as_json)
+    shared.run(job, SnippetsAnnotator(), settings, [small])
+
+
+@app.command()
+def gap(
+    source: shared.Source,
+    out: shared.Out,
+    small: Annotated[str, typer.Option(help="Small model: embedded, or hf:<folder>.")] = "embedded",
+    large: Annotated[str, typer.Option(help="Large model: embedded, or hf:<folder>.")] = "embedded",
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of tokens in spans: the threshold is picked so that it is met.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Without --share: score from which a step is hard.")
+    ] = 0.5,
+    tries: Annotated[
+        float, typer.Option(help="Attempts of the small model of which none may miss.")
+    ] = 1.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    batch_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens of traces that are read together.")
+    ] = 16_384,
+    align: shared.AlignTo = Align.SENTENCE,
+    column: shared.Columns = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Tag the steps that the small model misses and the large one does not: no judge is asked.
+
+    A score is the chance of that, from both models' probabilities of every token of a step.
+    """
+    from splitreason_integrations.annotation.gap import GapAnnotator, load_here
+
+    settings = Settings(align=align, share=share, min_score=threshold if share is None else 0.0)
+
+    annotator = GapAnnotator(
+        blocking.run(lambda: load_here(small, role="small", device=device)),
+        blocking.run(lambda: load_here(large, role="large", device=device)),
+        align=align,
+        tries=tries,
+        batch_tokens=batch_tokens,
+    )
+    job = shared.Job(source, out, column or (), as_json)
+    shared.run(job, annotator, settings, [small, large])
+
+
+@app.command()
+def llm(
+    source: shared.Source,
+    out: shared.Out,
+    model: Annotated[
+        str, typer.Option(help="Chat model of LangChain, as provider:name.", show_default=False)
+    ],
+    input_usd: Annotated[float, typer.Option(min=0, help="USD per million tokens it reads.")] = 0.0,
+    output_usd: Annotated[
+        float, typer.Option(min=0, help="USD per million tokens it writes.")
+    ] = 0.0,
+    max_usd: Annotated[
+        float | None,
+        typer.Option(min=0, help="Begin no call once so much is spent in all.", show_default=False),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
+    requests_per_s: Annotated[
+        float | None, typer.Option(help="Calls a second at most.", show_default=False)
+    ] = None,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts of each call.")] = 4,
+    structured: Annotated[
+        bool, typer.Option("--structured", help="Have the model's own means hold the JSON.")
+    ] = False,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="About how much of a text it is told to choose.")
+    ] = 0.1,
+    align: shared.AlignTo = Align.SENTENCE,
+    cutoff: shared.Cutoff = 90.0,
+    column: shared.Columns = None,
+    small: shared.Counted = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Tag the passages that a strong model quotes as hard.
+
+    Replies are on disk as they come: after a crash no finished row is paid for again.
+    """
+    from splitreason_integrations.annotation.llm import Asking, LLMAnnotator, load_chat_model
+
+    asking = Asking(
+        prices=Prices(input_usd, output_usd),
+        max_usd=max_usd,
+        concurrency=concurrency,
+        requests_per_s=requests_per_s,
+        attempts=attempts,
+        structured=structured,
+        share=share,
+    )
+    annotator = LLMAnnotator(load_chat_model(model), name=model, asking=asking)
+    settings = Settings(align=align, cutoff=cutoff)
+    shared.run(shared.Job(source, out, column or (), as_json), annotator, settings, [small])
+
+
+@app.command("samples")
+def samples_command(
+    domain: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(DOMAINS)}.", show_default=False)
+    ],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many traces.")] = 50,
+    seed: options.Seed = 0,
+) -> None:
+    """Print sample traces whose hard spans are known (gold_spans), as JSON lines."""
+    for row in samples(domain, n=n, seed=seed):
+        typer.echo(json.dumps(row, ensure_ascii=False))

@@ -1,0 +1,43 @@
+"""`splitreason bench annotate`: placement of snippets in many long traces."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from splitreason_integrations import blocking
+from splitreason_integrations.annotation.bench import bench
+from splitreason_integrations.cli import annotate_options, options
+from splitreason_integrations.evals import report
+
+
+def annotate_command(
+    traces: Annotated[int, typer.Option(min=10, help="How many traces.")] = 18_500,
+    tokens: Annotated[int, typer.Option(min=1, help="About how long each is.")] = 2_000,
+    workers: annotate_options.Workers = None,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Share of well quoted snippets placed where they were taken from, and the time it takes."""
+    with annotate_options.progress(traces) as told:
+        result = blocking.run(
+            lambda: bench(
+                traces=traces,
+                tokens=tokens,
+                workers=workers or annotate_options.cores(),
+                seed=seed,
+                told=told,
+            )
+        )
+    result |= report.context(options.command_line())
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    peak = result["peak_mb"]
+    typer.echo(
+        f"{result['ratio']:.3%} of well quoted snippets were placed where they had been taken "
+        f"from, {result['snippets']} snippets of all kinds in {result['seconds']:.0f} s "
+        f"({result['n']} traces of {result['tokens']} tokens, {result['workers']} workers, "
+        f"{result['hardware']}); peak {peak['at_the_end']:.0f} MB, {peak['at_a_tenth']:.0f} MB at "
+        "a tenth of the traces"
+    )
