@@ -105,7 +105,8 @@ def _of_one(
             asked = [*sorted(shares.asked)] or asked
         for share in asked:
             result = runner.run(mode, engine, share=share, small=name)
-            found.append(result)
+            by_share = bool(shares.asked) and share is not None
+            found.append(replace(result, by_share=by_share))
             if mode == "split" and not shares.asked:
                 own_share = result.offload_share
     return found

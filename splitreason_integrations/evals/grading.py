@@ -55,7 +55,7 @@ def is_right(reply: str, answer: str, grade: Grade) -> bool:
     """
     match grade_for(answer) if grade is Grade.AUTO else grade:
         case Grade.MATH:
-            return _bare(boxed(reply) or "") == _bare(answer) or judge().equal(reply, answer)
+            return _equal(reply, answer)
         case Grade.NUMBER:
             wanted = last_number(answer)
             return wanted is not None and last_number(boxed(reply) or reply) == wanted
@@ -66,6 +66,15 @@ def is_right(reply: str, answer: str, grade: Grade) -> bool:
             words = r"\s+".join(map(re.escape, answer.casefold().split()))
             found = re.search(rf"(?<!\w){words}(?!\w)", reply.casefold())
             return bool(words) and found is not None
+
+
+def _equal(reply: str, answer: str) -> bool:
+    """Compare the last box, or what the library finds in a reply without one."""
+    box = boxed(reply)
+    if box is not None and _bare(box) == _bare(answer):
+        return True
+    # The library would join several boxes to one set.
+    return judge().equal(reply if box is None else f"{_BOXED}{box}}}", answer)
 
 
 def boxed(text: str) -> str | None:

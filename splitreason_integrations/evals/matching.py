@@ -11,7 +11,7 @@ from typing import TypeVar
 from splitreason_integrations.triggers import Entropy, Keyword, Random, Tag, Trigger
 
 TOLERANCE = 0.02
-"""A share is reached that lies within this part of what was asked for, on many prompts."""
+"""A share is reached that lies within this part of what was asked for."""
 _SPREAD = 0.6
 
 _RAREST, _SUREST = 1e-4, 8.0
@@ -61,7 +61,8 @@ def bring_to(
         tried: dict[float, float] = {}
         while at not in tried and len(tried) < _STEPS:
             tried[at] = share_of(measure(at, few))
-            if _reached(tried[at], share, few):
+            # Few prompts tell a share less exactly, and have few spans to make it up from.
+            if _reached(tried[at], share, max(TOLERANCE, _SPREAD / math.sqrt(few))):
                 break
             at = _next(share, tried, step)
         at = min(tried, key=lambda one: abs(tried[one] - share))
@@ -69,7 +70,7 @@ def bring_to(
     found: dict[float, _T] = {}
     while at not in found and len(found) < (_LAST_STEPS if len(prompts) > 1 else _STEPS):
         found[at] = done = measure(at, prompts[-1])
-        if _reached(share_of(done), share, prompts[-1]):
+        if _reached(share_of(done), share, TOLERANCE):
             break
         if slope and len(found) == 1 and share_of(done):
             step = min(_FIRST_STEP, 1.1 * abs(math.log(share / share_of(done))) / slope)
@@ -82,9 +83,8 @@ def stages(prompts: int) -> list[int]:
     return [*(few for few in (48, 240) if 2 * few <= prompts), prompts]
 
 
-def _reached(found: float, share: float, prompts: int) -> bool:
-    """Few prompts tell a share less exactly, and have few spans to make it up from."""
-    return abs(found - share) <= max(TOLERANCE, _SPREAD / math.sqrt(prompts)) * share
+def _reached(found: float, share: float, tolerance: float) -> bool:
+    return abs(found - share) <= tolerance * share
 
 
 def _slope(tried: dict[float, float]) -> float:

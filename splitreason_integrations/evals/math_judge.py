@@ -4,6 +4,7 @@ math-verify's own deadlines are signals: they work in a main thread alone, and n
 one long sum is being worked out. That process has little memory and no more than one question.
 """
 
+import atexit
 import json
 import os
 import selectors
@@ -97,7 +98,9 @@ class Judge:
 @cache
 def judge() -> Judge:
     """Return the judge of this process."""
-    return Judge()
+    found = Judge()
+    atexit.register(found.close)
+    return found
 
 
 def _line(descriptor: int, within_s: float) -> bytes | None:

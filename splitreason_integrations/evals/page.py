@@ -81,7 +81,7 @@ def remarks(contest: Contest) -> list[str]:
         f"{first.tasks} tasks, {asked}, seed {first.seed}, the same tasks and seeds in all rows. "
         f"Intervals: 95 %, {interval}.",
         f"Latency was measured with {at_once}"
-        + (", which wait for each other." if first.at_once > 1 else ".")
+        + (", which share the machine." if first.at_once > 1 else ".")
         + f" Planned latency takes the large model to be elsewhere: {first.network}.",
     ]
     if contest.pairs:

@@ -26,7 +26,8 @@ class Result:
 
     `outcomes` hold the `samples` of each task one after the other. `small` names the small model,
     `share_asked` is the offload share that the trigger was to be brought to, where it was.
-    `at_once` answers were under way while latencies were measured.
+    With `by_share` that tells its row from others of its mode. `at_once` answers were under way
+    while latencies were measured.
     """
 
     mode: str
@@ -36,18 +37,15 @@ class Result:
     small: str = ""
     samples: int = 1
     share_asked: float | None = None
+    by_share: bool = False
     at_once: int = 1
     network: Network = field(default_factory=Network)
 
     @property
     def name(self) -> str:
-        """What to call the row: mode, small model, and the share asked of `split`."""
-        share = f" at {self.share_asked:.3g}" if self._asked_by_hand else ""
+        """What to call the row: mode, share and small model, where they tell it from others."""
+        share = f" at {self.share_asked:.3g}" if self.by_share else ""
         return f"{self.mode}{share} ({self.small})" if self.small else self.mode + share
-
-    @property
-    def _asked_by_hand(self) -> bool:
-        return self.share_asked is not None and self.mode == "split"
 
     @property
     def tasks(self) -> int:
