@@ -19,12 +19,12 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
-from splitreason_integrations.evals.contest import Contest, Shares, check_modes, contest
+from splitreason_integrations.evals.contest import Contest, Shares, contest
 from splitreason_integrations.evals.crew import Crew
 from splitreason_integrations.evals.journal import Journal
 from splitreason_integrations.evals.page import NAMES, write_report
 from splitreason_integrations.evals.plot import check_matplotlib
-from splitreason_integrations.evals.runner import RULE, Progress, Runner, fingerprint
+from splitreason_integrations.evals.runner import RULE, Progress, Runner, fingerprint, order_of
 from splitreason_integrations.terms import Prices
 from splitreason_integrations.triggers import Keyword
 
@@ -111,7 +111,8 @@ class Asked:
     out: Path | None
 
     def __post_init__(self) -> None:
-        check_modes(self.modes)
+        for mode in self.modes:
+            order_of(mode)
         if self.concurrency > 1 and self.processes > 1:
             raise RequestError(
                 "give either --concurrency, for models on servers or a GPU, or --processes, for "

@@ -1,6 +1,6 @@
 """Several modes, and several small models, on the same tasks with the same seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +10,8 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.intervals import RESAMPLES
 from splitreason_integrations.evals.paired import Paired, paired
 from splitreason_integrations.evals.results import Result
-from splitreason_integrations.evals.runner import MATCHED, MODES, Runner
+from splitreason_integrations.evals.runner import ALONE, Runner
 from splitreason_integrations.evals.tasks import Task
-
-_ONCE = ("base", "large")
-"""Modes in which the small model that is compared has no part."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,6 @@ class Shares:
                 raise RequestError(f"--at-share must lie between 0 and 1, got {share}")
 
 
-def check_modes(modes: Sequence[str]) -> None:
-    """Raise RequestError for modes that are not known, or none."""
-    unknown = [mode for mode in modes if mode not in MODES]
-    if unknown or not modes:
-        raise RequestError(f"unknown mode {', '.join(unknown)!r}: use one of {', '.join(MODES)}")
-
-
 def contest(
     runner: Runner,
     engine: SplitEngine,
@@ -67,13 +57,12 @@ def contest(
     `others` are compared with the engine's own, mode by mode. Raises what `Runner.run` does, and
     RequestError where two small models cannot be told apart.
     """
-    check_modes(modes)
     names = _names(engine, others)
     results: list[Result] = []
-    for at, (small, name) in enumerate(names.items()):
+    for at, name in enumerate(names):
         one = engine if at == 0 else replace(engine, small=others[at - 1])
-        mine = [mode for mode in modes if at == 0 or mode not in _ONCE]
-        results += _of_one(runner, one, mine, shares, small if name else "")
+        mine = [mode for mode in modes if at == 0 or mode not in ALONE]
+        results += runner.compare(mine, one, shares=shares.asked, small=name if others else "")
     pairs = [
         paired(first.side(), other.side(), resamples=resamples, seed=runner.asking.seed)
         for first, other in _worth_comparing(results)
@@ -81,35 +70,15 @@ def contest(
     return Contest(tuple(results), tuple(pairs), tuple(runner.tasks))
 
 
-def _names(engine: SplitEngine, others: Sequence[ModelSpec]) -> Mapping[str, bool]:
-    """Return the small models' names, and whether they are needed to tell them apart."""
+def _names(engine: SplitEngine, others: Sequence[ModelSpec]) -> list[str]:
+    """Return the small models' names."""
     names = [public_name(spec) for spec in (engine.small, *others)]
     if len(set(names)) < len(names):
         raise RequestError(
             f"--compare needs another small model than {names[0]}: two of the same name cannot be "
             "told apart"
         )
-    return dict.fromkeys(names, bool(others))
-
-
-def _of_one(
-    runner: Runner, engine: SplitEngine, modes: Sequence[str], shares: Shares, small: str
-) -> list[Result]:
-    """Return the figures of one small model in the order of MODES; shares by rising number."""
-    found: list[Result] = []
-    own_share: float | None = None
-    for mode in sorted(modes, key=MODES.index):
-        name = "" if mode in _ONCE else small
-        asked: list[float | None] = [own_share if mode in MATCHED else None]
-        if mode == "split" or mode in MATCHED:
-            asked = [*sorted(shares.asked)] or asked
-        for share in asked:
-            result = runner.run(mode, engine, share=share, small=name)
-            by_share = bool(shares.asked) and share is not None
-            found.append(replace(result, by_share=by_share))
-            if mode == "split" and not shares.asked:
-                own_share = result.offload_share
-    return found
+    return names
 
 
 def _worth_comparing(results: Sequence[Result]) -> list[tuple[Result, Result]]:

@@ -10,18 +10,16 @@ from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
 from splitreason_integrations.evals.crew import Crew
 from splitreason_integrations.evals.results import Result
-from splitreason_integrations.evals.runner import MATCHED, MODES, Runner
+from splitreason_integrations.evals.runner import MODES, Runner
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.triggers import Tag
 
 SPLITS = {"test": "unseen problems", "test-operands": "operands never seen together"}
 MODES_OF = {"test": MODES, "test-operands": ("base", "small", "large", "split")}
-MAIN = ("split", "random", "entropy", "rule")
-"""The rows of all problems on the first split."""
 THRESHOLDS = (0.99, 0.97, 0.94, 0.5)
 FAMILIES = ("word", "context")
 FEWER = 4
-"""Rows other than the main ones are measured on this part of the problems."""
+"""Rows other than the first ones are measured on this part of the problems."""
 _BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
 
 Told = Callable[[int, int], None]
@@ -58,11 +56,11 @@ class PairReport:
             parts += [f"{SPLITS[split].capitalize()}:", tables.in_markdown(results)]
         parts += ["The knob, on unseen problems:", tables.in_markdown(self.curve, by_trigger=True)]
         versions = report.versions()
-        main = max(result.tasks for result in self.modes["test"])
+        main, other = (rows[0].tasks for rows in (self.modes["test"], self.curve))
         parts.append(
-            f"`{self.context['command']}`: {main} unseen problems in the rows "
-            f"{', '.join(MAIN)}, {self.curve[0].tasks} in each of the others; half word problems "
-            f"and half questions over retrieved facts, greedy; two processes of one thread each on "
+            f"`{self.context['command']}`: {main} unseen problems in each of the first rows, "
+            f"{other} in each of the others; half word problems and half questions over "
+            f"retrieved facts, greedy; tokens/s of {PROCESSES} processes of one thread each on "
             f"{self.context['hardware']}; torch {versions['torch']}, "
             f"transformers {versions['transformers']}; {self.context['date']}."
         )
@@ -80,9 +78,9 @@ def measure_pair(*, samples: int, seed: int, command: str, told: Told) -> PairRe
 
     """
     fewer, engine = -(-samples // FEWER), SplitEngine()
-    modes: dict[str, list[Result]] = {split: [] for split in SPLITS}
+    modes: dict[str, list[Result]] = {}
     curve: list[Result] = []
-    parts = sum(map(len, MODES_OF.values())) + len(THRESHOLDS)
+    parts = len(MODES_OF) + len(THRESHOLDS)
     with Crew(PROCESSES) as crew:
 
         def runner(split: str, n: int) -> Runner:
@@ -90,21 +88,15 @@ def measure_pair(*, samples: int, seed: int, command: str, told: Told) -> PairRe
             asking = Asking(seed=seed)
             return Runner(tasks=tasks, asking=asking, concurrency=PROCESSES, crew=crew)
 
-        def measured(rows: list[Result], result: Result) -> Result:
-            rows.append(result)
-            told(sum(map(len, modes.values())) + len(curve), parts)
-            return result
-
         for split, wanted in MODES_OF.items():
-            share: float | None = None
-            for mode in wanted:
-                n = samples if split == "test" and mode in MAIN else fewer
-                at = share if mode in MATCHED else None
-                result = measured(modes[split], runner(split, n).run(mode, engine, share=at))
-                share = result.offload_share if mode == "split" else share
+            told(len(modes), parts)
+            n = samples if split == "test" else fewer
+            modes[split] = runner(split, n).compare(wanted, engine)
         for threshold in THRESHOLDS:
+            told(len(modes) + len(curve), parts)
             knob = replace(engine, trigger=Tag(threshold=threshold))
-            measured(curve, runner("test", fewer).run("split", knob))
+            curve.append(runner("test", fewer).run("split", knob))
+        told(parts, parts)
     return PairReport(modes, curve, report.context(command))
 
 

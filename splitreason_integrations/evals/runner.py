@@ -25,6 +25,9 @@ MODES = ("base", "small", "large", "split", "random", "entropy", "rule")
 MATCHED = ("random", "entropy", "rule")
 """Modes that run at the offload share of `split`."""
 
+ALONE = ("base", "large")
+"""Modes in which an engine's small model has no part."""
+
 RULE = "="
 """Where a rule opens unless another one is given: the pattern of a `Keyword`."""
 
@@ -67,8 +70,7 @@ class Runner:
             RequestError: an unknown mode, no tasks, or a share that is not within (0, 1].
 
         """
-        if mode not in MODES:
-            raise RequestError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
+        order_of(mode)
         if not self.tasks:
             raise RequestError("no tasks to run")
         if share is not None and not 0 <= share <= 1:
@@ -84,14 +86,28 @@ class Runner:
             share = self._run("split", engine, small=small).offload_share
         return self._at(share, mode, engine, small)
 
-    def compare(self, modes: Sequence[str], engine: SplitEngine) -> list[Result]:
-        """Return the figures of several modes; `split` is run once."""
+    def compare(
+        self,
+        modes: Sequence[str],
+        engine: SplitEngine,
+        *,
+        shares: Sequence[float] = (),
+        small: str = "",
+    ) -> list[Result]:
+        """Return the figures of several modes, in the order of MODES; `split` is run once.
+
+        With `shares`, `split` and those that run at its share are brought to each of them instead.
+        """
         results: list[Result] = []
-        share = None
-        for mode in modes:
-            result = self.run(mode, engine, share=share if mode in MATCHED else None)
-            share = result.offload_share if mode == "split" else share
-            results.append(result)
+        own_share: float | None = None
+        for mode in sorted(modes, key=order_of):
+            asked: list[float | None] = [own_share if mode in MATCHED else None]
+            if shares and mode in ("split", *MATCHED):
+                asked = [*sorted(shares)]
+            for share in asked:
+                result = self.run(mode, engine, share=share, small="" if mode in ALONE else small)
+                results.append(replace(result, by_share=bool(shares) and share is not None))
+                own_share = result.offload_share if mode == "split" else own_share
         return results
 
     def _at(self, share: float, mode: str, engine: SplitEngine, small: str) -> Result:
@@ -159,6 +175,13 @@ class Runner:
 
         blocking.run(lambda: at_once(work, missing, self.concurrency))
         return done
+
+
+def order_of(mode: str) -> int:
+    """Return a mode's place among MODES; raise RequestError for an unknown one."""
+    if mode not in MODES:
+        raise RequestError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
+    return MODES.index(mode)
 
 
 def run_mode(
