@@ -41,7 +41,7 @@ def test_ask_json(run):
     assert {"reasoning", "spans", "offload_share", "stop_reason", "degraded"} <= facts.keys()
 
 
-@pytest.mark.parametrize("mode", ["base", "small", "large", "split", "random", "entropy"])
+@pytest.mark.parametrize("mode", MODES)
 def test_eval_json(run, mode):
     done = run("eval", "--mode", mode, "--samples", "4", "--seed", "1", "--json")
     facts = json.loads(done.out)

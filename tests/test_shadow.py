@@ -16,9 +16,10 @@ from splitreason_integrations import (
     Tag,
 )
 from splitreason_integrations.errors import ConfigurationError, RequestError
+from splitreason_integrations.evals.answering import ask
 from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.network import Network
-from splitreason_integrations.evals.runner import ask, run_mode
+from splitreason_integrations.evals.runner import run_mode
 from splitreason_integrations.evals.shadow import Plan, Watched, mean_span_tokens, shadow, watch
 from splitreason_integrations.evals.tasks import Task, generated
 from splitreason_integrations.testing import ScriptedModel

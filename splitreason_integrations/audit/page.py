@@ -4,9 +4,9 @@ Everything of the log is escaped by the template; the page holds no script and l
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations.audit.charts import HEIGHT, WIDTH, Chart, over_time, short_time
 from splitreason_integrations.audit.history import (
@@ -18,23 +18,18 @@ from splitreason_integrations.audit.history import (
 from splitreason_integrations.audit.record import AuditRecord
 from splitreason_integrations.events import BudgetExhausted
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 _HERE = Path(__file__).parent
 
 
 def render(history: History, *, name: str, newest: int = 200) -> str:
     """Return the report on a log called `name`; it shows the `newest` ones one by one."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"time": short_time, "usd": usd, "share": share, "details": details}
     records = _in_order(history)
-    return environment.get_template("page.html").render(
+    filters: dict[str, Callable[..., str]] = {"time": short_time, "usd": usd, "share": share}
+    filters["details"] = details
+    return template("page.html", filters).render(
         name=name,
         check=history.report,
         figures=figures(history.requests),
@@ -50,6 +45,23 @@ def render(history: History, *, name: str, newest: int = 200) -> str:
         ).most_common(),
         newest=newest,
     )
+
+
+def template(
+    name: str, filters: Mapping[str, Callable[..., Any]], *, folder: Path = _HERE
+) -> "Template":
+    """Return a page's template: all that it is given is escaped. The style and parts are shared."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([folder, _HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(name)
 
 
 def figures(requests: Sequence[RequestHistory]) -> list[tuple[str, str]]:

@@ -109,12 +109,12 @@ class AuditAccount:
             "reasoning": reply.reasoning,
             "answer": reply.answer,
             "tool_calls": [{"name": c.name, "arguments": c.arguments} for c in reply.tool_calls],
-            "pieces": _pieces(self._deltas),
+            "pieces": pieces_of(self._deltas),
         }
 
 
-def _pieces(deltas: list[Delta]) -> list[dict[str, Any]]:
-    """Return the reply as runs of one author in one channel."""
+def pieces_of(deltas: list[Delta]) -> list[dict[str, Any]]:
+    """Return the reply as runs of one author in one channel, as plain data."""
     runs = groupby(deltas, key=lambda delta: (delta.author, delta.channel))
     joined = ((author, channel, list(run)) for (author, channel), run in runs)
     return [

@@ -13,7 +13,8 @@ from splitreason_integrations.cli.display import LARGE_STYLE, cost_line
 from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals import tables
-from splitreason_integrations.evals.runner import Result, compare
+from splitreason_integrations.evals.results import Result
+from splitreason_integrations.evals.runner import compare
 from splitreason_integrations.evals.tasks import Task, generated
 from splitreason_integrations.request import Request
 

@@ -5,7 +5,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from splitreason_integrations.records import Author, Channel, Completion, Delta
@@ -61,6 +69,14 @@ def cost_line(reply: Completion) -> str:
     return line + (", large model failed" if reply.degraded else "")
 
 
+class RateColumn(ProgressColumn):
+    """How many are done a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, once it is known."""
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
 @contextmanager
 def progress_bar() -> Generator[Progress, None, None]:
     """Show progress on standard error, if that is a terminal."""
@@ -69,6 +85,7 @@ def progress_bar() -> Generator[Progress, None, None]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
     )
     with Progress(

@@ -1,79 +1,195 @@
-"""`splitreason eval`: accuracy and offload share over a set of tasks."""
+"""`splitreason eval`: accuracy, offload share, latency and cost over a set of tasks."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
 
-from splitreason_integrations.cli import options
+from splitreason_integrations import __version__
+from splitreason_integrations.audit.settings import settings_of
+from splitreason_integrations.backends.registry import ModelSpec
+from splitreason_integrations.cli import eval_options, options
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
-from splitreason_integrations.evals.runner import MODES, Progress, compare
-from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
+from splitreason_integrations.evals.answering import Asking
+from splitreason_integrations.evals.contest import Contest, Shares, contest
+from splitreason_integrations.evals.crew import Crew
+from splitreason_integrations.evals.journal import Journal
+from splitreason_integrations.evals.page import NAMES, write_report
+from splitreason_integrations.evals.plot import check_matplotlib
+from splitreason_integrations.evals.runner import RULE, Progress, Runner, fingerprint, order_of
+from splitreason_integrations.terms import Prices
+from splitreason_integrations.triggers import Keyword
 
 _T = TypeVar("_T")
 
 
 def evaluate(
-    mode: Annotated[str, typer.Option(help=f"What writes: {', '.join(MODES)}, or all.")] = "split",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="JSON lines with question or messages, and answer; else fresh problems."),
-    ] = None,
-    family: Annotated[
-        str, typer.Option(help="Families of fresh problems: word,context,frameworks,tools,chat.")
-    ] = "word,context",
-    split: Annotated[
-        str, typer.Option(help="dev, test (unseen problems) or test-operands (unseen operands).")
-    ] = "test",
-    samples: Annotated[int, typer.Option(min=1, help="How many tasks.")] = 200,
+    mode: eval_options.Mode = "split",
+    task: eval_options.TaskName = None,
+    data: eval_options.Data = None,
+    family: eval_options.Families = "word,context",
+    split: eval_options.Split = "test",
+    samples: eval_options.Samples = 200,
+    samples_per_task: eval_options.SamplesPerTask = 1,
+    temperature: eval_options.Temperature = 0.0,
+    grade: eval_options.GradeName = "auto",
     small: options.Small = "embedded",
     large: options.Large = "embedded",
+    compare: eval_options.Compare = None,
     trigger: options.OwnTrigger = None,
+    at_share: eval_options.AtShare = None,
+    rule: eval_options.Rule = RULE,
     policy: options.PolicyName = None,
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 512,
+    large_input_usd: options.InputUsd = 0.0,
+    large_output_usd: options.OutputUsd = 0.0,
+    round_trip_ms: options.RoundTripMs = 0.0,
+    large_tokens_per_s: options.TokensPerS = None,
+    concurrency: eval_options.Concurrency = 1,
+    processes: eval_options.Processes = 1,
     seed: options.Seed = 0,
     api_key_env: options.ApiKeyEnv = None,
+    out: eval_options.Out = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure accuracy (95 % Wilson interval), offload share, spans and latency, greedily.
+    """Measure accuracy, offload share, latency and cost, with 95 % intervals.
 
-    `random` and `entropy` may open a span at any token, as often as gives the offload share that
-    `split` has on the same tasks. A policy holds for all modes but `large`.
+    `random`, `entropy` and `rule` may open a span at any token, as often as gives the offload
+    share that `split` has on the same tasks. A policy holds for all modes but `large`. Modes are
+    compared in pairs, task by task. Latency is measured one answer at a time unless told otherwise.
     """
     described = options.engine(small, large, trigger, max_share, policy)
-    engine = options.keyed(described, api_key_env)
-    tasks = _tasks(data, family, split, samples, seed)
-    modes = MODES if mode == "all" else (mode,)
-    results = measure(
-        lambda progress: compare(
-            modes, engine, tasks, seed=seed, max_tokens=max_tokens, progress=progress
-        )
+    engine = options.priced(described, Prices(large_input_usd, large_output_usd))
+    first, *others = (
+        options.keyed(replace(engine, small=spec), api_key_env)
+        for spec in (small, *(compare or ()))
     )
-    if as_json:
-        rows = [result.data() for result in results]
-        figures = rows[0] if len(rows) == 1 else {"mode": mode, "modes": rows}
-        typer.echo(json.dumps({**figures, **report.context(options.command_line())}))
-        return
-    Console(highlight=False).print(tables.for_terminal(results))
+    asked = Asked(
+        first,
+        tuple(one.small for one in others),
+        eval_options.modes(mode, described),
+        Shares(eval_options.shares(at_share)),
+        concurrency,
+        processes,
+        out,
+    )
+    asking = Asking(
+        seed=seed, samples=samples_per_task, temperature=temperature, max_tokens=max_tokens
+    )
+    Keyword(rule)
+    found = eval_options.tasks(
+        name=task, data=data, family=family, split=split, samples=samples, seed=seed
+    )
+    runner = Runner(
+        tasks=eval_options.graded(found, grade),
+        asking=asking,
+        rule=rule,
+        network=options.network(round_trip_ms, large_tokens_per_s),
+    )
+    _show(*asked.measured(runner), as_json=as_json, out=out)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured, and where to; raises where that cannot be."""
+
+    engine: SplitEngine
+    others: tuple[ModelSpec, ...]
+    modes: tuple[str, ...]
+    shares: Shares
+    concurrency: int
+    processes: int
+    out: Path | None
+
+    def __post_init__(self) -> None:
+        for mode in self.modes:
+            order_of(mode)
+        if self.concurrency > 1 and self.processes > 1:
+            raise RequestError(
+                "give either --concurrency, for models on servers or a GPU, or --processes, for "
+                "models on CPU cores"
+            )
+        if self.out is not None:
+            check_matplotlib()
+
+    def measured(self, runner: Runner) -> tuple[Contest, dict[str, Any]]:
+        """Return the figures, and what they were measured with; the report is written."""
+        with ExitStack() as stack:
+            if self.out is not None:
+                journal = stack.enter_context(Journal(self.out, self._settings(runner)))
+                runner = replace(runner, journal=journal)
+            if self.processes > 1:
+                runner = replace(runner, crew=stack.enter_context(Crew(self.processes)))
+            runner = replace(runner, concurrency=max(self.concurrency, self.processes))
+            found = measure(
+                lambda progress: contest(
+                    replace(runner, progress=progress),
+                    self.engine,
+                    self.modes,
+                    others=self.others,
+                    shares=self.shares,
+                )
+            )
+            context = {
+                **report.context(options.command_line()),
+                "settings": self._settings(runner),
+            }
+            if self.out is not None:
+                write_report(self.out, found, context)
+        return found, context
+
+    def _settings(self, runner: Runner) -> Mapping[str, Any]:
+        """Return all that makes an answer what it is, but for the models and their trigger."""
+        engine = settings_of(self.engine)
+        for told_elsewhere in ("small", "large", "trigger"):
+            engine.pop(told_elsewhere)
+        asking = runner.asking
+        return {
+            "tasks": fingerprint(runner.tasks),
+            "n": len(runner.tasks),
+            "seed": asking.seed,
+            "samples_per_task": asking.samples,
+            "temperature": asking.temperature,
+            "max_tokens": asking.max_tokens,
+            "concurrency": self.concurrency,
+            "processes": self.processes,
+            "prices": str(getattr(self.engine.large, "prices", None)),
+            "engine": engine,
+            "version": __version__,
+        }
 
 
 def measure(run: Callable[[Progress], _T]) -> _T:
-    """Return what `run` measures, with a progress bar."""
+    """Return what `run` measures, with a progress bar: how much is done, its rate, time left."""
     with progress_bar() as bar:
-        task = bar.add_task("")
+        task, shown = bar.add_task(""), [""]
 
         def progress(what: str, done: int, of: int) -> None:
-            bar.update(task, description=what, completed=done, total=of)
+            if what != shown[0]:
+                shown[0] = what
+                bar.reset(task, description=what, completed=done, total=of)
+            bar.update(task, completed=done, total=of)
 
         return run(progress)
 
 
-def _tasks(data: Path | None, family: str, split: str, samples: int, seed: int) -> list[Task]:
-    if data is not None:
-        return read_jsonl(data)[:samples]
-    return generated(split, family.split(","), n=samples, seed=seed)
+def _show(found: Contest, context: Mapping[str, Any], *, as_json: bool, out: Path | None) -> None:
+    if out is not None:
+        typer.echo(f"wrote {', '.join(NAMES)} in {out}", err=True)
+    if as_json:
+        typer.echo(json.dumps({**found.data(), **context}))
+        return
+    console = Console(highlight=False)
+    console.print(tables.for_terminal(found.results))
+    if found.pairs:
+        console.print()
+        console.print(tables.pairs_for_terminal(found.pairs))

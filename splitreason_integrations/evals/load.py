@@ -8,7 +8,7 @@ can reach: all tokens of an answer in one request to each server.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.wire import Question, read_part
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.evals.workers import at_once
 from splitreason_integrations.records import Author, Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
@@ -55,7 +56,7 @@ async def under_load(
         done.append((task, await engine.complete(request)))
         told("answers at once", len(done), len(tasks))
 
-    split_s = await _at_once(answer, tasks, concurrency)
+    split_s = (await at_once(answer, tasks, concurrency)).seconds
     ideal_s = await _driven(_divided(models, done), concurrency, told, "the ideal mix")
     undivided_s = await _driven(_undivided(models, done), concurrency, told, "undivided")
     replies = [reply for _, reply in done]
@@ -87,11 +88,14 @@ async def _driven(
         count[0] += 1
         told(what, count[0], of)
 
-    separately = [await _at_once(drained(step, "separately"), side, concurrency) for side in sides]
+    separately = [await at_once(drained(step, "separately"), side, concurrency) for side in sides]
     together = asyncio.gather(
-        *(_at_once(drained(step, "together"), side, concurrency) for side in sides)
+        *(at_once(drained(step, "together"), side, concurrency) for side in sides)
     )
-    return {"separately": sum(separately), "together": await _seconds(together)}
+    return {
+        "separately": sum(pace.seconds for pace in separately),
+        "together": await _seconds(together),
+    }
 
 
 def all_stretches(
@@ -157,24 +161,6 @@ def drained(step: Done, salt: str = "") -> Callable[[Plain], Awaitable[None]]:
         step()
 
     return drain
-
-
-async def _at_once(
-    work: Callable[[Any], Awaitable[None]], items: Iterable[Any], concurrency: int
-) -> float:
-    """Do work for all items, so many at once; return the seconds it took."""
-    waiting = iter(items)
-
-    async def worker() -> None:
-        for item in waiting:
-            await work(item)
-
-    async def all_of_it() -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(worker())
-
-    return await _seconds(all_of_it())
 
 
 async def _seconds(work: Awaitable[object]) -> float:

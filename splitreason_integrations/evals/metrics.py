@@ -11,10 +11,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from splitreason_integrations.evals.answering import Outcome
+from splitreason_integrations.evals.intervals import Numbers
 from splitreason_integrations.evals.network import Network
-from splitreason_integrations.evals.runner import Outcome
 
-Numbers = NDArray[np.float64]
 Picks = NDArray[np.intp]
 """Which prompts each resample holds, shape (resamples, prompts)."""
 
@@ -23,7 +23,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class PerPrompt:
-    """What each prompt took: arrays of shape (prompts,).
+    """What each prompt took: arrays of shape (prompts,), or (prompts, samples).
 
     `tokens` are those of both authors, `latency_s` is in seconds; `right` is 1 or 0, and None
     where answers are not known.
@@ -37,8 +37,13 @@ class PerPrompt:
     right: Numbers | None = None
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], network: Network, *, graded: bool) -> "PerPrompt":
-        """Return what each outcome took, the large model being where `network` has it."""
+    def of(
+        cls, outcomes: Sequence[Outcome], network: Network, *, graded: bool, samples: int = 1
+    ) -> "PerPrompt":
+        """Return what each outcome took, the large model being where `network` has it.
+
+        With several samples a prompt, those of one prompt come one after the other.
+        """
         replies = [outcome.replies for outcome in outcomes]
         spans = [[span for reply in some for span in reply.spans] for some in replies]
         large = [sum(reply.large_tokens for reply in some) for some in replies]
@@ -47,13 +52,18 @@ class PerPrompt:
             span_s = sum(span.latency_s for span in opened)
             planned_s = network.large_s(handoffs=len(opened), tokens=tokens, measured_s=span_s)
             latency_s.append(sum(reply.latency_s for reply in some) - span_s + planned_s)
+
+        def numbers(values: Sequence[float]) -> Numbers:
+            array = np.asarray(values, dtype=np.float64)
+            return array if samples == 1 else array.reshape(-1, samples)
+
         return cls(
-            handoffs=_numbers([len(opened) for opened in spans]),
-            large_tokens=_numbers(large),
-            tokens=_numbers([sum(reply.tokens for reply in some) for some in replies]),
-            usd=_numbers([sum(reply.cost_usd for reply in some) for some in replies]),
-            latency_s=_numbers(latency_s),
-            right=_numbers([outcome.right for outcome in outcomes]) if graded else None,
+            handoffs=numbers([len(opened) for opened in spans]),
+            large_tokens=numbers(large),
+            tokens=numbers([sum(reply.tokens for reply in some) for some in replies]),
+            usd=numbers([sum(reply.cost_usd for reply in some) for some in replies]),
+            latency_s=numbers(latency_s),
+            right=numbers([outcome.right for outcome in outcomes]) if graded else None,
         )
 
 
@@ -69,20 +79,24 @@ class Metric(StrEnum):
 
     def of(self, prompts: PerPrompt, picks: Picks) -> Numbers:
         """Return the metric for each of the resamples, shape (resamples,)."""
+
+        def drawn(numbers: Numbers) -> Numbers:
+            return numbers[picks].reshape(len(picks), -1)
+
         match self:
             case Metric.SHARE:
-                tokens = prompts.tokens[picks].sum(-1)
-                return np.asarray(prompts.large_tokens[picks].sum(-1) / np.maximum(1, tokens))
+                tokens = drawn(prompts.tokens).sum(-1)
+                return np.asarray(drawn(prompts.large_tokens).sum(-1) / np.maximum(1, tokens))
             case Metric.USD:
-                return np.asarray(1000 * prompts.usd[picks].mean(-1))
+                return np.asarray(1000 * drawn(prompts.usd).mean(-1))
             case Metric.HANDOFFS:
-                return np.asarray(prompts.handoffs[picks].mean(-1))
+                return np.asarray(drawn(prompts.handoffs).mean(-1))
             case Metric.LATENCY_P50 | Metric.LATENCY_P95:
                 quantile = 0.5 if self is Metric.LATENCY_P50 else 0.95
-                return np.asarray(np.quantile(prompts.latency_s[picks], quantile, axis=-1))
+                return np.asarray(np.quantile(drawn(prompts.latency_s), quantile, axis=-1))
             case Metric.ACCURACY:
                 assert prompts.right is not None, "accuracy needs answers"
-                return np.asarray(prompts.right[picks].mean(-1))
+                return np.asarray(drawn(prompts.right).mean(-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +135,3 @@ def figures(prompts: PerPrompt, picks: Picks) -> Figures:
 def log_odds(probability: float) -> float:
     """Return ln(p ÷ (1 − p)) of a probability within (0, 1)."""
     return math.log(probability / (1 - probability))
-
-
-def _numbers(values: Sequence[float]) -> Numbers:
-    return np.asarray(values, dtype=np.float64)

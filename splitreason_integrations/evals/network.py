@@ -23,6 +23,12 @@ class Network:
         if self.tokens_per_s is not None and not self.tokens_per_s > 0:
             raise ConfigurationError(f"tokens_per_s must be above 0, got {self.tokens_per_s}")
 
+    def __str__(self) -> str:
+        rate = "as fast as measured"
+        if self.tokens_per_s is not None:
+            rate = f"{self.tokens_per_s:g} tokens/s"
+        return f"round trip {1000 * self.round_trip_s:g} ms, large model {rate}"
+
     def large_s(self, *, handoffs: int, tokens: int, measured_s: float) -> float:
         """Return the seconds that the large model's part of a request takes.
 

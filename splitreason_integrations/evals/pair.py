@@ -1,41 +1,31 @@
 """All that is published about the bundled pair, measured in one go by two processes."""
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
-from splitreason_integrations.evals.runner import MODES, Result, compare
+from splitreason_integrations.evals.answering import Asking
+from splitreason_integrations.evals.crew import Crew
+from splitreason_integrations.evals.results import Result
+from splitreason_integrations.evals.runner import MODES, Runner
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.triggers import Tag
 
 SPLITS = {"test": "unseen problems", "test-operands": "operands never seen together"}
-MODES_OF = {
-    "test": (("split", "random", "entropy"), ("base", "small", "large")),
-    "test-operands": (("base", "split"), ("small", "large")),
-}
+MODES_OF = {"test": MODES, "test-operands": ("base", "small", "large", "split")}
 THRESHOLDS = (0.99, 0.97, 0.94, 0.5)
 FAMILIES = ("word", "context")
 FEWER = 4
-"""Rows other than the main ones are measured on this part of the problems."""
+"""Rows other than the first ones are measured on this part of the problems."""
 _BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
 
 Told = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Part:
-    """One process's work: some modes on one split, or a threshold."""
-
-    split: str
-    modes: tuple[str, ...]
-    samples: int
-    seed: int
-    threshold: float | None = None
+PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -66,11 +56,11 @@ class PairReport:
             parts += [f"{SPLITS[split].capitalize()}:", tables.in_markdown(results)]
         parts += ["The knob, on unseen problems:", tables.in_markdown(self.curve, by_trigger=True)]
         versions = report.versions()
-        main, other = (len(rows[0].outcomes) for rows in (self.modes["test"], self.curve))
+        main, other = (rows[0].tasks for rows in (self.modes["test"], self.curve))
         parts.append(
             f"`{self.context['command']}`: {main} unseen problems in each of the first rows, "
             f"{other} in each of the others; half word problems and half questions over "
-            f"retrieved facts, greedy; two processes of one thread each on "
+            f"retrieved facts, greedy; tokens/s of {PROCESSES} processes of one thread each on "
             f"{self.context['hardware']}; torch {versions['torch']}, "
             f"transformers {versions['transformers']}; {self.context['date']}."
         )
@@ -87,34 +77,27 @@ def measure_pair(*, samples: int, seed: int, command: str, told: Told) -> PairRe
         told: hears how many parts of how many are finished.
 
     """
-    fewer = -(-samples // FEWER)
-    parts = [
-        *(Part("test", modes, samples, seed) for modes in MODES_OF["test"]),
-        *(Part("test-operands", modes, fewer, seed) for modes in MODES_OF["test-operands"]),
-        *(Part("test", ("split",), fewer, seed, threshold) for threshold in THRESHOLDS),
-    ]
-    modes: dict[str, list[Result]] = {split: [] for split in SPLITS}
+    fewer, engine = -(-samples // FEWER), SplitEngine()
+    modes: dict[str, list[Result]] = {}
     curve: list[Result] = []
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=2, mp_context=spawn) as pool:
-        for done, (part, results) in enumerate(
-            zip(parts, pool.map(run_part, parts), strict=True), start=1
-        ):
-            told(done, len(parts))
-            (modes[part.split] if part.threshold is None else curve).extend(results)
-    for results in modes.values():
-        results.sort(key=lambda result: MODES.index(result.mode))
+    parts = len(MODES_OF) + len(THRESHOLDS)
+    with Crew(PROCESSES) as crew:
+
+        def runner(split: str, n: int) -> Runner:
+            tasks = generated(split, FAMILIES, n=n, seed=seed)
+            asking = Asking(seed=seed)
+            return Runner(tasks=tasks, asking=asking, concurrency=PROCESSES, crew=crew)
+
+        for split, wanted in MODES_OF.items():
+            told(len(modes), parts)
+            n = samples if split == "test" else fewer
+            modes[split] = runner(split, n).compare(wanted, engine)
+        for threshold in THRESHOLDS:
+            told(len(modes) + len(curve), parts)
+            knob = replace(engine, trigger=Tag(threshold=threshold))
+            curve.append(runner("test", fewer).run("split", knob))
+        told(parts, parts)
     return PairReport(modes, curve, report.context(command))
-
-
-def run_part(part: Part) -> list[Result]:
-    """Measure one part on one thread."""
-    import torch
-
-    torch.set_num_threads(1)
-    tasks = generated(part.split, FAMILIES, n=part.samples, seed=part.seed)
-    engine = SplitEngine(trigger=Tag(threshold=part.threshold))
-    return compare(part.modes, engine, tasks, seed=part.seed)
 
 
 def split_at_markers(path: Path) -> tuple[str, str]:

@@ -30,16 +30,21 @@ _CURVE, _SLOW, _CHOSEN, _BOUND = "#2a5fa5", "#7aa6d6", "#b3297a", "#c77d0a"
 _INK, _GRID = "#333333", "#e6e6e6"
 
 
-def check_plot(path: Path) -> None:
-    """Raise, before anything is measured, where no picture could be drawn.
-
-    MissingExtraError: matplotlib is not installed. RequestError: the name ends otherwise than in
-    .png, .svg or .pdf.
-    """
+def check_matplotlib() -> None:
+    """Raise MissingExtraError where matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         raise MissingExtraError(
             'a picture needs matplotlib: pip install "splitreason-integrations[plot]"'
         )
+
+
+def check_plot(path: Path) -> None:
+    """Raise, before anything is measured, where no picture could be drawn.
+
+    MissingExtraError as `check_matplotlib`. RequestError: the name ends otherwise than in
+    .png, .svg or .pdf.
+    """
+    check_matplotlib()
     if path.suffix.lower() not in _ENDINGS:
         raise RequestError(f"{path}: a picture's name ends in one of {', '.join(_ENDINGS)}")
 

@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("splitreason-integrations", "torch", "transformers", "tokenizers")
+_PACKAGES = (
+    *("splitreason-integrations", "torch", "transformers", "tokenizers", "numpy"),
+    "math-verify",
+)
 
 
 def hardware() -> str:

@@ -15,6 +15,7 @@ from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, RequestError
+from splitreason_integrations.evals.answering import ask
 from splitreason_integrations.evals.metrics import (
     Figures,
     Metric,
@@ -24,7 +25,7 @@ from splitreason_integrations.evals.metrics import (
     figures,
 )
 from splitreason_integrations.evals.network import Network
-from splitreason_integrations.evals.runner import Progress, ask, run_mode
+from splitreason_integrations.evals.runner import Progress, run_mode
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Completion

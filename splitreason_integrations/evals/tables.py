@@ -1,10 +1,12 @@
 """Results as tables: for a terminal, and in Markdown for what is published."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from splitreason_integrations.evals.runner import Result
+from splitreason_integrations.evals.metrics import Figures, Metric
+from splitreason_integrations.evals.paired import Difference, Paired
+from splitreason_integrations.evals.results import Result
 
 _HEADINGS = ("", "accuracy", "95 % interval", "large share", "tokens/s", "seconds")
 _MEANINGS = {
@@ -14,7 +16,16 @@ _MEANINGS = {
     "split": "**split**",
     "random": "random spans at about that share",
     "entropy": "spans where entropy is high, about that share",
+    "rule": "spans where a rule has them, about that share",
 }
+RESULT_HEADINGS = (
+    *("mode", "trigger", "accuracy", "95 % interval", "large share", "95 % interval"),
+    *("share asked for", "p50, p95 s", "planned p50, p95 s", "USD per 1k"),
+)
+PAIR_HEADINGS = (
+    *("first", "other", "accuracy, first − other", "large tokens, first ÷ other"),
+    *("right alone: first, other", "p", "intervals", "verdict"),
+)
 
 
 def for_terminal(results: Sequence[Result]) -> Table:
@@ -23,24 +34,112 @@ def for_terminal(results: Sequence[Result]) -> Table:
     for heading in _HEADINGS:
         table.add_column(heading, justify="right" if heading else "left")
     for result in results:
-        table.add_row(result.mode, *_figures(result), f"{result.seconds:.1f}")
+        table.add_row(result.name, *_figures(result), f"{result.seconds:.1f}")
+    return table
+
+
+def pairs_for_terminal(pairs: Sequence[Paired]) -> Table:
+    """Return a table of paired comparisons."""
+    table = Table(box=None, header_style="bold")
+    for heading in ("", "accuracy", "large tokens", "verdict"):
+        table.add_column(heading)
+    for pair in pairs:
+        table.add_row(
+            f"{pair.first} against {pair.other}", *pair_cells(pair)[2:4], pair_cells(pair)[-1]
+        )
     return table
 
 
 def in_markdown(results: Sequence[Result], *, by_trigger: bool = False) -> str:
     """Return a Markdown table, its rows named by what wrote or by trigger."""
-    lines = [f"| {' | '.join(_HEADINGS[:-1])} |", "|---|" + "---|" * (len(_HEADINGS) - 2)]
-    for result in results:
-        name = f"`{result.trigger}`" if by_trigger else _MEANINGS[result.mode]
-        lines.append(f"| {' | '.join((name, *_figures(result)))} |")
-    return "\n".join(lines)
+    names = [f"`{one.trigger}`" if by_trigger else _MEANINGS[one.mode] for one in results]
+    rows = [(name, *_figures(result)) for name, result in zip(names, results, strict=True)]
+    return _markdown(_HEADINGS[:-1], rows)
+
+
+def results_in_markdown(results: Sequence[Result]) -> str:
+    """Return a Markdown table of all that is known of each result."""
+    return _markdown(RESULT_HEADINGS, map(result_cells, results))
+
+
+def pairs_in_markdown(pairs: Sequence[Paired]) -> str:
+    """Return a Markdown table of paired comparisons."""
+    return _markdown(PAIR_HEADINGS, map(pair_cells, pairs))
+
+
+def passes_in_markdown(results: Sequence[Result]) -> str:
+    """Return a Markdown table of pass@k, the rows named by result."""
+    ks = list(results[0].pass_at)
+    rows = [(result.name, *pass_cells(result)) for result in results]
+    return _markdown(["mode", *(f"pass@{k}" for k in ks)], rows)
+
+
+def result_cells(result: Result) -> tuple[str, ...]:
+    """Return a result's figures in the order of RESULT_HEADINGS."""
+    share, usd = (result.measured[metric] for metric in (Metric.SHARE, Metric.USD))
+    return (
+        result.name,
+        result.trigger,
+        f"{result.accuracy:.1%}",
+        _interval(result.interval),
+        f"{result.offload_share:.2%}",
+        _interval((share.low, share.high)),
+        "" if result.share_asked is None else f"{result.share_asked:.2%}",
+        _latency(result.measured),
+        _latency(result.planned),
+        f"{usd.value:.4g}",
+    )
+
+
+def pair_cells(pair: Paired) -> tuple[str, ...]:
+    """Return a comparison's figures in the order of PAIR_HEADINGS."""
+    return (
+        pair.first,
+        pair.other,
+        _difference(pair.accuracy, "{:+.1%}"),
+        _difference(pair.large_tokens, "{:.3f}"),
+        f"{pair.only_first}, {pair.only_other}",
+        "" if pair.p is None else f"{pair.p:.2g}",
+        "apart" if pair.apart else "overlap",
+        pair.verdict,
+    )
+
+
+def pass_cells(result: Result) -> tuple[str, ...]:
+    """Return pass@k for each k, with intervals."""
+    return tuple(
+        f"{value:.1%} ({_interval(result.pass_interval(k))})" for k, value in result.pass_at.items()
+    )
+
+
+def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(headings)} |", "|---|" + "---|" * (len(headings) - 1)]
+    # A name is a path perhaps: a bar or a line break in it would end its cell.
+    cells = ([" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows)
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def _figures(result: Result) -> tuple[str, str, str, str]:
-    low, high = result.interval
     return (
         f"{result.accuracy:.1%}",
-        f"{low:.1%} to {high:.1%}",
+        _interval(result.interval),
         f"{result.offload_share:.1%}",
         f"{sum(result.tokens.values()) / result.seconds:.0f}",
     )
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.1%} to {high:.1%}"
+
+
+def _difference(found: Difference | None, form: str) -> str:
+    if found is None:
+        return "–"
+    value, low, high = (form.format(one) for one in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
+
+
+def _latency(found: Figures) -> str:
+    p50, p95 = found[Metric.LATENCY_P50].value, found[Metric.LATENCY_P95].value
+    return f"{p50:.2f}, {p95:.2f}"

@@ -1,45 +1,47 @@
 """What is asked, how a reply is graded, and how tools answer on the way."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.grading import Grade, grade_for, is_right
 from splitreason_integrations.problems import FAMILIES, Family, Problem, Split, grade, sample
 from splitreason_integrations.records import Message, ToolCall
-
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question with its answer, where that is known."""
+    """One question with its answer, where that is known, and how replies are graded by it."""
 
     messages: tuple[Message, ...]
     answer: str | None = None
     problem: Problem | None = None
+    grade: Grade = Grade.AUTO
 
     @property
     def tools(self) -> Sequence[Message] | None:
         """The tools on offer."""
         return self.problem.tools if self.problem else None
 
-    def right(self, reply: str) -> bool:
-        """Return whether a reply gives the answer: its last number, or else the same text.
-
-        Without a known answer no reply is right.
-        """
-        if self.problem:
-            return grade(self.problem, reply)
-        if self.answer is None:
+    @property
+    def needs_maths(self) -> bool:
+        """Whether replies are graded by math-verify."""
+        if self.problem and self.grade is Grade.AUTO:
             return False
-        if _NUMBER.fullmatch(self.answer):
-            found = _NUMBER.findall(reply)
-            return bool(found) and _as_number(found[-1]) == _as_number(self.answer)
-        return self.answer.casefold() in reply.casefold()
+        chosen = grade_for(self.answer or "") if self.grade is Grade.AUTO else self.grade
+        return chosen is Grade.MATH
+
+    def right(self, reply: str) -> bool:
+        """Return whether a reply gives the answer; without a known one no reply does.
+
+        A generated problem knows for itself what is right, unless a grade is set.
+        """
+        if self.problem and self.grade is Grade.AUTO:
+            return grade(self.problem, reply)
+        return self.answer is not None and is_right(reply, self.answer, self.grade)
 
     def tool_result(self, call: ToolCall) -> str | None:
         """Return what the called tool says; None where the call cannot be answered."""
@@ -109,5 +111,6 @@ def _row(path: Path, number: int, line: str, *, needs_answer: bool) -> Task:
     return Task(messages=tuple(messages), answer=None if answer is None else str(answer))
 
 
-def _as_number(text: str) -> float:
-    return float(text.replace(",", ""))
+def graded_by(tasks: Sequence[Task], grade: Grade) -> list[Task]:
+    """Return tasks whose replies are graded in another way; as they are for `auto`."""
+    return [task if grade is Grade.AUTO else replace(task, grade=grade) for task in tasks]

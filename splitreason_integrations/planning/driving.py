@@ -1,15 +1,13 @@
 """Answers made so many at a time, in one stretch, and how fast they came."""
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
-
-import anyio
 
 from splitreason_integrations import blocking
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.evals.workers import at_once as work_at_once
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
@@ -56,15 +54,6 @@ def joined(drives: Sequence[Drive]) -> Drive:
     return Drive(drives[0].at_once, replies, len(replies) / seconds)
 
 
-@dataclass(slots=True)
-class _Desk:
-    """What all workers share: tasks that are left, and what came of the others."""
-
-    left: Iterator[tuple[int, Task]]
-    replies: list[Completion] = field(default_factory=list)
-    answers_per_s: float = 0.0
-
-
 def drive(
     engine: SplitEngine,
     tasks: Sequence[Task],
@@ -75,12 +64,13 @@ def drive(
 ) -> Drive:
     """Return the replies to all tasks, of which `at_once` are being answered at all times.
 
-    Each of `at_once` workers has its own rate, up to its last answer, so that the end, where some
-    have nothing left to do, does not count. Raises what the engine does.
+    The end, where some workers have nothing left to do, does not count. Raises what the engine
+    does.
     """
-    desk = _Desk(iter(enumerate(tasks)))
+    replies = list[Completion]()
 
-    async def answered(number: int, task: Task) -> Completion:
+    async def answer(numbered: tuple[int, Task]) -> None:
+        number, task = numbered
         request = Request(
             messages=task.messages,
             tools=task.tools,
@@ -88,24 +78,7 @@ def drive(
             max_tokens=max_tokens,
             seed=seed + number,
         )
-        return await engine.complete(request)
+        replies.append(await engine.complete(request))
 
-    async def work() -> None:
-        started_s = ended_s = time.perf_counter()
-        done = 0
-        for number, task in desk.left:
-            desk.replies.append(await answered(number, task))
-            done, ended_s = done + 1, time.perf_counter()
-        if done:
-            desk.answers_per_s += done / (ended_s - started_s)
-
-    async def all_work() -> None:
-        async with anyio.create_task_group() as workers:
-            for _ in range(at_once):
-                workers.start_soon(work)
-
-    try:
-        blocking.run(all_work)
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
-    return Drive(at_once, tuple(desk.replies), desk.answers_per_s)
+    pace = blocking.run(lambda: work_at_once(answer, enumerate(tasks), at_once))
+    return Drive(at_once, tuple(replies), pace.per_s)

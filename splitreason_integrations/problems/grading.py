@@ -6,14 +6,21 @@ import re
 
 from splitreason_integrations.problems.records import Problem
 
+_MOST_DIGITS = 4000
+"""Python reads no more at a time, and no answer has so many."""
+
 INTEGER = re.compile(r"-?\d[\d,]*")
 CITATION = re.compile(r"\[\d+\]")
 
 
 def last_integer(text: str) -> int | None:
-    """Return the last integer of a text, or None; commas are allowed, citations left out."""
+    """Return the last integer of a text, or None; commas are allowed, citations left out.
+
+    One of thousands of digits counts as none.
+    """
     found = INTEGER.findall(CITATION.sub("", text))
-    return int(found[-1].replace(",", "")) if found else None
+    digits = found[-1].replace(",", "") if found else ""
+    return int(digits) if 0 < len(digits) <= _MOST_DIGITS else None
 
 
 def grade(problem: Problem, answer_text: str) -> bool:

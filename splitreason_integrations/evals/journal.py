@@ -1,0 +1,178 @@
+"""Finished answers on disk, at once: a run that was killed goes on where it was.
+
+The first line holds the settings, each other one an answer. A torn last line is cut off.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from splitreason_integrations.backends.registry import TransformersModel, public_name, resolve
+from splitreason_integrations.backends.vllm_local.spec import VLLMModel
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.answering import Outcome, outcome_from
+
+NAME = "journal.jsonl"
+
+Place = tuple[int, int]
+"""A task's number and a sample's."""
+
+
+class Journal:
+    """The answers of a run in a folder, which is made; one run at a time writes there.
+
+    Raises RequestError where the folder holds a run with other settings, or a damaged one, or
+    cannot be written. `settings` are plain data.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.path = folder / NAME
+        self._found: dict[str, dict[Place, Outcome]] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o644)
+        except OSError as error:
+            raise RequestError(
+                f"{folder}: cannot be written: {error.strerror}; name a folder of your own"
+            ) from error
+        try:
+            self._lock()
+            self._read(json.loads(json.dumps(settings)))
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+    def found(self, way: str) -> Mapping[Place, Outcome]:
+        """Return what is on disk of one way of answering."""
+        return self._found.setdefault(way, {})
+
+    def add(self, way: str, place: Place, outcome: Outcome) -> None:
+        """Write an answer; it outlives this process."""
+        self._write({"way": way, "task": place[0], "sample": place[1], **outcome.data()})
+        self._found.setdefault(way, {})[place] = outcome
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows: nothing keeps two runs apart there
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RequestError(
+                f"{self.path.parent}: another run is writing there: wait for it, or name another "
+                "--out"
+            ) from error
+
+    def _read(self, settings: Mapping[str, Any]) -> None:
+        lines = list(self._whole_lines())
+        if not lines:
+            self._write({"settings": settings})
+            return
+        self._check(lines[0].get("settings"), settings)
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                place = line["task"], line["sample"]
+                self._found.setdefault(line["way"], {})[place] = outcome_from(line)
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._damaged(number) from error
+
+    def _whole_lines(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the lines; cut a torn one off at the end."""
+        with self.path.open("rb") as file:
+            begin, lines = 0, file.read().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            last = number >= len(lines) - 1
+            try:
+                whole = json.loads(line) if number < len(lines) else None
+            except ValueError as error:
+                if not last:
+                    raise self._damaged(number) from error
+                whole = None
+            if not isinstance(whole, dict):
+                if not last:
+                    raise self._damaged(number)
+                os.ftruncate(self._descriptor, begin)
+                return
+            begin += len(line) + 1
+            yield whole
+
+    def _check(self, there: Any, settings: Mapping[str, Any]) -> None:
+        if there == settings:
+            return
+        if not isinstance(there, Mapping):
+            raise self._damaged(1)
+        names = sorted(settings.keys() | there.keys())
+        differ = [name for name in names if there.get(name) != settings.get(name)]
+        said = ", ".join(
+            f"{name} {_short(there.get(name))} there, {_short(settings.get(name))} here"
+            for name in differ
+        )
+        raise RequestError(
+            f"{self.path.parent} holds a run with other settings ({said}): give the same ones to "
+            "go on with it, or name another --out"
+        )
+
+    def _damaged(self, number: int) -> RequestError:
+        return RequestError(
+            f"{self.path}, line {number}: damaged: name another --out, or delete the file to begin "
+            "again"
+        )
+
+    def _write(self, data: Mapping[str, Any]) -> None:
+        rest = memoryview(json.dumps(data).encode() + b"\n")
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            raise RequestError(
+                f"{self.path}: cannot be written: {error.strerror}; make room, and run the same "
+                "command again to go on"
+            ) from error
+
+
+def way_of(mode: str, engine: SplitEngine) -> str:
+    """Return what tells one way of answering from others: its mode, trigger and models.
+
+    A model in a folder is told by its files' sizes and times as well, so that other weights under
+    the same name are asked anew.
+    """
+    small, large = (_told(engine.small, "small"), _told(engine.large, "large"))
+    return f"{mode}, {engine.trigger}, {small}, {large}"
+
+
+def _told(spec: Any, role: Any) -> str:
+    if isinstance(spec, list | tuple):
+        return "+".join(_told(one, role) for one in spec)
+    described = resolve(spec, role=role) if isinstance(spec, str) else spec
+    if not isinstance(described, TransformersModel | VLLMModel):
+        return public_name(spec)
+    told = hashlib.sha256()
+    for path in sorted(Path(described.path).glob("*")):
+        with suppress(OSError):
+            status = path.stat()
+            told.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return f"{public_name(spec)} {told.hexdigest()[:12]}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,144 @@
+"""An evaluation's report in three forms: JSON, Markdown, and one page that needs nothing else.
+
+No figure leaves without the command, the date, the machine and the versions that gave it.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.audit.page import template
+from splitreason_integrations.evals import tables
+from splitreason_integrations.evals.contest import Contest
+from splitreason_integrations.evals.drawings import drawings
+from splitreason_integrations.evals.results import Result
+from splitreason_integrations.terminal import harmless
+
+NAMES = ("report.json", "report.md", "report.html")
+
+_HERE = Path(__file__).parent
+_TRACES = 12
+_TRACED = ("split", "small")
+
+
+def write_report(folder: Path, contest: Contest, context: Mapping[str, Any]) -> None:
+    """Write the report's three files; each is whole or not there. `context` as `report` has it."""
+    data = json.dumps({**contest.data(), **context}, indent=2)
+    for name, text in zip(
+        NAMES, (data, markdown(contest, context), page(contest, context)), strict=True
+    ):
+        part = folder / f"{name}.part"
+        part.write_text(text + "\n", "utf-8", errors="backslashreplace")
+        os.replace(part, folder / name)
+
+
+def markdown(contest: Contest, context: Mapping[str, Any]) -> str:
+    """Return the report as Markdown."""
+    parts = ["# Evaluation report", _fenced(str(context["command"]))]
+    parts += [*remarks(contest), "## Results", tables.results_in_markdown(contest.results)]
+    if contest.results[0].samples > 1:
+        parts += ["## pass@k", tables.passes_in_markdown(contest.results)]
+    if contest.pairs:
+        parts += ["## Paired comparisons", tables.pairs_in_markdown(contest.pairs)]
+    parts += ["## Where and with what"]
+    parts.append("\n".join(f"- {what}: {which}" for what, which in _facts(context)))
+    return "\n\n".join(parts)
+
+
+def page(contest: Contest, context: Mapping[str, Any]) -> str:
+    """Return the report as one page of HTML; all that was asked and written is escaped."""
+    results = contest.results
+    several = results[0].samples > 1
+    return template("evaluation.html", {"harmless": harmless}, folder=_HERE).render(
+        own_style=(_HERE / "evaluation.css").read_text("utf-8"),
+        context=context,
+        remarks=remarks(contest),
+        result_headings=tables.RESULT_HEADINGS,
+        result_rows=[tables.result_cells(result) for result in results],
+        pass_headings=["mode", *(f"pass@{k}" for k in results[0].pass_at)],
+        passes=[(one.name, *tables.pass_cells(one)) for one in results] if several else [],
+        pair_headings=tables.PAIR_HEADINGS,
+        pair_rows=[tables.pair_cells(pair) for pair in contest.pairs],
+        drawings=drawings(results),
+        traces=[_trace(contest, number) for number in _telling(results)],
+        facts=_facts(context),
+    )
+
+
+def remarks(contest: Contest) -> list[str]:
+    """Return how the figures came about, in sentences."""
+    first = contest.results[0]
+    asked = f"{first.samples} samples a task" if first.samples > 1 else "one answer a task"
+    interval = (
+        "a bootstrap of whole tasks"
+        if first.samples > 1
+        else "Wilson's for accuracy, else a bootstrap of tasks"
+    )
+    at_once = "one answer at a time" if first.at_once == 1 else f"{first.at_once} answers at once"
+    said = [
+        f"{first.tasks} tasks, {asked}, seed {first.seed}, the same tasks and seeds in all rows. "
+        f"Intervals: 95 %, {interval}.",
+        f"Latency was measured with {at_once}"
+        + (", which share the machine." if first.at_once > 1 else ".")
+        + f" Planned latency takes the large model to be elsewhere: {first.network}.",
+    ]
+    if contest.pairs:
+        pair = contest.pairs[0]
+        said.append(
+            f"Comparisons are paired by task: {pair.resamples:,} bootstrap resamples, seed "
+            f"{pair.seed}; p is McNemar's, exact, for one answer a task. Better: more accurate, "
+            "and no more large tokens as far as is shown."
+        )
+    return said
+
+
+def _telling(results: Sequence[Result]) -> list[int]:
+    """Return the numbers of tasks to show: those first on which the shown modes disagree."""
+    shown = _shown(results)
+    rights = [{bool(one.rights[number, 0]) for one in shown} for number in range(shown[0].tasks)]
+    order = sorted(range(len(rights)), key=lambda number: len(rights[number]) < 2)
+    return order[:_TRACES]
+
+
+def _shown(results: Sequence[Result]) -> list[Result]:
+    return [result for result in results if result.mode in _TRACED] or list(results[:1])
+
+
+def _trace(contest: Contest, number: int) -> dict[str, Any]:
+    task, answers = contest.tasks[number], []
+    for result in _shown(contest.results):
+        outcome = result.outcomes[number * result.samples]
+        answers.append(
+            {
+                "name": result.name,
+                "right": outcome.right,
+                "tokens": sum(reply.tokens for reply in outcome.replies),
+                "large": sum(reply.large_tokens for reply in outcome.replies),
+                "seconds": outcome.seconds,
+                "pieces": [{**one, "text": harmless(one["text"])} for one in outcome.texts],
+            }
+        )
+    question = str(task.messages[-1].get("content") or "")
+    expected = "any text" if task.answer is None else task.answer
+    return {"number": number, "question": question, "expected": expected, "answers": answers}
+
+
+def _facts(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return all of the context but the command, one level deep."""
+    found: list[tuple[str, str]] = []
+    for what, which in context.items():
+        if isinstance(which, Mapping):
+            found += [(f"{what}: {name}", str(value)) for name, value in which.items()]
+        elif what != "command":
+            found.append((what, str(which)))
+    return [(what.replace("_", " "), harmless(" ".join(which.split()))) for what, which in found]
+
+
+def _fenced(text: str) -> str:
+    """Return a text as a block of code that nothing in it can end."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}sh\n{harmless(text)}\n{fence}"
