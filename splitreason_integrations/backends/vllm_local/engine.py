@@ -30,14 +30,24 @@ _loops: list[asyncio.AbstractEventLoop] = []
 
 
 class Engine:
-    """One engine of vLLM. `start` makes an `AsyncLLM`; that takes long and blocks."""
+    """One engine of vLLM. `start` makes an `AsyncLLM`; that takes long and blocks.
+
+    One that `reloads` takes other weights as it runs. On a CPU vLLM 0.32 does not: it goes on
+    with a packed copy of the old output layer, so the engine is started again.
+    """
 
     def __init__(
-        self, start: Callable[[], Any], *, label: str, sleep_after_s: float | None = None
+        self,
+        start: Callable[[], Any],
+        *,
+        label: str,
+        sleep_after_s: float | None = None,
+        reloads: bool = True,
     ) -> None:
         self.label = label
         self._start = start
         self._sleep_after_s = sleep_after_s
+        self._reloads = reloads
         self._llm = _started(start)
         self._starting: asyncio.Task[None] | None = None
         self._failure = ""
@@ -85,11 +95,15 @@ class Engine:
 
         return await self._asked(each)
 
-    async def reload(self, folder: str) -> None:
-        """Read a folder's weights in place of the engine's, and forget what the old ones kept."""
+    async def reload(self) -> None:
+        """Read the model's files anew and forget what the old weights kept; nothing may run."""
+        if not self._reloads:
+            await asyncio.to_thread(self._llm.shutdown)
+            self._llm = await asyncio.to_thread(_started, self._start)
+            return
 
         async def reloaded(llm: Any) -> None:
-            await llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+            await llm.collective_rpc("reload_weights")
             if not await llm.reset_prefix_cache():
                 raise ModelCallError(
                     f"{self.label}: weights were changed while requests ran; end them first",

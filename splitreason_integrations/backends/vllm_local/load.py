@@ -74,7 +74,7 @@ def load_vllm_model(spec: VLLMModel) -> LocalVLLM:
     arguments = engine_arguments(spec, machine, folder, text, context_tokens=context_tokens)
     ends, sampling = _defaults(folder)
     return LocalVLLM(
-        _engine(spec, arguments),
+        _engine(spec, arguments, reloads=machine.gpu is not None),
         TokenizerCodec(tokenizer, name=spec.label, end_tokens=ends),
         name=spec.label,
         vocabulary=text["vocab_size"],
@@ -151,7 +151,7 @@ def _memory(spec: VLLMModel, machine: Machine, size: Size, context_tokens: int) 
     return memory
 
 
-def _engine(spec: VLLMModel, arguments: Mapping[str, Any]) -> Engine:
+def _engine(spec: VLLMModel, arguments: Mapping[str, Any], *, reloads: bool) -> Engine:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -167,6 +167,7 @@ def _engine(spec: VLLMModel, arguments: Mapping[str, Any]) -> Engine:
             partial(AsyncLLM.from_engine_args, described),
             label=spec.label,
             sleep_after_s=spec.sleep_after_s,
+            reloads=reloads,
         )
     except Exception as error:  # vLLM raises whatever its parts raise
         _claim(spec, -claim)

@@ -86,12 +86,12 @@ class LocalVLLM:
         self._sessions.add(session)
         return session
 
-    async def reload(self, folder: str) -> None:
-        """Go on with the weights of a folder, of the same shape; no request may be running.
+    async def reload(self) -> None:
+        """Go on with what the model's files hold now, of the same shape; no request may be running.
 
-        Raises ModelCallError where they cannot be read.
+        In place on a GPU; on a CPU the engine is started again. Raises ModelCallError.
         """
-        await asyncio.wrap_future(self.engine.do(self.engine.reload(folder)))
+        await asyncio.wrap_future(self.engine.do(self.engine.reload()))
 
 
 class VLLMSession(SentSequence):

@@ -95,7 +95,7 @@ class Writing:
 
     `run_by` says what runs the small model: `transformers` the very weights in training, one
     sequence at a time; `vllm` a copy that it reads anew after each step, `at_once` sequences
-    together.
+    together, which pays on a GPU (on a CPU its engine has to be started again for that).
     """
 
     run_by: RunBy = "transformers"

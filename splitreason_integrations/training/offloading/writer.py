@@ -67,7 +67,7 @@ class Copied:
             self._tokenizer.save_pretrained(self._folder)
             self._model = await load_model(VLLMModel(str(self._folder)), role="small")
         else:
-            await self._model.reload(str(self._folder))
+            await self._model.reload()
         model: Model = self._model
         return model
 
