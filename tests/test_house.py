@@ -18,6 +18,7 @@ LAYERS = [
         "building",
         "checks",
         "ledger",
+        "processes",
         "sampling",
         "terminal",
         "toml_text",

@@ -2,7 +2,6 @@
 
 import asyncio
 import multiprocessing
-import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from splitreason_integrations.annotation.annotators import Found
 from splitreason_integrations.annotation.finishing import Finish, Finisher, Tally
 from splitreason_integrations.annotation.rows import Row
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.processes import deaf_to_interrupts
 
 Pairs: TypeAlias = Sequence[tuple[Row, Found]]
 Finished: TypeAlias = list[tuple[Tally, bytes]]
@@ -37,8 +37,11 @@ class Finishers:
         """Return the rows' tallies and lines, in order."""
         if self._here is not None:
             return [self._here.finish(row, found) for row, found in pairs]
+        assert self._pool is not None, "there are processes where nothing is finished here"
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, _finish, pairs)
+            with deaf_to_interrupts():  # the first job starts the processes
+                job = self._pool.submit(_finish, pairs)
+            return await asyncio.wrap_future(job)
         except BrokenProcessPool as error:
             raise ConfigurationError(
                 "a worker process died, of too little memory perhaps: run the same command with "
@@ -62,8 +65,6 @@ _worker: list[Finisher] = []
 
 
 def _begin(finish: Finish) -> None:
-    # Ctrl-C reaches all processes of a terminal; the first one tells the others to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker[:] = [Finisher(finish)]
 
 

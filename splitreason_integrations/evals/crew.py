@@ -18,6 +18,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ModelLoadError, RequestError, SplitReasonError
 from splitreason_integrations.evals.answering import Asking, Outcome, answered
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.processes import deaf_to_interrupts
 
 
 class Crew:
@@ -43,7 +44,8 @@ class Crew:
 
     async def answered(self, engine: SplitEngine, task: Task, asking: Asking, seed: int) -> Outcome:
         """Return what came of one task, from whichever process is free."""
-        job = self._pool.submit(_answer, engine, task, asking, seed)
+        with deaf_to_interrupts():  # the first job starts the processes
+            job = self._pool.submit(_answer, engine, task, asking, seed)
         try:
             return await asyncio.wrap_future(job)
         except BrokenProcessPool as error:
