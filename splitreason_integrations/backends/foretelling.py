@@ -10,7 +10,7 @@ from itertools import takewhile
 
 import anyio
 
-MOST_TOKENS = 64
+MOST_TOKENS = 128
 _MANY_TOKENS = 8
 """So many tokens foretold are worth a request, even where others came then."""
 _MEMORY = 4
