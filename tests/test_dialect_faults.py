@@ -148,6 +148,23 @@ async def test_an_answer_cut_at_any_byte_loses_and_doubles_nothing(pool, speaks)
 
 
 @pytest.mark.parametrize("speaks", DIALECTS)
+async def test_an_answer_that_fails_at_any_event_is_gone_on_with_as_it_was(pool, speaks):
+    rng = random.Random(5)
+    written = script(rng, rng.sample(TOKENS, len(TOKENS)))
+    settings = {"small": ScriptedModel(SMALL), "retry": Retry(wait_s=0.0)}
+    sound = model_of(pool.servers[:1], written, [], speaks=speaks)
+    whole = await SplitEngine(large=sound, **settings).complete(request())
+    first = [token for token, _ in written].index(CLOSE)
+    for event in range(first + 1):
+        # The last of them is where all is said but the end of the span.
+        faults = [{"kind": "spoil", "event": event, "how": "no json"}]
+        some = model_of(pool.servers[:1], written, faults, speaks=speaks)
+        reply = await SplitEngine(large=some, **settings).complete(request())
+        assert [span.attempts for span in reply.spans] == [2, 1, 1]
+        assert reply.pieces == whole.pieces
+
+
+@pytest.mark.parametrize("speaks", DIALECTS)
 async def test_a_server_that_writes_on_and_on_is_cut(pool, speaks):
     written = [[token, CODEC.decode([token])] for token in TOKENS] + [[CLOSE, ""]]
     model = model_of(pool.servers[:1], written, [], speaks=speaks, grouping=(500,))

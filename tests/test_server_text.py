@@ -122,6 +122,18 @@ def test_a_step_is_what_is_said_and_not_what_is_thought():
 
 @pytest.mark.parametrize(
     ("said", "kept"),
+    [("</bigmodel>", ""), ("4</bigmodel>", " 4"), ("</think>4", "</think> 4"), ("</big", " </big")],
+)
+def test_a_step_is_set_apart_where_it_has_text(said, kept):
+    begun, rng = CODEC.encode("So 2*2 ="), random.Random(3)
+    stop = {"stop_tokens": frozenset([CLOSE])}
+    for pieces in ([said], list(said), *([*cut(rng, said)] for _ in range(20))):
+        events = [*map(chat_event, pieces), chat_event("", "stop")]
+        assert answer(PlainChat(SERVED), events, read_chat, begun=begun, **stop)[0] == kept
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
     [("So 2*2 = 4", " 4"), ("So 2*2 is", "So 2*2 is"), (" 4", " 4"), ("So 2", "So 2")],
 )
 def test_the_message_that_is_gone_on_with_is_not_taken_twice(said, kept):

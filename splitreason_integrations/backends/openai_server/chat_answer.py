@@ -83,8 +83,8 @@ class StepAnswer(TextAnswer):
     def __init__(
         self, served: Served, order: WriteOrder, controls: Controls, *, begun: str = ""
     ) -> None:
-        super().__init__(served.codec, order, controls.of(order))
-        self._last = begun[-1:]
+        gap = " " if begun and not begun[-1].isspace() else ""
+        super().__init__(served.codec, order, controls.of(order), gap=gap)
         self._thought = ""
         self._says = False
 
@@ -94,8 +94,5 @@ class StepAnswer(TextAnswer):
         text = part.text
         if not text and part.finish == "stop" and not self._says:
             text = self._thought
-        if not text or self._says:
-            return text
-        self._says = True
-        apart = self._last and not self._last.isspace() and not text[0].isspace()
-        return f" {text}" if apart else text
+        self._says = self._says or bool(text)
+        return text

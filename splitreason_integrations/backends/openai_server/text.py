@@ -31,31 +31,48 @@ _FORM = re.compile(r"</?[^<>\s{}\\]+>|\[/?[A-Z_]+\]")
 
 
 class TextTokens:
-    """Encodes a text that comes in pieces. `controls` are the control tokens that it may spell."""
+    """Encodes a text that comes in pieces. `controls` are the control tokens that it may spell.
 
-    def __init__(self, codec: Codec, controls: Mapping[str, int]) -> None:
+    `gap` sets the text apart from what stands, where it begins with neither a space nor a control
+    token: a space before that would be one that nobody wrote.
+    """
+
+    def __init__(self, codec: Codec, controls: Mapping[str, int], *, gap: str = "") -> None:
         self._joiner = Joiner(codec)
         self._controls = controls
         self._names = tuple(controls)
+        self._gap = gap
         self._held = ""
 
     def push(self, text: str) -> list[int]:
         """Return the tokens that are sure by now; raise UnreadableError."""
         self._held += text
+        self._set_apart()
         ids: list[int] = []
         while (found := self._spelled()) is not None:
             at, name = found
             ids += self._stand(self._joiner.encode(self._held[:at]), self._held[:at])
             ids += self._stand([self._controls[name]], name)
             self._held = self._held[at + len(name) :]
+            self._set_apart()
         return ids + self._sure(len(self._held) - partial_tag(self._held, self._names))
 
     def flush(self, *, drop_broken: bool = False) -> list[int]:
         """Return the tokens of all that waits, without half a character at its end if told so."""
+        self._set_apart(ends=True)
         text, self._held = self._held, ""
         if drop_broken:
             text = text.rstrip(_BROKEN) or text
         return self._stand(self._joiner.encode(text), text)
+
+    def _set_apart(self, *, ends: bool = False) -> None:
+        """Put the gap before the first text; what may yet become a control token waits."""
+        held = self._held
+        is_control = held.startswith(self._names)
+        if not held or is_control or (not ends and partial_tag(held, self._names) == len(held)):
+            return
+        self._held = held if held[0].isspace() else self._gap + held
+        self._gap = ""
 
     def _spelled(self) -> tuple[int, str] | None:
         """Return where the first control token is spelled, and which one."""
@@ -93,10 +110,12 @@ class TextAnswer:
     that comes all the same is left out.
     """
 
-    def __init__(self, codec: Codec, order: WriteOrder, controls: Mapping[str, int]) -> None:
+    def __init__(
+        self, codec: Codec, order: WriteOrder, controls: Mapping[str, int], *, gap: str = ""
+    ) -> None:
         self._codec = codec
         self._order = order
-        self._tokens = TextTokens(codec, controls)
+        self._tokens = TextTokens(codec, controls, gap=gap)
         self._unwanted = frozenset(t for t in order.forbidden if codec.is_control(t))
         self._has_said = False
 
