@@ -90,6 +90,15 @@ def test_what_merely_quotes_a_turn_opens_none():
     assert CODEC.control_token("<|im_start|>") not in last.token_ids
 
 
+@pytest.mark.parametrize("half", ["<", "</big", "</bigmodel"])
+def test_half_a_tag_is_no_text_where_an_answer_breaks_off(half):
+    for finish in (None, "length"):
+        answering = Text(SERVED).answer(some(stop_tokens=frozenset([CLOSE])))
+        written = answering.take(read_part(text_event(f"so it is 1081{half}", finish)))
+        rest = () if finish else answering.rest()
+        assert CODEC.decode([*written.token_ids, *rest]) == "so it is 1081"
+
+
 def test_half_a_character_at_the_end_is_written_anew():
     said, last = answer(Text(SERVED), [text_event("so \ufffd", "length")], read_part)
     assert (said, last.end) == ("so ", End.LENGTH)

@@ -57,11 +57,16 @@ class TextTokens:
             self._set_apart()
         return ids + self._sure(len(self._held) - partial_tag(self._held, self._names))
 
-    def flush(self, *, drop_broken: bool = False) -> list[int]:
-        """Return the tokens of all that waits, without half a character at its end if told so."""
+    def flush(self, *, cut_off: bool = False) -> list[int]:
+        """Return the tokens of all that waits.
+
+        Where it was cut off, half a character or half a control token at its end is left out.
+        """
+        if cut_off:
+            self._held = self._held[: len(self._held) - partial_tag(self._held, self._names)]
         self._set_apart(ends=True)
         text, self._held = self._held, ""
-        if drop_broken:
+        if cut_off:
             text = text.rstrip(_BROKEN) or text
         return self._stand(self._joiner.encode(text), text)
 
@@ -125,7 +130,7 @@ class TextAnswer:
         self._has_said = self._has_said or bool(text)
         ids = self._tokens.push(text)
         if part.finish is not None:
-            ids += self._tokens.flush(drop_broken=part.finish == "length")
+            ids += self._tokens.flush(cut_off=part.finish == "length")
         if part.finish == "length" and not self._has_said:
             raise UnreadableError(
                 "ended by its length before it said anything; a model that reasons where nobody "
@@ -141,7 +146,7 @@ class TextAnswer:
 
     def rest(self) -> tuple[int, ...]:
         """Return what waits for more of the answer, where no more comes."""
-        return self._cut(self._tokens.flush())[0]
+        return self._cut(self._tokens.flush(cut_off=True))[0]
 
     def _said(self, part: Part) -> str:
         """Return the text that a part adds."""
