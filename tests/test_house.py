@@ -83,7 +83,7 @@ LAYERS = [
     {"reading"},
     {"desk", "seating"},
     {"recovery", "review", "snapshot"},
-    {"handoff"},
+    {"handoff", "prefill"},
     {"turn"},
     {"engine"},
     {"stretches"},
