@@ -75,8 +75,7 @@ class ScriptedModel:
         self.prices, self.hint = prices or Prices(), hint
         self.shows_logits, self.context_tokens = not remote, context_tokens
         self.default_sampling = Sampling(temperature=0.0)
-        self.close_probability = close_probability
-        self.fail_after = fail_after
+        self.close_probability, self.fail_after = close_probability, fail_after
         self.error = error or RuntimeError(f"{name} was told to fail")
         self.delay_s, self.slice_tokens, self.passes = delay_s, slice_tokens, 0
         self.sessions: set[ScriptedSession] = set()
@@ -310,10 +309,8 @@ class ScriptedSession:
             self._at += 1
 
     def _ask(self, watch: Any, token: int) -> Verdict:
-        index, probability = (
-            len(self._ids) - self._prompt_tokens,
-            float(token == watch.probability_of),
-        )
+        index = len(self._ids) - self._prompt_tokens
+        probability = float(token == watch.probability_of)
         return cast("Verdict", watch(token, index=index, probability=probability, entropy=0.0))
 
     def _append(self, token: int) -> None:

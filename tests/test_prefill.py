@@ -65,7 +65,10 @@ def test_the_text_and_its_price_are_the_same(tokens):
     reply, shown = told(models(), prefill_tokens=tokens)
     assert len(plain.spans) == 2
     assert reply.pieces == plain.pieces
-    assert reply.cost_usd == pytest.approx(plain.cost_usd)
+    # What stands behind the last span may have been read in vain.
+    behind = PRICES.cost_usd(input_tokens=len(plain.pieces[-1].token_ids), output_tokens=0)
+    in_vain = behind if tokens == 1 else 0.0
+    assert plain.cost_usd - 1e-9 <= reply.cost_usd <= plain.cost_usd + in_vain + 1e-9
     assert [s.closed_by for s in reply.spans] == [s.closed_by for s in plain.spans]
     assert bool(shown) is (tokens < 5000)
     spans = sum(span.cost_usd for span in reply.spans)
