@@ -30,6 +30,7 @@ class Settings:
     seed: int
     close_threshold: float
     handback_tokens: int
+    prefill_tokens: int | None
     on_large_failure: str
     started_s: float
     retry: Retry

@@ -53,6 +53,9 @@ class SplitEngine:
     first position at which the small model, reading along, gives its close tag more than
     `close_threshold`; it reads along `handback_tokens` at a time, or at least so many where each
     request costs, and nothing at a threshold of 1, which leaves the end to the large model. With
+    `prefill_tokens` a large model that vLLM runs reads in the background while the small one
+    writes: whenever so many tokens stand that it has not read, as far as nobody is to be asked
+    before a span and caps let one open. That is paid for, whether a span follows or not. With
     `audit` every event and every completion is on disk before `stream` yields it. `telemetry` says
     where OpenTelemetry's spans and metrics go; None keeps the engine silent. Without a `trigger`
     the policy's own opens spans, else the small model's tag. What `redact` finds, or the policy
@@ -65,6 +68,7 @@ class SplitEngine:
     policy: Policy = field(default_factory=Policy)
     close_threshold: float = 0.5
     handback_tokens: int = 8
+    prefill_tokens: int | None = None
     on_large_failure: OnLargeFailure = "small"
     retry: Retry = field(default_factory=Retry)
     human_check: HumanCheck | None = None
@@ -87,6 +91,11 @@ class SplitEngine:
         if self.handback_tokens < 1:
             raise ConfigurationError(
                 f"handback_tokens must be 1 or more, got {self.handback_tokens}"
+            )
+        if self.prefill_tokens is not None and self.prefill_tokens < 1:
+            raise ConfigurationError(
+                f"prefill_tokens must be 1 or more, or None to read nothing ahead, "
+                f"got {self.prefill_tokens}"
             )
         if self.on_large_failure not in ("small", "raise"):
             raise ConfigurationError(
@@ -235,6 +244,7 @@ class SplitEngine:
             seed=request.seed_or_drawn(),
             close_threshold=self.close_threshold,
             handback_tokens=self.handback_tokens,
+            prefill_tokens=self.prefill_tokens,
             on_large_failure=self.on_large_failure,
             started_s=started_s - state["elapsed_s"] if state else started_s,
             retry=self.retry,
@@ -279,6 +289,7 @@ def _completion(turn: Turn) -> Completion:
         latency_s=time.monotonic() - desk.settings.started_s,
         cost_usd=ledger.usd + turn.small_cost_usd,
         human_tokens=ledger.human,
+        read_ahead_usd=ledger.ahead_usd,
         degraded=machine.degraded,
         seed=desk.settings.seed,
     )

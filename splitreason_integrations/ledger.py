@@ -10,7 +10,7 @@ class Ledger:
     `small`, `large` and `human` count kept reply tokens, `surplus` the large model's dropped
     ones, `span` the tokens of the open span and `span_s` its seconds, `gap` the small model's
     tokens since the last span, `unread` the tokens that the large model would have to read before
-    it writes its next one.
+    it writes its next one. `ahead_usd` is the part of `usd` that it cost to have it read ahead.
     """
 
     small: int = 0
@@ -22,6 +22,7 @@ class Ledger:
     gap: int = 0
     unread: int = 0
     usd: float = 0.0
+    ahead_usd: float = 0.0
     elapsed_s: float = 0.0
     span_s: float = 0.0
 

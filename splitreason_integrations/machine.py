@@ -70,6 +70,13 @@ class LargeWrote:
 
 
 @dataclass(frozen=True, slots=True)
+class LargeRead:
+    """The large model read `tokens` while the small one has the pen."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpanClosed:
     """The span ended, for the reason given."""
 
@@ -96,6 +103,7 @@ Fact = (
     | SpanRefused
     | SpanReplaced
     | LargeWrote
+    | LargeRead
     | SpanClosed
     | LargeFailed
     | TurnEnded
@@ -103,6 +111,7 @@ Fact = (
 
 TRANSITIONS: dict[tuple[State, type[Fact]], State] = {
     (State.SMALL, SmallWrote): State.SMALL,
+    (State.SMALL, LargeRead): State.SMALL,
     (State.SMALL, SpanOpened): State.LARGE,
     (State.SMALL, TurnEnded): State.DONE,
     (State.LARGE, QuestionPut): State.WAITING,
@@ -209,12 +218,18 @@ class Machine:
                     unread=max(0, ledger.unread - read),
                     usd=ledger.usd + paid,
                 )
-            case LargeFailed():
-                self.degraded = True
-                self.ledger = replace(ledger, span=0, span_s=0.0, gap=0)
+            case LargeRead(tokens):
+                paid = self.prices.cost_usd(input_tokens=tokens, output_tokens=0)
+                self.ledger = replace(
+                    ledger,
+                    unread=max(0, ledger.unread - tokens),
+                    usd=ledger.usd + paid,
+                    ahead_usd=ledger.ahead_usd + paid,
+                )
             case TurnEnded(reason):
                 self.stop_reason = reason
-            case SpanClosed():
+            case SpanClosed() | LargeFailed():
+                self.degraded = self.degraded or isinstance(fact, LargeFailed)
                 self._empty_span = ledger.span == 0
                 self.ledger = replace(ledger, span=0, span_s=0.0, gap=0)
         self.state = state
@@ -256,6 +271,11 @@ class Machine:
         if deadline is not None and self.ledger.elapsed_s >= deadline:
             return Finish("deadline")
         return self._order_large(left) if self.state is State.LARGE else self._order_small(left)
+
+    def may_open_soon(self, channel: Channel | None) -> bool:
+        """Return whether caps let a span open in this part of the reply, now or behind a gate."""
+        opens = not self.degraded and self.policy.opens_in(channel)
+        return opens and self.policy.may_open(self.ledger, self.prices).tokens > 0
 
     def _order_large(self, left: int) -> Order:
         if not self.policy.opens_in(self._channel):

@@ -54,6 +54,7 @@ OPTIONS = (
     "human_check",
     "close_threshold",
     "handback_tokens",
+    "prefill_tokens",
     "audit",
     "redact",
     "telemetry",
@@ -99,6 +100,7 @@ class PairSettings(BaseModel):
     human_check: HumanField = None
     close_threshold: float = Field(default=0.5, ge=0, le=1)
     handback_tokens: int = Field(default=8, ge=1)
+    prefill_tokens: int | None = Field(default=None, ge=1)
     audit: AuditField = None
     redact: RedactField = ()
     telemetry: TelemetryField = Field(default_factory=Telemetry)
@@ -156,6 +158,7 @@ class PairSettings(BaseModel):
             policy=policy,
             close_threshold=self.close_threshold,
             handback_tokens=self.handback_tokens,
+            prefill_tokens=self.prefill_tokens,
             on_large_failure=self.on_large_failure,
             retry=self._retry(),
             human_check=self.human_check,

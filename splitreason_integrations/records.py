@@ -112,7 +112,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A finished reply and what it took; `request_id` is that of its events."""
+    """A finished reply and what it took; `request_id` is that of its events.
+
+    `cost_usd` is that of all; `read_ahead_usd`, the part of it that it cost to have the large model
+    read ahead, is in no span's own.
+    """
 
     request_id: str
     reasoning: str
@@ -130,6 +134,7 @@ class Completion:
     degraded: bool
     seed: int
     human_tokens: int = 0
+    read_ahead_usd: float = 0.0
 
     @property
     def tokens(self) -> int:

@@ -75,8 +75,7 @@ class ScriptedModel:
         self.prices, self.hint = prices or Prices(), hint
         self.shows_logits, self.context_tokens = not remote, context_tokens
         self.default_sampling = Sampling(temperature=0.0)
-        self.close_probability = close_probability
-        self.fail_after = fail_after
+        self.close_probability, self.fail_after = close_probability, fail_after
         self.error = error or RuntimeError(f"{name} was told to fail")
         self.delay_s, self.slice_tokens, self.passes = delay_s, slice_tokens, 0
         self.sessions: set[ScriptedSession] = set()
@@ -147,13 +146,11 @@ class ScriptedSession:
     ) -> None:
         self._model = model
         self.script = script
-        self._at = 0
+        self._at = self._seen = self._written = self.read = self.passes = 0
         self._ids = [*prompt, *written]
         self._places: list[int | None] = [None] * len(self._ids)
         self.prompt = tuple(prompt)
         self._prompt_tokens = len(prompt)
-        self._seen = 0
-        self._written = 0
         marks = marks_of(model.codec, as_text=True)
         self._tags = (marks.open_tokens, marks.close_tokens)
         self._end = min(model.codec.end_tokens)
@@ -162,8 +159,6 @@ class ScriptedSession:
         else:
             self._places, self._at = list(like._places), like._at
             self._cut_places(len(self._ids))
-        self.read = 0
-        self.passes = 0
 
     @property
     def token_ids(self) -> Sequence[int]:
@@ -267,6 +262,12 @@ class ScriptedSession:
         """Do nothing: every pass is one."""
         self._check_open()
 
+    def prefill(self) -> None:
+        """Read what is pending in one pass, at once."""
+        self._check_open()
+        if self.unread:
+            self._pass()
+
     def close(self) -> None:
         """Free the session."""
         self._model.forget(self)
@@ -291,8 +292,7 @@ class ScriptedSession:
 
     @property
     def _fails_now(self) -> bool:
-        limit = self._model.fail_after
-        return limit is not None and self._written >= limit
+        return self._model.fail_after is not None and self._written >= self._model.fail_after
 
     def _choose(self, order: WriteOrder) -> int | None:
         """Return the script's next allowed token, or None where the watch stops the writing."""

@@ -27,6 +27,7 @@ from splitreason_integrations.machine import (
     WriteLarge,
     WriteSmall,
 )
+from splitreason_integrations.prefill import Prefill
 from splitreason_integrations.records import Author, Delta
 from splitreason_integrations.recovery import NextLarge
 from splitreason_integrations.resilience import Attempts
@@ -45,6 +46,7 @@ class Turn:
         self.desk = desk
         self.paused: Paused | None = None
         self._handoffs = Handoffs(desk, next_large)
+        self._prefill = Prefill(desk)
         self._watch = SmallWatch(
             desk.settings.trigger,
             desk.small.marks,
@@ -145,6 +147,7 @@ class Turn:
             return
         desk.small.tell(desk.transcript.pieces)
         self._stands = desk.small.session.length
+        self._prefill.go_on()
         writing_order = self._small_order(order, may_open=order.may_open and hands_back)
         try:
             async with aclosing(self._written_by_small(writing_order)) as items:
@@ -175,6 +178,8 @@ class Turn:
                     yield delta
                 if desk.machine.state is State.DONE:
                     return
+                if written.end is None:
+                    self._prefill.go_on()
                 # The reasoning may have ended since the order was given.
                 may_open_here = desk.machine.policy.opens_in(desk.transcript.channel)
                 opens = self._watch.opened or written.stop_token in self._watch.opening

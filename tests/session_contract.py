@@ -216,6 +216,22 @@ class SessionContract:
         with pytest.raises(SessionError, match="closed"):
             session.foretell(CLOSE)
 
+    async def test_what_is_read_ahead_changes_nothing_that_is_written(self, model, embedded):
+        mine, local = model.open(prompt()), embedded[0].open(prompt())
+        mine.prefill()
+        for session in (mine, local):
+            session.extend(SAID)
+        mine.prefill()
+        for session in (mine, local):
+            session.truncate(session.length - 2)
+        assert (await write(mine, order(6)))[0] == (await write(local, order(6)))[0]
+        assert mine.token_ids == local.token_ids
+        mine.prefill()
+        mine.close()
+        local.close()
+        with pytest.raises(SessionError, match="closed"):
+            mine.prefill()
+
     async def test_the_seed_decides(self, model):
         hot, texts = Sampling(temperature=2.0, top_k=50, min_p=0.0001), []
         for seed in (1, 1, 2, 3):

@@ -84,7 +84,7 @@ LAYERS = [
     {"reading"},
     {"desk", "seating"},
     {"recovery", "review", "snapshot"},
-    {"handoff"},
+    {"handoff", "prefill"},
     {"turn"},
     {"engine"},
     {"stretches"},

@@ -15,7 +15,7 @@ from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 
-_ENGINE = ("close_threshold", "handback_tokens", "on_large_failure")
+_ENGINE = ("close_threshold", "handback_tokens", "prefill_tokens", "on_large_failure")
 _REQUEST = {field.name for field in fields(Request)} - {"request_id"}
 
 

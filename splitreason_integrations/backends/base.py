@@ -247,6 +247,13 @@ class Session(Protocol):
         """
         ...
 
+    def prefill(self) -> None:
+        """Have what is pending read in the background, where a model can: it then counts as read.
+
+        Changes nothing but what the next order costs: that meets whatever this one fails with.
+        """
+        ...
+
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
         ...

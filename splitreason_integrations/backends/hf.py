@@ -17,14 +17,7 @@ from typing import TypeVar
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from splitreason_integrations.backends.base import (
-    Codec,
-    End,
-    Verdict,
-    Watch,
-    WriteOrder,
-    Written,
-)
+from splitreason_integrations.backends.base import Codec, End, Verdict, Watch, WriteOrder, Written
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.errors import ModelCallError, SessionError
 from splitreason_integrations.sampling import Sampling, draw, uniform
@@ -203,6 +196,10 @@ class HFSession:
 
     def foretell(self, token_id: int) -> None:
         """Do nothing: one pass over what came costs less than writing ahead."""
+        self._check_open()
+
+    def prefill(self) -> None:
+        """Do nothing: the one thread of a model would read it before what others wait for."""
         self._check_open()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """A sequence whose model holds no session for it: with every request all of its ids are sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from splitreason_integrations.backends.foretelling import Foretelling, Worth
 from splitreason_integrations.errors import ModelCallError, SessionError
@@ -20,6 +20,7 @@ class SentSequence:
         self._seen = 0
         self._worth = worth
         self._foretelling: Foretelling | None = None
+        self._end_prefill: Callable[[], None] | None = None
         self.is_open = True
         self.read = 0
 
@@ -54,6 +55,7 @@ class SentSequence:
         del self._ids[length:]
         self._seen = min(self._seen, length)
         self._drop_foretelling()
+        self._drop_prefill()
 
     async def _foretold(self, token_id: int, places: range) -> list[float]:
         """Return P(`token_id`) at the first of the places, as far as it was foretold."""
@@ -79,6 +81,21 @@ class SentSequence:
             self._worth.note(self._foretelling.paid(self._ids))
             self._foretelling.stop()
             self._foretelling = None
+
+    def _reads_ahead(self, end: Callable[[], None]) -> None:
+        """Note that the model is reading what is pending; `end` ends that.
+
+        It counts as read from now on, once: what becomes of this is not asked.
+        """
+        self._drop_prefill()
+        self._saw(())
+        self._end_prefill = end
+
+    def _drop_prefill(self) -> None:
+        """Let nothing be read ahead any more; what was read stays in the model's prefix cache."""
+        if self._end_prefill is not None:
+            self._end_prefill()
+            self._end_prefill = None
 
     def _saw(self, token_ids: Sequence[int]) -> None:
         """Note that the model has read the sequence and written these tokens behind it."""

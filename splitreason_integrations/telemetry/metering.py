@@ -92,6 +92,7 @@ class Metering:
             self._to.token_usage.record(tokens, self._with({names.TOKEN_TYPE: kind}))
         self._to.offload_share.record(reply.offload_share, self._shared)
         # What hand-overs cost is counted as they finish; the rest is the small model's.
+        self._pay(reply.read_ahead_usd, Author.LARGE)
         self._pay(max(0.0, reply.cost_usd - self._counted_usd), Author.SMALL)
         self._end(names.FINISHED, {names.DEGRADED: reply.degraded})
 

@@ -10,6 +10,7 @@ from splitreason_integrations.backends.openai_server.ids import (
     Received,
     chances_of,
     completion,
+    reading,
     scoring,
 )
 from splitreason_integrations.backends.openai_server.wire import Part, Question, read_part
@@ -103,6 +104,13 @@ class Dialect(Protocol):
         """
         ...
 
+    def prefill(self, sequence: Sequence[int]) -> Question | None:
+        """Return what has a text read and next to nothing written.
+
+        None where it is not known to be what is gone on with.
+        """
+        ...
+
     def learns(self, error: ModelCallError) -> bool:
         """Return whether a refusal names what can be left out; it is, from now on."""
         ...
@@ -160,6 +168,11 @@ class TokenIds:
         told = body | chances_of(token)
         return Question("/completions", told, read_part, len(sequence), most)
 
+    def prefill(self, sequence: Sequence[int]) -> Question | None:
+        """Return what has a text read and one token written."""
+        body = reading(self._served.model, sequence)
+        return Question("/completions", body, read_part, len(sequence), 1)
+
     def learns(self, error: ModelCallError) -> bool:
         """Return False: vLLM's dialect is all or nothing."""
         return False
@@ -183,6 +196,10 @@ class Lenient:
 
     def foretelling(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
         """Return None: what it would write is not known by its ids."""
+        return None
+
+    def prefill(self, sequence: Sequence[int]) -> Question | None:
+        """Return None: whether its text is kept by the tokens that were read is not known."""
         return None
 
     def learns(self, error: ModelCallError) -> bool:

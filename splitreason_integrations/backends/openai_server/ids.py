@@ -65,16 +65,20 @@ def completion(
     return body
 
 
-def scoring(model: str, prompts: Sequence[Sequence[int]], token: int) -> dict[str, Any]:
-    """Return the request for the probability of one token behind each of some prompts."""
+def reading(model: str, *prompts: Sequence[int]) -> dict[str, Any]:
+    """Return the request that has prompts read, and a token written behind each."""
     return {
         "model": model,
         "prompt": [list(prompt) for prompt in prompts],
         "max_tokens": 1,
         "stream": True,
         "temperature": 0.0,
-        **chances_of(token),
     }
+
+
+def scoring(model: str, prompts: Sequence[Sequence[int]], token: int) -> dict[str, Any]:
+    """Return the request for the probability of one token behind each of some prompts."""
+    return reading(model, *prompts) | chances_of(token)
 
 
 def chances_of(token: int) -> dict[str, Any]:

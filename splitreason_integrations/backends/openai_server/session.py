@@ -71,6 +71,7 @@ class ServerSession(SentSequence):
         self._check_open()
         self._check_can(order)
         self._drop_foretelling()
+        self._drop_prefill()
         left, refused, end, failures = order.max_tokens, list[int](), None, 0
         while end is None:
             most = min(left, self._model.context_tokens - len(self._ids))
@@ -130,11 +131,23 @@ class ServerSession(SentSequence):
             more = partial(told_ahead, call, self._model.codec, token_id)
             self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=call.end)
 
+    def prefill(self) -> None:
+        """Have the server read what is pending, where the dialect knows how."""
+        self._check_open()
+        dialect = self._model.dialect
+        # A server writes a token behind what it reads.
+        if dialect is None or not self.unread or self.length >= self._model.context_tokens:
+            return
+        question = dialect.prefill(self._ids)
+        if question is not None:
+            self._reads_ahead(self._call(question).end)
+
     def close(self) -> None:
         """End what is being asked of the server; nothing can be asked any more."""
         self.is_open = False
         self._drop_answer()
         self._drop_foretelling()
+        self._drop_prefill()
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0.0)
 

@@ -114,6 +114,7 @@ class VLLMSession(SentSequence):
         self._check_open()
         self._check_can(order)
         self._drop_foretelling()
+        self._drop_prefill()
         left, refused = order.max_tokens, list[int]()
         while True:
             room = min(left, self._model.context_tokens - len(self._ids))
@@ -171,10 +172,18 @@ class VLLMSession(SentSequence):
             more = partial(_told_ahead, ahead, token_id)
             self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=ahead.end)
 
+    def prefill(self) -> None:
+        """Have the engine read what is pending, and write a token that nobody asks for."""
+        self._check_open()
+        # It writes a token behind what it reads.
+        if self.unread and self.length < self._model.context_tokens:
+            self._reads_ahead(Writing(self._model.engine, tuple(self._ids), scoring()).end)
+
     def close(self) -> None:
         """End what is being written; nothing can be asked any more."""
         self.is_open = False
         self._drop_foretelling()
+        self._drop_prefill()
         if self._writing is not None:
             self._writing.end()
 

@@ -42,8 +42,11 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
         raise RequestError(f"vLLM: {error}") from error
 
 
-def scoring(token_id: int) -> Any:
-    """Return the `SamplingParams` for the probability of one token behind a prompt."""
+def scoring(*token_ids: int) -> Any:
+    """Return the `SamplingParams` for the probability of tokens behind a prompt.
+
+    Without any the prompt is merely read.
+    """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -51,7 +54,7 @@ def scoring(token_id: int) -> Any:
         max_tokens=1,
         temperature=0.0,
         ignore_eos=True,
-        logprob_token_ids=[token_id],
+        logprob_token_ids=list(token_ids) or None,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

@@ -122,6 +122,10 @@ class AuthoredSession:
         """Let P(`token_id`) be found out ahead, for as far as what comes is foreseen."""
         self._session.foretell(token_id)
 
+    def prefill(self) -> None:
+        """Have what is pending read in the background."""
+        self._session.prefill()
+
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
         self._session.close()
