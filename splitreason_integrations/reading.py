@@ -13,10 +13,10 @@ from typing import Any
 from splitreason_integrations.backends.base import Written
 from splitreason_integrations.handback import Handback
 
-_TIMES_ITS_LENGTH = 10
+_TIMES_ITS_LENGTH = 20
 """A reading begins when so many times the last one's length have passed since that one began.
 
-So reading along takes a tenth of a span's time: where the small model is busy, or the large
+So reading along takes a twentieth of a span's time: where the small model is busy, or the large
 one fast, the readings become fewer and longer.
 """
 
