@@ -1,8 +1,13 @@
-"""Processes that work for this one. Ctrl-C goes to all of a terminal; this one alone is to hear."""
+"""Processes that work for this one: it alone hears Ctrl-C, and they end when it does."""
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+
+_LOOK_S = 0.5
 
 
 @contextmanager
@@ -19,3 +24,15 @@ def deaf_to_interrupts() -> Generator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """End this process once the one that started it is gone, however that ended."""
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=look, name="splitreason-parent", daemon=True).start()

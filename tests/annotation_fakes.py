@@ -54,7 +54,7 @@ class Quoting(BaseChatModel):
         return "quoting"
 
     def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        raise NotImplementedError
+        raise AssertionError("annotators ask without blocking")
 
     async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
         prompt = messages[-1].content

@@ -366,3 +366,27 @@ def test_data_sets_that_cannot_be_had(saved):
         open_source("datasets:nobody/nothing", {})
     with pytest.raises(RequestError, match="name a data set"):
         open_source("datasets:", {})
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path, out):
+    source = tmp_path / "in"
+    write_traces(source, n=3000, tokens=400, seed=2)
+    command = [str(Path(sys.executable).with_name("splitreason")), "annotate", "snippets"]
+    with subprocess.Popen(
+        [*command, str(source), "--out", str(out), "--workers", "2"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        while process.poll() is None and (not out.exists() or out.stat().st_size == 0):
+            time.sleep(0.01)
+        process.kill()
+    late_s = time.monotonic() + 30
+    while time.monotonic() < late_s:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("workers were left behind")

@@ -12,7 +12,7 @@ from splitreason_integrations.annotation.annotators import Found
 from splitreason_integrations.annotation.finishing import Finish, Finisher, Tally
 from splitreason_integrations.annotation.rows import Row
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.processes import deaf_to_interrupts
+from splitreason_integrations.processes import deaf_to_interrupts, end_with_parent
 
 Pairs: TypeAlias = Sequence[tuple[Row, Found]]
 Finished: TypeAlias = list[tuple[Tally, bytes]]
@@ -65,6 +65,7 @@ _worker: list[Finisher] = []
 
 
 def _begin(finish: Finish) -> None:
+    end_with_parent()
     _worker[:] = [Finisher(finish)]
 
 

@@ -6,8 +6,6 @@ where the models are small.
 
 import asyncio
 import multiprocessing
-import os
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
@@ -18,7 +16,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ModelLoadError, RequestError, SplitReasonError
 from splitreason_integrations.evals.answering import Asking, Outcome, answered
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.processes import deaf_to_interrupts
+from splitreason_integrations.processes import deaf_to_interrupts, end_with_parent
 
 
 class Crew:
@@ -60,14 +58,7 @@ def _begin() -> None:
     import torch
 
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a crew's process has a parent"
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    end_with_parent()
 
 
 def _answer(engine: SplitEngine, task: Task, asking: Asking, seed: int) -> Outcome:

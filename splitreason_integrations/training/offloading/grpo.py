@@ -1,7 +1,7 @@
 """Reinforcement fine-tuning by TRL's GRPOTrainer, on rollouts that really call the large model.
 
 The large model's tokens are in the rollouts and never in the loss; what they cost, measured, is in
-the reward. `rollout_func` is experimental in TRL: this module alone knows of it.
+the reward. `rollout_func` is experimental in TRL: this module and `writer` alone know of it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def reinforce(
     reference = Reference(runs.load_network(recipe.model)[0])
     runs.claim(out, recipe)
     small = (
-        Copied(tokenizer, out / "rollout-model")
+        Copied(tokenizer, out / f"rollout-model-{settings.process_index}")
         if recipe.writing.run_by == "vllm"
         else Shared(tokenizer, recipe.model)
     )

@@ -190,9 +190,12 @@ def finish(trainer: Any, tokenizer: Any, out: Path, command: str, **facts: Any) 
     """Write the trained model with its tokenizer, and what the run was."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+        model, state = model.merge_and_unload(), None
+    else:
+        # Where each process has a part of the weights, all of them take part in this.
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
-        model.save_pretrained(out)
+        model.save_pretrained(out, state_dict=state)
         tokenizer.save_pretrained(out)
         write_log(out, trainer.state.log_history)
         told = {"steps": trainer.state.global_step, **facts, **report.context(command)}
