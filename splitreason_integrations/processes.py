@@ -1,5 +1,6 @@
 """Processes that work for this one: it alone hears Ctrl-C, and they end when it does."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -7,7 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-_LOOK_S = 0.5
+_LOOK_S = 0.05
 
 
 @contextmanager
@@ -27,12 +28,15 @@ def deaf_to_interrupts() -> Generator[None]:
 
 
 def end_with_parent() -> None:
-    """End this process once the one that started it is gone, however that ended."""
-    parent = os.getppid()
+    """End this process, which multiprocessing started, once its parent is gone, however it went.
+
+    The end of a pipe says so, which also tells of a parent that went before this was called.
+    """
 
     def look() -> None:
-        while os.getppid() == parent:
+        while (parent := multiprocessing.parent_process()) is None:  # not from the first moment
             time.sleep(_LOOK_S)
+        parent.join()
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=look, name="splitreason-parent", daemon=True).start()

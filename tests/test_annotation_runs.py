@@ -25,6 +25,7 @@ from splitreason_integrations.annotation.synthetic import write_traces
 from splitreason_integrations.annotation.tagging import Span, untag
 from splitreason_integrations.errors import ConfigurationError, RequestError, SettingError
 from tests.annotation_fakes import numbered, read_rows, run, write_rows
+from tests.process_groups import ends
 
 HARD = RuleAnnotator(patterns=[r"Hard \d+ here"])
 
@@ -381,12 +382,4 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, out):
         while process.poll() is None and (not out.exists() or out.stat().st_size == 0):
             time.sleep(0.01)
         process.kill()
-    late_s = time.monotonic() + 30
-    while time.monotonic() < late_s:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
-    raise AssertionError("workers were left behind")
+    assert ends(process.pid)

@@ -55,10 +55,10 @@ class Crew:
 
 def _begin() -> None:
     """Use one thread, and end with the parent, however it ends."""
+    end_with_parent()
     import torch
 
     torch.set_num_threads(1)
-    end_with_parent()
 
 
 def _answer(engine: SplitEngine, task: Task, asking: Asking, seed: int) -> Outcome:

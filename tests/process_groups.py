@@ -1,0 +1,18 @@
+"""Groups of processes that tests start, and must not leave behind."""
+
+import os
+import signal
+import time
+
+
+def ends(group: int, *, within_s: float = 30) -> bool:
+    """Whether all processes of the group end by themselves; the rest are killed."""
+    late_s = time.monotonic() + within_s
+    while time.monotonic() < late_s:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return False
