@@ -33,12 +33,14 @@ from splitreason_integrations.training.offloading.grpo import reinforce
 from splitreason_integrations.training.offloading.recipe import (
     GRPORecipe,
     Lora,
+    Rehearsal,
     SFTRecipe,
     Tasks,
     Writing,
     load_grpo,
     load_sft,
 )
+from splitreason_integrations.training.offloading.rehearsal import rehearser_of
 from splitreason_integrations.training.offloading.sft import fine_tune
 from splitreason_integrations.training.traces import pair_traces
 
@@ -66,9 +68,11 @@ def written(tmp_path, *rows):
     return file
 
 
-def example(tmp_path, row, *, weight=1.0, tokenizer=TOKENIZER):
+def example(tmp_path, row, *, weight=1.0, tokenizer=TOKENIZER, spans_only=False):
     (trace,) = read_tagged(written(tmp_path, row))
-    writer = ExampleWriter(tokenizer, name="small", span_weight=weight, seed=0)
+    writer = ExampleWriter(
+        tokenizer, name="small", span_weight=weight, seed=0, spans_only=spans_only
+    )
     return writer.write(1, trace)
 
 
@@ -96,6 +100,13 @@ def test_without_weight_a_span_is_read_and_not_learned(tmp_path):
     assert TOKENIZER.decode(learned) == (
         "47*23 =<bigmodel> cards.\n</think>\n\nThere are 1081 cards.<|im_end|>"
     )
+    assert one.input_ids == example(tmp_path, ROW).input_ids
+
+
+def test_what_spans_say_and_where_they_end_can_be_learned_alone(tmp_path):
+    one = example(tmp_path, ROW, spans_only=True)
+    learned = [t for t, label in zip(one.input_ids, one.labels, strict=True) if label != IGNORED]
+    assert TOKENIZER.decode(learned) == " 940+141 = 1081</bigmodel>"
     assert one.input_ids == example(tmp_path, ROW).input_ids
 
 
@@ -267,6 +278,45 @@ def test_reinforcement_trains_on_real_rollouts_and_logs_every_part(tmp_path):
     assert answers_with(out)["tokens"]["small"]
 
 
+def test_a_rehearsal_is_read_beside_the_rollouts(tmp_path, traces):
+    recipe = grpo(rehearsal=Rehearsal(str(traces), weight=0.5, batch=3))
+    network, tokenizer = runs.load_network(recipe.model)
+    rehearser = rehearser_of(recipe, tokenizer)
+    losses = [rehearser.loss(network, step=at, device="cpu").item() for at in (0, 1, 0)]
+    assert losses[0] == losses[2] != losses[1]
+    told = []
+    reinforce(recipe, tmp_path / "grpo", command="x", tell=lambda *news: told.append(news))
+    figures = [one for _, _, one in told if "rehearsal" in one]
+    assert figures[0]["rehearsal"] == pytest.approx(losses[0], rel=1e-4)
+    assert len(figures) == 2
+
+
+def test_a_rehearsal_alone_keeps_what_it_reads(tmp_path, traces):
+    """Rollouts that are all alike teach nothing: what moves the weights then is the rehearsal."""
+    alike = replace(grpo(steps=6), writing=Writing(max_tokens=60, temperature=1e-3, at_once=4))
+    recipe = replace(alike, rehearsal=Rehearsal(str(traces), weight=1.0, batch=40))
+    reinforce(recipe, tmp_path / "grpo", command="x")
+    rehearser, losses = rehearser_of(recipe, TOKENIZER), []
+    for name in (recipe.model, str(tmp_path / "grpo")):
+        network, _ = runs.load_network(name)
+        losses.append(rehearser.loss(network, step=0, device="cpu").item())
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({**ROW, "tagged": "no span"}, "of the 1 traces of .* none with a span"),
+        ({"question": "?"}, 'line 1: needs "tagged"'),
+    ],
+)
+def test_a_rehearsal_that_will_not_do_is_refused_before_work(tmp_path, row, said):
+    recipe = grpo(rehearsal=Rehearsal(str(written(tmp_path, row))))
+    with pytest.raises(ConfigurationError, match=said):
+        reinforce(recipe, tmp_path / "out", command="x")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_large_model_that_fails_ends_no_run(tmp_path, monkeypatch):
     dead = ScriptedModel("x", name="dead", fail_after=0, error=ModelCallError("", retryable=False))
     engine_of, told = module.engine_of, []
@@ -293,6 +343,9 @@ count = 8
 [writing]
 max_tokens = 60
 temperature = 1.5
+[rehearsal]
+traces = "{traces}"
+batch = 2
 [trainer]
 per_device_train_batch_size = 4
 num_generations = 4

@@ -87,15 +87,25 @@ def _stretches(place: str, tagged: str) -> tuple[tuple[str, bool], ...]:
 class ExampleWriter:
     """Writes traces as one model would have written them.
 
-    Text never becomes a control token; tags are control tokens where the tokenizer has them.
+    Text never becomes a control token; tags are control tokens where the tokenizer has them. With
+    `spans_only` what stands outside of spans is not in the loss, the open tags among it.
     """
 
-    def __init__(self, tokenizer: Any, *, name: str, span_weight: float, seed: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        name: str,
+        span_weight: float,
+        seed: int,
+        spans_only: bool = False,
+    ) -> None:
         self._codec = TokenizerCodec(tokenizer, name=name)
         self._marks = marks_of(self._codec, as_text=True)
         self._end = tokenizer.eos_token_id
         self._span_weight = span_weight
         self._seed = seed
+        self._spans_only = spans_only
 
     def write(self, number: int, trace: TaggedTrace) -> Example:
         """Return the trace of a row; spans are in the loss as often as their weight says.
@@ -112,7 +122,8 @@ class ExampleWriter:
         ids, labels = list(prompt.token_ids), [IGNORED] * len(prompt.token_ids)
         for tokens, inside in self._reply(prompt.header, trace):
             ids += tokens
-            labels += tokens if counts or not inside else [IGNORED] * len(tokens)
+            learned = counts if inside else not self._spans_only
+            labels += tokens if learned else [IGNORED] * len(tokens)
         return Example(ids, labels)
 
     def _reply(self, header: str, trace: TaggedTrace) -> Iterator[tuple[list[int], bool]]:

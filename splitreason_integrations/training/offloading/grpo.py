@@ -22,11 +22,12 @@ from splitreason_integrations.terms import ModelTerms
 from splitreason_integrations.training.offloading import runs
 from splitreason_integrations.training.offloading.recipe import GRPORecipe, Tasks
 from splitreason_integrations.training.offloading.reference import Reference
-from splitreason_integrations.training.offloading.rewards import (
-    Rewards,
-    facts_of,
-    logged,
+from splitreason_integrations.training.offloading.rehearsal import (
+    Rehearser,
+    rehearser_of,
+    rehearsing,
 )
+from splitreason_integrations.training.offloading.rewards import Rewards, facts_of, logged
 from splitreason_integrations.training.offloading.writer import Copied, RolloutWriter, Shared
 
 Grade = Callable[[Task, Completion], bool]
@@ -63,6 +64,7 @@ def reinforce(
     settings = settings_of(recipe, out)
     tasks = training_tasks(recipe.tasks, seed=recipe.seed)
     network, tokenizer = runs.load_network(recipe.model)
+    rehearser = rehearser_of(recipe, tokenizer)
     engine = engine_of(recipe)
     reference = Reference(runs.load_network(recipe.model)[0])
     runs.claim(out, recipe)
@@ -73,7 +75,15 @@ def reinforce(
     )
     writer = RolloutWriter(recipe, engine, small, reference)
     trainer = make_trainer(
-        recipe, settings, network, tokenizer, tasks, writer, grade, [runs.teller(tell, out)]
+        recipe,
+        settings,
+        network,
+        tokenizer,
+        tasks,
+        writer,
+        grade,
+        rehearser=rehearser,
+        callbacks=[runs.teller(tell, out)],
     )
     reference.to(trainer.accelerator.device)
     runs.train(trainer, out)
@@ -144,14 +154,18 @@ def make_trainer(
     tasks: Sequence[Task],
     writer: RolloutWriter,
     grade: Grade,
+    *,
+    rehearser: Rehearser | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Any:
     """Return TRL's trainer over our rollouts and rewards."""
     from datasets import Dataset
     from trl import GRPOTrainer
 
+    kind = GRPOTrainer if rehearser is None else rehearsing(GRPOTrainer, rehearser)
+
     rows = [{"prompt": list(task.messages), "task": at} for at, task in enumerate(tasks)]
-    return GRPOTrainer(
+    return kind(
         model=network,
         args=settings,
         reward_funcs=[_reward(recipe, tasks, grade)],

@@ -19,6 +19,7 @@ from splitreason_integrations.training.offloading.rewards import Costs, Curricul
 
 TagsAs = Literal["special", "text"]
 RunBy = Literal["transformers", "vllm"]
+Rehearsed = Literal["spans", "all"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,35 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Rehearsal:
+    """Tagged traces that are read beside the rollouts, so that what they teach is not forgotten.
+
+    Attributes:
+        traces: JSON lines as those of SFTRecipe.
+        weight: of their loss beside that of the rollouts.
+        batch: how many traces are read with each batch of rollouts.
+        tokens: `spans` rehearses what spans say and where they end, which no reward reaches; `all`
+            also when to open one, and whatever else the traces hold.
+        max_tokens: longer traces are left out.
+
+    """
+
+    traces: str
+    weight: float = 0.1
+    batch: int = 8
+    tokens: Rehearsed = "spans"
+    max_tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        check_text("traces", self.traces)
+        check_positive("weight", self.weight)
+        if self.tokens not in get_args(Rehearsed):
+            raise SettingError(f"tokens must be 'spans' or 'all', got {self.tokens!r}", ("tokens",))
+        for name in ("batch", "max_tokens"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+
+
+@dataclass(frozen=True)
 class GRPORecipe:
     """Reinforcement fine-tuning on the engine's own rollouts.
 
@@ -130,6 +160,8 @@ class GRPORecipe:
         form: what good form is.
         malformed: what bad form earns, below 0.
         curriculum: how the price of all costs rises over the run.
+        rehearsal: traces read beside the rollouts; None reads none, and then the small model
+            forgets where spans end: run it with `close_threshold=1`.
         lora: adapters; None trains all weights.
         seed: of the run.
         trainer: settings of TRL's GRPOConfig.
@@ -145,6 +177,7 @@ class GRPORecipe:
     form: Form = field(default_factory=Form)
     malformed: float = -0.5
     curriculum: Curriculum = field(default_factory=Curriculum)
+    rehearsal: Rehearsal | None = None
     lora: Lora | None = None
     seed: int = 0
     trainer: Mapping[str, Any] = field(default_factory=dict)
@@ -168,6 +201,7 @@ _NAMES: dict[type, str] = {
     Costs: "setting of costs",
     Form: "setting of form",
     Curriculum: "setting of curriculum",
+    Rehearsal: "setting of rehearsal",
 }
 _REMEDY = "give a TOML file; the cookbook has one for each command"
 

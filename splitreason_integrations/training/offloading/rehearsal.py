@@ -1,0 +1,106 @@
+"""Rehearsal: tagged traces beside the rollouts, so that what no reward reaches is not forgotten.
+
+Nothing in a rollout teaches where a span ends: the large model's tokens, its close tag among them,
+are not in the loss, but they share the weights that are trained. Without rehearsal P(`</bigmodel>`)
+drifts, and a small model that reads along cuts its spans short.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.training.offloading.examples import (
+    IGNORED,
+    Example,
+    ExampleWriter,
+    read_tagged,
+)
+from splitreason_integrations.training.offloading.recipe import GRPORecipe, Rehearsal
+
+
+class Rehearser:
+    """The traces of a recipe, some of which are read beside each batch of rollouts."""
+
+    def __init__(self, recipe: Rehearsal, examples: Sequence[Example], *, seed: int) -> None:
+        self.weight = recipe.weight
+        self._batch = min(recipe.batch, len(examples))
+        self._examples = examples
+        self._seed = seed
+
+    def loss(self, network: Any, *, step: int, device: Any) -> Any:
+        """Return the mean of −log P over the rehearsed tokens of a step's traces, in nats.
+
+        Which traces those are depends on the seed and the step alone.
+        """
+        some = random.Random(f"rehearsal/{self._seed}/{step}").sample(self._examples, self._batch)
+        rows = {
+            "input_ids": _padded([one.input_ids for one in some], 0),
+            "attention_mask": _padded([[1] * len(one.input_ids) for one in some], 0),
+            "labels": _padded([one.labels for one in some], IGNORED),
+        }
+        return network(**{name: row.to(device) for name, row in rows.items()}).loss
+
+
+def rehearser_of(recipe: GRPORecipe, tokenizer: Any) -> Rehearser | None:
+    """Read the traces of a run's rehearsal; None where it has none.
+
+    Raises:
+        ConfigurationError: for traces that cannot be read, or have nothing to rehearse.
+
+    """
+    rehearsal = recipe.rehearsal
+    if rehearsal is None:
+        return None
+    writer = ExampleWriter(
+        tokenizer,
+        name=recipe.model,
+        span_weight=1.0,
+        seed=recipe.seed,
+        spans_only=rehearsal.tokens == "spans",
+    )
+    written = [
+        writer.write(number, trace)
+        for number, trace in enumerate(read_tagged(Path(rehearsal.traces)), 1)
+    ]
+    found = [
+        one
+        for one in written
+        if len(one.input_ids) <= rehearsal.max_tokens and any(x != IGNORED for x in one.labels)
+    ]
+    if not found:
+        raise ConfigurationError(
+            f"rehearsal.traces: of the {len(written)} traces of {rehearsal.traces} none with a "
+            f"span has {rehearsal.max_tokens} tokens or less; raise max_tokens or give tagged "
+            "traces, such as those of the fine-tuning"
+        )
+    return Rehearser(rehearsal, found, seed=recipe.seed)
+
+
+def rehearsing(kind: type, rehearser: Rehearser) -> type:
+    """Return TRL's trainer with a rehearsal's loss, times its weight, added to its own."""
+
+    class RehearsingTrainer(kind):  # type: ignore[misc]  # TRL is untyped
+        def compute_loss(self, model: Any, *args: Any, **settings: Any) -> Any:
+            loss = super().compute_loss(model, *args, **settings)
+            # TRL has divided its own loss by the batches that make a step.
+            batches = self.current_gradient_accumulation_steps
+            step = self.state.global_step * self.accelerator.num_processes
+            forgotten = rehearser.loss(
+                model, step=step + self.accelerator.process_index, device=loss.device
+            )
+            self._metrics["train"]["rehearsal"].append(float(forgotten.detach()))
+            return loss + rehearser.weight * forgotten / batches
+
+    return RehearsingTrainer
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> Any:
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    tensors = [torch.tensor(row) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=filler)
