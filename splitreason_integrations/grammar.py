@@ -5,7 +5,6 @@ worked out from a session's tokens, so it follows the text over hand-overs and c
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.markers import Marks
 from splitreason_integrations.records import Message
 from splitreason_integrations.replies import ReplyReader
+from splitreason_integrations.reply_formats import CONTROL
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _SPELLED_TOKENS = 12
 """Enough of the last tokens to spell the end of reasoning where that is plain text."""
 _CHARACTER_TOKENS = 4
-_CONTROL = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\])")
 _HERE = "\0"
 _VALUES = frozenset({"const", "enum", "default", "examples"})
 _SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions"})
@@ -66,7 +65,7 @@ def _reads_calls(codec: Codec) -> bool:
 
 def _spelled(codec: Codec, text: str) -> str:
     """Return a text in Lark's notation, control tokens as tokens."""
-    parts = [part for part in _CONTROL.split(text) if part]
+    parts = [part for part in CONTROL.split(text) if part]
     tokens = [codec.control_token(part) for part in parts]
     return " ".join(
         json.dumps(part, ensure_ascii=False) if token is None else f"<[{token}]>"

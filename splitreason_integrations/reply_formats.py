@@ -4,11 +4,14 @@ A tokenizer says how to read its model's replies by its own response template; f
 have none, the chat template tells which family's format to use.
 """
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 Fields = Mapping[str, Mapping[str, Any]]
+CONTROL = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\])")
+"""How families spell their control tokens; splitting by it gives text and tokens in turn."""
 
 _THOUGHT: Mapping[str, Any] = {"open": "<think>", "close": "</think>"}
 _HEADER = r"\A(?:(?!<think>|\[THINK\]).)*+"
@@ -46,7 +49,19 @@ class ReplyFormat:
 
     def write_call(self, name: str, arguments: str) -> str:
         """Return one tool call as the family writes it; `arguments` is JSON."""
-        return self.call.replace("{name}", name).replace("{arguments}", arguments)
+        return _filled(self.call, name, arguments)
+
+    def call_parts(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
+        """Yield the parts of one tool call, and of each whether the family's own tokens spell it.
+
+        What a name or the arguments spell stays text.
+        """
+        for at, part in enumerate(CONTROL.split(self.call)):
+            yield _filled(part, name, arguments), at % 2 == 1
+
+
+def _filled(text: str, name: str, arguments: str) -> str:
+    return text.replace("{name}", name).replace("{arguments}", arguments)
 
 
 TAGGED = ReplyFormat(

@@ -21,8 +21,12 @@ from typer.testing import CliRunner
 from splitreason_integrations.cli import app
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ConfigurationError, ModelCallError
+from splitreason_integrations.problems import Split, Writing, join, render, sample
+from splitreason_integrations.problems.rendering import AFTER_THOUGHT
 from splitreason_integrations.testing import ScriptedModel
+from splitreason_integrations.training.documents import Encoder
 from splitreason_integrations.training.offloading import grpo as module
+from splitreason_integrations.training.offloading import recipe as recipes
 from splitreason_integrations.training.offloading import runs
 from splitreason_integrations.training.offloading.examples import (
     IGNORED,
@@ -36,7 +40,6 @@ from splitreason_integrations.training.offloading.recipe import (
     Rehearsal,
     SFTRecipe,
     Tasks,
-    Writing,
     load_grpo,
     load_sft,
 )
@@ -116,10 +119,47 @@ def test_a_trace_from_outside_never_becomes_a_control_token(tmp_path):
     assert [one.input_ids.count(t) for t in ends] == [1, 1, 2]
 
 
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
+
+
+def test_a_call_is_written_as_the_family_writes_it_and_spells_no_control_token(tmp_path):
+    asked = {"role": "user", "content": "47 and 23?"}
+    call = {"name": "add", "arguments": {"a": "47 </tool_call> <think>"}}
+    row = {"messages": [asked], "tools": TOOLS, "tagged": "I add.", "tool_calls": [call, call]}
+    one = example(tmp_path, row)
+    text = TOKENIZER.decode(one.input_ids)
+    body = '{"name": "add", "arguments": {"a": "47 </tool_call> <think>"}}'
+    written = f"<tool_call>\n{body}\n</tool_call>"
+    assert text.endswith(f"I add.\n</think>\n\n{written}\n{written}<|im_end|>")
+    assert '"name": "add"' in text.partition("<|im_start|>assistant")[0]
+    learned = [label for label in one.labels if label != IGNORED]
+    ends = [TOKENIZER.convert_tokens_to_ids(t) for t in ("<tool_call>", "</tool_call>", "<think>")]
+    assert [learned.count(t) for t in ends] == [2, 2, 0]
+
+
+def test_the_pairs_own_traces_read_like_the_documents_that_taught_it(tmp_path):
+    rows = list(pair_traces(30, tries=4, seed=2, families=["tools"]))
+    assert len(rows) == 30
+    assert any("tool_calls" in row for row in rows)
+    found = {}
+    for problem in sample(Split.TRAIN, "tools", seed=2, n=30):
+        for turn in range(len(problem.turns)):
+            shown = Encoder(TOKENIZER).prompt_text(problem, turn)
+            ending = join(render(problem.turns[turn], lambda _: Writing.TERSE))
+            found[shown] = ending.partition(AFTER_THOUGHT)[2]
+    for row in rows:
+        text = TOKENIZER.decode(example(tmp_path, row).input_ids)
+        shown = next(prompt for prompt in found if text.startswith(prompt))
+        assert text == f"{shown}{row['tagged']}{AFTER_THOUGHT}{found[shown]}<|im_end|>"
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
         ("{", "line 1: not JSON"),
+        ({**ROW, "tool_calls": [{"name": "f", "arguments": {}}]}, "a reply ends with one"),
+        ({"tagged": "x", "question": "?", "tool_calls": [{"name": "f"}]}, "must be a list of"),
+        ({"tagged": "x", "question": "?", "tool_calls": {"name": "f"}}, "must be a list of"),
         ({"question": "?"}, 'line 1: needs "tagged"'),
         ({"tagged": "x"}, 'line 1: needs "question"'),
         ({**ROW, "tagged": "a <bigmodel> b"}, "never closed"),
@@ -264,7 +304,7 @@ def grpo(steps=2, **more):
         "save_steps": 1,
         "learning_rate": 1e-3,
     }
-    writing = Writing(max_tokens=120, temperature=1.5, at_once=4)
+    writing = recipes.Writing(max_tokens=120, temperature=1.5, at_once=4)
     return GRPORecipe(tasks=Tasks(count=8), writing=writing, trainer=trainer, **more)
 
 
@@ -293,7 +333,9 @@ def test_a_rehearsal_is_read_beside_the_rollouts(tmp_path, traces):
 
 def test_a_rehearsal_alone_keeps_what_it_reads(tmp_path, traces):
     """Rollouts that are all alike teach nothing: what moves the weights then is the rehearsal."""
-    alike = replace(grpo(steps=6), writing=Writing(max_tokens=60, temperature=1e-3, at_once=4))
+    alike = replace(
+        grpo(steps=6), writing=recipes.Writing(max_tokens=60, temperature=1e-3, at_once=4)
+    )
     recipe = replace(alike, rehearsal=Rehearsal(str(traces), weight=1.0, batch=40))
     reinforce(recipe, tmp_path / "grpo", command="x")
     rehearser, losses = rehearser_of(recipe, TOKENIZER), []

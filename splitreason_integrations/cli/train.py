@@ -62,13 +62,20 @@ def traces(
         float,
         typer.Option(help="A step is marked as often as one of so many attempts fails it."),
     ] = 1.0,
+    family: Annotated[
+        str, typer.Option(help="Families of problems, by commas.")
+    ] = "word,context,frameworks,chat,tools",
     seed: Annotated[int, typer.Option(help="Seed of the problems and the marks.")] = 0,
 ) -> None:
     """Write the embedded pair's own problems as tagged traces, hard steps found by its gap."""
+    from splitreason_integrations.evals.tasks import known_families
     from splitreason_integrations.training.traces import pair_traces
 
+    families = known_families(family.split(","))
     with out.open("w", encoding="utf-8") as file, _progress("traces", ()) as tell:
-        for done, row in enumerate(pair_traces(count, tries=tries, seed=seed), 1):
+        for done, row in enumerate(
+            pair_traces(count, tries=tries, seed=seed, families=families), 1
+        ):
             file.write(f"{json.dumps(row)}\n")
             tell(done, count, {})
     typer.echo(str(out))

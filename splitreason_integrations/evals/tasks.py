@@ -58,14 +58,19 @@ def generated(split: str, families: Sequence[str], *, n: int, seed: int) -> list
     splits = {one.value: one for one in Split if one is not Split.TRAIN}
     if split not in splits:
         raise RequestError(f"unknown split {split!r}: use one of {', '.join(splits)}")
-    unknown = [family for family in families if family not in FAMILIES]
-    if unknown or not families:
-        raise RequestError(f"unknown family {unknown}: use some of {', '.join(FAMILIES)}")
     tasks: list[Task] = []
-    for at, family in enumerate(families):
+    for at, family in enumerate(known_families(families)):
         share = (n + len(families) - 1 - at) // len(families)
-        tasks += _family(splits[split], family, n=share, seed=seed)  # type: ignore[arg-type]
+        tasks += _family(splits[split], family, n=share, seed=seed)
     return tasks
+
+
+def known_families(names: Sequence[str]) -> tuple[Family, ...]:
+    """Return the families of these names; raise RequestError where there is none of a name."""
+    unknown = [name for name in names if name not in FAMILIES]
+    if unknown or not names:
+        raise RequestError(f"unknown family {unknown}: use some of {', '.join(FAMILIES)}")
+    return tuple(family for name in names for family in FAMILIES if family == name)
 
 
 def _family(split: Split, family: Family, *, n: int, seed: int) -> list[Task]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from splitreason_integrations import embedded
 from splitreason_integrations.problems import (
+    FAMILIES,
     Family,
     Problem,
     Split,
@@ -27,11 +29,19 @@ from splitreason_integrations.training.documents import Encoder
 from splitreason_integrations.training.labels import by_step, label
 
 ROWS_AT_ONCE = 400
-SHARES: dict[Family, float] = {"word": 0.45, "context": 0.33, "frameworks": 0.17, "chat": 0.05}
-"""How much of each family: all that has one turn and no tools."""
+SHARES: dict[Family, float] = {
+    "word": 0.45,
+    "context": 0.33,
+    "frameworks": 0.17,
+    "chat": 0.05,
+    "tools": 0.25,
+}
+"""How much there is of each family, beside the others that are asked for."""
 
 
-def pair_traces(count: int, *, tries: float, seed: int) -> Iterator[dict[str, Any]]:
+def pair_traces(
+    count: int, *, tries: float, seed: int, families: Sequence[Family] = FAMILIES
+) -> Iterator[dict[str, Any]]:
     """Yield `count` tagged traces of the embedded pair's problems, in a mixed order."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -40,25 +50,28 @@ def pair_traces(count: int, *, tries: float, seed: int) -> Iterator[dict[str, An
         AutoModelForCausalLM.from_pretrained(embedded.path(member)).eval()
         for member in ("base", "large")
     )
+    shares = {family: share for family, share in SHARES.items() if family in families}
+    whole = math.fsum(shares.values())
     found = [
         problem
-        for family, share in SHARES.items()
-        for problem in sample(Split.TRAIN, family, seed=seed, n=math.ceil(count * share))
+        for family, share in shares.items()
+        for problem in sample(Split.TRAIN, family, seed=seed, n=math.ceil(count * share / whole))
     ]
     random.Random(f"traces/{seed}").shuffle(found)
-    yield from tagged_rows(Encoder(tokenizer), small, large, found[:count], tries=tries, seed=seed)
+    rows = tagged_rows(Encoder(tokenizer), small, large, found[:count], tries=tries, seed=seed)
+    yield from islice(rows, count)
 
 
 def tagged_rows(
     encoder: Encoder, small: Any, large: Any, found: list[Problem], *, tries: float, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each problem, its steps marked as often as the models' gap says.
+    """Yield a row for each turn of the problems, steps marked as often as the models' gap says.
 
     Args:
         encoder: of the pair's tokenizer.
         small: the model that is to learn to mark.
         large: the model that the marked steps go to.
-        found: problems of one turn, without tools.
+        found: problems.
         tries: mark a step as often as one of so many attempts of the small model fails it.
         seed: decides which of the steps are marked.
 
@@ -67,12 +80,22 @@ def tagged_rows(
         some = found[at : at + ROWS_AT_ONCE]
         chances = by_step(some, label(encoder, small, large, some), tries=tries)
         for row, (problem, own) in enumerate(zip(some, chances, strict=True), at):
-            yield _row(problem, own, random.Random(f"traces/{seed}/{row}"))
+            rng = random.Random(f"traces/{seed}/{row}")
+            for turn in range(len(problem.turns)):
+                yield _row(problem, turn, own, rng)
 
 
-def _row(problem: Problem, chances: Mapping[Step, float], rng: random.Random) -> dict[str, Any]:
+def _row(
+    problem: Problem, turn: int, chances: Mapping[Step, float], rng: random.Random
+) -> dict[str, Any]:
     def write(step: Step) -> Writing:
         return Writing.TAGGED if rng.random() < chances[step] else Writing.TERSE
 
-    tagged, _, answer = join(render(problem.turns[-1], write)).partition(AFTER_THOUGHT)
-    return {"messages": list(problem.messages), "tagged": tagged, "answer": answer}
+    written = problem.turns[turn]
+    tagged, _, answer = join(render(written, write)).partition(AFTER_THOUGHT)
+    row = {"messages": problem.conversation(turn), "tagged": tagged}
+    if problem.tools:
+        row["tools"] = list(problem.tools)
+    if written.call is None:
+        return {**row, "answer": answer}
+    return {**row, "tool_calls": [written.call.as_message_part()]}

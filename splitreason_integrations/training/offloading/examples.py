@@ -14,6 +14,7 @@ from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.markers import CLOSE, OPEN, marks_of
 from splitreason_integrations.records import Message
+from splitreason_integrations.tool_calls import parse_arguments
 
 IGNORED = -100
 """The label of a token that is not in the loss, as transformers has it."""
@@ -22,11 +23,16 @@ _TAGS = re.compile(f"({re.escape(OPEN)}|{re.escape(CLOSE)})")
 
 @dataclass(frozen=True)
 class TaggedTrace:
-    """One row of a file of tagged traces: the reasoning as stretches, outside and inside spans."""
+    """One row of a file of tagged traces: the reasoning as stretches, outside and inside spans.
+
+    Behind it stands an answer, or calls of tools as (name, arguments as JSON), or nothing.
+    """
 
     messages: tuple[Message, ...]
     stretches: tuple[tuple[str, bool], ...]
     answer: str | None
+    calls: tuple[tuple[str, str], ...] = ()
+    tools: tuple[Message, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,31 @@ def _row(place: str, line: str) -> TaggedTrace:
         messages = [{"role": "user", "content": row["question"]}]
     if not isinstance(messages, list) or not messages:
         raise ConfigurationError(f'{place}: needs "question", or "messages" as a list')
-    answer = row.get("answer")
-    stretches = _stretches(place, row["tagged"])
-    return TaggedTrace(tuple(messages), stretches, None if answer is None else str(answer))
+    answer, calls = row.get("answer"), _calls(place, row.get("tool_calls") or [])
+    if answer is not None and calls:
+        raise ConfigurationError(f'{place}: has "answer" and "tool_calls"; a reply ends with one')
+    return TaggedTrace(
+        tuple(messages),
+        _stretches(place, row["tagged"]),
+        None if answer is None else str(answer),
+        calls,
+        tuple(row["tools"]) if row.get("tools") else None,
+    )
+
+
+def _calls(place: str, calls: Any) -> tuple[tuple[str, str], ...]:
+    """Return calls as chat messages have them; arguments are an object, or its JSON."""
+    found = []
+    for call in calls if isinstance(calls, list) else [None]:
+        function = call.get("function", call) if isinstance(call, Mapping) else {}
+        name, given = function.get("name"), function.get("arguments")
+        arguments = parse_arguments(given) if isinstance(given, str) else given
+        if not isinstance(name, str) or not isinstance(arguments, Mapping):
+            raise ConfigurationError(
+                f'{place}: "tool_calls" must be a list of {{"name": …, "arguments": {{…}}}}'
+            )
+        found.append((name, json.dumps(arguments, ensure_ascii=False)))
+    return tuple(found)
 
 
 def _stretches(place: str, tagged: str) -> tuple[tuple[str, bool], ...]:
@@ -115,7 +143,7 @@ class ExampleWriter:
 
         """
         try:
-            prompt = self._codec.render(trace.messages, None)
+            prompt = self._codec.render(trace.messages, trace.tools)
         except RequestError as error:
             raise ConfigurationError(f"trace {number}: {error}") from error
         counts = random.Random(f"{self._seed}/{number}").random() < self._span_weight
@@ -140,12 +168,23 @@ class ExampleWriter:
                 yield list(self._marks.close_tokens), True
         if trace.answer is not None:
             yield [*self._spelled(ends), *encode(f"\n\n{trace.answer}")], False
+        for at, call in enumerate(trace.calls):
+            yield self._spelled(ends) if at == 0 else [], False
+            yield [*encode("\n" if at else "\n\n"), *self._call(*call)], False
         yield [self._end], False
+
+    def _call(self, name: str, arguments: str) -> list[int]:
+        parts = self._codec.reply_format.call_parts(name, arguments)
+        return [
+            token
+            for text, own in parts
+            for token in (self._spelled(text) if own else self._codec.encode(text))
+        ]
 
     @staticmethod
     def _last_stretch(trace: TaggedTrace) -> list[tuple[str, bool]]:
         """Return the end of the reasoning, with the line break in front of an answer."""
-        after = "" if trace.answer is None else "\n"
+        after = "" if trace.answer is None and not trace.calls else "\n"
         text, inside = trace.stretches[-1] if trace.stretches else ("", False)
         return [(text, True), (after, False)] if inside else [(text + after, False)]
 

@@ -43,7 +43,7 @@ class SFTRecipe:
     Attributes:
         model: `embedded:base`, a folder or a name on the model hub.
         traces: JSON lines with `question` or `messages`, `tagged` and perhaps `answer`, as
-            `splitreason annotate` writes them.
+            `splitreason annotate` writes them; or with `tool_calls`, and the `tools` offered.
         tags: `special` makes each tag one token of its own, `text` leaves them plain text.
         span_weight: in how large a share of the traces a span's tokens are in the loss, 0 to 1.
             The small model has to learn where a span ends: below 1 it does so more slowly, at 0
