@@ -13,9 +13,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from splitreason_integrations.cli import app
@@ -43,7 +45,7 @@ from splitreason_integrations.training.offloading.recipe import (
     load_grpo,
     load_sft,
 )
-from splitreason_integrations.training.offloading.rehearsal import rehearser_of
+from splitreason_integrations.training.offloading.rehearsal import ends_loss, rehearser_of
 from splitreason_integrations.training.offloading.sft import fine_tune
 from splitreason_integrations.training.traces import pair_traces
 
@@ -331,12 +333,44 @@ def test_a_rehearsal_is_read_beside_the_rollouts(tmp_path, traces):
     assert len(figures) == 2
 
 
+def test_ends_are_rehearsed_at_each_place_inside_of_a_span():
+    torch.manual_seed(0)
+    logits, closing = torch.randn(1, 6, 9, requires_grad=True), 4
+    labels = torch.tensor([[IGNORED, 2, 3, 4, IGNORED, 1]])
+    loss = ends_loss(logits, labels, closing=closing)
+    closes = logits.softmax(-1)[0, :, closing]
+    chances = [1 - closes[0], 1 - closes[1], closes[2], 1 - closes[4]]
+    assert loss.item() == pytest.approx(-sum(one.log().item() for one in chances) / 4, rel=1e-5)
+    loss.backward()
+    assert logits.grad[0, 3].eq(0).all()  # predicts what stands outside
+    certain = torch.full((1, 6, 9), -100.0).index_fill(2, torch.tensor([closing]), 100.0)
+    assert math.isfinite(ends_loss(certain, labels, closing=closing))
+
+
+def test_ends_of_several_tokens_are_refused(tmp_path, traces):
+    tokenizer = AutoTokenizer.from_pretrained(path("small"))
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    described["added_tokens"] = [
+        one for one in described["added_tokens"] if "bigmodel" not in one["content"]
+    ]
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+        chat_template=tokenizer.chat_template,
+        eos_token=tokenizer.eos_token,
+    )
+    recipe = grpo(rehearsal=Rehearsal(str(traces)))
+    with pytest.raises(ConfigurationError, match='use "spans"'):
+        rehearser_of(recipe, plain)
+    spans = replace(recipe, rehearsal=Rehearsal(str(traces), tokens="spans"))
+    assert rehearser_of(spans, plain) is not None
+
+
 def test_a_rehearsal_alone_keeps_what_it_reads(tmp_path, traces):
     """Rollouts that are all alike teach nothing: what moves the weights then is the rehearsal."""
     alike = replace(
         grpo(steps=6), writing=recipes.Writing(max_tokens=60, temperature=1e-3, at_once=4)
     )
-    recipe = replace(alike, rehearsal=Rehearsal(str(traces), weight=1.0, batch=40))
+    recipe = replace(alike, rehearsal=Rehearsal(str(traces), weight=1.0, batch=40, tokens="all"))
     reinforce(recipe, tmp_path / "grpo", command="x")
     rehearser, losses = rehearser_of(recipe, TOKENIZER), []
     for name in (recipe.model, str(tmp_path / "grpo")):

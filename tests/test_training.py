@@ -218,6 +218,7 @@ def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
         ("annotate 1", 1),
         ("sft 1", 2),
         ("annotate 2", 1),
+        ("grpo", 1),
     ):
         with pytest.raises(InterruptedRunError):
             train_pair(tmp_path / "cut", TINY, tell=interrupt_at(stage, done), **options)
@@ -256,6 +257,7 @@ def test_both_models_train_at_once(tmp_path):
         "sft 1",
         "annotate 2",
         "sft 2",
+        "grpo",
     } <= set(heard)
 
 

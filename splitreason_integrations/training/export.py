@@ -51,7 +51,19 @@ def export_model(model: Any, tokenizer: Any, folder: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    as_llama(model).save_pretrained(folder)
+    _write(as_llama(model), tokenizer, folder)
+
+
+def copy_model(trained: Path, folder: Path) -> None:
+    """Write the model of a run's folder, and nothing else that is in it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(trained)
+    _write(model, AutoTokenizer.from_pretrained(trained), folder)
+
+
+def _write(model: Any, tokenizer: Any, folder: Path) -> None:
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for path in folder.iterdir():
         path.chmod(0o644)

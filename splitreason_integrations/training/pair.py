@@ -1,4 +1,4 @@
-"""The whole training of a pair: tokenizer, pre-training, annotation, fine-tuning, export.
+"""The whole training of a pair: tokenizer, pre-training, annotation, fine-tuning, rollouts, export.
 
 Every stage goes on where it stopped; the same settings give the same weights.
 """
@@ -16,9 +16,11 @@ from typing import Any
 from splitreason_integrations.training.architecture import Role, build_model
 from splitreason_integrations.training.card import write_card
 from splitreason_integrations.training.documents import Encoder
-from splitreason_integrations.training.export import export_model
+from splitreason_integrations.training.export import copy_model, export_model
 from splitreason_integrations.training.labels import fresh_problems, label, label_path, write_labels
+from splitreason_integrations.training.offloading.runs import check_installed
 from splitreason_integrations.training.pretrain import pretrain
+from splitreason_integrations.training.reinforcement import reinforce_small
 from splitreason_integrations.training.run import Folders, Settings
 from splitreason_integrations.training.sft import fine_tune
 from splitreason_integrations.training.start import check_start, start_model, start_tokenizer
@@ -50,6 +52,7 @@ def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_
         OSError: if the pair to start from cannot be read.
 
     """
+    check_installed()
     if settings.start:
         check_start(Path(settings.start))
     folders = Folders(out)
@@ -66,13 +69,17 @@ def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_
             carry_out(jobs, tell)
         fine_tune_small(number, folders, settings, device, tell)
     tokenizer = load_tokenizer(folders)
-    stages: dict[str, tuple[Role, str]] = {
-        "small": ("small", f"sft-{rounds[-1]}"),
-        "base": ("small", "pretrain-small"),
-        "large": ("large", "pretrain-large"),
+    tagged = folders.checkpoints("tagged")
+    stages: dict[Path, tuple[Role, str]] = {
+        tagged: ("small", f"sft-{rounds[-1]}"),
+        out / "base": ("small", "pretrain-small"),
+        out / "large": ("large", "pretrain-large"),
     }
-    for name, (role, stage) in stages.items():
-        export_model(load_trained(folders, role, stage, tokenizer), tokenizer, out / name)
+    for folder, (role, stage) in stages.items():
+        export_model(load_trained(folders, role, stage, tokenizer), tokenizer, folder)
+    with timed(folders, "grpo"):
+        trained = reinforce_small(folders, settings, small=tagged, large=out / "large", tell=tell)
+    copy_model(trained, out / "small")
     write_card(out, settings, device=device, seconds=read_seconds(folders))
 
 

@@ -80,22 +80,22 @@ def tagged_rows(
         some = found[at : at + ROWS_AT_ONCE]
         chances = by_step(some, label(encoder, small, large, some), tries=tries)
         for row, (problem, own) in enumerate(zip(some, chances, strict=True), at):
-            rng = random.Random(f"traces/{seed}/{row}")
-            for turn in range(len(problem.turns)):
-                yield _row(problem, turn, own, rng)
+            yield from rows_of(problem, own, random.Random(f"traces/{seed}/{row}"))
 
 
-def _row(
-    problem: Problem, turn: int, chances: Mapping[Step, float], rng: random.Random
-) -> dict[str, Any]:
+def rows_of(
+    problem: Problem, chances: Mapping[Step, float], rng: random.Random
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each turn of a problem, its steps marked with these chances."""
+
     def write(step: Step) -> Writing:
         return Writing.TAGGED if rng.random() < chances[step] else Writing.TERSE
 
-    written = problem.turns[turn]
-    tagged, _, answer = join(render(written, write)).partition(AFTER_THOUGHT)
-    row = {"messages": problem.conversation(turn), "tagged": tagged}
-    if problem.tools:
-        row["tools"] = list(problem.tools)
-    if written.call is None:
-        return {**row, "answer": answer}
-    return {**row, "tool_calls": [written.call.as_message_part()]}
+    offered = {"tools": list(problem.tools)} if problem.tools else {}
+    for at, turn in enumerate(problem.turns):
+        tagged, _, answer = join(render(turn, write)).partition(AFTER_THOUGHT)
+        row = {"messages": problem.conversation(at), **offered, "tagged": tagged}
+        if turn.call is None:
+            yield {**row, "answer": answer}
+        else:
+            yield {**row, "tool_calls": [turn.call.as_message_part()]}

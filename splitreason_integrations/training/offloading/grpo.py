@@ -61,6 +61,7 @@ def reinforce(
         ConfigurationError: before training, for a recipe, tasks or a folder that will not do.
 
     """
+    runs.check_installed()
     settings = settings_of(recipe, out)
     tasks = training_tasks(recipe.tasks, seed=recipe.seed)
     network, tokenizer = runs.load_network(recipe.model)

@@ -19,7 +19,7 @@ from splitreason_integrations.training.offloading.rewards import Costs, Curricul
 
 TagsAs = Literal["special", "text"]
 RunBy = Literal["transformers", "vllm"]
-Rehearsed = Literal["spans", "all"]
+Rehearsed = Literal["ends", "spans", "all"]
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,9 @@ class Rehearsal:
         traces: JSON lines as those of SFTRecipe.
         weight: of their loss beside that of the rollouts.
         batch: how many traces are read with each batch of rollouts.
-        tokens: `spans` rehearses what spans say and where they end, which no reward reaches; `all`
-            also when to open one, and whatever else the traces hold.
+        tokens: `ends` rehearses at each place inside of a span whether it ends there, which no
+            reward reaches; `spans` also what spans say, for tags of plain text; `all` whatever the
+            traces hold, when to open a span among it.
         max_tokens: longer traces are left out.
 
     """
@@ -134,7 +135,7 @@ class Rehearsal:
     traces: str
     weight: float = 0.1
     batch: int = 8
-    tokens: Rehearsed = "spans"
+    tokens: Rehearsed = "ends"
     max_tokens: int = 2048
 
     def __post_init__(self) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.markers import marks_of
 from splitreason_integrations.training.offloading.examples import (
     IGNORED,
     Example,
@@ -23,26 +25,61 @@ from splitreason_integrations.training.offloading.recipe import GRPORecipe, Rehe
 
 
 class Rehearser:
-    """The traces of a recipe, some of which are read beside each batch of rollouts."""
+    """The traces of a recipe, some of which are read beside each batch of rollouts.
 
-    def __init__(self, recipe: Rehearsal, examples: Sequence[Example], *, seed: int) -> None:
+    Args:
+        recipe: of the rehearsal.
+        examples: the traces; what is rehearsed of them has labels.
+        seed: of the run.
+        closing: the token that ends a span where only the ends are rehearsed.
+
+    """
+
+    def __init__(
+        self,
+        recipe: Rehearsal,
+        examples: Sequence[Example],
+        *,
+        seed: int,
+        closing: int | None = None,
+    ) -> None:
         self.weight = recipe.weight
         self._batch = min(recipe.batch, len(examples))
         self._examples = examples
         self._seed = seed
+        self._closing = closing
 
     def loss(self, network: Any, *, step: int, device: Any) -> Any:
-        """Return the mean of −log P over the rehearsed tokens of a step's traces, in nats.
+        """Return the mean of −log P over what is rehearsed of a step's traces, in nats.
 
         Which traces those are depends on the seed and the step alone.
         """
         some = random.Random(f"rehearsal/{self._seed}/{step}").sample(self._examples, self._batch)
+        labels = _padded([one.labels for one in some], IGNORED).to(device)
         rows = {
-            "input_ids": _padded([one.input_ids for one in some], 0),
-            "attention_mask": _padded([[1] * len(one.input_ids) for one in some], 0),
-            "labels": _padded([one.labels for one in some], IGNORED),
+            "input_ids": _padded([one.input_ids for one in some], 0).to(device),
+            "attention_mask": _padded([[1] * len(one.labels) for one in some], 0).to(device),
         }
-        return network(**{name: row.to(device) for name, row in rows.items()}).loss
+        if self._closing is None:
+            return network(**rows, labels=labels).loss
+        return ends_loss(network(**rows).logits, labels, closing=self._closing)
+
+
+def ends_loss(logits: Any, labels: Any, *, closing: int) -> Any:
+    """Return the mean of −log P of going on, or of ending, over the places inside of spans.
+
+    Args:
+        logits: (traces, tokens, vocabulary).
+        labels: (traces, tokens), ignored outside of spans.
+        closing: the token that ends a span.
+
+    """
+    import torch
+
+    inside, ends = (found[:, 1:] for found in (labels != IGNORED, labels == closing))
+    chances = logits[:, :-1].float().log_softmax(-1)[..., closing].clamp(max=-1e-6)
+    told = torch.where(ends, chances, torch.log1p(-chances.exp()))
+    return -told[inside].mean()
 
 
 def rehearser_of(recipe: GRPORecipe, tokenizer: Any) -> Rehearser | None:
@@ -55,12 +92,13 @@ def rehearser_of(recipe: GRPORecipe, tokenizer: Any) -> Rehearser | None:
     rehearsal = recipe.rehearsal
     if rehearsal is None:
         return None
+    closing = _closing_token(tokenizer, recipe.model) if rehearsal.tokens == "ends" else None
     writer = ExampleWriter(
         tokenizer,
         name=recipe.model,
         span_weight=1.0,
         seed=recipe.seed,
-        spans_only=rehearsal.tokens == "spans",
+        spans_only=rehearsal.tokens != "all",
     )
     written = [
         writer.write(number, trace)
@@ -77,7 +115,17 @@ def rehearser_of(recipe: GRPORecipe, tokenizer: Any) -> Rehearser | None:
             f"span has {rehearsal.max_tokens} tokens or less; raise max_tokens or give tagged "
             "traces, such as those of the fine-tuning"
         )
-    return Rehearser(rehearsal, found, seed=recipe.seed)
+    return Rehearser(rehearsal, found, seed=recipe.seed, closing=closing)
+
+
+def _closing_token(tokenizer: Any, name: str) -> int:
+    marks = marks_of(TokenizerCodec(tokenizer, name=name), as_text=True)
+    if len(marks.close_tokens) > 1:
+        raise ConfigurationError(
+            f"rehearsal.tokens: {name} has tags of plain text, whose ends are several tokens; use "
+            '"spans"'
+        )
+    return marks.close_tokens[0]
 
 
 def rehearsing(kind: type, rehearser: Rehearser) -> type:

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations import embedded
 from splitreason_integrations.checks import check_names
-from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.errors import ConfigurationError, MissingExtraError, SettingError
 from splitreason_integrations.evals import report
 from splitreason_integrations.training.offloading.recipe import GRPORecipe, Lora, SFTRecipe
 
@@ -41,6 +42,14 @@ def quiet() -> Generator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def check_installed() -> None:
+    """Raise MissingExtraError where the trainers are not installed."""
+    if find_spec("trl") is None:
+        raise MissingExtraError(
+            'training needs the extra train: pip install "splitreason-integrations[train]"'
+        )
 
 
 def silent(done: int, of: int, figures: Mapping[str, float]) -> None:

@@ -30,6 +30,7 @@ def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = r
         ConfigurationError: before training, for a recipe, traces or a folder that will not do.
 
     """
+    runs.check_installed()
     from trl import SFTConfig, SFTTrainer
 
     ours = {

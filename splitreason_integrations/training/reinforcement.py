@@ -1,0 +1,105 @@
+"""The last stage of a pair's training: the small model learns from its own rollouts when to mark.
+
+It starts from the fine-tuned model and rehearses traces with that fine-tuning's marks, so that what
+is not asked in the rollouts, tools and chats, is not forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from splitreason_integrations.terms import Prices
+from splitreason_integrations.training.labels import (
+    by_step,
+    fresh_problems,
+    label_path,
+    read_labels,
+)
+from splitreason_integrations.training.offloading.grpo import reinforce
+from splitreason_integrations.training.offloading.recipe import (
+    GRPORecipe,
+    Rehearsal,
+    Tasks,
+    Writing,
+)
+from splitreason_integrations.training.offloading.rewards import Costs
+from splitreason_integrations.training.run import Folders, Settings
+from splitreason_integrations.training.traces import rows_of
+
+STEPS, PROMPTS, GENERATIONS = 240, 4, 8
+TASKS, REHEARSED_CHUNKS = 20_000, 30
+
+
+def reinforce_small(
+    folders: Folders, settings: Settings, *, small: Path, large: Path, tell: Any
+) -> Path:
+    """Train the fine-tuned model on its rollouts; return the folder that it is written to.
+
+    Args:
+        folders: of the run.
+        settings: of the run.
+        small: folder of the fine-tuned model.
+        large: folder of the large model.
+        tell: hears about progress.
+
+    """
+    traces, out = folders.checkpoints("traces") / "tagged.jsonl", folders.checkpoints("grpo")
+    _write_traces(traces, folders, settings)
+    recipe = recipe_of(settings, small=small, large=large, traces=traces)
+
+    def report(done: int, of: int, figures: Mapping[str, float]) -> None:
+        tell("grpo", done, of, 0.0)
+
+    reinforce(recipe, out, command="splitreason train pair", tell=report)
+    return out
+
+
+def recipe_of(settings: Settings, *, small: Path, large: Path, traces: Path) -> GRPORecipe:
+    """Return the recipe of this stage; small scales shorten it."""
+    prompts = max(1, round(PROMPTS * min(1.0, settings.scale * 10)))
+    return GRPORecipe(
+        model=str(small),
+        large=(f"hf:{large}",),
+        tasks=Tasks(count=settings.documents(TASKS)),
+        writing=Writing(max_tokens=320, close_threshold=1.0, at_once=4),
+        prices=Prices(output_usd=10.0),
+        costs=Costs(money=0.3, full_usd=0.0005),
+        rehearsal=Rehearsal(str(traces), tokens="all", batch=16),
+        seed=settings.seed,
+        trainer={
+            "per_device_train_batch_size": prompts * GENERATIONS,
+            "num_generations": GENERATIONS,
+            "steps_per_generation": 2,
+            "max_steps": max(2, round(STEPS * settings.scale)),
+            "learning_rate": 4e-4,
+            "lr_scheduler_type": "linear",
+            "warmup_steps": 4,
+            "save_steps": max(1, round(20 * settings.scale)),
+            "gradient_checkpointing": False,
+        },
+    )
+
+
+def _write_traces(path: Path, folders: Folders, settings: Settings) -> None:
+    """Write traces of all families with the marks of the last round of the fine-tuning."""
+    if path.exists():
+        return
+    last = len(settings.sft_plans)
+    labels, seed = folders.labels(last), settings.round_seed(last)
+    rng = random.Random(f"rehearsal/{settings.seed}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for index in range(min(REHEARSED_CHUNKS, settings.sft_plans[-1].chunks)):
+            found = fresh_problems(index, seed=seed, documents=settings.sft_documents)
+            rates = read_labels(label_path(labels, index))
+            for problem, own in zip(
+                found, by_step(found, rates, tries=settings.tries), strict=True
+            ):
+                file.writelines(f"{json.dumps(row)}\n" for row in rows_of(problem, own, rng))
+    os.replace(temporary, path)
