@@ -310,6 +310,13 @@ def grpo(steps=2, **more):
     return GRPORecipe(tasks=Tasks(count=8), writing=writing, trainer=trainer, **more)
 
 
+def test_advantages_are_scaled_by_the_batch_unless_a_recipe_says_otherwise(tmp_path):
+    plain = grpo()
+    grouped = replace(plain, trainer={**plain.trainer, "scale_rewards": "group"})
+    assert module.settings_of(plain, tmp_path).scale_rewards == "batch"
+    assert module.settings_of(grouped, tmp_path).scale_rewards == "group"
+
+
 def test_reinforcement_trains_on_real_rollouts_and_logs_every_part(tmp_path):
     out, told = tmp_path / "grpo", []
     reinforce(grpo(), out, command="x", tell=lambda *news: told.append(news))

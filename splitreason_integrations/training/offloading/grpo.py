@@ -102,7 +102,10 @@ def settings_of(recipe: GRPORecipe, out: Path) -> Any:
         "max_completion_length": recipe.writing.max_tokens,
         "remove_unused_columns": False,
     }
-    return runs.trainer_settings(GRPOConfig, recipe.trainer, ours)
+    # Where a whole group is right its spread is that of the costs alone: scaled by it, a token's
+    # price would weigh as much as being right does.
+    given = {"scale_rewards": "batch", **recipe.trainer}
+    return runs.trainer_settings(GRPOConfig, given, ours)
 
 
 def training_tasks(tasks: Tasks, *, seed: int) -> list[Task]:

@@ -165,7 +165,8 @@ class GRPORecipe:
             forgets where spans end: run it with `close_threshold=1`.
         lora: adapters; None trains all weights.
         seed: of the run.
-        trainer: settings of TRL's GRPOConfig.
+        trainer: settings of TRL's GRPOConfig. Advantages are scaled by the spread of a whole batch
+            unless `scale_rewards` says otherwise.
 
     """
 
