@@ -47,6 +47,8 @@ from splitreason_integrations.training.offloading.recipe import (
 )
 from splitreason_integrations.training.offloading.rehearsal import ends_loss, rehearser_of
 from splitreason_integrations.training.offloading.sft import fine_tune
+from splitreason_integrations.training.pair import train_pair
+from splitreason_integrations.training.run import Settings
 from splitreason_integrations.training.traces import pair_traces
 
 pytestmark = pytest.mark.timeout(300)
@@ -190,6 +192,17 @@ def test_a_recipe_that_will_not_do_is_refused_by_its_line(tmp_path, text, said):
     file.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError, match=said):
         load_sft(file)
+
+
+def test_missing_trainers_are_named_with_the_way_to_them(tmp_path, traces, monkeypatch):
+    monkeypatch.setattr(runs, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"splitreason-integrations\[train\]"):
+        fine_tune(sft(traces), tmp_path / "sft", command="x")
+    with pytest.raises(ConfigurationError, match=r"splitreason-integrations\[train\]"):
+        reinforce(grpo(), tmp_path / "grpo", command="x")
+    with pytest.raises(ConfigurationError, match=r"splitreason-integrations\[train\]"):
+        train_pair(tmp_path / "pair", Settings(), device="cpu", tell=print, carry_out=print)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["sft", "grpo"])
