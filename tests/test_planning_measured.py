@@ -60,7 +60,7 @@ def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
             progress=lambda what, done, of: said.append((what, done, of)),
         )
     assert not found.figures.shared
-    assert found.figures.round_trip_s > 0
+    assert found.figures.round_trip_s >= 0  # what an answer takes beyond its models, if anything
     assert said[-1] == ("measured", 1, 1)
     assert {"small, reading", "large, 1 at once", "check, 2 at once"} <= {one[0] for one in said}
 

@@ -29,23 +29,31 @@ class Failing(ScriptedModel):
 
     def open(self, prompt, written=()):
         session = super().open(prompt, written)
-        write = session.write
+        write, truncate, longest = session.write, session.truncate, 0
+
+        def truncating(length):
+            nonlocal longest
+            longest = max(longest, session.length)
+            truncate(length)
 
         async def writing(order):
+            nonlocal longest
             left, told, before = next(self.failures, None), 0, session.length
+            longest = 0
             parts = write(order)
             try:
                 async for part in parts:
                     if left is not None and left <= told + len(part.token_ids):
-                        self.wrote += told + before - session.length
+                        longest, before = told, 0
                         raise ConnectionError("gone")
                     told += len(part.token_ids)
                     yield part
             finally:
                 await parts.aclose()
-                self.wrote += session.length - before
+                # It may have been cut before this is closed.
+                self.wrote += max(longest, session.length if before else 0) - before
 
-        session.write = writing
+        session.write, session.truncate = writing, truncating
         return session
 
 
