@@ -44,6 +44,16 @@ def spec(url, **more):
     return OpenAIServerModel(url, "large", **{"tokenizer": LARGE, **more})
 
 
+@contextmanager
+def serving_pair():
+    """Run the embedded pair on two servers; give the specs of the small and the large model."""
+    with (
+        serving("completions_server", "embedded:small") as (_, small),
+        serving("completions_server", "embedded:large") as (_, large),
+    ):
+        yield spec(small), spec(large)
+
+
 def load(some_spec):
     return blocking.run(lambda: load_model(some_spec, role="large"))
 

@@ -19,7 +19,7 @@ from splitreason_integrations.request import Request
 from splitreason_integrations.resilience import Retry
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.engine_runs import complete, freed, request
-from tests.servers import load, order, prompt, serving, spec, write
+from tests.servers import load, order, prompt, serving_pair, write
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -145,11 +145,8 @@ def test_a_number_below_one_is_refused():
 
 @pytest.fixture(scope="module")
 def pair():
-    with (
-        serving("completions_server", "embedded:small") as (_, small),
-        serving("completions_server", "embedded:large") as (_, large),
-    ):
-        yield spec(small), spec(large)
+    with serving_pair() as both:
+        yield both
 
 
 async def test_servers_write_the_same(pair):

@@ -15,7 +15,7 @@ from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.engine_runs import request
-from tests.servers import load, order, prompt, serving, spec, write
+from tests.servers import load, order, prompt, serving, serving_pair, spec, write
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -26,11 +26,8 @@ CLOSE = embedded_codec().control_token("</bigmodel>")
 @pytest.fixture(scope="module")
 def pair():
     """The specs of both models on servers of their own."""
-    with (
-        serving("completions_server", "embedded:small") as (_, small),
-        serving("completions_server", "embedded:large") as (_, large),
-    ):
-        yield spec(small), spec(large)
+    with serving_pair() as both:
+        yield both
 
 
 async def same(pair, tasks, **settings):
