@@ -1,6 +1,8 @@
 """What the planner foresees, held against real runs of the pair."""
 
 import random
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +11,8 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.tasks import Task, generated
 from splitreason_integrations.planning.driving import drive, joined
 from splitreason_integrations.planning.figures import Figures
-from splitreason_integrations.planning.measuring import PARTS, measure
+from splitreason_integrations.planning.measuring import PARTS, _waits_s, measure
+from splitreason_integrations.planning.stations import split
 from splitreason_integrations.planning.timing import Effort
 from splitreason_integrations.testing import ScriptedModel
 from tests.servers import serving, spec
@@ -60,7 +63,10 @@ def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
             progress=lambda what, done, of: said.append((what, done, of)),
         )
     assert not found.figures.shared
-    assert found.figures.round_trip_s >= 0  # what an answer takes beyond its models, if anything
+    near = replace(found.figures, round_trip_s=0.0)
+    for beyond_s in (0.3, 0.0):  # what an answer takes beyond the models' work is the network's
+        alone = SimpleNamespace(answers_per_s=1 / (split(near).idle_s + beyond_s))
+        assert _waits_s(near, alone) == pytest.approx(beyond_s / near.answer.spans, abs=1e-9)
     assert said[-1] == ("measured", 1, 1)
     assert {"small, reading", "large, 1 at once", "check, 2 at once"} <= {one[0] for one in said}
 
