@@ -17,6 +17,7 @@ from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.hf import HFModel
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.cli import main
+from splitreason_integrations.training.traces import pair_traces
 
 torch.set_num_threads(1)
 
@@ -48,6 +49,15 @@ def embedded():
         blocking.run(lambda role=role: load_model("embedded", role=role))
         for role in ("small", "large")
     )
+
+
+@pytest.fixture(scope="session")
+def traces(tmp_path_factory):
+    """A file with a few of the embedded pair's own problems as tagged traces."""
+    file = tmp_path_factory.mktemp("traces") / "traces.jsonl"
+    rows = pair_traces(40, tries=4, seed=1)
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    return file
 
 
 def random_network(vocabulary: int, seed: int) -> Qwen2ForCausalLM:

@@ -142,7 +142,9 @@ class Rehearsal:
         check_text("traces", self.traces)
         check_positive("weight", self.weight)
         if self.tokens not in get_args(Rehearsed):
-            raise SettingError(f"tokens must be 'spans' or 'all', got {self.tokens!r}", ("tokens",))
+            raise SettingError(
+                f"tokens must be 'ends', 'spans' or 'all', got {self.tokens!r}", ("tokens",)
+            )
         for name in ("batch", "max_tokens"):
             check_number(name, getattr(self, name), least=1, whole=True)
 
