@@ -14,9 +14,9 @@ from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import describe, load_model, resolve
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.evals.tasks import Task, read_jsonl
+from splitreason_integrations.evals.tasks import Task, known_families, read_jsonl
 from splitreason_integrations.policy import Policy
-from splitreason_integrations.problems import FAMILIES, Split, sample
+from splitreason_integrations.problems import Split, sample
 from splitreason_integrations.records import Completion
 from splitreason_integrations.terms import ModelTerms
 from splitreason_integrations.training.offloading import runs
@@ -112,24 +112,18 @@ def training_tasks(tasks: Tasks, *, seed: int) -> list[Task]:
     """Return what is asked: the rows of a file, or problems that no evaluation shows.
 
     Raises:
-        ConfigurationError: for an unknown family, or tasks that need tools.
-        RequestError: for a file that cannot be read, naming the line.
+        ConfigurationError: for tasks that need tools.
+        RequestError: for an unknown family, or a file that cannot be read, naming the line.
 
     """
     if tasks.data is not None:
         return read_jsonl(Path(tasks.data))
-    families = tasks.families.split(",")
-    unknown = [family for family in families if family not in FAMILIES or family == "tools"]
-    if unknown:
-        raise ConfigurationError(
-            f"tasks.families: {unknown} cannot be asked here; use some of "
-            f"{', '.join(one for one in FAMILIES if one != 'tools')}"
-        )
+    families = known_families(tasks.families.split(","))
+    if "tools" in families:
+        raise ConfigurationError("tasks.families: problems with tools cannot be asked in rollouts")
     each = -(-tasks.count // len(families))
     found = [
-        problem
-        for family in families
-        for problem in sample(Split.TRAIN, family, seed=seed, n=each)  # type: ignore[arg-type]
+        problem for family in families for problem in sample(Split.TRAIN, family, seed=seed, n=each)
     ]
     return [Task(problem.messages, str(problem.answer), problem) for problem in found]
 
