@@ -33,6 +33,12 @@ def servers_command(
     spans: Annotated[int, typer.Option(min=1, help="Spans of 128 tokens, each both ways.")] = 10,
     answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
     concurrency: Annotated[int, typer.Option(min=1, help="Answers at a time under load.")] = 64,
+    close_threshold: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="P(close tag) that hands back; 1 has the large model end its spans."
+        ),
+    ] = 0.5,
     seed: options.Seed = 0,
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
@@ -58,7 +64,9 @@ def servers_command(
             many = generated("test", _FAMILIES, n=answers, seed=seed + 1)
             return {
                 "bench": "servers",
-                "answers": await servers.against_the_published_flow(models, tasks[:samples], told),
+                "answers": await servers.against_the_published_flow(
+                    models, tasks[:samples], told, close_threshold=close_threshold
+                ),
                 "long_spans": await servers.long_spans(models, tasks[:spans], told),
                 "load": await load.under_load(
                     models,
@@ -66,6 +74,7 @@ def servers_command(
                     concurrency=concurrency,
                     max_tokens=servers.MAX_TOKENS,
                     told=told,
+                    close_threshold=close_threshold,
                 ),
             }
 

@@ -47,9 +47,14 @@ async def under_load(
     concurrency: int,
     max_tokens: int,
     told: Callable[[str, int, int], None],
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Return the split's throughput at `concurrency`, and its ratios to what is ideal."""
-    engine, done = SplitEngine(small=models[0], large=models[1]), list[tuple[Task, Completion]]()
+    """Return the split's throughput at `concurrency`, and its ratios to what is ideal.
+
+    `settings` are those of the engine.
+    """
+    engine = SplitEngine(small=models[0], large=models[1], **settings)
+    done = list[tuple[Task, Completion]]()
 
     async def answer(task: Task) -> None:
         request = Request(messages=task.messages, seed=0, max_tokens=max_tokens)

@@ -5,7 +5,7 @@ Every figure is a ratio of two ways on the same servers in the same run, taking 
 
 import statistics
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,10 +83,11 @@ class Timed:
 
 
 async def against_the_published_flow(
-    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], told: Told
+    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], told: Told, **settings: Any
 ) -> dict[str, Any]:
     """Return wall time and requests of an answer, ours ÷ the published flow's, in pairs.
 
+    `settings` are those of our engine.
     `bare_ratio` is the part that hands over nothing and reads nothing along: the same stretches of
     tokens in plain requests, one behind the other, on a warm cache.
     """
@@ -95,7 +96,7 @@ async def against_the_published_flow(
         told("answers", done, len(tasks))
         # Whoever is second finds a warmer cache: they take turns.
         theirs = await _published(flow, task) if done % 2 else None
-        reply, ours = await _ours(models, task)
+        reply, ours = await _ours(models, task, settings)
         pairs.append((ours, theirs or await _published(flow, task)))
         bare_s.append(await _bare(models, task, reply))
     told("answers", len(tasks), len(tasks))
@@ -128,9 +129,11 @@ def _summary(timed: Sequence[Timed]) -> dict[str, float]:
     }
 
 
-async def _ours(models: tuple[ServerModel, ServerModel], task: Task) -> tuple[Completion, Timed]:
+async def _ours(
+    models: tuple[ServerModel, ServerModel], task: Task, settings: Mapping[str, Any]
+) -> tuple[Completion, Timed]:
     small, large = (Counted(model) for model in models)
-    engine, started = SplitEngine(small=small, large=large), time.perf_counter()
+    engine, started = SplitEngine(small=small, large=large, **settings), time.perf_counter()
     reply = await engine.complete(_request(task))
     seconds = time.perf_counter() - started
     ids = [token for piece in reply.pieces for token in piece.token_ids]
