@@ -99,6 +99,7 @@ def test_fine_tuning_writes_a_model_that_the_engine_takes(tmp_path, traces):
     fine_tune(sft(traces), out, command="x", tell=lambda *news: told.append(news))
     assert [done for done, _, figures in told if "loss" in figures] == [1, 2, 3, 4]
     assert answers_with(out)["tokens"]["small"]
+    assert json.loads((out / "config.json").read_text("utf-8"))["use_cache"]
     logged = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
     assert [line["step"] for line in logged if "loss" in line] == [1, 2, 3, 4]
     facts = json.loads((out / "run.json").read_text("utf-8"))
@@ -185,6 +186,7 @@ def test_reinforcement_trains_on_real_rollouts_and_logs_every_part(tmp_path):
     assert wanted | {"price", "reward/correct", "reward/latency"} <= set(figures)
     assert figures["wait_s"] > 0
     assert answers_with(out)["tokens"]["small"]
+    assert json.loads((out / "config.json").read_text("utf-8"))["use_cache"]
 
 
 def test_a_large_model_that_fails_ends_no_run(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ from splitreason_integrations.training.offloading.rewards import Costs
 from splitreason_integrations.training.run import Folders, Settings
 from splitreason_integrations.training.traces import rows_of
 
-STEPS, PROMPTS, GENERATIONS = 240, 4, 8
+STEPS, PROMPTS, GENERATIONS = 400, 4, 8
 TASKS, REHEARSED_CHUNKS = 20_000, 30
 
 
@@ -66,17 +66,17 @@ def recipe_of(settings: Settings, *, small: Path, large: Path, traces: Path) -> 
         model=str(small),
         large=(f"hf:{large}",),
         tasks=Tasks(count=settings.documents(TASKS)),
-        writing=Writing(max_tokens=320, close_threshold=1.0, at_once=4),
+        writing=Writing(max_tokens=512, close_threshold=1.0, at_once=4),
         prices=Prices(output_usd=10.0),
         costs=Costs(money=0.3, full_usd=0.0005),
-        rehearsal=Rehearsal(str(traces), tokens="all", batch=16),
+        rehearsal=Rehearsal(str(traces), weight=0.5, tokens="all", batch=24),
         seed=settings.seed,
         trainer={
             "per_device_train_batch_size": prompts * GENERATIONS,
             "num_generations": GENERATIONS,
             "steps_per_generation": 2,
             "max_steps": max(2, round(STEPS * settings.scale)),
-            "learning_rate": 4e-4,
+            "learning_rate": 3e-4,
             "lr_scheduler_type": "linear",
             "warmup_steps": 4,
             "save_steps": max(1, round(20 * settings.scale)),

@@ -204,6 +204,8 @@ def finish(trainer: Any, tokenizer: Any, out: Path, command: str, **facts: Any) 
         # Where each process has a part of the weights, all of them take part in this.
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
+        # Trainers switch it off, and who loads the model later would read all anew for each token.
+        model.config.use_cache = True
         model.save_pretrained(out, state_dict=state)
         tokenizer.save_pretrained(out)
         write_log(out, trainer.state.log_history)
