@@ -226,7 +226,8 @@ def found() -> Calibration:
 
 def test_the_embedded_pair_is_calibrated(found):
     figure = found.chosen.figures[Metric.SHARE]
-    assert 0 < figure.low <= figure.value <= figure.high <= 0.10
+    assert 0 <= figure.low <= figure.value <= figure.high <= 0.10
+    assert figure.value > 0
     data = json.loads(json.dumps(found.data()))
     assert data["trigger"] == str(found.trigger) == f"tag>{data['threshold']:g}"
     assert data["n"] == 16

@@ -116,7 +116,7 @@ def test_ask_with_a_policy(run, tight):
     free = json.loads(run("ask", QUESTION, "--json").out)
     named = json.loads(run("ask", QUESTION, "--policy", "cost-first", "--json").out)
     filed = json.loads(run("ask", QUESTION, "--policy", tight, "--json").out)
-    assert named["offload_share"] <= 0.05 < free["offload_share"]
+    assert 0 < named["offload_share"] <= 0.1 < free["offload_share"]
     (span,) = filed["spans"]
     assert span["tokens"] <= 3
     assert span["opened_by"] == "keyword:="

@@ -13,8 +13,7 @@ from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations import Decision, HumanCheck, ReviewQueue, blocking
 from splitreason_integrations.errors import ReviewPendingError
 from splitreason_integrations.testing import ScriptedModel
-from tests.review_runs import ANSWERS, REASONING, counting_pair
-from tests.test_review_queue import paused, put
+from tests.review_runs import ANSWERS, REASONING, counting_pair, paused, put
 
 RISKY = "[red]\x1b[2J\x9b5A\u202eevil\r\ud800[/red]"
 

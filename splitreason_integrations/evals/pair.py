@@ -16,7 +16,7 @@ from splitreason_integrations.triggers import Tag
 
 SPLITS = {"test": "unseen problems", "test-operands": "operands never seen together"}
 MODES_OF = {"test": MODES, "test-operands": ("base", "small", "large", "split")}
-THRESHOLDS = (0.99, 0.97, 0.94, 0.5)
+THRESHOLDS = (0.9995, 0.999, 0.99, 0.5)
 FAMILIES = ("word", "context")
 FEWER = 4
 """Rows other than the first ones are measured on this part of the problems."""
