@@ -16,7 +16,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.tasks import Task, known_families, read_jsonl
 from splitreason_integrations.policy import Policy
-from splitreason_integrations.problems import Split, sample
+from splitreason_integrations.problems import FAMILIES, Split, sample
 from splitreason_integrations.records import Completion
 from splitreason_integrations.terms import ModelTerms
 from splitreason_integrations.training.offloading import runs
@@ -120,7 +120,10 @@ def training_tasks(tasks: Tasks, *, seed: int) -> list[Task]:
         return read_jsonl(Path(tasks.data))
     families = known_families(tasks.families.split(","))
     if "tools" in families:
-        raise ConfigurationError("tasks.families: problems with tools cannot be asked in rollouts")
+        raise ConfigurationError(
+            "tasks.families: problems with tools cannot be asked in rollouts; use some of "
+            f"{', '.join(one for one in FAMILIES if one != 'tools')}"
+        )
     each = -(-tasks.count // len(families))
     found = [
         problem for family in families for problem in sample(Split.TRAIN, family, seed=seed, n=each)
