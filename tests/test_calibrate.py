@@ -221,17 +221,16 @@ def test_the_network_is_in_the_latency():
 def found() -> Calibration:
     """A calibration of the embedded pair for an offload share of 10 %."""
     tasks = generated("dev", ["word", "context"], n=16, seed=11)
-    return calibrate(SplitEngine(), tasks, Goal(Metric.SHARE, 0.10), runs=6, seed=11)
+    return calibrate(SplitEngine(), tasks, Goal(Metric.SHARE, 0.10), runs=9, seed=11)
 
 
 def test_the_embedded_pair_is_calibrated(found):
     figure = found.chosen.figures[Metric.SHARE]
-    assert 0 <= figure.low <= figure.value <= figure.high <= 0.10
-    assert figure.value > 0
+    assert 0 < figure.low <= figure.value <= figure.high <= 0.10
     data = json.loads(json.dumps(found.data()))
     assert data["trigger"] == str(found.trigger) == f"tag>{data['threshold']:g}"
     assert data["n"] == 16
-    assert len(data["curve"]) == 6
+    assert len(data["curve"]) == 9
     assert {"offload_share", "interval", "accuracy", "usd_per_1k", "latency_s"} <= data.keys()
 
 
