@@ -56,19 +56,24 @@ class Seating:
             # A long conversation takes long to search; other requests go on meanwhile.
             texts = [self._request.messages, self._request.tools]
             await anyio.to_thread.run_sync(self.vault.search, texts)
-        self._small_prompt, _ = self._aligned(model, self._codec_of(model))
+        codec = self._codec_of(model)
+        self._small_prompt, prompt = self._aligned(model, codec)
         check_room(self._small, self._small_prompt)
-        seats = [await self.large(one) for one in range(number + 1)]
+        large = await self._large_seat(0, model, codec, prompt)
+        for one in range(1, number + 1):
+            large = await self.large(one)
         marks = marks_of(self._small.codec, as_text=self._tags_as_text)
-        small = await self._seat(SMALL, self._small, self._small_prompt, marks)
-        return small, seats[-1]
+        return await self._seat(SMALL, self._small, self._small_prompt, marks), large
 
     async def large(self, number: int) -> Seat:
         """Return the seat of the large model with a number; raise LookupError behind the last."""
         model = await load_model(self._larges[number], role="large")
+        codec = self._codec_of(model)
+        return await self._large_seat(number, model, codec, self._large_prompt(model, codec))
+
+    async def _large_seat(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Seat:
         writer = (Author.LARGE, number)
-        codec = self.codecs[writer] = self._codec_of(model)
-        prompt = self._large_prompt(model, codec)
+        self.codecs[writer] = codec
         check_room(model, prompt)
         marks = marks_of(codec, as_text=False)
         return await self._seat(

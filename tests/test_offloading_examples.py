@@ -86,7 +86,7 @@ def test_a_call_is_written_as_the_family_writes_it_and_spells_no_control_token(t
 
 
 def test_the_pairs_own_traces_read_like_the_documents_that_taught_it(tmp_path):
-    rows = list(pair_traces(30, tries=4, seed=2, families=["tools"]))
+    rows = list(pair_traces(30, tries=4, seed=2, shares={"tools": 1.0}))
     assert len(rows) == 30
     assert any("tool_calls" in row for row in rows)
     found = {}

@@ -218,6 +218,7 @@ def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
         ("annotate 1", 1),
         ("sft 1", 2),
         ("annotate 2", 1),
+        ("traces", 5),
         ("grpo", 1),
     ):
         with pytest.raises(InterruptedRunError):
@@ -257,6 +258,7 @@ def test_both_models_train_at_once(tmp_path):
         "sft 1",
         "annotate 2",
         "sft 2",
+        "traces",
         "grpo",
     } <= set(heard)
 

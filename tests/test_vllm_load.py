@@ -66,6 +66,7 @@ async def test_both_ways_are_measured_in_one_run(three):
     assert found["degraded"] == 0
     assert {what for what, _, _ in told} > {"answers", "long spans", "answers at once"}
     assert all(0 < ratio < 2 for ratio in found["ideal_ratio"].values())
+    assert 0 < found["in_turn_ratio"] < 2
     alone = await servers.against_the_published_flow(models, tasks, note, close_threshold=1.0)
     assert alone["ours"]["requests_an_answer"] < answers["ours"]["requests_an_answer"]
 

@@ -123,6 +123,7 @@ def _show(result: dict[str, Any]) -> None:
         ("wall time of a 128-token span, ours ÷ published", _interval(spans)),
         (f"tokens a second, {load_['concurrency']} at once", f"{load_['tokens_per_s']:.0f}"),
         ("÷ the ideal mix", _ways(load_["ideal_ratio"])),
+        ("÷ the same stretches in turn", f"{load_['in_turn_ratio']:.2f}"),
         ("÷ undivided", _ways(load_["undivided_ratio"])),
         ("latency p50, p99", "{p50:.2f} s, {p99:.2f} s".format(**load_["latency_s"])),
     ):

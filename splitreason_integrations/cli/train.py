@@ -69,13 +69,12 @@ def traces(
 ) -> None:
     """Write the embedded pair's own problems as tagged traces, hard steps found by its gap."""
     from splitreason_integrations.evals.tasks import known_families
-    from splitreason_integrations.training.traces import pair_traces
+    from splitreason_integrations.training.traces import SHARES, pair_traces
 
     families = known_families(family.split(","))
+    shares = {name: share for name, share in SHARES.items() if name in families}
     with out.open("w", encoding="utf-8") as file, _progress("traces", ()) as tell:
-        for done, row in enumerate(
-            pair_traces(count, tries=tries, seed=seed, families=families), 1
-        ):
+        for done, row in enumerate(pair_traces(count, tries=tries, seed=seed, shares=shares), 1):
             file.write(f"{json.dumps(row)}\n")
             tell(done, count, {})
     typer.echo(str(out))

@@ -1,8 +1,10 @@
 """Many requests at once on two servers, against what the same servers deliver by themselves.
 
 The ideal mix is the same stretches of tokens, asked of each server by itself, none waiting for
-another: one server after the other, and both at once. `undivided` is a bound that no hand-over
-can reach: all tokens of an answer in one request to each server.
+another: one server after the other, and both at once. In an answer a stretch has to wait for the
+one before it, and that alone makes the servers' batches smaller: `in_turn` drives the stretches so,
+with nothing else to do, the bound of any hand-over. `undivided` is one that none can reach: all
+tokens of an answer in one request to each server.
 """
 
 import asyncio
@@ -63,6 +65,7 @@ async def under_load(
 
     split_s = (await at_once(answer, tasks, concurrency)).seconds
     ideal_s = await _driven(_divided(models, done), concurrency, told, "the ideal mix")
+    in_turn_s = await _in_turn(models, done, concurrency, told)
     undivided_s = await _driven(_undivided(models, done), concurrency, told, "undivided")
     replies = [reply for _, reply in done]
     tokens = sum(reply.tokens for reply in replies)
@@ -79,6 +82,7 @@ async def under_load(
             "longest": latencies[-1],
         },
         "ideal_ratio": {way: seconds / split_s for way, seconds in ideal_s.items()},
+        "in_turn_ratio": in_turn_s / split_s,
         "undivided_ratio": {way: seconds / split_s for way, seconds in undivided_s.items()},
     }
 
@@ -101,6 +105,26 @@ async def _driven(
         "separately": sum(pace.seconds for pace in separately),
         "together": await _seconds(together),
     }
+
+
+async def _in_turn(
+    models: tuple[ServerModel, ServerModel],
+    done: Sequence[tuple[Task, Completion]],
+    concurrency: int,
+    told: Callable[[str, int, int], None],
+) -> float:
+    """Return the seconds for all stretches, each asked for when the one before has come."""
+    answered = [0]
+    drain = drained(lambda: None, "in turn")
+
+    async def answer(stretches: Sequence[Plain]) -> None:
+        for stretch in stretches:
+            await drain(stretch)
+        answered[0] += 1
+        told("in turn", answered[0], len(done))
+
+    stretches = [all_stretches(models, task, reply) for task, reply in done]
+    return (await at_once(answer, stretches, concurrency)).seconds
 
 
 def all_stretches(

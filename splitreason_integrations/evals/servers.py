@@ -122,8 +122,9 @@ async def _bare(models: tuple[ServerModel, ServerModel], task: Task, reply: Comp
 
 
 def _summary(timed: Sequence[Timed]) -> dict[str, float]:
+    # The first answer of a server that was just started takes longer than many others.
     return {
-        "seconds_an_answer": statistics.fmean(one.seconds for one in timed),
+        "seconds_an_answer": statistics.median(one.seconds for one in timed),
         "requests_an_answer": statistics.fmean(one.requests for one in timed),
         "large_tokens_an_answer": statistics.fmean(one.large_tokens for one in timed),
     }

@@ -1,25 +1,19 @@
 """The last stage of a pair's training: the small model learns from its own rollouts when to mark.
 
-It starts from the fine-tuned model and rehearses traces with that fine-tuning's marks, so that what
-is not asked in the rollouts, tools and chats, is not forgotten.
+It starts from the fine-tuned model and rehearses traces, marked where that model fails, so that
+what is not asked in the rollouts, engines, tools and chats, is not forgotten.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from splitreason_integrations.problems import Family
 from splitreason_integrations.terms import Prices
-from splitreason_integrations.training.labels import (
-    by_step,
-    fresh_problems,
-    label_path,
-    read_labels,
-)
 from splitreason_integrations.training.offloading.grpo import reinforce
 from splitreason_integrations.training.offloading.recipe import (
     GRPORecipe,
@@ -29,10 +23,21 @@ from splitreason_integrations.training.offloading.recipe import (
 )
 from splitreason_integrations.training.offloading.rewards import Costs
 from splitreason_integrations.training.run import Folders, Settings
-from splitreason_integrations.training.traces import rows_of
+from splitreason_integrations.training.traces import pair_traces
 
 STEPS, PROMPTS, GENERATIONS = 400, 4, 8
-TASKS, REHEARSED_CHUNKS = 20_000, 30
+TASKS, REHEARSED = 20_000, 9_600
+REHEARSED_SHARES: dict[Family, float] = {
+    "word": 0.15,
+    "context": 0.15,
+    "frameworks": 0.50,
+    "tools": 0.17,
+    "chat": 0.03,
+}
+"""What is rehearsed: above all what the rollouts, word problems and questions over facts, lack.
+
+With a router's question in thirty the small model forgot routers.
+"""
 
 
 def reinforce_small(
@@ -49,7 +54,7 @@ def reinforce_small(
 
     """
     traces, out = folders.checkpoints("traces") / "tagged.jsonl", folders.checkpoints("grpo")
-    _write_traces(traces, folders, settings)
+    _write_traces(traces, settings, small=small, large=large, tell=tell)
     recipe = recipe_of(settings, small=small, large=large, traces=traces)
 
     def report(done: int, of: int, figures: Mapping[str, float]) -> None:
@@ -85,21 +90,23 @@ def recipe_of(settings: Settings, *, small: Path, large: Path, traces: Path) -> 
     )
 
 
-def _write_traces(path: Path, folders: Folders, settings: Settings) -> None:
-    """Write traces of all families with the marks of the last round of the fine-tuning."""
+def _write_traces(path: Path, settings: Settings, *, small: Path, large: Path, tell: Any) -> None:
+    """Write traces of all families, marked where the fine-tuned model fails now."""
     if path.exists():
         return
-    last = len(settings.sft_plans)
-    labels, seed = folders.labels(last), settings.round_seed(last)
-    rng = random.Random(f"rehearsal/{settings.seed}")
+    count = settings.documents(REHEARSED)
+    rows = pair_traces(
+        count,
+        tries=settings.tries,
+        seed=settings.round_seed(len(settings.sft_plans) + 1),
+        shares=REHEARSED_SHARES,
+        small=small,
+        large=large,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        for index in range(min(REHEARSED_CHUNKS, settings.sft_plans[-1].chunks)):
-            found = fresh_problems(index, seed=seed, documents=settings.sft_documents)
-            rates = read_labels(label_path(labels, index))
-            for problem, own in zip(
-                found, by_step(found, rates, tries=settings.tries), strict=True
-            ):
-                file.writelines(f"{json.dumps(row)}\n" for row in rows_of(problem, own, rng))
+        for done, row in enumerate(rows, 1):
+            file.write(f"{json.dumps(row)}\n")
+            tell("traces", done, count, 0.0)
     os.replace(temporary, path)

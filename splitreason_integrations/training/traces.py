@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from splitreason_integrations import embedded
 from splitreason_integrations.problems import (
-    FAMILIES,
     Family,
     Problem,
     Split,
@@ -36,21 +36,34 @@ SHARES: dict[Family, float] = {
     "chat": 0.05,
     "tools": 0.25,
 }
-"""How much there is of each family, beside the others that are asked for."""
+"""How much there is of each family, beside the others."""
 
 
 def pair_traces(
-    count: int, *, tries: float, seed: int, families: Sequence[Family] = FAMILIES
+    count: int,
+    *,
+    tries: float,
+    seed: int,
+    shares: Mapping[Family, float] = SHARES,
+    small: Path | None = None,
+    large: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield `count` tagged traces of the embedded pair's problems, in a mixed order."""
+    """Yield `count` tagged traces of the embedded pair's problems, in a mixed order.
+
+    Args:
+        count: how many.
+        tries: mark a step as often as one of so many attempts of the small model fails it.
+        seed: of the problems, and of which of their steps are marked.
+        shares: how much there is of each family, beside the others.
+        small: folder of the model that is to learn to mark; the embedded base model without.
+        large: folder of the model that the marked steps go to; the embedded one without.
+
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(embedded.path("base"))
-    small, large = (
-        AutoModelForCausalLM.from_pretrained(embedded.path(member)).eval()
-        for member in ("base", "large")
-    )
-    shares = {family: share for family, share in SHARES.items() if family in families}
+    folders = small or embedded.path("base"), large or embedded.path("large")
+    encoder = Encoder(AutoTokenizer.from_pretrained(folders[0]))
+    writer, helper = (AutoModelForCausalLM.from_pretrained(path).eval() for path in folders)
     whole = math.fsum(shares.values())
     found = [
         problem
@@ -58,7 +71,7 @@ def pair_traces(
         for problem in sample(Split.TRAIN, family, seed=seed, n=math.ceil(count * share / whole))
     ]
     random.Random(f"traces/{seed}").shuffle(found)
-    rows = tagged_rows(Encoder(tokenizer), small, large, found[:count], tries=tries, seed=seed)
+    rows = tagged_rows(encoder, writer, helper, found[:count], tries=tries, seed=seed)
     yield from islice(rows, count)
 
 
