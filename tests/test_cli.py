@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from splitreason_integrations.evals.runner import MODES
+from splitreason_integrations.evals.tasks import read_jsonl
 
 
 def test_the_installed_command_in_a_process_of_its_own():
@@ -178,6 +179,7 @@ def test_a_wrong_policy_names_its_line(run, tmp_path):
         (["ask"], "question"),
         (["ask", "Hello", "--colour"], "--colour"),
         (["eval", "--mode", "best"], "unknown mode"),
+        (["eval", "--mode", "all,best"], "unknown mode 'best'"),
         (["eval", "--family", "poems"], "unknown family"),
         (["eval", "--split", "train"], "unknown split"),
         (["eval", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
@@ -192,10 +194,48 @@ def test_errors_are_one_line_and_status_2(run, arguments, says):
     assert says in done.err
 
 
-def test_bad_rows_name_their_line(run, tmp_path):
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"answer": 1}, 'needs either "question" or "messages"'),
+        ({"question": 5, "answer": 1}, "give text"),
+        ({"messages": [], "answer": 1}, "no messages"),
+        ({"messages": "hi", "answer": 1}, '"messages" must be a list'),
+        ({"messages": [{"role": "boss", "content": "x"}], "answer": 1}, "role 'boss'"),
+        ({"question": "x", "answer": ""}, "must be a number or a text"),
+        ({"question": "x", "answer": [1]}, "must be a number or a text"),
+    ],
+)
+def test_bad_rows_name_their_line(run, tmp_path, row, says):
     path = tmp_path / "set.jsonl"
-    path.write_text('{"question": "x", "answer": 1}\n{"answer": 1}\n', encoding="utf-8")
-    assert "line 2" in run("eval", "--data", str(path), status=2).err
+    good = json.dumps({"question": "x", "answer": 1})
+    path.write_text(f"{good}\n{json.dumps(row)}\n", encoding="utf-8")
+    said = run("eval", "--data", str(path), status=2).err
+    assert "line 2: " in said
+    assert says in said
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"question": "x", "answer": 1}\n', encoding="utf-8-sig")
+    assert read_jsonl(path)[0].answer == "1"
+
+
+def test_traces_are_written_whole_or_not_at_all(run, tmp_path):
+    path = tmp_path / "traces.jsonl"
+    path.write_text("mine\n", "utf-8")
+    assert (
+        "--tries must be above 0"
+        in run("train", "traces", "--out", str(path), "--tries", "0", status=2).err
+    )
+    assert path.read_text("utf-8") == "mine\n"
+    assert (
+        "in a folder of your own"
+        in run("train", "traces", "--out", str(tmp_path / "no" / "where"), status=2).err
+    )
+    run("train", "traces", "--out", str(path), "--count", "3", "--family", "word")
+    assert len(path.read_text("utf-8").splitlines()) == 3
+    assert [one.name for one in tmp_path.iterdir()] == ["traces.jsonl"]
 
 
 def test_help_names_every_command(run):

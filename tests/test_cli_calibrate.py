@@ -90,7 +90,6 @@ def test_shadow_shows_a_table(run):
         (["calibrate", "--max-share", "0.1", "--out", "nowhere/policy.toml"], "nowhere"),
         (["calibrate", "--max-share", "0.1", "--plot", "curve.doc"], "one of .png"),
         (["calibrate", "--max-share", "0.1", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["calibrate", "--max-share", "0.001", *FEW], "the best is tag>"),
         (["calibrate", "--max-share", "0.1", "--large", "gpt-9", *FEW], "use 'embedded'"),
         (["shadow", "--trigger", "sometimes"], "unknown trigger"),
         (["shadow", "--span-tokens", "9", "--sample-spans", "2"], "give one of --span-tokens"),
@@ -102,6 +101,17 @@ def test_errors_are_one_line_and_status_2(run, arguments, says):
     assert done.out == ""
     assert len(done.err.strip().splitlines()) == 1
     assert says in done.err
+
+
+def test_what_was_measured_is_shown_where_nothing_keeps_to_the_goal(run, tmp_path):
+    asked = ("calibrate", "--max-share", "0.001", *FEW, "--out", str(tmp_path / "policy.toml"))
+    done = run(*asked, status=2)
+    assert all(part in done.err for part in ("tag>", "--runs", "higher cap"))
+    assert "offload share" in done.out
+    facts = json.loads(run(*asked, "--json", status=2).out)
+    assert facts["threshold"] is None
+    assert len(facts["curve"]) == 2
+    assert not (tmp_path / "policy.toml").exists()
 
 
 def test_a_picture_without_matplotlib_names_the_extra(run, monkeypatch):

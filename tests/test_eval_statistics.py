@@ -156,6 +156,13 @@ def test_a_side_that_pays_against_one_that_does_not():
     assert paired(other, other).verdict.endswith("large tokens about equal")
 
 
+def test_few_tasks_leave_the_large_tokens_undecided():
+    found = paired(
+        side("a", [[1]] * 4, [[9], [0], [3], [7]]), side("b", [[1]] * 4, [[2], [8], [1], [6]])
+    )
+    assert found.verdict == "undecided: accuracy undecided, large tokens undecided"
+
+
 def test_intervals_apart_do_not_touch():
     first = side("a", [[1]] * 3, [[1]] * 3, (0.5, 0.9))
     for interval, apart in [((0.1, 0.4), True), ((0.1, 0.5), False), ((0.95, 1.0), True)]:

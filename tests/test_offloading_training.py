@@ -29,13 +29,14 @@ from splitreason_integrations.training.offloading.recipe import (
     GRPORecipe,
     Lora,
     SFTRecipe,
+    Tasks,
     load_grpo,
     load_sft,
 )
 from splitreason_integrations.training.offloading.sft import fine_tune
 from splitreason_integrations.training.pair import train_pair
 from splitreason_integrations.training.run import Settings
-from tests.toy_training import grpo, sft
+from tests.toy_training import ROW, grpo, sft, written
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parent.parent
@@ -108,6 +109,42 @@ def test_fine_tuning_writes_a_model_that_the_engine_takes(tmp_path, traces):
         fine_tune(sft(traces, seed=1), out, command="x")
 
 
+def test_a_finished_run_stays_as_it_is(tmp_path, traces):
+    data = tmp_path / "traces.jsonl"
+    data.write_bytes(traces.read_bytes())
+    out, recipe = tmp_path / "sft", sft(data)
+    fine_tune(recipe, out, command="x")
+    made = (out / "model.safetensors").read_bytes()
+    fine_tune(recipe, out, command="x", tell=lambda *_: pytest.fail("it trains again"))
+    assert (out / "model.safetensors").read_bytes() == made
+    # Killed behind its last step, before the model was written.
+    for name in ("run.json", "model.safetensors"):
+        (out / name).unlink()
+    fine_tune(recipe, out, command="x")
+    assert (out / "model.safetensors").read_bytes() == made
+    assert json.loads((out / "run.json").read_text("utf-8"))["steps"] == 4
+    data.write_bytes(b"".join(traces.read_bytes().splitlines(keepends=True)[:20]))
+    with pytest.raises(ConfigurationError, match="other data"):
+        fine_tune(recipe, out, command="x")
+
+
+def test_a_folder_in_which_nothing_was_trained_is_taken_over(tmp_path, traces):
+    out = tmp_path / "sft"
+    runs.claim(out, sft(traces, seed=1))
+    runs.claim(out, sft(traces))
+    (out / "checkpoint-2").mkdir()
+    (out / "checkpoint-2" / "trainer_state.json").write_text("{}", "utf-8")
+    with pytest.raises(ConfigurationError, match="another recipe"):
+        runs.claim(out, sft(traces, seed=1))
+
+
+def test_a_folder_that_cannot_be_one_is_refused(tmp_path, traces):
+    with pytest.raises(ConfigurationError, match="is a file"):
+        fine_tune(sft(traces), traces, command="x")
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        runs.claim(Path("/proc/run"), sft(traces))
+
+
 @pytest.mark.parametrize("packing", [False, True])
 def test_adapters_and_packing_change_the_model(tmp_path, traces, packing):
     out = tmp_path / "lora"
@@ -150,6 +187,12 @@ def test_a_tokenizer_without_tags_is_given_them(tmp_path, traces):
         assert answers_with(out)["tokens"]["small"]
 
 
+def test_traces_without_a_span_teach_nothing(tmp_path):
+    plain = {**ROW, "tagged": "47*23 = 1081 cards."}
+    with pytest.raises(ConfigurationError, match="none of its 1 traces has a span"):
+        fine_tune(sft(written(tmp_path, plain)), tmp_path / "out", command="x")
+
+
 def test_traces_that_are_too_long_are_left_out_and_none_is_an_error(tmp_path, traces):
     with pytest.raises(ConfigurationError, match="none of its 40 traces has 3 tokens"):
         fine_tune(sft(traces, max_tokens=3), tmp_path / "short", command="x")
@@ -161,12 +204,22 @@ def test_traces_that_are_too_long_are_left_out_and_none_is_an_error(tmp_path, tr
     [
         ({"learning_rat": 1.0}, "did you mean 'learning_rate'"),
         ({"seed": 3}, "unknown setting of trainer 'seed'"),
+        ({"learning_rate": "x"}, "learning_rate must be a number"),
+        ({"learning_rate": -1}, "learning_rate must be 0 or more"),
         ({"num_generations": 3, "per_device_train_batch_size": 4}, "refuses it"),
     ],
 )
 def test_a_trainer_setting_that_will_not_do_is_refused_before_work(tmp_path, trainer, said):
     with pytest.raises(ConfigurationError, match=said):
         reinforce(GRPORecipe(trainer=trainer), tmp_path / "out", command="x")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_tasks_for_one_step_are_refused_before_work(tmp_path):
+    few = replace(grpo(), tasks=Tasks(count=2), trainer={**grpo().trainer, "num_generations": 2})
+    few.trainer["per_device_train_batch_size"] = 6
+    with pytest.raises(ConfigurationError, match="2 tasks are too few: one generation asks 3"):
+        reinforce(few, tmp_path / "out", command="x")
     assert not (tmp_path / "out").exists()
 
 

@@ -114,7 +114,7 @@ class SnippetsAnnotator:
             snippets = row.data.get("snippets")
             if not isinstance(snippets, list) or not all(isinstance(s, str) for s in snippets):
                 raise RequestError(
-                    f'row {row.number + 1}: "snippets" must be a list of texts, '
-                    f"got {snippets!r:.80}"
+                    f'row {row.number + 1}: "snippets" must be a list of texts, the quotes of its '
+                    f"hard passages, got {snippets!r:.80}"
                 )
             yield at, Found(quotes=tuple(Quote(text) for text in snippets))

@@ -45,7 +45,7 @@ class JsonLines:
     def rows(self, start: int) -> Iterator[Row]:
         """Yield the rows from row `start` on."""
         try:
-            with self.path.open(encoding="utf-8") as file:
+            with self.path.open(encoding="utf-8-sig") as file:
                 yield from islice(self._rows(file, start), start, None)
         except OSError as error:
             raise RequestError(f"{self.path}: cannot be read: {error.strerror}") from error

@@ -1,7 +1,7 @@
 """`splitreason calibrate`: the threshold that suits one's own prompts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from splitreason_integrations.cli.display import LARGE_STYLE
 from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
-from splitreason_integrations.evals.calibrate import RUNS, Calibration, Row
+from splitreason_integrations.evals.calibrate import RUNS, Calibration, Row, UnmetGoalError
 from splitreason_integrations.evals.calibrate import calibrate as find_threshold
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import RESAMPLES, Metric
@@ -78,20 +78,28 @@ def calibrate(
     network = options.network(round_trip_ms, large_tokens_per_s)
     tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=not goal.is_cap)
     engine = options.priced(options.engine(small, large, "tag", request_cap), prices)
-    found = measure(
-        lambda progress: find_threshold(
-            engine,
-            tasks,
-            goal,
-            runs=runs,
-            seed=seed,
-            resamples=resamples,
-            max_tokens=max_tokens,
-            network=network,
-            progress=progress,
-        )
-    )
     context = report.context(options.command_line())
+    try:
+        found = measure(
+            lambda progress: find_threshold(
+                engine,
+                tasks,
+                goal,
+                runs=runs,
+                seed=seed,
+                resamples=resamples,
+                max_tokens=max_tokens,
+                network=network,
+                progress=progress,
+            )
+        )
+    except UnmetGoalError as error:
+        if as_json:
+            curve = [row.data() for row in error.rows]
+            typer.echo(json.dumps({"threshold": None, "curve": curve, **context}))
+        else:
+            _show_curve(error.rows, goal, None)
+        raise
     _write(found, context, out=out, plot=plot, request_cap=request_cap)
     if as_json:
         typer.echo(json.dumps({**found.data(), **context}))
@@ -148,18 +156,7 @@ def _remarks(found: Calibration, context: Mapping[str, object]) -> list[str]:
 
 
 def _show(found: Calibration) -> None:
-    console = Console(highlight=False)
-    metric = found.goal.metric
-    marks = [
-        Mark(row.threshold, figure.value, figure.low, figure.high, chosen=row is found.chosen)
-        for row in found.rows
-        for figure in [row.figures[metric]]
-    ]
-    console.print(_table(found))
-    console.print()
-    title = str(metric).replace("_", " ")
-    written = found.goal.written
-    console.print(chart(marks, bound=found.goal.bound, title=title, written=written))
+    console = _show_curve(found.rows, found.goal, found.chosen)
     low, high = found.threshold_interval
     console.print(f"{found.trigger} keeps to {found.goal}", style="bold")
     console.print(
@@ -169,16 +166,31 @@ def _show(found: Calibration) -> None:
     )
 
 
-def _table(found: Calibration) -> Table:
-    graded = Metric.ACCURACY in found.chosen.figures
+def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
+    """Show what was measured as a table and a chart; return what they were shown on."""
+    console = Console(highlight=False)
+    marks = [
+        Mark(row.threshold, figure.value, figure.low, figure.high, chosen=row is chosen)
+        for row in rows
+        for figure in [row.figures[goal.metric]]
+    ]
+    console.print(_table(rows, chosen))
+    console.print()
+    title = str(goal.metric).replace("_", " ")
+    console.print(chart(marks, bound=goal.bound, title=title, written=goal.written))
+    return console
+
+
+def _table(rows: Sequence[Row], chosen: Row | None) -> Table:
+    graded = Metric.ACCURACY in rows[0].figures
     headings = ["threshold", *(["accuracy"] if graded else []), "share", "95 % interval"]
     headings += ["USD per 1k", "p50 s", "p95 s"]
     table = Table(box=None, header_style="bold")
     for heading in ("", *headings):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in found.rows:
-        chosen = row is found.chosen
-        table.add_row("→" if chosen else "", *_cells(row), style=LARGE_STYLE if chosen else None)
+    for row in rows:
+        here = row is chosen
+        table.add_row("→" if here else "", *_cells(row), style=LARGE_STYLE if here else None)
     return table
 
 

@@ -101,9 +101,11 @@ def graded(found: Sequence[Task], grade: str) -> list[Task]:
 
 def modes(text: str, engine: SplitEngine) -> tuple[str, ...]:
     """Return the modes of a list by commas; `all` has `base` for the embedded pair alone."""
-    if text != "all":
-        return tuple(dict.fromkeys(mode.strip() for mode in text.split(",")))
-    return tuple(mode for mode in MODES if mode != "base" or engine.small == "embedded")
+    every = [mode for mode in MODES if mode != "base" or engine.small == "embedded"]
+    named = [mode.strip() for mode in text.split(",")]
+    return tuple(
+        dict.fromkeys(one for mode in named for one in (every if mode == "all" else [mode]))
+    )
 
 
 def shares(text: str | None) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from splitreason_integrations.checks import check_positive
 from splitreason_integrations.cli import options
 from splitreason_integrations.training.offloading.runs import Tell
 
@@ -71,12 +73,16 @@ def traces(
     from splitreason_integrations.evals.tasks import known_families
     from splitreason_integrations.training.traces import SHARES, pair_traces
 
+    options.check_folder(out)
+    check_positive("--tries", tries)
     families = known_families(family.split(","))
     shares = {name: share for name, share in SHARES.items() if name in families}
-    with out.open("w", encoding="utf-8") as file, _progress("traces", ()) as tell:
+    temporary = out.with_name(f"{out.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file, _progress("traces", ()) as tell:
         for done, row in enumerate(pair_traces(count, tries=tries, seed=seed, shares=shares), 1):
             file.write(f"{json.dumps(row)}\n")
             tell(done, count, {})
+    os.replace(temporary, out)
     typer.echo(str(out))
 
 

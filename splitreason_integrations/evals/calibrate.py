@@ -62,6 +62,14 @@ class Row:
         }
 
 
+class UnmetGoalError(RequestError):
+    """No threshold keeps to the goal; `rows` is what was measured, by threshold."""
+
+    def __init__(self, message: str, rows: Sequence[Row]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The chosen row, and all that were measured, by threshold.
@@ -128,8 +136,8 @@ def calibrate(
         progress: hears the trigger, and how many prompts of how many are done.
 
     Raises:
-        RequestError: fewer than two prompts, no answers where accuracy is asked for, or no
-            threshold that keeps to the goal; the message says what the best one gives.
+        RequestError: fewer than two prompts, or no answers where accuracy is asked for.
+        UnmetGoalError: no threshold keeps to the goal; the message says what the best one gives.
         LargeModelError: the large model failed, so there is nothing to measure.
 
     """
@@ -179,7 +187,7 @@ def search(
 def choose(rows: Iterable[Row], goal: Goal) -> Row:
     """Return the row that keeps to the goal and offloads most (a cap) or least (an accuracy).
 
-    Goes by what was measured: a share need not fall with the threshold. Raises RequestError where
+    Goes by what was measured: a share need not fall with the threshold. Raises UnmetGoalError where
     no row keeps to the goal.
     """
     rows = list(rows)
@@ -187,7 +195,7 @@ def choose(rows: Iterable[Row], goal: Goal) -> Row:
     if goal.is_cap:
         kept = [row for row in kept if _share(row) > 0]
     if not kept:
-        raise RequestError(_nothing_keeps(rows, goal))
+        raise UnmetGoalError(_nothing_keeps(rows, goal), rows)
     sign = 1 if goal.is_cap else -1
     return max(kept, key=lambda row: (sign * _share(row), row.threshold))
 
@@ -215,11 +223,12 @@ def _nothing_keeps(rows: Sequence[Row], goal: Goal) -> str:
     sign = -1 if goal.is_cap else 1
     best = max(offloading, key=lambda row: sign * row.figures[goal.metric].value)
     figure = best.figures[goal.metric]
+    milder = "a higher cap" if goal.is_cap else "a lower accuracy"
     return (
         f"no threshold of {len(rows)} measured is sure to keep to {goal}: the best is "
         f"{Tag(threshold=best.threshold)} with {goal.written(figure.value)} (95 % interval "
-        f"{goal.written(figure.low)} to {goal.written(figure.high)}); ask for less, or bring more "
-        "prompts for a narrower interval"
+        f"{goal.written(figure.low)} to {goal.written(figure.high)}); allow {milder}, measure "
+        "more thresholds with --runs, or bring more prompts for a narrower interval"
     )
 
 

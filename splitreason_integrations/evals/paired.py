@@ -13,6 +13,9 @@ from splitreason_integrations.evals.intervals import (
     resampled,
 )
 
+_ABOUT = 0.1
+"""By how much of itself a number of large tokens may differ that is called about equal."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -57,9 +60,16 @@ class Paired:
         more = _beyond(self.accuracy, 0.0)
         dearer = _beyond(self.large_tokens, 1.0) if self.large_tokens else int(self.pays)
         accuracy = {1: "more accurate", 0: "accuracy undecided", -1: "less accurate"}[more]
-        tokens = {1: "more large tokens", 0: "large tokens about equal", -1: "fewer large tokens"}
+        equal = "about equal" if self._about_as_many else "undecided"
+        tokens = {1: "more large tokens", 0: f"large tokens {equal}", -1: "fewer large tokens"}
         summary = "better" if more > 0 >= dearer else "worse" if more < 0 <= dearer else "mixed"
         return f"{summary if more else 'undecided'}: {accuracy}, {tokens[dearer]}"
+
+    @property
+    def _about_as_many(self) -> bool:
+        """Whether the large tokens are shown to differ by a tenth at most."""
+        ratio = self.large_tokens
+        return ratio is None or (ratio.low > 1 - _ABOUT and ratio.high < 1 + _ABOUT)
 
     def data(self) -> dict[str, object]:
         """Return the comparison as plain data."""

@@ -180,7 +180,7 @@ class Runner:
 def order_of(mode: str) -> int:
     """Return a mode's place among MODES; raise RequestError for an unknown one."""
     if mode not in MODES:
-        raise RequestError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
+        raise RequestError(f"unknown mode {mode!r}: use some of {', '.join(MODES)}, or all")
     return MODES.index(mode)
 
 

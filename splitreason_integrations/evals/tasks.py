@@ -9,6 +9,7 @@ from typing import Any
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.grading import Grade, grade_for, is_right
 from splitreason_integrations.problems import FAMILIES, Family, Problem, Split, grade, sample
+from splitreason_integrations.prompts import check_messages
 from splitreason_integrations.records import Message, ToolCall
 
 
@@ -87,9 +88,10 @@ def read_jsonl(path: Path, *, needs_answer: bool = True) -> list[Task]:
     line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"{path}: cannot be read: {reason}") from error
     tasks = [
         _row(path, number, line, needs_answer=needs_answer)
         for number, line in enumerate(lines, 1)
@@ -111,8 +113,19 @@ def _row(path: Path, number: int, line: str, *, needs_answer: bool) -> Task:
         raise RequestError(
             f'{path}, line {number}: needs "answer" and either "question" or "messages"'
         )
-    messages = row.get("messages") or [{"role": "user", "content": row["question"]}]
-    answer = row.get("answer")
+    messages, answer = row.get("messages"), row.get("answer")
+    if messages is None:
+        messages = [{"role": "user", "content": row.get("question")}]
+    if not isinstance(messages, list):
+        raise RequestError(f'{path}, line {number}: "messages" must be a list')
+    try:
+        check_messages(messages)
+    except RequestError as error:
+        raise RequestError(f"{path}, line {number}: {error}") from error
+    if not isinstance(answer, str | int | float | None) or not str(answer).strip():
+        raise RequestError(
+            f'{path}, line {number}: "answer" must be a number or a text, got {answer!r:.80}'
+        )
     return Task(messages=tuple(messages), answer=None if answer is None else str(answer))
 
 

@@ -125,7 +125,7 @@ class Figures:
         if self.shared and unlike:
             raise SettingError(
                 "on a shared device both models have the same gpus and usd_per_gpu_hour: give "
-                "both the same, or shared = false",
+                "both the same, or shared = false (--no-shared)",
                 ("shared",),
             )
 

@@ -51,7 +51,7 @@ def read_tagged(path: Path) -> Iterator[TaggedTrace]:
 
     """
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _row(f"{path}, line {number}", line)

@@ -50,6 +50,8 @@ def reinforce(
 ) -> None:
     """Train a small model on its own rollouts and write it to `out`; a stopped run goes on.
 
+    Where `out` holds the finished run, nothing is done.
+
     Args:
         recipe: what decides the run.
         out: a new folder, or one of an interrupted run with the same recipe.
@@ -62,8 +64,11 @@ def reinforce(
 
     """
     runs.check_installed()
+    if runs.is_finished(out, recipe):
+        return
     settings = settings_of(recipe, out)
     tasks = training_tasks(recipe.tasks, seed=recipe.seed)
+    _check_enough(tasks, settings)
     network, tokenizer = runs.load_network(recipe.model)
     rehearser = rehearser_of(recipe, tokenizer)
     engine = engine_of(recipe)
@@ -129,6 +134,17 @@ def training_tasks(tasks: Tasks, *, seed: int) -> list[Task]:
         problem for family in families for problem in sample(Split.TRAIN, family, seed=seed, n=each)
     ]
     return [Task(problem.messages, str(problem.answer), problem) for problem in found]
+
+
+def _check_enough(tasks: Sequence[Task], settings: Any) -> None:
+    """Raise ConfigurationError where the tasks do not fill one generation: there is no step."""
+    needed = settings.generation_batch_size // settings.num_generations
+    if len(tasks) < needed:
+        raise ConfigurationError(
+            f"{len(tasks)} tasks are too few: one generation asks {needed} of them "
+            "(per_device_train_batch_size x steps_per_generation / num_generations); bring more, "
+            "or lower these"
+        )
 
 
 def engine_of(recipe: GRPORecipe) -> SplitEngine:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Generator, Mapping
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations import embedded
-from splitreason_integrations.checks import check_names
+from splitreason_integrations.checks import check_names, check_number
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, SettingError
 from splitreason_integrations.evals import report
 from splitreason_integrations.training.offloading.recipe import GRPORecipe, Lora, SFTRecipe
@@ -56,33 +58,77 @@ def silent(done: int, of: int, figures: Mapping[str, float]) -> None:
     """Tell nobody."""
 
 
-def claim(out: Path, recipe: SFTRecipe | GRPORecipe) -> None:
-    """Reserve a folder for a recipe, or go on with the run that did.
+def is_finished(out: Path, recipe: SFTRecipe | GRPORecipe) -> bool:
+    """Return whether a folder holds what a recipe makes of its data, whole.
 
     Raises:
-        ConfigurationError: if the folder holds another recipe's run, or something else.
+        ConfigurationError: if it holds another run, or something else, or the data cannot be read.
 
     """
-    path, wanted = out / "recipe.json", json.dumps(asdict(recipe), indent=2, sort_keys=True)
-    if path.exists():
-        if path.read_text("utf-8") != wanted:
+    if out.exists() and not out.is_dir():
+        raise ConfigurationError(f"{out} is a file; name a folder with --out")
+    path = out / "recipe.json"
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
             raise ConfigurationError(
-                f"{out} holds a run of another recipe; choose another folder with --out, or "
-                "remove this one"
+                f"{out} is not empty and no run of ours; choose another folder"
             )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise ConfigurationError(f"{out} is not empty and no run of ours; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(wanted, "utf-8")
-    os.replace(temporary, path)
+        return False
+    finished = (out / "run.json").exists()
+    began = finished or last_checkpoint(out) is not None
+    if began and path.read_text("utf-8") != _described(recipe):
+        raise ConfigurationError(
+            f"{out} holds a run of another recipe, or on other data than its files have now; "
+            "choose another folder with --out, or remove this one"
+        )
+    return finished
 
 
-def last_checkpoint(out: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end."""
+def claim(out: Path, recipe: SFTRecipe | GRPORecipe) -> None:
+    """Reserve a folder for a recipe; whatever began there is the same recipe's.
+
+    Raises:
+        ConfigurationError: as `is_finished`, and if the folder cannot be written.
+
+    """
+    is_finished(out, recipe)
+    path = out / "recipe.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(_described(recipe), "utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{out} cannot be written: {error.strerror}; choose another folder with --out"
+        ) from error
+
+
+def _described(recipe: SFTRecipe | GRPORecipe) -> str:
+    """Return a recipe as JSON, with the digest of each file that it reads."""
+    named: list[str | None]
+    if isinstance(recipe, SFTRecipe):
+        named = [recipe.traces]
+    else:
+        named = [recipe.tasks.data, recipe.rehearsal.traces if recipe.rehearsal else None]
+    digests = {name: _digest(Path(name)) for name in named if name is not None}
+    return json.dumps({**asdict(recipe), "sha256": digests}, indent=2, sort_keys=True)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def last_checkpoint(out: Path, *, before: float = math.inf) -> str | None:
+    """Return the newest checkpoint that was written to its end, of those before a step."""
     found = [(int(path.name.partition("-")[2]), path) for path in out.glob("checkpoint-*")]
-    for _, path in sorted(found, reverse=True):
+    for step, path in sorted(found, reverse=True):
+        if step >= before:
+            continue
         # The trainer writes its state last.
         try:
             json.loads((path / "trainer_state.json").read_text("utf-8"))
@@ -112,6 +158,7 @@ def trainer_settings(kind: type, given: Mapping[str, Any], ours: Mapping[str, An
             "report_to": "none",
             "disable_tqdm": True,
         }
+        check_number("learning_rate", given.get("learning_rate", 0))
         return kind(**{**defaults, **given, **ours})
     except SettingError as error:
         raise ConfigurationError(f"[trainer]: {error}") from error
@@ -192,7 +239,10 @@ def train(trainer: Any, out: Path) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    # A trainer that goes on from its own last step makes another one.
+    steps = trainer.args.max_steps
+    begun = last_checkpoint(out, before=steps if steps > 0 else math.inf)
+    trainer.train(resume_from_checkpoint=begun)
 
 
 def finish(trainer: Any, tokenizer: Any, out: Path, command: str, **facts: Any) -> None:

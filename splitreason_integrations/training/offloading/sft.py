@@ -20,6 +20,8 @@ from splitreason_integrations.training.offloading.recipe import SFTRecipe
 def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = runs.silent) -> None:
     """Train a model on a recipe's traces and write it to `out`; an interrupted run goes on.
 
+    Where `out` holds the finished run, nothing is done.
+
     Args:
         recipe: what decides the run.
         out: a new folder, or one of an interrupted run with the same recipe.
@@ -31,6 +33,8 @@ def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = r
 
     """
     runs.check_installed()
+    if runs.is_finished(out, recipe):
+        return
     from trl import SFTConfig, SFTTrainer
 
     ours = {
@@ -83,11 +87,13 @@ def _examples(recipe: SFTRecipe, tokenizer: Any) -> tuple[Any, int]:
         tokenizer, name=recipe.model, span_weight=recipe.span_weight, seed=recipe.seed
     )
     found, left_out = [], 0
+    spans = 0
     for number, trace in enumerate(read_tagged(Path(recipe.traces)), 1):
         example = writer.write(number, trace)
         if len(example.input_ids) > recipe.max_tokens:
             left_out += 1
             continue
+        spans += sum(is_span for _, is_span in trace.stretches)
         found.append({"input_ids": example.input_ids, "labels": example.labels})
     if not found:
         raise ConfigurationError(
@@ -95,6 +101,11 @@ def _examples(recipe: SFTRecipe, tokenizer: Any) -> tuple[Any, int]:
             "less; raise max_tokens"
             if left_out
             else f"{recipe.traces}: holds no traces; `splitreason annotate` writes them"
+        )
+    if not spans:
+        raise ConfigurationError(
+            f"{recipe.traces}: none of its {len(found)} traces has a span, so that nothing there "
+            "teaches to mark one; `splitreason annotate` finds them"
         )
     integers = Sequence(Value("int32"))
     return Dataset.from_list(found, Features(input_ids=integers, labels=integers)), left_out
