@@ -76,7 +76,7 @@ def test_shadow_json(run):
 
 def test_shadow_shows_a_table(run):
     done = run("shadow", "--samples", "2", "--span-tokens", "12")
-    for text in ("tag>0.99", "tag>0.1", "a span 12.0 tokens"):
+    for text in ("tag>0.99", "tag>0.1", "a span 12.0 tokens (taken to be; --sample-spans"):
         assert text in done.out
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import torch
 
 from splitreason_integrations import (
     Always,
@@ -22,9 +23,11 @@ from splitreason_integrations import (
     Sampling,
     SplitEngine,
     Tag,
+    TransformersModel,
     blocking,
 )
 from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import (
     ConfigurationError,
     ContextOverflowError,
@@ -232,6 +235,14 @@ def test_unknown_specs(spec):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
         complete(replace(SplitEngine(), large=f"hf:{tmp_path}"), request())
+
+
+@pytest.mark.parametrize(("device", "says"), [("foo", "no device 'foo'"), ("cuda", "no GPU")])
+def test_a_device_that_is_not_there_is_named(monkeypatch, device, says):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    large = TransformersModel(str(path("large")), device=device)
+    with pytest.raises(ConfigurationError, match=says):
+        complete(replace(SplitEngine(), large=large), request())
 
 
 def test_one_copy_of_the_weights(embedded):

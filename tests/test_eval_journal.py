@@ -86,6 +86,13 @@ def test_one_run_at_a_time_writes(tmp_path):
     assert found(tmp_path) == {}
 
 
+def test_a_report_of_others_is_left_alone(tmp_path):
+    (tmp_path / "report.md").write_text("mine", "utf-8")
+    with pytest.raises(RequestError, match="holds a report"):
+        Journal(tmp_path, SETTINGS)
+    assert [one.name for one in tmp_path.iterdir()] == ["report.md"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RequestError, match="name a folder of your own"):

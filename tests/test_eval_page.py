@@ -10,8 +10,9 @@ from splitreason_integrations.evals import plot
 from splitreason_integrations.evals.answering import Asking
 from splitreason_integrations.evals.contest import Contest, contest
 from splitreason_integrations.evals.drawings import SERIES, drawings
+from splitreason_integrations.evals.journal import REPORTS
 from splitreason_integrations.evals.network import Network
-from splitreason_integrations.evals.page import NAMES, markdown, page, write_report
+from splitreason_integrations.evals.page import markdown, page, write_report
 from splitreason_integrations.evals.paired import paired
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import Runner
@@ -152,11 +153,11 @@ def test_markdown_keeps_its_tables_and_its_code(found):
 
 def test_three_files_each_with_all_it_takes(found, tmp_path):
     write_report(tmp_path, found, CONTEXT)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(REPORTS)
     data = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert data["pairs"][0]["n"] == 4
     assert {"command", "hardware", "versions", "date", "settings"} <= data.keys()
-    for name in NAMES[1:]:
+    for name in REPORTS[1:]:
         text = (tmp_path / name).read_text("utf-8")
         for said in ("a machine", "2026-01-01", "seed 0", "one answer at a time", "splitreason"):
             assert said in text

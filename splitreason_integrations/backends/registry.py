@@ -193,6 +193,22 @@ def _quiet_bars(quiet: bool) -> Generator[None, None, None]:
             logging.enable_progress_bar()
 
 
+def _check_device(name: str, device: str) -> None:
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"{name}: there is no device {device!r}; use auto, cpu, cuda or cuda:1"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ModelLoadError(
+            f"{name}: torch finds no GPU for device {device!r} here; use cpu, or install a CUDA "
+            "build of torch"
+        )
+
+
 def _load_transformers(spec: TransformersModel) -> Model:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -205,6 +221,7 @@ def _load_transformers(spec: TransformersModel) -> Model:
     device = spec.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    _check_device(name, device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             spec.path, trust_remote_code=spec.trust_remote_code

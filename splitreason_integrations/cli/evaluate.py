@@ -21,8 +21,8 @@ from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
 from splitreason_integrations.evals.contest import Contest, Shares, contest
 from splitreason_integrations.evals.crew import Crew
-from splitreason_integrations.evals.journal import Journal
-from splitreason_integrations.evals.page import NAMES, write_report
+from splitreason_integrations.evals.journal import REPORTS, Journal
+from splitreason_integrations.evals.page import write_report
 from splitreason_integrations.evals.plot import check_matplotlib
 from splitreason_integrations.evals.runner import RULE, Progress, Runner, fingerprint, order_of
 from splitreason_integrations.terms import Prices
@@ -184,7 +184,7 @@ def measure(run: Callable[[Progress], _T]) -> _T:
 
 def _show(found: Contest, context: Mapping[str, Any], *, as_json: bool, out: Path | None) -> None:
     if out is not None:
-        typer.echo(f"wrote {', '.join(NAMES)} in {out}", err=True)
+        typer.echo(f"wrote {', '.join(REPORTS)} in {out}", err=True)
     if as_json:
         typer.echo(json.dumps({**found.data(), **context}))
         return

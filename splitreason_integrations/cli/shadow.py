@@ -84,10 +84,10 @@ def shadow(
     if as_json:
         typer.echo(json.dumps({**found.data(), **report.context(options.command_line())}))
     else:
-        _show(found)
+        _show(found, span_measured=sample_spans is not None)
 
 
-def _show(found: ShadowReport) -> None:
+def _show(found: ShadowReport, *, span_measured: bool) -> None:
     console = Console(highlight=False)
     table = Table(box=None, header_style="bold")
     headings = ("handoffs", "large tokens", "share", "95 % interval", "USD per 1k", "added s")
@@ -99,8 +99,9 @@ def _show(found: ShadowReport) -> None:
     console.print(table)
     console.print(
         f"\nestimated from {found.n} prompts, a request {found.small_tokens:.0f} small tokens in "
-        f"{found.small_s:.2f} s, a span {found.span_tokens:.1f} tokens; handoffs, tokens and added "
-        "seconds are those of an average request",
+        f"{found.small_s:.2f} s, a span {found.span_tokens:.1f} tokens"
+        f"{'' if span_measured else ' (taken to be; --sample-spans measures it)'}; handoffs, "
+        "tokens and added seconds are those of an average request",
         soft_wrap=True,
     )
 

@@ -19,6 +19,8 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.answering import Outcome, outcome_from
 
 NAME = "journal.jsonl"
+REPORTS = ("report.json", "report.md", "report.html")
+"""What a finished run writes beside it."""
 
 Place = tuple[int, int]
 """A task's number and a sample's."""
@@ -28,12 +30,16 @@ class Journal:
     """The answers of a run in a folder, which is made; one run at a time writes there.
 
     Raises RequestError where the folder holds a run with other settings, or a damaged one, or
-    cannot be written. `settings` are plain data.
+    somebody's report, or cannot be written. `settings` are plain data.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.path = folder / NAME
         self._found: dict[str, dict[Place, Outcome]] = {}
+        if not self.path.exists() and any((folder / name).exists() for name in REPORTS):
+            raise RequestError(
+                f"{folder}: holds a report, and no {NAME} that says whose: name another folder"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

@@ -13,10 +13,9 @@ from splitreason_integrations.audit.page import template
 from splitreason_integrations.evals import tables
 from splitreason_integrations.evals.contest import Contest
 from splitreason_integrations.evals.drawings import drawings
+from splitreason_integrations.evals.journal import REPORTS
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.terminal import harmless
-
-NAMES = ("report.json", "report.md", "report.html")
 
 _HERE = Path(__file__).parent
 _TRACES = 12
@@ -27,7 +26,7 @@ def write_report(folder: Path, contest: Contest, context: Mapping[str, Any]) -> 
     """Write the report's three files; each is whole or not there. `context` as `report` has it."""
     data = json.dumps({**contest.data(), **context}, indent=2)
     for name, text in zip(
-        NAMES, (data, markdown(contest, context), page(contest, context)), strict=True
+        REPORTS, (data, markdown(contest, context), page(contest, context)), strict=True
     ):
         part = folder / f"{name}.part"
         part.write_text(text + "\n", "utf-8", errors="backslashreplace")

@@ -29,12 +29,14 @@ PAIR_HEADINGS = (
 
 
 def for_terminal(results: Sequence[Result]) -> Table:
-    """Return a table of modes and their figures."""
+    """Return a table of modes and their figures; where a share was asked for, with that."""
+    asked = any(result.share_asked is not None for result in results)
     table = Table(box=None, header_style="bold")
-    for heading in _HEADINGS:
+    for heading in (*_HEADINGS, *(["share asked for"] if asked else [])):
         table.add_column(heading, justify="right" if heading else "left")
     for result in results:
-        table.add_row(result.name, *_figures(result), f"{result.seconds:.1f}")
+        figures = *_figures(result), f"{result.seconds:.1f}"
+        table.add_row(result.name, *figures, *([_asked(result)] if asked else []))
     return table
 
 
@@ -84,7 +86,7 @@ def result_cells(result: Result) -> tuple[str, ...]:
         _interval(result.interval),
         f"{result.offload_share:.2%}",
         _interval((share.low, share.high)),
-        "" if result.share_asked is None else f"{result.share_asked:.2%}",
+        _asked(result),
         _latency(result.measured),
         _latency(result.planned),
         f"{usd.value:.4g}",
@@ -126,6 +128,10 @@ def _figures(result: Result) -> tuple[str, str, str, str]:
         f"{result.offload_share:.1%}",
         f"{sum(result.tokens.values()) / result.seconds:.0f}",
     )
+
+
+def _asked(result: Result) -> str:
+    return "" if result.share_asked is None else f"{result.share_asked:.2%}"
 
 
 def _interval(interval: tuple[float, float]) -> str:
