@@ -69,7 +69,7 @@ def is_finished(out: Path, recipe: SFTRecipe | GRPORecipe) -> bool:
         raise ConfigurationError(f"{out} is a file; name a folder with --out")
     path = out / "recipe.json"
     if not path.exists():
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and any(one.stem != path.stem for one in out.iterdir()):
             raise ConfigurationError(
                 f"{out} is not empty and no run of ours; choose another folder"
             )
@@ -92,11 +92,14 @@ def claim(out: Path, recipe: SFTRecipe | GRPORecipe) -> None:
 
     """
     is_finished(out, recipe)
-    path = out / "recipe.json"
+    path, wanted = out / "recipe.json", _described(recipe)
+    if path.exists() and path.read_text("utf-8") == wanted:
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(_described(recipe), "utf-8")
+        # On several GPUs each process comes here.
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(wanted, "utf-8")
         os.replace(temporary, path)
     except OSError as error:
         raise ConfigurationError(
