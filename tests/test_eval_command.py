@@ -100,6 +100,11 @@ def test_two_small_models_in_pairs_with_a_report(run, tmp_path):
     assert again == found
 
 
+def test_a_share_that_cannot_be_met_is_told(run):
+    said = run("eval", "--mode", "split", "--at-share", "0.9", "--samples", "2").out
+    assert "split at 0.9: a share of 90.00% was asked for" in said
+
+
 def test_shares_that_are_asked_for(run):
     done = run(
         "eval", "--mode", "split,random", "--at-share", "0.3,0.1", "--samples", "4", "--json"

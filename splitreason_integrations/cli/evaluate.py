@@ -190,6 +190,8 @@ def _show(found: Contest, context: Mapping[str, Any], *, as_json: bool, out: Pat
         return
     console = Console(highlight=False)
     console.print(tables.for_terminal(found.results))
+    for line in tables.missed_shares(found.results):
+        console.print(line, soft_wrap=True, markup=False)
     if found.pairs:
         console.print()
         console.print(tables.pairs_for_terminal(found.pairs))

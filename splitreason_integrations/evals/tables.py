@@ -8,6 +8,8 @@ from splitreason_integrations.evals.metrics import Figures, Metric
 from splitreason_integrations.evals.paired import Difference, Paired
 from splitreason_integrations.evals.results import Result
 
+_FAR = 0.2
+"""By how much of itself a share that was asked for may be missed without a word."""
 _HEADINGS = ("", "accuracy", "95 % interval", "large share", "tokens/s", "seconds")
 _MEANINGS = {
     "base": "base: small model before it learned the tags",
@@ -29,15 +31,24 @@ PAIR_HEADINGS = (
 
 
 def for_terminal(results: Sequence[Result]) -> Table:
-    """Return a table of modes and their figures; where a share was asked for, with that."""
-    asked = any(result.share_asked is not None for result in results)
+    """Return a table of modes and their figures."""
     table = Table(box=None, header_style="bold")
-    for heading in (*_HEADINGS, *(["share asked for"] if asked else [])):
+    for heading in _HEADINGS:
         table.add_column(heading, justify="right" if heading else "left")
     for result in results:
-        figures = *_figures(result), f"{result.seconds:.1f}"
-        table.add_row(result.name, *figures, *([_asked(result)] if asked else []))
+        table.add_row(result.name, *_figures(result), f"{result.seconds:.1f}")
     return table
+
+
+def missed_shares(results: Sequence[Result]) -> list[str]:
+    """Return a line for each result whose share is far from the one asked for."""
+    return [
+        f"{one.name}: a share of {one.share_asked:.2%} was asked for and "
+        f"{one.offload_share:.2%} is the nearest that was found"
+        for one in results
+        if one.share_asked is not None
+        and abs(one.offload_share - one.share_asked) > _FAR * one.share_asked
+    ]
 
 
 def pairs_for_terminal(pairs: Sequence[Paired]) -> Table:
@@ -86,7 +97,7 @@ def result_cells(result: Result) -> tuple[str, ...]:
         _interval(result.interval),
         f"{result.offload_share:.2%}",
         _interval((share.low, share.high)),
-        _asked(result),
+        "" if result.share_asked is None else f"{result.share_asked:.2%}",
         _latency(result.measured),
         _latency(result.planned),
         f"{usd.value:.4g}",
@@ -128,10 +139,6 @@ def _figures(result: Result) -> tuple[str, str, str, str]:
         f"{result.offload_share:.1%}",
         f"{sum(result.tokens.values()) / result.seconds:.0f}",
     )
-
-
-def _asked(result: Result) -> str:
-    return "" if result.share_asked is None else f"{result.share_asked:.2%}"
 
 
 def _interval(interval: tuple[float, float]) -> str:
