@@ -121,9 +121,8 @@ class TextModel:
     async def likeliest(self, prompt):
         """Return the most probable next tokens as their text, with their log probabilities."""
         import torch
-        from transformers import DynamicCache
 
-        logits = self.model.forward(prompt, DynamicCache(), last=True)[-1]
+        logits = self.model.forward(prompt, self.model.new_cache(), last=True)[-1]
         top = torch.log_softmax(logits.float(), -1).topk(5)
         pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
         return {self.model.codec.decode([token]): value for token, value in pairs}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.cache import KVCache
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.intervals import bootstrap_median
@@ -79,10 +79,9 @@ def _recorded(models: Sequence[HFModel]) -> Generator[list[Pass], None, None]:
     forward = HFModel.forward
 
     def recording(
-        model: HFModel, token_ids: Sequence[int], cache: DynamicCache, *, last: bool
+        model: HFModel, token_ids: Sequence[int], cache: KVCache, *, last: bool
     ) -> torch.Tensor:
-        cached = cache.get_seq_length()
-        record.append(Pass(model, id(cache), cached, tuple(token_ids), last))
+        record.append(Pass(model, id(cache), cache.length, tuple(token_ids), last))
         return forward(model, token_ids, cache, last=last)
 
     HFModel.forward = recording  # type: ignore[method-assign, assignment]
@@ -93,14 +92,13 @@ def _recorded(models: Sequence[HFModel]) -> Generator[list[Pass], None, None]:
 
 
 def _replay(record: Sequence[Pass]) -> None:
-    caches: dict[int, DynamicCache] = {}
+    caches: dict[int, KVCache] = {}
     for one in record:
         cache = caches.get(one.cache)
         if cache is None:
-            cache = caches[one.cache] = DynamicCache(config=one.model.network.config)
-        surplus = cache.get_seq_length() - one.cached
-        if surplus:
-            cache.crop(-surplus)
+            cache = caches[one.cache] = one.model.new_cache()
+        if cache.length > one.cached:
+            cache.crop(one.cached)
         one.model.forward(one.token_ids, cache, last=one.last)
 
 

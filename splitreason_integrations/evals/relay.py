@@ -1,7 +1,8 @@
 """Two resident models that take turns: what a hand-over takes beside a step of the large one.
 
 Sessions alone, with random weights: all that a hand-over costs the models, nothing of what the
-engine adds, which `bench overhead` measures.
+engine adds, which `bench overhead` measures. A step cannot take less than reading the weights and
+the keys and values once, at the rate at which the device copies: each step is given beside that.
 """
 
 import random
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
 from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.hf import HFModel, HFSession
 from splitreason_integrations.evals.intervals import bootstrap_median
@@ -22,6 +25,8 @@ SMALL_TOKENS = 48
 LARGE_TOKENS = 16
 _DECODED_TOKENS = 64
 _CLOSE = 0
+_COPIED_BYTES = 1 << 30
+_COPIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,14 @@ async def relay(
     context_tokens: int,
     rounds: int,
     seed: int,
+    bytes_per_s: float,
     told: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Return how long hand-overs take at a context, and tokens a second beside each model alone.
 
     A handoff is all from the small model's last token to the large one's first: the large one
-    reads what the small one wrote. At a handback the small one reads the span.
+    reads what the small one wrote. At a handback the small one reads the span. `bytes_per_s` is
+    what the device reads. A first round warms up and is not counted.
     """
     rng = random.Random(seed)
     words = min(model.network.config.vocab_size for model in models)
@@ -58,11 +65,12 @@ async def relay(
     small, large = (model.open(prompt) for model in models)
     steps, alone = [], []
     for session in (small, large):
-        await _seconds(session, 1)
+        await _seconds(session, 2)
         seconds = await _seconds(session, _DECODED_TOKENS)
         steps.append(seconds / _DECODED_TOKENS)
         alone.append(_DECODED_TOKENS / seconds)
         session.truncate(context_tokens)
+    await _round(small, large)
     taken = list[Round]()
     for done in range(rounds):
         told(done, rounds)
@@ -71,11 +79,13 @@ async def relay(
     small.close()
     large.close()
     ratios = [one.handoff_s / steps[1] for one in taken]
+    floors = [_bytes_of_a_step(model, context_tokens) / bytes_per_s for model in models]
     tokens = (SMALL_TOKENS + LARGE_TOKENS) * rounds
     return {
         "context_tokens": context_tokens,
         "rounds": rounds,
         "step_ms": {"small": 1e3 * steps[0], "large": 1e3 * steps[1]},
+        "step_floor_ms": {"small": 1e3 * floors[0], "large": 1e3 * floors[1]},
         "handoff_ms": 1e3 * statistics.median(one.handoff_s for one in taken),
         "handback_ms": 1e3 * statistics.median(one.handback_s for one in taken),
         "handoff_ratio": statistics.median(ratios),
@@ -116,6 +126,31 @@ async def _seconds(session: HFSession, tokens: int) -> float:
     return time.perf_counter() - started
 
 
+def _bytes_of_a_step(model: HFModel, context_tokens: int) -> int:
+    """Return the bytes that a step reads: the weights that take part, and keys and values."""
+    config = model.network.config
+    weights: int = sum(one.nbytes for one in model.network.parameters())
+    if not config.tie_word_embeddings:
+        weights -= model.network.get_input_embeddings().weight.nbytes
+    width = config.hidden_size // config.num_attention_heads * config.num_key_value_heads
+    a_token: int = 2 * config.num_hidden_layers * width * model.network.dtype.itemsize
+    return weights + context_tokens * a_token
+
+
+def read_rate(device: torch.device) -> float:
+    """Return the bytes a second that a large copy on a device reads and writes, at its best."""
+    there = torch.ones(_COPIED_BYTES, dtype=torch.uint8, device=device)
+    here = torch.empty_like(there)
+    taken = []
+    for _ in range(_COPIES):
+        started = time.perf_counter()
+        here.copy_(there)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - started)
+    return 2 * _COPIED_BYTES / min(taken)
+
+
 async def measure_relay(
     models: tuple[HFModel, HFModel],
     contexts: Sequence[int],
@@ -125,12 +160,14 @@ async def measure_relay(
     told: Callable[[int, int, int], None],
 ) -> list[dict[str, Any]]:
     """Return the figures at each context; `told` hears of the context, rounds done, and of all."""
+    bytes_per_s = read_rate(models[0].network.device)
     return [
         await relay(
             models,
             context_tokens=context,
             rounds=rounds,
             seed=seed,
+            bytes_per_s=bytes_per_s,
             told=partial(told, context),
         )
         for context in contexts

@@ -1,4 +1,4 @@
-"""Models in this process, through transformers, on CPU or CUDA.
+"""Sequences of a model in this process.
 
 One thread a model does its forward passes, a short slice at a time, so that requests share a
 model fairly and never its caches.
@@ -7,21 +7,21 @@ model fairly and never its caches.
 import asyncio
 import threading
 import time
-import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
 
-from splitreason_integrations.backends.base import Codec, End, Verdict, Watch, WriteOrder, Written
-from splitreason_integrations.backends.worker import Worker
+from splitreason_integrations.backends.base import End, Verdict, Watch, WriteOrder, Written
+from splitreason_integrations.backends.hf.cache import KVCache
 from splitreason_integrations.errors import ModelCallError, SessionError
-from splitreason_integrations.sampling import Sampling, draw, uniform
-from splitreason_integrations.terms import Prices
+from splitreason_integrations.sampling import draw, uniform
+
+if TYPE_CHECKING:
+    from splitreason_integrations.backends.hf.model import HFModel
 
 SLICE_S = 0.03
 """How long a session may hold its model's thread before it streams and lets others in."""
@@ -37,74 +37,18 @@ class Slice:
     gives_way: bool
 
 
-class HFModel:
-    """A causal language model of transformers that keeps sessions."""
-
-    remote = False
-    resumes = True
-    shows_logits = True
-
-    def __init__(
-        self,
-        network: PreTrainedModel,
-        codec: Codec,
-        *,
-        name: str,
-        prices: Prices | None = None,
-        hint: str | None = None,
-        default_sampling: Sampling | None = None,
-    ) -> None:
-        self.name = name
-        self.codec = codec
-        self.prices = prices or Prices()
-        self.hint = hint
-        self.default_sampling = default_sampling or Sampling(temperature=0.0)
-        self.context_tokens = int(network.config.max_position_embeddings)
-        self.network = network.eval()
-        self._sessions: weakref.WeakSet[HFSession] = weakref.WeakSet()
-        self.worker = Worker(f"splitreason-{name}")
-        self._masks: dict[tuple[int, ...], torch.Tensor] = {}
-
-    @property
-    def open_sessions(self) -> int:
-        """How many sessions hold a cache now."""
-        return sum(session.holds_cache for session in self._sessions)
-
-    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> "HFSession":
-        """Start a session with a prompt, and what stands behind it; nothing is computed yet."""
-        session = HFSession(self, prompt, written)
-        self._sessions.add(session)
-        return session
-
-    def forward(self, token_ids: Sequence[int], cache: DynamicCache, *, last: bool) -> torch.Tensor:
-        """Read tokens into `cache`; return logits (tokens, vocabulary), or the last row alone."""
-        ids = torch.tensor([token_ids], device=self.network.device)
-        with torch.inference_mode():
-            output = self.network(
-                input_ids=ids,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1 if last else 0,
-            )
-        return output.logits[0]  # type: ignore[no-any-return]
-
-    def mask(self, forbidden: tuple[int, ...]) -> torch.Tensor:
-        """Return the index of forbidden tokens, made once."""
-        if forbidden not in self._masks:
-            self._masks[forbidden] = torch.tensor(forbidden, device=self.network.device)
-        return self._masks[forbidden]
-
-
 class HFSession:
     """One sequence and its KV cache. `passes` counts the forward passes made for it."""
 
-    def __init__(self, model: HFModel, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
+    def __init__(
+        self, model: "HFModel", prompt: Sequence[int], written: Sequence[int] = ()
+    ) -> None:
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
         self._model = model
-        self._cache: DynamicCache | None = DynamicCache(config=model.network.config)
+        self._cache: KVCache | None = model.new_cache()
         self._ids = [*prompt, *written]
-        self._prompt_tokens, self._cached, self._own_pending = len(prompt), 0, 0
+        self._prompt_tokens, self._own_pending = len(prompt), 0
         self._next: torch.Tensor | None = None
         self._busy = self._closed = False
         self.read = self.passes = 0
@@ -113,6 +57,10 @@ class HFSession:
     def holds_cache(self) -> bool:
         """Whether the session still has its cache."""
         return self._cache is not None
+
+    @property
+    def _cached(self) -> int:
+        return self._cache.length if self._cache is not None else 0
 
     @property
     def token_ids(self) -> Sequence[int]:
@@ -206,7 +154,7 @@ class HFSession:
         """Free the cache, at the end of the running step at the latest."""
         self._closed = True
         if not self._busy:
-            self._cache = self._next = None
+            self._free()
 
     def _guarded(self, work: Callable[[], _T]) -> _T:
         """Do work on the model's thread; free the cache after it if the session was closed."""
@@ -221,7 +169,7 @@ class HFSession:
         finally:
             self._busy = False
             if self._closed:
-                self._cache = self._next = None
+                self._free()
 
     def _write_slices(
         self,
@@ -342,15 +290,18 @@ class HFSession:
         self.read += self.unread
         logits = self._model.forward(pending, cache, last=last)
         self.passes += 1
-        self._cached = len(self._ids)
         self._own_pending = 0
         return logits
 
     def _crop(self, length: int) -> None:
         self._next = None
         if self._cache is not None and self._cached > length:
-            self._cache.crop(length - self._cached)
-            self._cached = length
+            self._cache.crop(length)
+
+    def _free(self) -> None:
+        if self._cache is not None:
+            self._cache.free()
+        self._cache = self._next = None
 
     def _check_open(self) -> None:
         if self._closed:

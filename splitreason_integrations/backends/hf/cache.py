@@ -1,0 +1,59 @@
+"""What a session keeps of its tokens: their keys and values, and how more of them are read."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from splitreason_integrations.backends.hf.steps import Steps
+
+
+class KVCache:
+    """The keys and values of one sequence.
+
+    `rows` are kept for it alone. While the sequence is the one that `steps` hold, the last rows may
+    be there only, until somebody needs them here.
+    """
+
+    def __init__(self, network: PreTrainedModel, steps: Steps | None = None) -> None:
+        self.rows = DynamicCache(config=network.config)
+        self.length = 0
+        self._network = network
+        self._steps = steps
+
+    def read(self, token_ids: Sequence[int], *, last: bool) -> torch.Tensor:
+        """Read tokens on; return logits (tokens, vocabulary), or at least the last row if `last`.
+
+        Raises torch.OutOfMemoryError.
+        """
+        logits = self._steps.read(token_ids, self) if self._steps is not None else None
+        if logits is None:
+            logits = self._read_at_once(token_ids, last=last)
+        self.length += len(token_ids)
+        return logits
+
+    def crop(self, length: int) -> None:
+        """Forget all rows but the first `length`."""
+        if self._steps is not None:
+            self._steps.crop(self, length)
+        surplus = self.rows.get_seq_length() - length
+        if surplus > 0:
+            self.rows.crop(-surplus)
+        self.length = length
+
+    def free(self) -> None:
+        """Give up the place that the sequence may have in `steps`."""
+        if self._steps is not None:
+            self._steps.forget(self)
+
+    def _read_at_once(self, token_ids: Sequence[int], *, last: bool) -> torch.Tensor:
+        if self._steps is not None:
+            self._steps.settle(self)
+        with torch.inference_mode():
+            output = self._network(
+                input_ids=torch.tensor([token_ids], device=self._network.device),
+                past_key_values=self.rows,
+                use_cache=True,
+                logits_to_keep=1 if last else 0,
+            )
+        return output.logits[0]  # type: ignore[no-any-return]

@@ -1,0 +1,200 @@
+"""Passes over few tokens at addresses that stay, replayed as CUDA graphs.
+
+A pass over one token is hundreds of small kernels. A GPU runs them faster than Python can start
+them one by one, so that a small model's step takes about ten times as long as reading its weights.
+A recorded pass starts all of them at once. It needs fixed shapes and addresses: one sequence at a
+time has its keys and values there, a pass has one of three sizes, and what is behind its last token
+is computed in vain and overwritten by the next one.
+"""
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from splitreason_integrations.backends.hf.attention import ATTENTION, FixedRows, Place
+
+if TYPE_CHECKING:
+    from splitreason_integrations.backends.hf.cache import KVCache
+
+SIZES = (1, 16, 64)
+"""Tokens of a pass: a step, the usual span and the usual stretch between spans."""
+
+_LEAST_ROWS = 4096
+_log = logging.getLogger(__name__)
+_recording = threading.Lock()
+
+
+def steps_for(network: PreTrainedModel) -> "Steps | None":
+    """Return steps for a network that can be recorded, else None.
+
+    It must be on one GPU of compute capability 8.0 or later, in bfloat16 or float16, with full
+    attention in every layer.
+    """
+    layers = DynamicCache(config=network.config).layers
+    devices = {weights.device for weights in network.parameters()}
+    fits = (
+        network.device.type == "cuda"
+        and len(devices) == 1
+        and network.dtype in (torch.bfloat16, torch.float16)
+        and torch.cuda.get_device_capability(network.device) >= (8, 0)
+        and not any(layer.is_sliding for layer in layers)
+        and getattr(network, "_supports_attention_backend", False)
+    )
+    return Steps(network) if fits else None
+
+
+class Steps:
+    """Recorded passes of one network, used from its one thread.
+
+    Off CUDA the passes run unrecorded: that is for tests.
+    """
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        self._network = network
+        self._place = Place(SIZES[-1], network.device)
+        self._cache: Cache | None = None
+        self._capacity = 0
+        self._passes: dict[int, Callable[[], torch.Tensor]] = {}
+        self._owner: weakref.ref[KVCache] | None = None
+        self._rows = 0
+        self.usable = True
+
+    def read(self, token_ids: Sequence[int], cache: "KVCache") -> torch.Tensor | None:
+        """Return logits (tokens, vocabulary) of tokens behind a cache's; None for too many.
+
+        Where the network cannot be recorded, a warning says so once, and None is returned ever
+        after.
+        """
+        size = next((size for size in SIZES if size >= len(token_ids)), None)
+        if size is None or not self.usable:
+            return None
+        with torch.inference_mode():
+            try:
+                self._hold(cache, cache.length + size)
+                self._place.set(token_ids, cache.length, size)
+                if size not in self._passes:
+                    self._passes[size] = self._recorded(size)
+                logits = self._passes[size]()[: len(token_ids)].clone()
+            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+                self._give_up(error)
+                return None
+        self._rows = cache.length + len(token_ids)
+        return logits
+
+    def settle(self, cache: "KVCache") -> None:
+        """Copy the rows that are here only to the cache itself."""
+        if not self._holds(cache):
+            return
+        settled = cache.rows.get_seq_length()
+        if settled < self._rows:
+            with torch.inference_mode():
+                for at, layer in enumerate(self._fixed_rows()):
+                    cache.rows.update(*layer.part(settled, self._rows), at)
+
+    def crop(self, cache: "KVCache", length: int) -> None:
+        """Forget a cache's rows from `length` on."""
+        if self._holds(cache):
+            self._rows = min(self._rows, length)
+
+    def forget(self, cache: "KVCache") -> None:
+        """Let go of a cache, whose rows are needed no more."""
+        if self._holds(cache):
+            self._owner, self._rows = None, 0
+
+    def _holds(self, cache: "KVCache") -> bool:
+        return self._owner is not None and self._owner() is cache
+
+    def _fixed_rows(self) -> Sequence[FixedRows]:
+        return () if self._cache is None else self._cache.layers
+
+    def _hold(self, cache: "KVCache", rows: int) -> None:
+        """Bring a cache's rows here, in place of another's, with room for so many."""
+        if not self._holds(cache):
+            self._release()
+            self._owner = weakref.ref(cache)
+        if rows > self._capacity:
+            self._grow(rows)
+        if self._rows < cache.length:
+            for here, there in zip(self._fixed_rows(), cache.rows.layers, strict=True):
+                here.load(there.keys, there.values, since=self._rows)
+            self._rows = cache.length
+
+    def _release(self) -> None:
+        owner = self._owner() if self._owner is not None else None
+        if owner is not None:
+            self.settle(owner)
+        self._owner, self._rows = None, 0
+
+    def _grow(self, rows: int) -> None:
+        """Make room, at new addresses: what was recorded for the old ones is void."""
+        owner = self._owner
+        self._release()
+        self._owner = owner
+        self._passes.clear()
+        self._cache = None
+        self._capacity = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
+        layers = len(DynamicCache(config=self._network.config).layers)
+        self._cache = Cache([FixedRows(self._capacity, self._place) for _ in range(layers)])
+
+    def _recorded(self, size: int) -> Callable[[], torch.Tensor]:
+        def run() -> torch.Tensor:
+            with _attention(self._network.config):
+                return self._network(  # type: ignore[no-any-return]
+                    input_ids=self._place.tokens[:, :size],
+                    position_ids=self._place.positions[:, :size],
+                    past_key_values=self._cache,
+                    use_cache=True,
+                    place=self._place,
+                ).logits[0]
+
+        if self._network.device.type != "cuda":
+            return run
+        return _record(run, self._network.device)
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on without, and say why; nothing that was read is lost."""
+        _log.warning(
+            "%s steps without CUDA graphs, which is slower: %s",
+            type(self._network).__name__,
+            str(error).partition("\n")[0],
+        )
+        self.usable = False
+        self._release()
+        self._passes.clear()
+        self._cache, self._capacity = None, 0
+
+
+def _record(run: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
+    """Return what replays a pass. One is recorded at a time, whatever other threads do."""
+    with _recording, torch.cuda.device(device):
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            run()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            logits = run()
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return logits
+
+    return replay
+
+
+@contextmanager
+def _attention(config: Any) -> Iterator[None]:
+    """Have a network attend to fixed rows."""
+    before = config._attn_implementation
+    config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

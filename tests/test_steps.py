@@ -1,0 +1,176 @@
+"""Passes at fixed addresses give what passes over each sequence's own cache give."""
+
+import random
+from copy import deepcopy
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.cache import KVCache
+from splitreason_integrations.backends.hf.steps import Steps, steps_for
+from splitreason_integrations.policy import Policy
+from splitreason_integrations.triggers import Random
+from tests.engine_runs import complete, engine, request
+
+WORDS = 211
+
+
+def grouped_network(*, rows=9000, **more):
+    """A tiny network whose query heads share keys, with room for several capacities."""
+    torch.manual_seed(7)
+    settings = {
+        "vocab_size": WORDS,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": rows,
+        "initializer_range": 0.1,
+        **more,
+    }
+    return Qwen2ForCausalLM(Qwen2Config(**settings)).eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return grouped_network()
+
+
+def uncached(network, ids):
+    with torch.inference_mode():
+        return network(input_ids=torch.tensor([ids])).logits[0]
+
+
+class Kept:
+    """A cache, and the tokens that should be in it."""
+
+    def __init__(self, network, steps):
+        self.cache, self.network, self.ids = KVCache(network, steps), network, []
+
+    def read(self, ids):
+        self.ids += ids
+        logits = self.cache.read(ids, last=False)
+        expected = uncached(self.network, self.ids)[-len(ids) :]
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+        assert self.cache.length == len(self.ids)
+
+    def crop(self, length):
+        del self.ids[length:]
+        self.cache.crop(length)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_order_of_reading_cutting_and_taking_turns(network, seed):
+    rng = random.Random(seed)
+    steps = Steps(network)
+    kept = [Kept(network, steps) for _ in range(3)]
+    for _ in range(60):
+        one = rng.choice(kept)
+        if one.ids and rng.random() < 0.25:
+            one.crop(rng.randrange(1, len(one.ids) + 1))
+        elif rng.random() < 0.05:
+            one.cache.free()
+            kept[kept.index(one)] = Kept(network, steps)
+        else:
+            many = rng.choice((1, 1, 1, 2, 15, 16, 17, 64, 65, 90))
+            one.read([rng.randrange(WORDS) for _ in range(many)])
+    assert steps.usable
+
+
+def test_room_grows_and_nothing_is_lost(network):
+    rng = random.Random(1)
+    steps = Steps(network)
+    long, short = Kept(network, steps), Kept(network, steps)
+    long.read([rng.randrange(WORDS) for _ in range(4090)])
+    short.read([1, 2, 3])
+    for many in (3, 1, 5, 1):  # past the first capacity
+        long.read([rng.randrange(WORDS) for _ in range(many)])
+    short.read([4])
+    long.crop(4093)
+    long.read([8])
+
+
+def test_a_cache_that_is_gone_leaves_its_place(network):
+    steps = Steps(network)
+    first = Kept(network, steps)
+    first.read([1, 2, 3])
+    del first
+    Kept(network, steps).read([4, 5])
+
+
+def test_networks_of_another_kind_go_on_without(caplog, network):
+    softer = deepcopy(network)
+    for layer in softer.model.layers:
+        layer.self_attn.sliding_window = 8
+    steps = Steps(softer)
+    cache = KVCache(softer, steps)
+    logits = cache.read([1, 2, 3], last=True)
+    assert not steps.usable
+    assert "without CUDA graphs" in caplog.text
+    assert "sliding_window" in caplog.text
+    assert logits.shape[-1] == WORDS
+    cache.read([4], last=True)
+    assert caplog.text.count("CUDA graphs") == 1
+
+
+def test_rows_are_kept_when_recording_fails_later(caplog, network, monkeypatch):
+    steps = Steps(network)
+    kept = Kept(network, steps)
+    kept.read([1, 2, 3, 4])
+    kept.read([5])
+
+    def fails(size):
+        raise torch.OutOfMemoryError(f"no room for {size}")
+
+    monkeypatch.setattr(steps, "_recorded", fails)
+    steps._passes.clear()
+    kept.read([6])
+    kept.read([7, 8])
+    assert "no room for 1" in caplog.text
+
+
+def test_no_steps_off_the_gpu(network):
+    assert steps_for(network) is None
+
+
+def test_a_reply_is_the_same_with_and_without(random_pair):
+    plain = engine(random_pair, policy=Policy(), trigger=Random(0.1))
+    fixed = tuple(
+        HFModel(one.network, one.codec, name=one.name, steps=Steps(one.network))
+        for one in random_pair
+    )
+    other = engine(fixed, policy=Policy(), trigger=Random(0.1))
+    for seed in range(5):
+        asked = request(max_tokens=120, seed=seed)
+        expected = complete(plain, asked)
+        assert complete(other, asked).pieces == expected.pieces
+        assert expected.large_tokens
+    assert all(one.steps.usable for one in fixed)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("seed", range(3))
+def test_recorded_passes_give_what_others_give(seed):
+    network = grouped_network(hidden_size=256, intermediate_size=512).to("cuda", torch.bfloat16)
+    exact = deepcopy(network).to("cpu", torch.float32)
+    steps = steps_for(network)
+    assert steps is not None
+    rng = random.Random(seed)
+    caches = [(KVCache(network, steps), []) for _ in range(2)]
+    for _ in range(40):
+        cache, ids = rng.choice(caches)
+        if ids and rng.random() < 0.25:
+            length = rng.randrange(1, len(ids) + 1)
+            cache.crop(length)
+            del ids[length:]
+            continue
+        new = [rng.randrange(WORDS) for _ in range(rng.choice((1, 1, 1, 3, 16, 40, 64, 90)))]
+        logits = cache.read(new, last=False).float().cpu()
+        ids += new
+        expected = uncached(exact, ids)[-len(new) :]
+        assert float((logits - expected).norm() / expected.norm()) < 0.03
+    assert steps.usable
