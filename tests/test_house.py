@@ -60,6 +60,7 @@ LAYERS = [
         "backends.openai_server.wire",
         "backends.hf.attention",
         "backends.hf.cache",
+        "backends.hf.norms",
         "backends.hf.steps",
         "backends.sent_sequence",
         "backends.vllm_local.engine",

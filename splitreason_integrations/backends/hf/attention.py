@@ -1,6 +1,7 @@
 """Attention to keys and values at fixed addresses, of which the first ones count."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -8,18 +9,28 @@ from transformers import AttentionInterface
 from transformers.cache_utils import CacheLayerMixin
 
 ATTENTION = "splitreason_steps"
+PARTS = 16
+"""Into how many parts the rows are split, which divides any capacity."""
+
 _UNKNOWN = ("sliding_window", "softcap", "s_aux", "position_bias")
 
 
 class Place:
-    """Where a pass stands: its tokens and their positions, at addresses that stay."""
+    """Where a pass stands: its tokens and their positions, at addresses that stay.
 
-    def __init__(self, most: int, device: torch.device) -> None:
+    `used` is how many of `capacity` rows count with those of the pass; `parts`, how many of each
+    part of the rows were there before it.
+    """
+
+    def __init__(self, most: int, capacity: int, device: torch.device) -> None:
+        self.capacity = capacity
         self.tokens = torch.zeros((1, most), dtype=torch.long, device=device)
         self.positions = torch.zeros((1, most), dtype=torch.long, device=device)
         self.used = torch.zeros(1, dtype=torch.int32, device=device)
+        self.parts = torch.zeros(PARTS, dtype=torch.int32, device=device)
         self._offsets = torch.arange(most, device=device)
-        self._borders: dict[int, torch.Tensor] = {}
+        self._part_rows = capacity // PARTS
+        self._begins = torch.arange(PARTS, device=device) * self._part_rows
 
     def set(self, token_ids: Sequence[int], start: int, size: int) -> None:
         """Stand behind `start` tokens with some more, filled up to `size`."""
@@ -27,14 +38,12 @@ class Place:
         self.tokens[0, :size].copy_(torch.tensor(filled))
         torch.add(self._offsets, start, out=self.positions[0])
         self.used.fill_(start + size)
+        self.parts.copy_((start - self._begins).clamp(0, self._part_rows))
 
-    def borders(self, tokens: int) -> torch.Tensor:
-        """Return where one sequence of so many tokens begins and ends, made once."""
-        if tokens not in self._borders:
-            self._borders[tokens] = torch.tensor(
-                (0, tokens), dtype=torch.int32, device=self.used.device
-            )
-        return self._borders[tokens]
+    def seen(self, size: int) -> torch.Tensor:
+        """Return which of the rows each of the pass's tokens sees, (size, capacity)."""
+        rows = torch.arange(self.capacity, device=self.used.device)
+        return rows <= self.positions[0, :size, None]
 
 
 class FixedRows(CacheLayerMixin):  # type: ignore[misc]
@@ -42,16 +51,15 @@ class FixedRows(CacheLayerMixin):  # type: ignore[misc]
 
     is_sliding = False
 
-    def __init__(self, capacity: int, place: Place) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self._capacity = capacity
         self._place = place
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Make room for states of shape (1, heads, tokens, width)."""
 
         def room(states: torch.Tensor) -> torch.Tensor:
-            return states.new_zeros((self._capacity, states.shape[1], states.shape[3]))
+            return states.new_zeros((self._place.capacity, states.shape[1], states.shape[3]))
 
         self.keys, self.values = room(key_states), room(value_states)
         self.is_initialized = True
@@ -82,7 +90,7 @@ class FixedRows(CacheLayerMixin):  # type: ignore[misc]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return how many rows there are, and that none is skipped."""
-        return self._capacity, 0
+        return self._place.capacity, 0
 
     def get_seq_length(self) -> int:
         """Return 0: positions are always given."""
@@ -90,7 +98,7 @@ class FixedRows(CacheLayerMixin):  # type: ignore[misc]
 
     def get_max_length(self) -> int:
         """Return how many rows there are."""
-        return self._capacity
+        return self._place.capacity
 
 
 def attend(
@@ -111,34 +119,97 @@ def attend(
     if unknown := [name for name in _UNKNOWN if more.get(name) is not None]:
         raise NotImplementedError(f"attention with {', '.join(unknown)}")
     size = query.shape[2]
-    if query.is_cuda:
-        # Flash attention is the only kernel that reads how many rows count from the device; the
-        # last of them belongs to the last token, as it is with `size` of `used`.
-        borders = place.borders(size), place.borders(key.shape[0])
-        found = torch.ops.aten._flash_attention_forward(
-            query[0].transpose(0, 1),
-            key,
-            value,
-            *borders,
-            size,
-            key.shape[0],
-            0.0,
-            size > 1,
-            False,
+    if not query.is_cuda:
+        found = torch.nn.functional.scaled_dot_product_attention(
+            query,
+            key.transpose(0, 1)[None],
+            value.transpose(0, 1)[None],
+            attn_mask=place.seen(size),
             scale=scaling,
-            seqused_k=place.used,
-        )[0]
-        return found[None], None
-    seen = torch.arange(key.shape[0], device=key.device) <= place.positions[0, :size, None]
-    found = torch.nn.functional.scaled_dot_product_attention(
-        query,
-        key.transpose(0, 1)[None],
-        value.transpose(0, 1)[None],
-        attn_mask=seen,
-        scale=scaling,
-        enable_gqa=True,
+            enable_gqa=True,
+        )
+        return found.transpose(1, 2), None
+    queries = query[0].transpose(0, 1)
+    if size == 1:
+        found, _ = _flash(queries, key, value, (1, 1), place.used, scaling)
+    else:
+        found = _in_parts(queries, key, value, place, scaling)
+    return found[None], None
+
+
+def _in_parts(
+    queries: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    place: Place,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attend from several tokens, (tokens, heads, width), to parts of the rows side by side.
+
+    The kernel splits the rows by itself for one token only; for several, a head's rows would be
+    read by one of the GPU's many processors.
+    """
+    size, heads, width = queries.shape
+    many = queries.repeat(PARTS, 1, 1)
+    before, before_weights = _flash(many, key, value, (size, PARTS), place.parts, scaling)
+    own = place.positions[0, :size]
+    here, here_weights = _flash(
+        queries, key[own], value[own], (size, 1), None, scaling, is_causal=True
     )
-    return found.transpose(1, 2), None
+    return join(
+        torch.cat([before.view(PARTS, size, heads, width), here[None]]),
+        torch.cat([before_weights.view(heads, PARTS, size), here_weights[:, None]], 1),
+    )
+
+
+def join(found: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Join attention to parts of the rows, (parts, tokens, heads, width), to that to all.
+
+    `weights` (heads, parts, tokens) are each part's logarithm of summed exponentials. It is
+    infinity, and must not count, where a part is empty.
+    """
+    shares = weights.masked_fill(weights == torch.inf, -torch.inf).softmax(1)
+    return torch.einsum("hpt,pthw->thw", shares, found.float()).to(found.dtype)
+
+
+def _flash(
+    queries: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    shape: tuple[int, int],
+    used: torch.Tensor | None,
+    scaling: float | None,
+    *,
+    is_causal: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attend from equal sequences to as many of rows, of each of which the first `used` count.
+
+    `shape` is (tokens of a sequence, sequences). It is the only kernel that takes from the device
+    how many rows count. Return what was found and its weights, (heads, all tokens).
+    """
+    size, sequences = shape
+    rows = key.shape[0] // sequences
+    found, weights, *_ = torch.ops.aten._flash_attention_forward(
+        queries,
+        key,
+        value,
+        _borders(size, sequences, key.device),
+        _borders(rows, sequences, key.device),
+        size,
+        rows,
+        0.0,
+        is_causal,
+        False,
+        scale=scaling,
+        seqused_k=used,
+    )
+    return found, weights
+
+
+@cache
+def _borders(size: int, sequences: int, device: torch.device) -> torch.Tensor:
+    """Return where sequences of a size begin and end; made once, before anything is recorded."""
+    return torch.arange(sequences + 1, dtype=torch.int32, device=device) * size
 
 
 AttentionInterface.register(ATTENTION, attend)

@@ -18,6 +18,7 @@ import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from splitreason_integrations.backends.hf.attention import ATTENTION, FixedRows, Place
+from splitreason_integrations.backends.hf.norms import in_one_kernel, spelled_out
 
 if TYPE_CHECKING:
     from splitreason_integrations.backends.hf.cache import KVCache
@@ -57,9 +58,9 @@ class Steps:
 
     def __init__(self, network: PreTrainedModel) -> None:
         self._network = network
-        self._place = Place(SIZES[-1], network.device)
+        self._norms = spelled_out(network)
+        self._place: Place | None = None
         self._cache: Cache | None = None
-        self._capacity = 0
         self._passes: dict[int, Callable[[], torch.Tensor]] = {}
         self._owner: weakref.ref[KVCache] | None = None
         self._rows = 0
@@ -76,10 +77,10 @@ class Steps:
             return None
         with torch.inference_mode():
             try:
-                self._hold(cache, cache.length + size)
-                self._place.set(token_ids, cache.length, size)
+                place = self._hold(cache, cache.length + size)
+                place.set(token_ids, cache.length, size)
                 if size not in self._passes:
-                    self._passes[size] = self._recorded(size)
+                    self._passes[size] = self._recorded(size, place)
                 logits = self._passes[size]()[: len(token_ids)].clone()
             except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
                 self._give_up(error)
@@ -113,17 +114,19 @@ class Steps:
     def _fixed_rows(self) -> Sequence[FixedRows]:
         return () if self._cache is None else self._cache.layers
 
-    def _hold(self, cache: "KVCache", rows: int) -> None:
-        """Bring a cache's rows here, in place of another's, with room for so many."""
+    def _hold(self, cache: "KVCache", rows: int) -> Place:
+        """Bring a cache's rows here, in place of another's, with room for so many in all."""
         if not self._holds(cache):
             self._release()
             self._owner = weakref.ref(cache)
-        if rows > self._capacity:
-            self._grow(rows)
+        place = self._place
+        if place is None or rows > place.capacity:
+            place = self._grow(rows)
         if self._rows < cache.length:
             for here, there in zip(self._fixed_rows(), cache.rows.layers, strict=True):
                 here.load(there.keys, there.values, since=self._rows)
             self._rows = cache.length
+        return place
 
     def _release(self) -> None:
         owner = self._owner() if self._owner is not None else None
@@ -131,26 +134,28 @@ class Steps:
             self.settle(owner)
         self._owner, self._rows = None, 0
 
-    def _grow(self, rows: int) -> None:
+    def _grow(self, rows: int) -> Place:
         """Make room, at new addresses: what was recorded for the old ones is void."""
         owner = self._owner
         self._release()
         self._owner = owner
         self._passes.clear()
         self._cache = None
-        self._capacity = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
+        capacity = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
+        place = self._place = Place(SIZES[-1], capacity, self._network.device)
         layers = len(DynamicCache(config=self._network.config).layers)
-        self._cache = Cache([FixedRows(self._capacity, self._place) for _ in range(layers)])
+        self._cache = Cache([FixedRows(place) for _ in range(layers)])
+        return place
 
-    def _recorded(self, size: int) -> Callable[[], torch.Tensor]:
+    def _recorded(self, size: int, place: Place) -> Callable[[], torch.Tensor]:
         def run() -> torch.Tensor:
-            with _attention(self._network.config):
+            with _attention(self._network.config), in_one_kernel(self._norms):
                 return self._network(  # type: ignore[no-any-return]
-                    input_ids=self._place.tokens[:, :size],
-                    position_ids=self._place.positions[:, :size],
+                    input_ids=place.tokens[:, :size],
+                    position_ids=place.positions[:, :size],
                     past_key_values=self._cache,
                     use_cache=True,
-                    place=self._place,
+                    place=place,
                 ).logits[0]
 
         if self._network.device.type != "cuda":
@@ -167,7 +172,7 @@ class Steps:
         self.usable = False
         self._release()
         self._passes.clear()
-        self._cache, self._capacity = None, 0
+        self._cache = self._place = None
 
 
 def _record(run: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
