@@ -1,5 +1,6 @@
 """Passes at fixed addresses give what passes over each sequence's own cache give."""
 
+import asyncio
 import random
 from copy import deepcopy
 
@@ -15,6 +16,10 @@ from splitreason_integrations.triggers import Random
 from tests.engine_runs import complete, engine, request
 
 WORDS = 211
+ON_GPU = (
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+)
 
 
 def grouped_network(*, rows=9000, **more):
@@ -209,9 +214,7 @@ def test_attention_in_parts_is_attention_to_all(start, monkeypatch):
     torch.testing.assert_close(found, expected[0])
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=ON_GPU) for seed in range(3)])
 def test_recorded_passes_are_as_exact_as_others(seed):
     network = grouped_network(hidden_size=256, intermediate_size=512).to("cuda", torch.bfloat16)
     exact = deepcopy(network).float()
@@ -236,3 +239,21 @@ def test_recorded_passes_are_as_exact_as_others(seed):
             wrong[name] += float((logits - expected).norm() / expected.norm())
     assert steps.usable
     assert wrong["recorded"] < 1.1 * wrong["plain"]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+async def test_requests_at_once_write_what_they_write_alone(random_pair, device):
+    pair = []
+    for one in random_pair:
+        words = one.network.config.vocab_size
+        network = grouped_network(vocab_size=words, hidden_size=256, rows=2048)
+        if device == "cuda":
+            network = network.to("cuda", torch.bfloat16)
+        pair.append(HFModel(network, one.codec, name=one.name, steps=Steps(network)))
+    asked = [request(max_tokens=80, seed=seed) for seed in range(5)]
+    together = engine(pair, policy=Policy(), trigger=Random(0.1))
+    at_once = await asyncio.gather(*(together.complete(one) for one in asked))
+    assert all(one.steps.usable for one in pair)
+    assert sum(one.large_tokens for one in at_once)
+    for one, said in zip(asked, at_once, strict=True):
+        assert (await together.complete(one)).pieces == said.pieces
