@@ -24,8 +24,9 @@ class KVCache:
     def read(self, token_ids: Sequence[int], *, last: bool) -> torch.Tensor:
         """Read tokens on; return logits (tokens, vocabulary), or at least the last row if `last`.
 
-        Raises torch.OutOfMemoryError.
+        Only the model's thread may read, for `steps` are shared. Raises torch.OutOfMemoryError.
         """
+        self._forget_what_was_cut()
         logits = self._steps.read(token_ids, self) if self._steps is not None else None
         if logits is None:
             logits = self._read_at_once(token_ids, last=last)
@@ -33,18 +34,15 @@ class KVCache:
         return logits
 
     def crop(self, length: int) -> None:
-        """Forget all rows but the first `length`."""
-        if self._steps is not None:
-            self._steps.crop(self, length)
-        surplus = self.rows.get_seq_length() - length
-        if surplus > 0:
-            self.rows.crop(-surplus)
+        """Keep the first `length` rows; the others are forgotten when more is read."""
         self.length = length
 
-    def free(self) -> None:
-        """Give up the place that the sequence may have in `steps`."""
+    def _forget_what_was_cut(self) -> None:
         if self._steps is not None:
-            self._steps.forget(self)
+            self._steps.crop(self)
+        surplus = self.rows.get_seq_length() - self.length
+        if surplus > 0:
+            self.rows.crop(-surplus)
 
     def _read_at_once(self, token_ids: Sequence[int], *, last: bool) -> torch.Tensor:
         if self._steps is not None:

@@ -154,7 +154,7 @@ class HFSession:
         """Free the cache, at the end of the running step at the latest."""
         self._closed = True
         if not self._busy:
-            self._free()
+            self._cache = self._next = None
 
     def _guarded(self, work: Callable[[], _T]) -> _T:
         """Do work on the model's thread; free the cache after it if the session was closed."""
@@ -169,7 +169,7 @@ class HFSession:
         finally:
             self._busy = False
             if self._closed:
-                self._free()
+                self._cache = self._next = None
 
     def _write_slices(
         self,
@@ -297,11 +297,6 @@ class HFSession:
         self._next = None
         if self._cache is not None and self._cached > length:
             self._cache.crop(length)
-
-    def _free(self) -> None:
-        if self._cache is not None:
-            self._cache.free()
-        self._cache = self._next = None
 
     def _check_open(self) -> None:
         if self._closed:

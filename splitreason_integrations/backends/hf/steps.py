@@ -51,7 +51,7 @@ def steps_for(network: PreTrainedModel) -> "Steps | None":
 
 
 class Steps:
-    """Recorded passes of one network, used from its one thread.
+    """Recorded passes of one network, for its one thread alone.
 
     Off CUDA the passes run unrecorded: that is for tests.
     """
@@ -98,15 +98,10 @@ class Steps:
                 for at, layer in enumerate(self._fixed_rows()):
                     cache.rows.update(*layer.part(settled, self._rows), at)
 
-    def crop(self, cache: "KVCache", length: int) -> None:
-        """Forget a cache's rows from `length` on."""
+    def crop(self, cache: "KVCache") -> None:
+        """Forget the rows that a cache has been cut by."""
         if self._holds(cache):
-            self._rows = min(self._rows, length)
-
-    def forget(self, cache: "KVCache") -> None:
-        """Let go of a cache, whose rows are needed no more."""
-        if self._holds(cache):
-            self._owner, self._rows = None, 0
+            self._rows = min(self._rows, cache.length)
 
     def _holds(self, cache: "KVCache") -> bool:
         return self._owner is not None and self._owner() is cache
