@@ -178,10 +178,12 @@ def test_other_norms_are_left_alone():
     assert len(norms.spelled_out(torch.nn.ModuleList([Qwen3RMSNorm(16)]))) == 1
 
 
-def flash_by_hand(queries, key, value, shape, used, scaling, *, is_causal=False):
+def flash_by_hand(place, queries, key, value, shape, used, scaling, *, is_causal=False):
     """What the kernel gives, one sequence after the other."""
     size, sequences = shape
     rows = key.shape[0] // sequences
+    assert place.borders[size, sequences][-1] == queries.shape[0]
+    assert place.borders[rows, sequences][-1] == key.shape[0]
     groups = queries.shape[1] // key.shape[1]
     found, weights = [], []
     for at in range(sequences):
@@ -203,7 +205,7 @@ def flash_by_hand(queries, key, value, shape, used, scaling, *, is_causal=False)
 def test_attention_in_parts_is_attention_to_all(start, monkeypatch):
     monkeypatch.setattr(attention, "_flash", flash_by_hand)
     size, capacity = 16, 4096
-    place = attention.Place(64, capacity, torch.device("cpu"))
+    place = attention.Place((1, 16, 64), capacity, torch.device("cpu"))
     place.set([1] * size, start, size)
     queries, key, value = torch.randn(size, 4, 8), *torch.randn(2, capacity, 2, 8)
     found = attention._in_parts(queries, key, value, place, 0.3)

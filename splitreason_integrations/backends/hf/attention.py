@@ -1,7 +1,6 @@
 """Attention to keys and values at fixed addresses, of which the first ones count."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -19,15 +18,23 @@ class Place:
     """Where a pass stands: its tokens and their positions, at addresses that stay.
 
     `used` is how many of `capacity` rows count with those of the pass; `parts`, how many of each
-    part of the rows were there before it.
+    part of the rows were there before it. `borders` has where so many sequences of a length begin
+    and end. All of it is made here, since nothing may be made while a pass is recorded.
     """
 
-    def __init__(self, most: int, capacity: int, device: torch.device) -> None:
+    def __init__(self, sizes: Sequence[int], capacity: int, device: torch.device) -> None:
+        most = max(sizes)
         self.capacity = capacity
         self.tokens = torch.zeros((1, most), dtype=torch.long, device=device)
         self.positions = torch.zeros((1, most), dtype=torch.long, device=device)
         self.used = torch.zeros(1, dtype=torch.int32, device=device)
         self.parts = torch.zeros(PARTS, dtype=torch.int32, device=device)
+        self.borders = {
+            (length, sequences): length
+            * torch.arange(sequences + 1, dtype=torch.int32, device=device)
+            for sequences in (1, PARTS)
+            for length in (*sizes, capacity // sequences)
+        }
         self._offsets = torch.arange(most, device=device)
         self._part_rows = capacity // PARTS
         self._begins = torch.arange(PARTS, device=device) * self._part_rows
@@ -131,7 +138,7 @@ def attend(
         return found.transpose(1, 2), None
     queries = query[0].transpose(0, 1)
     if size == 1:
-        found, _ = _flash(queries, key, value, (1, 1), place.used, scaling)
+        found, _ = _flash(place, queries, key, value, (1, 1), place.used, scaling)
     else:
         found = _in_parts(queries, key, value, place, scaling)
     return found[None], None
@@ -151,10 +158,10 @@ def _in_parts(
     """
     size, heads, width = queries.shape
     many = queries.repeat(PARTS, 1, 1)
-    before, before_weights = _flash(many, key, value, (size, PARTS), place.parts, scaling)
+    before, before_weights = _flash(place, many, key, value, (size, PARTS), place.parts, scaling)
     own = place.positions[0, :size]
     here, here_weights = _flash(
-        queries, key[own], value[own], (size, 1), None, scaling, is_causal=True
+        place, queries, key[own], value[own], (size, 1), None, scaling, is_causal=True
     )
     return join(
         torch.cat([before.view(PARTS, size, heads, width), here[None]]),
@@ -173,6 +180,7 @@ def join(found: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def _flash(
+    place: Place,
     queries: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -193,8 +201,8 @@ def _flash(
         queries,
         key,
         value,
-        _borders(size, sequences, key.device),
-        _borders(rows, sequences, key.device),
+        place.borders[size, sequences],
+        place.borders[rows, sequences],
         size,
         rows,
         0.0,
@@ -204,12 +212,6 @@ def _flash(
         seqused_k=used,
     )
     return found, weights
-
-
-@cache
-def _borders(size: int, sequences: int, device: torch.device) -> torch.Tensor:
-    """Return where sequences of a size begin and end; made once, before anything is recorded."""
-    return torch.arange(sequences + 1, dtype=torch.int32, device=device) * size
 
 
 AttentionInterface.register(ATTENTION, attend)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
-from splitreason_integrations.backends.hf.attention import ATTENTION, FixedRows, Place
+from splitreason_integrations.backends.hf.attention import ATTENTION, PARTS, FixedRows, Place
 from splitreason_integrations.backends.hf.norms import in_one_kernel, spelled_out
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def steps_for(network: PreTrainedModel) -> "Steps | None":
         and len(devices) == 1
         and network.dtype in (torch.bfloat16, torch.float16)
         and torch.cuda.get_device_capability(network.device) >= (8, 0)
-        and not any(layer.is_sliding for layer in layers)
+        and len(layers) > 0
+        and all(type(layer) is DynamicLayer for layer in layers)
         and getattr(network, "_supports_attention_backend", False)
     )
     return Steps(network) if fits else None
@@ -136,8 +138,9 @@ class Steps:
         self._owner = owner
         self._passes.clear()
         self._cache = None
-        capacity = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
-        place = self._place = Place(SIZES[-1], capacity, self._network.device)
+        most = self._network.config.max_position_embeddings + SIZES[-1]
+        capacity = min(max(_LEAST_ROWS, 1 << (rows - 1).bit_length()), -(-most // PARTS) * PARTS)
+        place = self._place = Place(SIZES, capacity, self._network.device)
         layers = len(DynamicCache(config=self._network.config).layers)
         self._cache = Cache([FixedRows(place) for _ in range(layers)])
         return place
