@@ -174,7 +174,7 @@ def test_a_wrong_policy_names_its_line(run, tmp_path):
     [
         (["ask", "Hello", "--small", "gpt-9"], "use 'embedded'"),
         (["ask", "Hello", "--trigger", "sometimes"], "unknown trigger"),
-        (["ask", "Hello", "--max-tokens", "0"], "max_tokens"),
+        (["ask", "Hello", "--max-tokens", "0"], "--max-tokens"),
         (["ask", "word " * 4000], "2048"),
         (["ask"], "question"),
         (["ask", "Hello", "--colour"], "--colour"),

@@ -76,6 +76,19 @@ def test_snippets(run, tmp_path, out):
     assert '"snippets" must be a list of texts' in error
 
 
+def test_where_every_trace_is_refused_the_status_says_so(run, tmp_path, out):
+    source = str(write_rows(tmp_path / "in", [{"question": "x", "trace": "<bigmodel>x"}] * 2))
+    options = ("--rule", "arithmetic", "--small", "embedded", "--workers", "1", "--json")
+    done = run("annotate", "rule", source, "--out", str(out), *options, status=1)
+    assert json.loads(done.out)["refused"] == 2
+
+
+def test_traces_are_looked_for_before_models_are_loaded(run, tmp_path, out):
+    options = ("--small", "hf:nowhere", "--large", "hf:nowhere", "--out", str(out))
+    error = run("annotate", "gap", str(tmp_path / "missing.jsonl"), *options, status=2).err
+    assert "missing.jsonl" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -49,7 +49,7 @@ def rule(
     """Tag what rules match."""
     annotator = RuleAnnotator(name or (), pattern or ())
     settings = Settings(align=align, workers=workers or shared.cores())
-    shared.run(shared.Job(source, out, column or (), as_json), annotator, settings, [small])
+    shared.run(shared.Job(source, out, column or (), as_json), lambda: annotator, settings, [small])
 
 
 @app.command()
@@ -66,7 +66,7 @@ def snippets(
     """Tag the snippets that each row quotes from its trace, in a list `snippets`."""
     settings = Settings(align=align, cutoff=cutoff, workers=workers or shared.cores())
     job = shared.Job(source, out, column or (), as_json)
-    shared.run(job, SnippetsAnnotator(), settings, [small])
+    shared.run(job, SnippetsAnnotator, settings, [small])
 
 
 @app.command()
@@ -106,13 +106,15 @@ def gap(
 
     settings = Settings(align=align, share=share, min_score=threshold if share is None else 0.0)
 
-    annotator = GapAnnotator(
-        blocking.run(lambda: load_here(small, role="small", device=device)),
-        blocking.run(lambda: load_here(large, role="large", device=device)),
-        align=align,
-        tries=tries,
-        batch_tokens=batch_tokens,
-    )
+    def annotator() -> GapAnnotator:
+        return GapAnnotator(
+            blocking.run(lambda: load_here(small, role="small", device=device)),
+            blocking.run(lambda: load_here(large, role="large", device=device)),
+            align=align,
+            tries=tries,
+            batch_tokens=batch_tokens,
+        )
+
     job = shared.Job(source, out, column or (), as_json)
     shared.run(job, annotator, settings, [small, large])
 
@@ -164,8 +166,11 @@ def llm(
         structured=structured,
         share=share,
     )
-    annotator = LLMAnnotator(load_chat_model(model), name=model, asking=asking)
     settings = Settings(align=align, cutoff=cutoff)
+
+    def annotator() -> LLMAnnotator:
+        return LLMAnnotator(load_chat_model(model), name=model, asking=asking)
+
     shared.run(shared.Job(source, out, column or (), as_json), annotator, settings, [small])
 
 

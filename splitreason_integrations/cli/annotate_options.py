@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,19 +82,28 @@ class Job:
     as_json: bool
 
 
-def run(job: Job, annotator: Annotator, settings: Settings, models: Sequence[str | None]) -> None:
-    """Annotate, and print the report.
+def run(
+    job: Job,
+    annotator: Callable[[], Annotator],
+    settings: Settings,
+    models: Sequence[str | None],
+) -> None:
+    """Annotate, and print the report; end with status 1 where every trace was refused.
 
-    The first model's tokenizer counts; the control tags of all of them are refused.
+    The annotator is made once the traces are seen to be there. The first model's tokenizer counts;
+    the control tags of all of them are refused.
     """
-    settings = _with_tokenizers(settings, [one for one in models if one is not None])
     rows = open_source(job.source, _columns(job.columns))
+    by = annotator()
+    settings = _with_tokenizers(settings, [one for one in models if one is not None])
     with progress(rows.total) as told:
-        report = blocking.run(lambda: annotate(rows, annotator, job.out, settings, told=told))
+        report = blocking.run(lambda: annotate(rows, by, job.out, settings, told=told))
     if job.as_json:
         typer.echo(json.dumps({"out": str(job.out), **report.data()}))
     else:
         _show(Console(highlight=False), report, job.out)
+    if report.traces and report.refused.total() == report.traces:
+        raise typer.Exit(1)
 
 
 def cores() -> int:

@@ -44,7 +44,7 @@ PolicyName = Annotated[
 MaxShare = Annotated[
     float | None, typer.Option(help="Cap on the offload share, 0 to 1.", show_default=False)
 ]
-MaxTokens = Annotated[int, typer.Option(help="Longest reply in tokens, reasoning included.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest reply in tokens, reasoning included.")]
 Seed = Annotated[int, typer.Option(help="Seed of problems and sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ApiKeyEnv = Annotated[

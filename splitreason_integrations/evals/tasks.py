@@ -70,7 +70,8 @@ def known_families(names: Sequence[str]) -> tuple[Family, ...]:
     """Return the families of these names; raise RequestError where there is none of a name."""
     unknown = [name for name in names if name not in FAMILIES]
     if unknown or not names:
-        raise RequestError(f"unknown family {unknown}: use some of {', '.join(FAMILIES)}")
+        what = ", ".join(map(repr, unknown)) or "''"
+        raise RequestError(f"unknown family {what}: use some of {', '.join(FAMILIES)}")
     return tuple(family for name in names for family in FAMILIES if family == name)
 
 
