@@ -3,14 +3,23 @@
 import asyncio
 import random
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
+from transformers.cache_utils import DynamicLayer
 
 from splitreason_integrations.backends.hf import HFModel, attention, norms
 from splitreason_integrations.backends.hf.cache import KVCache
-from splitreason_integrations.backends.hf.steps import Steps, steps_for
+from splitreason_integrations.backends.hf.steps import Steps, does_the_same_for_all, steps_for
 from splitreason_integrations.policy import Policy
 from splitreason_integrations.triggers import Random
 from tests.engine_runs import complete, engine, request
@@ -136,8 +145,67 @@ def test_rows_are_kept_when_recording_fails_later(caplog, network, monkeypatch):
     assert "no room for 1" in caplog.text
 
 
-def test_no_steps_off_the_gpu(network):
-    assert steps_for(network) is None
+@pytest.mark.parametrize("case", ["another's rows", "its own rows", "a plain pass"])
+def test_nothing_is_wrong_after_memory_ended_within(network, monkeypatch, case):
+    steps = Steps(network)
+    kept, other = Kept(network, steps), Kept(network, steps)
+    kept.read(list(range(100)))
+    kept.read(list(range(20)))
+    update, calls = DynamicLayer.update, []
+
+    def ends_once(layer, *arguments, **more):
+        calls.append(layer)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("no room")
+        return update(layer, *arguments, **more)
+
+    if case == "a plain pass":
+        steps.settle(kept.cache)
+    monkeypatch.setattr(DynamicLayer, "update", ends_once)
+    if case == "another's rows":
+        other.read([1, 2, 3])
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            kept.cache.read([5] * 70, last=False)
+    assert len(calls) > 1
+    kept.read([7])
+    kept.read([8] * 5)
+
+
+@pytest.mark.parametrize("many", [1, 2, 16, 17, 64])
+def test_up_to_the_end_of_the_context(many):
+    network = grouped_network(rows=300)
+    steps = Steps(network)
+    kept = Kept(network, steps)
+    kept.read([1] * (300 - many))
+    kept.read([2] * many)
+    assert steps.usable
+
+
+def test_learned_positions_up_to_the_end():
+    torch.manual_seed(1)
+    config = GPT2Config(vocab_size=WORDS, n_positions=100, n_embd=32, n_layer=2, n_head=2)
+    network = GPT2LMHeadModel(config).eval()
+    kept = Kept(network, Steps(network))
+    for many in (40, 30, 20, 9, 1):
+        kept.read([3] * many)
+
+
+def test_what_is_not_recorded(network):
+    assert steps_for(network) is None  # off the GPU
+    assert does_the_same_for_all(network)
+    sliding = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+    longer = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    assert not does_the_same_for_all(grouped_network(**sliding))
+    assert not does_the_same_for_all(grouped_network(rope_parameters=longer))
+    experts = Qwen3MoeConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_experts=2,
+        moe_intermediate_size=8,
+    )
+    assert not does_the_same_for_all(Qwen3MoeForCausalLM(experts))
 
 
 def test_a_reply_is_the_same_with_and_without(random_pair):
@@ -172,6 +240,9 @@ def test_other_norms_are_left_alone():
     from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
     from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
+    hooked = Qwen3RMSNorm(16)
+    hooked.forward = partial(hooked.forward)
+    assert norms.spelled_out(hooked) == []
     around_zero = GemmaRMSNorm(16)
     around_zero.variance_epsilon = around_zero.eps
     assert norms.spelled_out(torch.nn.ModuleList([around_zero, torch.nn.LayerNorm(16)])) == []

@@ -40,9 +40,11 @@ class KVCache:
     def _forget_what_was_cut(self) -> None:
         if self._steps is not None:
             self._steps.crop(self)
-        surplus = self.rows.get_seq_length() - self.length
-        if surplus > 0:
-            self.rows.crop(-surplus)
+        # Layer by layer: a pass that failed may have left more in some than in others.
+        for layer in self.rows.layers:
+            surplus = layer.get_seq_length() - self.length
+            if surplus > 0:
+                layer.crop(-surplus)
 
     def _read_at_once(self, token_ids: Sequence[int], *, last: bool) -> torch.Tensor:
         if self._steps is not None:

@@ -42,7 +42,8 @@ def _is_spelled_out(module: torch.nn.Module) -> bool:
     weight, epsilon = (getattr(module, name, None) for name in ("weight", "variance_epsilon"))
     if not (isinstance(weight, torch.Tensor) and weight.ndim == 1 and isinstance(epsilon, float)):
         return False
-    if [name for name, _ in module.named_parameters()] != ["weight"]:
+    replaced = "forward" in vars(module)
+    if replaced or [name for name, _ in module.named_parameters()] != ["weight"]:
         return False
     states = torch.linspace(-2, 3, weight.numel(), device=weight.device, dtype=weight.dtype)
     with torch.inference_mode():

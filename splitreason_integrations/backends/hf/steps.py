@@ -28,6 +28,7 @@ SIZES = (1, 16, 64)
 """Tokens of a pass: a step, the usual span and the usual stretch between spans."""
 
 _LEAST_ROWS = 4096
+_STEADY_ROTATIONS = ("default", "linear", "llama3", "yarn")
 _log = logging.getLogger(__name__)
 _recording = threading.Lock()
 
@@ -35,32 +36,45 @@ _recording = threading.Lock()
 def steps_for(network: PreTrainedModel) -> "Steps | None":
     """Return steps for a network that can be recorded, else None.
 
-    It must be on one GPU of compute capability 8.0 or later, in bfloat16 or float16, with full
-    attention in every layer.
+    It must be on one GPU of compute capability 8.0 or later, in bfloat16 or float16, and do the
+    same for all tokens: with full attention in every layer, without experts, its rotation of a
+    position the same however long the sequence is.
     """
-    layers = DynamicCache(config=network.config).layers
     devices = {weights.device for weights in network.parameters()}
     fits = (
         network.device.type == "cuda"
         and len(devices) == 1
         and network.dtype in (torch.bfloat16, torch.float16)
         and torch.cuda.get_device_capability(network.device) >= (8, 0)
-        and len(layers) > 0
-        and all(type(layer) is DynamicLayer for layer in layers)
-        and getattr(network, "_supports_attention_backend", False)
+        and does_the_same_for_all(network)
     )
     return Steps(network) if fits else None
 
 
-class Steps:
-    """Recorded passes of one network, for its one thread alone.
+def does_the_same_for_all(network: PreTrainedModel) -> bool:
+    """Return whether a pass over one token runs what a pass over any other runs."""
+    layers = DynamicCache(config=network.config).layers
+    rotation = getattr(network.config, "rope_parameters", None) or {}
+    return (
+        len(layers) > 0
+        and all(type(layer) is DynamicLayer for layer in layers)
+        and rotation.get("rope_type", "default") in _STEADY_ROTATIONS
+        and not any("expert" in name for name, _ in network.named_modules())
+        and getattr(network, "_supports_attention_backend", False)
+    )
 
-    Off CUDA the passes run unrecorded: that is for tests.
+
+class Steps:
+    """Recorded passes of one network, for the one thread that uses it.
+
+    What is recorded has the network's weights at their addresses: they may change in place, and
+    must not be replaced. Off CUDA the passes run unrecorded: that is for tests.
     """
 
     def __init__(self, network: PreTrainedModel) -> None:
         self._network = network
         self._norms = spelled_out(network)
+        self._context_tokens = int(network.config.max_position_embeddings)
         self._place: Place | None = None
         self._cache: Cache | None = None
         self._passes: dict[int, Callable[[], torch.Tensor]] = {}
@@ -69,13 +83,13 @@ class Steps:
         self.usable = True
 
     def read(self, token_ids: Sequence[int], cache: "KVCache") -> torch.Tensor | None:
-        """Return logits (tokens, vocabulary) of tokens behind a cache's; None for too many.
+        """Return logits (tokens, vocabulary) of tokens behind a cache's, or None.
 
-        Where the network cannot be recorded, a warning says so once, and None is returned ever
-        after.
+        It is None for too many tokens, and where the context ends within a pass's size. Where the
+        network cannot be recorded, a warning says so once, and it is None ever after.
         """
         size = next((size for size in SIZES if size >= len(token_ids)), None)
-        if size is None or not self.usable:
+        if size is None or not self.usable or cache.length + size > self._context_tokens:
             return None
         with torch.inference_mode():
             try:
@@ -84,7 +98,7 @@ class Steps:
                 if size not in self._passes:
                     self._passes[size] = self._recorded(size, place)
                 logits = self._passes[size]()[: len(token_ids)].clone()
-            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            except Exception as error:  # noqa: BLE001 - told, and the plain pass shows what stays
                 self._give_up(error)
                 return None
         self._rows = cache.length + len(token_ids)
@@ -94,11 +108,12 @@ class Steps:
         """Copy the rows that are here only to the cache itself."""
         if not self._holds(cache):
             return
-        settled = cache.rows.get_seq_length()
-        if settled < self._rows:
-            with torch.inference_mode():
-                for at, layer in enumerate(self._fixed_rows()):
-                    cache.rows.update(*layer.part(settled, self._rows), at)
+        with torch.inference_mode():
+            for at, here in enumerate(self._fixed_rows()):
+                # Layer by layer: where memory ends within, the others can still be settled.
+                settled = cache.rows.layers[at].get_seq_length()
+                if settled < self._rows:
+                    cache.rows.update(*here.part(settled, self._rows), at)
 
     def crop(self, cache: "KVCache") -> None:
         """Forget the rows that a cache has been cut by."""
@@ -138,8 +153,8 @@ class Steps:
         self._owner = owner
         self._passes.clear()
         self._cache = None
-        most = self._network.config.max_position_embeddings + SIZES[-1]
-        capacity = min(max(_LEAST_ROWS, 1 << (rows - 1).bit_length()), -(-most // PARTS) * PARTS)
+        most = -(-self._context_tokens // PARTS) * PARTS
+        capacity = min(max(_LEAST_ROWS, 1 << (rows - 1).bit_length()), most)
         place = self._place = Place(SIZES, capacity, self._network.device)
         layers = len(DynamicCache(config=self._network.config).layers)
         self._cache = Cache([FixedRows(place) for _ in range(layers)])
@@ -168,8 +183,8 @@ class Steps:
             str(error).partition("\n")[0],
         )
         self.usable = False
-        self._release()
         self._passes.clear()
+        self._release()
         self._cache = self._place = None
 
 
@@ -178,12 +193,14 @@ def _record(run: Callable[[], torch.Tensor], device: torch.device) -> Callable[[
     with _recording, torch.cuda.device(device):
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
+        graph = torch.cuda.CUDAGraph()
+        # The stream is set here as well: a recording that fails does not set the old one again.
         with torch.cuda.stream(aside):
             run()
+            aside.synchronize()
+            with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+                logits = run()
         torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            logits = run()
 
     def replay() -> torch.Tensor:
         graph.replay()
@@ -194,7 +211,7 @@ def _record(run: Callable[[], torch.Tensor], device: torch.device) -> Callable[[
 
 @contextmanager
 def _attention(config: Any) -> Iterator[None]:
-    """Have a network attend to fixed rows."""
+    """Have a network attend to fixed rows; nobody else may run it meanwhile."""
     before = config._attn_implementation
     config._attn_implementation = ATTENTION
     try:
