@@ -3,11 +3,14 @@
 import asyncio
 import time
 from contextlib import aclosing
+from copy import deepcopy
 
 import pytest
 import torch
 
 from splitreason_integrations.backends.base import End, Verdict, WriteOrder
+from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.errors import SessionError
 from splitreason_integrations.sampling import Sampling
 
@@ -211,6 +214,45 @@ async def test_closing_a_session_ends_its_writing(random_pair, monkeypatch):
     assert not session.holds_cache
 
 
+@pytest.mark.parametrize("steps", [False, True])
+@pytest.mark.parametrize("waited_s", [0, 0.004, 0.012])
+async def test_a_pass_that_outlasts_its_reader_changes_nothing(random_pair, steps, waited_s):
+    network = deepcopy(random_pair[0].network)
+    network.model.norm.register_forward_hook(lambda *_: time.sleep(0.006))
+    model = HFModel(
+        network, random_pair[0].codec, name="slow", steps=Steps(network) if steps else None
+    )
+    for trial in range(8):
+        session = model.open([5, 6, 7 + trial])
+        async with aclosing(session.write(order(60))) as slices:
+            async for _ in slices:
+                break
+        await asyncio.sleep(waited_s)
+        session.truncate(4)
+        session.extend([9, 8, 7])
+        wanted = list(session.token_ids)
+        found = await session.read_probabilities(5, last=1)
+        assert list(session.token_ids) == wanted
+        assert found[0] == pytest.approx(
+            float(uncached(model, wanted)[-1].softmax(-1)[5]), abs=1e-5
+        )
+        session.close()
+
+
+async def test_a_sequence_that_changes_while_it_is_read_is_an_error(random_pair, monkeypatch):
+    model = random_pair[0]
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda *a, **k: time.sleep(0.05) or forward(*a, **k))
+    session = model.open([5, 6, 7])
+    reading = asyncio.ensure_future(session.read_probabilities(5))
+    await asyncio.sleep(0)
+    session.extend([8])
+    with pytest.raises(SessionError, match="was changed"):
+        await reading
+    assert len(await session.read_probabilities(5)) == 4
+    session.close()
+
+
 async def test_a_cut_into_the_prompt_is_refused(random_pair):
     session = random_pair[0].open([5, 6])
     with pytest.raises(SessionError, match="cannot cut"):
@@ -223,10 +265,6 @@ async def test_a_cut_into_the_prompt_is_refused(random_pair):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 async def test_cuda_writes_what_cpu_writes(random_pair, embedded):
-    from copy import deepcopy
-
-    from splitreason_integrations.backends.hf import HFModel
-
     network = deepcopy(random_pair[0].network).to("cuda")
     session = HFModel(network, embedded[0].codec, name="cuda").open([5, 6, 7])
     expected = random_pair[0].open([5, 6, 7])

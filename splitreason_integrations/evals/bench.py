@@ -100,6 +100,7 @@ def _replay(record: Sequence[Pass]) -> None:
         if cache.length > one.cached:
             cache.crop(one.cached)
         one.model.forward(one.token_ids, cache, last=one.last)
+        cache.length += len(one.token_ids)
 
 
 def _seconds(work: Callable[[], object]) -> float:

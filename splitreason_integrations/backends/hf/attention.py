@@ -82,12 +82,12 @@ class FixedRows(CacheLayerMixin):  # type: ignore[misc]
         self.values.index_copy_(0, positions, value_states[0].transpose(0, 1))
         return self.keys, self.values
 
-    def load(self, keys: torch.Tensor, values: torch.Tensor, *, since: int) -> None:
-        """Copy another layer's rows, (1, heads, rows, width), from `since` on."""
+    def load(self, keys: torch.Tensor, values: torch.Tensor, *, since: int, until: int) -> None:
+        """Copy some of another layer's rows, (1, heads, rows, width)."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         for here, there in ((self.keys, keys), (self.values, values)):
-            here[since : there.shape[2]].copy_(there[0, :, since:].transpose(0, 1))
+            here[since:until].copy_(there[0, :, since:until].transpose(0, 1))
 
     def part(self, since: int, until: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return some rows as (1, heads, rows, width)."""

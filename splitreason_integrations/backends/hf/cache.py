@@ -22,16 +22,14 @@ class KVCache:
         self._steps = steps
 
     def read(self, token_ids: Sequence[int], *, last: bool) -> torch.Tensor:
-        """Read tokens on; return logits (tokens, vocabulary), or at least the last row if `last`.
+        """Return logits (tokens, vocabulary) of the next tokens, or the last row if `last`.
 
-        Only the model's thread may read, for `steps` are shared. Raises torch.OutOfMemoryError.
+        Their rows stay if `length` is then raised by as many; else they are forgotten. Only the
+        model's thread may read, for `steps` are shared. Raises torch.OutOfMemoryError.
         """
         self._forget_what_was_cut()
         logits = self._steps.read(token_ids, self) if self._steps is not None else None
-        if logits is None:
-            logits = self._read_at_once(token_ids, last=last)
-        self.length += len(token_ids)
-        return logits
+        return self._read_at_once(token_ids, last=last) if logits is None else logits
 
     def crop(self, length: int) -> None:
         """Keep the first `length` rows; the others are forgotten when more is read."""

@@ -7,8 +7,9 @@ model fairly and never its caches.
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -51,6 +52,10 @@ class HFSession:
         self._prompt_tokens, self._own_pending = len(prompt), 0
         self._next: torch.Tensor | None = None
         self._busy = self._closed = False
+        # A pass may still run when a reader has left: what it gives is dropped if the sequence has
+        # changed since the work that it belongs to was asked for.
+        self._lock = threading.Lock()
+        self._changes = self._at_work = 0
         self.read = self.passes = 0
 
     @property
@@ -81,8 +86,10 @@ class HFSession:
         """Append tokens; nothing is computed until they are needed."""
         self._check_open()
         if token_ids:
-            self._ids.extend(token_ids)
-            self._next = None
+            with self._lock:
+                self._changes += 1
+                self._ids.extend(token_ids)
+                self._next = None
 
     def truncate(self, length: int) -> None:
         """Cut the sequence and its cache to `length` tokens."""
@@ -94,9 +101,11 @@ class HFSession:
             )
         if length == len(self._ids):
             return
-        del self._ids[length:]
-        self._crop(length)
-        self._own_pending = min(self._own_pending, length - self._cached)
+        with self._lock:
+            self._changes += 1
+            del self._ids[length:]
+            self._crop(length)
+            self._own_pending = min(self._own_pending, length - self._cached)
 
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator stops the model."""
@@ -104,13 +113,15 @@ class HFSession:
         loop = asyncio.get_running_loop()
         slices: asyncio.Queue[Slice | Exception] = asyncio.Queue()
         room = self._model.context_tokens - len(self._ids)
-        left, stop = min(order.max_tokens, room), threading.Event()
+        left, stop, since = min(order.max_tokens, room), threading.Event(), self._changes
 
         def post(one: Slice | Exception) -> None:
             loop.call_soon_threadsafe(slices.put_nowait, one)
 
         def submit() -> Future[None]:
-            return self._model.worker.submit(partial(self._write_slices, order, left, stop, post))
+            return self._model.worker.submit(
+                partial(self._write_slices, order, left, since, stop, post)
+            )
 
         job = submit()
         try:
@@ -127,6 +138,8 @@ class HFSession:
         finally:
             stop.set()
             job.cancel()
+            with self._lock:
+                self._changes += 1
 
     async def read_probabilities(
         self, token_id: int, *, last: int | None = None, spare: int = 0
@@ -136,11 +149,11 @@ class HFSession:
 
         def work() -> list[float]:
             logits = self._read(last=False)
-            self._next = logits[-1]
             told = logits[-(last or 0) : len(logits) - spare].float().softmax(-1)
             return told[:, token_id].tolist()
 
-        return await asyncio.wrap_future(self._model.worker.submit(partial(self._guarded, work)))
+        job = self._model.worker.submit(partial(self._guarded, work, self._changes))
+        return await asyncio.wrap_future(job)
 
     def foretell(self, token_id: int) -> None:
         """Do nothing: one pass over what came costs less than writing ahead."""
@@ -156,10 +169,13 @@ class HFSession:
         if not self._busy:
             self._cache = self._next = None
 
-    def _guarded(self, work: Callable[[], _T]) -> _T:
-        """Do work on the model's thread; free the cache after it if the session was closed."""
+    def _guarded(self, work: Callable[[], _T], since: int) -> _T:
+        """Do work on the model's thread; free the cache after it if the session was closed.
+
+        `since` is how often the sequence had changed when the work was asked for.
+        """
         self._check_open()
-        self._busy = True
+        self._busy, self._at_work = True, since
         try:
             return work()
         except torch.OutOfMemoryError as error:
@@ -175,6 +191,7 @@ class HFSession:
         self,
         order: WriteOrder,
         left: int,
+        since: int,
         stop: threading.Event,
         post: Callable[[Slice | Exception], None],
     ) -> None:
@@ -195,7 +212,7 @@ class HFSession:
                 post(one)
 
         try:
-            post(self._guarded(work))
+            post(self._guarded(work, since))
         except Exception as error:  # noqa: BLE001 - handed to the request that waits for it
             post(Slice(Written(tuple(ids)), gives_way=False))
             post(error)
@@ -216,17 +233,19 @@ class HFSession:
                 return End.WATCH, None
             if token in order.stop_tokens:
                 return End.STOP_TOKEN, token
-            self._ids.append(token)
-            self._own_pending = 1
-            self._next = None
+            with self._unchanged():
+                self._ids.append(token)
+                self._own_pending = 1
+                self._next = None
             ids.append(token)
         return (None if len(ids) < left else End.LENGTH), None
 
     def _choose(self, order: WriteOrder) -> int | None:
         """Return the next token, or None where the watch stops the writing."""
-        if self._next is None:
-            self._next = self._read(last=True)[-1]
-        logits = self._next
+        own = self._next
+        if own is None:
+            own = self._read(last=True)[-1]
+        logits = own
         index = len(self._ids) - self._prompt_tokens
         if order.guide is not None:
             logits = order.guide.restrict(logits, self._ids[self._prompt_tokens :])
@@ -239,7 +258,7 @@ class HFSession:
             token = draw(self._allowed(logits, order), order.sampling, u)
         if order.watch is None:
             return token
-        return self._judged(order, order.watch, token, u, logits=logits, own=self._next)
+        return self._judged(order, order.watch, token, u, logits=logits, own=own)
 
     def _judged(
         self,
@@ -283,15 +302,27 @@ class HFSession:
         cache = self._cache
         if cache is None:
             raise SessionError("the session is closed")
-        if self._cached == len(self._ids):
-            self._crop(len(self._ids) - 1)
-            self._own_pending = 1
-        pending = self._ids[self._cached :]
-        self.read += self.unread
+        with self._unchanged():
+            if self._cached == len(self._ids):
+                self._crop(len(self._ids) - 1)
+                self._own_pending = 1
+            pending = self._ids[self._cached :]
+            self.read += self.unread
         logits = self._model.forward(pending, cache, last=last)
-        self.passes += 1
-        self._own_pending = 0
+        with self._unchanged():
+            cache.length += len(pending)
+            self.passes += 1
+            self._own_pending = 0
+            self._next = logits[-1]
         return logits
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Keep others from changing the sequence; raise SessionError where they have."""
+        with self._lock:
+            if self._changes != self._at_work:
+                raise SessionError("the sequence was changed while its model was at work on it")
+            yield
 
     def _crop(self, length: int) -> None:
         self._next = None

@@ -89,19 +89,20 @@ class Steps:
         network cannot be recorded, a warning says so once, and it is None ever after.
         """
         size = next((size for size in SIZES if size >= len(token_ids)), None)
-        if size is None or not self.usable or cache.length + size > self._context_tokens:
+        start = cache.length
+        if size is None or not self.usable or start + size > self._context_tokens:
             return None
         with torch.inference_mode():
             try:
-                place = self._hold(cache, cache.length + size)
-                place.set(token_ids, cache.length, size)
+                place = self._hold(cache, start, start + size)
+                place.set(token_ids, start, size)
                 if size not in self._passes:
                     self._passes[size] = self._recorded(size, place)
                 logits = self._passes[size]()[: len(token_ids)].clone()
             except Exception as error:  # noqa: BLE001 - told, and the plain pass shows what stays
                 self._give_up(error)
                 return None
-        self._rows = cache.length + len(token_ids)
+        self._rows = start + len(token_ids)
         return logits
 
     def settle(self, cache: "KVCache") -> None:
@@ -126,18 +127,18 @@ class Steps:
     def _fixed_rows(self) -> Sequence[FixedRows]:
         return () if self._cache is None else self._cache.layers
 
-    def _hold(self, cache: "KVCache", rows: int) -> Place:
-        """Bring a cache's rows here, in place of another's, with room for so many in all."""
+    def _hold(self, cache: "KVCache", length: int, rows: int) -> Place:
+        """Bring a cache's first `length` rows here, in place of another's, with room for `rows`."""
         if not self._holds(cache):
             self._release()
             self._owner = weakref.ref(cache)
         place = self._place
         if place is None or rows > place.capacity:
             place = self._grow(rows)
-        if self._rows < cache.length:
+        if self._rows < length:
             for here, there in zip(self._fixed_rows(), cache.rows.layers, strict=True):
-                here.load(there.keys, there.values, since=self._rows)
-            self._rows = cache.length
+                here.load(there.keys, there.values, since=self._rows, until=length)
+            self._rows = length
         return place
 
     def _release(self) -> None:
