@@ -7,9 +7,8 @@ model fairly and never its caches.
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -233,7 +232,8 @@ class HFSession:
                 return End.WATCH, None
             if token in order.stop_tokens:
                 return End.STOP_TOKEN, token
-            with self._unchanged():
+            with self._lock:
+                self._check_unchanged()
                 self._ids.append(token)
                 self._own_pending = 1
                 self._next = None
@@ -302,27 +302,26 @@ class HFSession:
         cache = self._cache
         if cache is None:
             raise SessionError("the session is closed")
-        with self._unchanged():
+        with self._lock:
+            self._check_unchanged()
             if self._cached == len(self._ids):
                 self._crop(len(self._ids) - 1)
                 self._own_pending = 1
             pending = self._ids[self._cached :]
             self.read += self.unread
         logits = self._model.forward(pending, cache, last=last)
-        with self._unchanged():
+        with self._lock:
+            self._check_unchanged()
             cache.length += len(pending)
             self.passes += 1
             self._own_pending = 0
             self._next = logits[-1]
         return logits
 
-    @contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        """Keep others from changing the sequence; raise SessionError where they have."""
-        with self._lock:
-            if self._changes != self._at_work:
-                raise SessionError("the sequence was changed while its model was at work on it")
-            yield
+    def _check_unchanged(self) -> None:
+        """Raise SessionError where others changed the sequence; they cannot under the lock."""
+        if self._changes != self._at_work:
+            raise SessionError("the sequence was changed while its model was at work on it")
 
     def _crop(self, length: int) -> None:
         self._next = None
