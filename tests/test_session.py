@@ -239,6 +239,21 @@ async def test_a_pass_that_outlasts_its_reader_changes_nothing(random_pair, step
         session.close()
 
 
+async def test_a_write_that_has_ended_may_be_left_late(random_pair, monkeypatch):
+    model = random_pair[0]
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda *a, **k: time.sleep(0.02) or forward(*a, **k))
+    session = model.open([5, 6, 7])
+    writing = session.write(order(1))
+    assert (await anext(writing)).end is End.LENGTH
+    session.extend([8])
+    reading = asyncio.ensure_future(session.read_probabilities(5))
+    await asyncio.sleep(0.01)
+    await writing.aclose()
+    assert len(await reading) == 2
+    session.close()
+
+
 async def test_a_sequence_that_changes_while_it_is_read_is_an_error(random_pair, monkeypatch):
     model = random_pair[0]
     forward = model.forward

@@ -73,7 +73,7 @@ class Kept:
 
     def crop(self, length):
         del self.ids[length:]
-        self.cache.crop(length)
+        self.cache.length = length
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -299,8 +299,7 @@ def test_recorded_passes_are_as_exact_as_others(seed):
         recorded, plain, ids = rng.choice(both)
         if ids and rng.random() < 0.25:
             length = rng.randrange(1, len(ids) + 1)
-            recorded.crop(length)
-            plain.crop(length)
+            recorded.length = plain.length = length
             del ids[length:]
             continue
         new = [rng.randrange(WORDS) for _ in range(rng.choice((1, 1, 1, 3, 16, 40, 64, 400)))]

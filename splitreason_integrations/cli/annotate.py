@@ -1,6 +1,7 @@
 """`splitreason annotate`: hard spans of reasoning traces, by a model, two models or a rule."""
 
 import json
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -47,9 +48,9 @@ def rule(
     as_json: options.AsJson = False,
 ) -> None:
     """Tag what rules match."""
-    annotator = RuleAnnotator(name or (), pattern or ())
+    annotator = partial(RuleAnnotator, name or (), pattern or ())
     settings = Settings(align=align, workers=workers or shared.cores())
-    shared.run(shared.Job(source, out, column or (), as_json), lambda: annotator, settings, [small])
+    shared.run(shared.Job(source, out, column or (), as_json), annotator, settings, [small])
 
 
 @app.command()

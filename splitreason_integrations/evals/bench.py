@@ -97,8 +97,7 @@ def _replay(record: Sequence[Pass]) -> None:
         cache = caches.get(one.cache)
         if cache is None:
             cache = caches[one.cache] = one.model.new_cache()
-        if cache.length > one.cached:
-            cache.crop(one.cached)
+        cache.length = one.cached
         one.model.forward(one.token_ids, cache, last=one.last)
         cache.length += len(one.token_ids)
 

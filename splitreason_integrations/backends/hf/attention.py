@@ -121,10 +121,10 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """Attend from (1, heads, tokens, width) to rows up to each token's own position.
 
-    Raises NotImplementedError for attention of other kinds.
+    Raises ValueError for attention of other kinds.
     """
     if unknown := [name for name in _UNKNOWN if more.get(name) is not None]:
-        raise NotImplementedError(f"attention with {', '.join(unknown)}")
+        raise ValueError(f"attention with {', '.join(unknown)} cannot be at fixed addresses")
     size = query.shape[2]
     if not query.is_cuda:
         found = torch.nn.functional.scaled_dot_product_attention(

@@ -11,6 +11,7 @@ from splitreason_integrations.backends.hf.steps import Steps
 class KVCache:
     """The keys and values of one sequence.
 
+    `length` says how many of its tokens count: lowered, the others are forgotten when more is read.
     `rows` are kept for it alone. While the sequence is the one that `steps` hold, the last rows may
     be there only, until somebody needs them here.
     """
@@ -30,10 +31,6 @@ class KVCache:
         self._forget_what_was_cut()
         logits = self._steps.read(token_ids, self) if self._steps is not None else None
         return self._read_at_once(token_ids, last=last) if logits is None else logits
-
-    def crop(self, length: int) -> None:
-        """Keep the first `length` rows; the others are forgotten when more is read."""
-        self.length = length
 
     def _forget_what_was_cut(self) -> None:
         if self._steps is not None:

@@ -64,9 +64,9 @@ class HFModel:
         return KVCache(self.network, self.steps)
 
     def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: bool) -> torch.Tensor:
-        """Read tokens into a cache; return logits (tokens, vocabulary), or at least the last row.
+        """Return logits (tokens, vocabulary) of a cache's next tokens, or the last row if `last`.
 
-        All that this model computes goes through here.
+        All that this model computes goes through here; see `KVCache.read`.
         """
         return cache.read(token_ids, last=last)
 

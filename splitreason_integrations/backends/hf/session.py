@@ -122,23 +122,24 @@ class HFSession:
                 partial(self._write_slices, order, left, since, stop, post)
             )
 
-        job = submit()
+        job, ended = submit(), False
         try:
-            while True:
+            while not ended:
                 one = await slices.get()
                 if isinstance(one, Exception):
                     raise one
                 left -= len(one.written.token_ids)
+                ended = one.written.end is not None
                 yield one.written
-                if one.written.end is not None:
-                    return
                 if one.gives_way:
                     job = submit()
         finally:
             stop.set()
             job.cancel()
-            with self._lock:
-                self._changes += 1
+            # Not once it has ended: its reader may have gone on before leaving this.
+            if not ended:
+                with self._lock:
+                    self._changes += 1
 
     async def read_probabilities(
         self, token_id: int, *, last: int | None = None, spare: int = 0
@@ -326,7 +327,7 @@ class HFSession:
     def _crop(self, length: int) -> None:
         self._next = None
         if self._cache is not None and self._cached > length:
-            self._cache.crop(length)
+            self._cache.length = length
 
     def _check_open(self) -> None:
         if self._closed:

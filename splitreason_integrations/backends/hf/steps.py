@@ -1,7 +1,7 @@
 """Passes over few tokens at addresses that stay, replayed as CUDA graphs.
 
 A pass over one token is hundreds of small kernels. A GPU runs them faster than Python can start
-them one by one, so that a small model's step takes about ten times as long as reading its weights.
+them one by one, so that a small model's step takes tens of times as long as reading its weights.
 A recorded pass starts all of them at once. It needs fixed shapes and addresses: one sequence at a
 time has its keys and values there, a pass has one of three sizes, and what is behind its last token
 is computed in vain and overwritten by the next one.
