@@ -3,23 +3,15 @@
 Importing this package is light: no model library is loaded until a model is.
 """
 
-from splitreason_integrations.asking import AskRule, Handover
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel, ServerLimits
 from splitreason_integrations.backends.registry import ModelSpec, TransformersModel
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
-from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.errors import SplitReasonError
-from splitreason_integrations.human import Answer, Decision, HumanCheck, Paused, Question
-from splitreason_integrations.policy import Policy, Rule
-from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
-from splitreason_integrations.request import Request
-from splitreason_integrations.resilience import Retry
-from splitreason_integrations.reviews import ReviewQueue
-from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.telemetry import Telemetry
-from splitreason_integrations.terms import LatencyModel, ModelTerms, Prices
-from splitreason_integrations.triggers import (
+from splitreason_integrations.decide.ask_rules import AskRule, Handover
+from splitreason_integrations.decide.policy import Policy, Rule
+from splitreason_integrations.decide.pricing import LatencyModel, ModelTerms, Prices
+from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.decide.triggers import (
     Always,
     Entropy,
     Keyword,
@@ -30,6 +22,14 @@ from splitreason_integrations.triggers import (
     Trigger,
     parse_trigger,
 )
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import SplitReasonError
+from splitreason_integrations.humans.human import Answer, Decision, HumanCheck, Paused, Question
+from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
+from splitreason_integrations.request import Request
+from splitreason_integrations.reviews import ReviewQueue
+from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.telemetry import Telemetry
 
 __version__ = "0.1.0"
 

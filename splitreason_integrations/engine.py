@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
 
-from splitreason_integrations.accounts import accounted
 from splitreason_integrations.audit.log import AuditLog
 from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.backends.base import Model
@@ -20,25 +19,26 @@ from splitreason_integrations.backends.registry import (
     line_up,
     load_model,
 )
-from splitreason_integrations.desk import Desk, Item, Settings
+from splitreason_integrations.decide.machine import Machine
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.decide.triggers import Needs, Trigger, parse_trigger
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
-from splitreason_integrations.handback import Handback
-from splitreason_integrations.human import Answer, HumanCheck, Paused
-from splitreason_integrations.machine import Machine
-from splitreason_integrations.policy import Policy
-from splitreason_integrations.prompts import check_messages
+from splitreason_integrations.humans.human import Answer, HumanCheck, Paused
+from splitreason_integrations.loop.handback import Handback
+from splitreason_integrations.loop.observers import accounted
+from splitreason_integrations.loop.request_loop import Turn
+from splitreason_integrations.loop.setup import Seating
+from splitreason_integrations.loop.snapshot import restore
+from splitreason_integrations.loop.spans import SpanBook
+from splitreason_integrations.loop.state import Desk, Item, Settings
+from splitreason_integrations.loop.transcript import Transcript
+from splitreason_integrations.privacy.redaction import Redact, listed
 from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
-from splitreason_integrations.redaction import Redact, listed
-from splitreason_integrations.replies import ReplyReader
 from splitreason_integrations.request import Request
-from splitreason_integrations.resilience import Retry
-from splitreason_integrations.seating import Seating
-from splitreason_integrations.snapshot import restore
-from splitreason_integrations.spans import SpanBook
 from splitreason_integrations.telemetry import Telemetry
-from splitreason_integrations.transcript import Transcript
-from splitreason_integrations.triggers import Needs, Trigger, parse_trigger
-from splitreason_integrations.turn import Turn
+from splitreason_integrations.text.prompts import check_messages
+from splitreason_integrations.text.replies import ReplyReader
 
 OnLargeFailure = Literal["small", "raise"]
 

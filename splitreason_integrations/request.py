@@ -9,9 +9,9 @@ from typing import Any
 from splitreason_integrations.backends.base import Codec
 from splitreason_integrations.checks import check_texts
 from splitreason_integrations.errors import RequestError, SettingError
-from splitreason_integrations.grammar import answer_grammar, call_grammar
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.text.grammar import answer_grammar, call_grammar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Codec, End, Prompt, Verdict, WriteOrder, Written
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SessionError
-from splitreason_integrations.markers import marks_of
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.terms import Prices
+from splitreason_integrations.text.tags import marks_of
 
 Reply = Callable[[Sequence[Message], Sequence[Message] | None], str]
 """Given the messages and the tools of a request, returns what the model writes."""

@@ -10,8 +10,8 @@ from splitreason_integrations import OpenAIServerModel, doctor
 from splitreason_integrations.cli import app
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import RequestError
-from tests.servers import NOWHERE, serving
-from tests.test_server_faults import CODEC, WORDS
+from tests.backends.servers import NOWHERE, serving
+from tests.backends.test_server_faults import CODEC, WORDS
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 

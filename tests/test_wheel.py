@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from splitreason_integrations.policy_files import template_names
+from splitreason_integrations.settings.policy_files import template_names
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,15 +11,15 @@ from langchain_splitreason.human import aitems_in_graph, asks_by_interrupt, item
 from langchain_splitreason.results import ReplyWriter
 from langchain_splitreason.runs import Run
 from splitreason_integrations import blocking
-from splitreason_integrations.desk import Item
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ReviewPendingError
 from splitreason_integrations.events import Event
-from splitreason_integrations.forms import Tool, check_choice
-from splitreason_integrations.human import Paused
+from splitreason_integrations.humans.human import Paused
+from splitreason_integrations.loop.segments import Answered, stretch
+from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
-from splitreason_integrations.stretches import Answered, stretch
+from splitreason_integrations.text.tool_choice import Tool, check_choice
 
 
 class Call:

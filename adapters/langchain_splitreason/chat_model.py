@@ -25,16 +25,16 @@ from langchain_splitreason.structured import StructuredMethod, parsed, response_
 from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.backends.registry import PROVIDER
 from splitreason_integrations.checks import check_names
+from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.forms import read_response_format, read_tool_choice
-from splitreason_integrations.human import Paused
-from splitreason_integrations.options import (
+from splitreason_integrations.humans.human import Paused
+from splitreason_integrations.loop.segments import Answered
+from splitreason_integrations.settings.options import (
     MODEL_NAMES,
     OPTIONS,
     PairSettings,
 )
-from splitreason_integrations.stretches import Answered
-from splitreason_integrations.triggers import parse_trigger
+from splitreason_integrations.text.tool_choice import read_response_format, read_tool_choice
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from langchain_core import exceptions as langchain
 
 from splitreason_integrations import errors
-from splitreason_integrations.resilience import is_retryable
+from splitreason_integrations.decide.resilience import is_retryable
 
 
 class ContextOverflowError(errors.ContextOverflowError, langchain.ContextOverflowError):

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from typing import Any
 
 from splitreason_integrations import blocking
-from splitreason_integrations.desk import Item
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError
-from splitreason_integrations.human import Answer, Paused, Question, read_answer
+from splitreason_integrations.humans.human import Answer, Paused, Question, read_answer
+from splitreason_integrations.loop.segments import Answered, Saved, packed, stretch, unpacked
+from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
-from splitreason_integrations.stretches import Answered, Saved, packed, stretch, unpacked
 
 _POLL_S = 0.02
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from splitreason_integrations.forms import Tool
+from splitreason_integrations.text.tool_choice import Tool
 
 
 def convert_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[Tool]:

@@ -26,8 +26,8 @@ from splitreason_integrations.backends.registry import (
 )
 from splitreason_integrations.checks import check_number, check_positive
 from splitreason_integrations.errors import ConfigurationError, RequestError
-from splitreason_integrations.markers import OPEN
-from splitreason_integrations.prompts import align_reasoning, render
+from splitreason_integrations.text.prompts import align_reasoning, render
+from splitreason_integrations.text.tags import OPEN
 from splitreason_integrations.training.annotate import Trace, failure_rates, tag_probability
 
 _LOGIT_VALUES = 2**28

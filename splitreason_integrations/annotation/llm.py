@@ -11,12 +11,12 @@ from splitreason_integrations.annotation.asking import prompt_for, read_reply, s
 from splitreason_integrations.annotation.placement import Quote
 from splitreason_integrations.annotation.rows import Row
 from splitreason_integrations.checks import check_number, check_positive
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import (
     ConfigurationError,
     MissingExtraError,
     ModelCallError,
 )
-from splitreason_integrations.terms import Prices
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

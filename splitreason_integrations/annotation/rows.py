@@ -7,8 +7,8 @@ from typing import Any
 
 from splitreason_integrations.annotation.tagging import Span
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.prompts import check_messages
 from splitreason_integrations.records import Message
+from splitreason_integrations.text.prompts import check_messages
 
 ADDED = ("tagged", "spans", "annotation")
 """What annotation adds to a row."""

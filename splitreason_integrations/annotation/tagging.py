@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from splitreason_integrations.markers import CLOSE, OPEN
+from splitreason_integrations.text.tags import CLOSE, OPEN
 
 _JOINER = "\u200d"
 _JOINED_TO = frozenset("\u200d\ufe0e\ufe0f")

@@ -5,14 +5,14 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any, TypeVar
 
-from splitreason_integrations.accounts import accounted
 from splitreason_integrations.audit.log import AuditLog
 from splitreason_integrations.audit.privacy import without_content
 from splitreason_integrations.audit.record import plain
 from splitreason_integrations.audit.settings import settings_of, settings_of_request
 from splitreason_integrations.errors import AuditError
 from splitreason_integrations.events import Event
-from splitreason_integrations.human import Paused
+from splitreason_integrations.humans.human import Paused
+from splitreason_integrations.loop.observers import accounted
 from splitreason_integrations.records import Completion, Delta
 
 _Item = TypeVar("_Item")

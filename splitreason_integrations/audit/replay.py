@@ -10,10 +10,10 @@ from splitreason_integrations.audit.settings import trigger_from
 from splitreason_integrations.backends.registry import ModelSpec
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import AuditError
-from splitreason_integrations.option_fields import check_policy
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.settings.option_fields import check_policy
 
 _ENGINE = ("close_threshold", "handback_tokens", "prefill_tokens", "on_large_failure")
 _REQUEST = {field.name for field in fields(Request)} - {"request_id"}

@@ -8,8 +8,8 @@ from typing import Any
 from splitreason_integrations.audit.privacy import measure
 from splitreason_integrations.audit.record import plain
 from splitreason_integrations.backends.registry import public_name
+from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.errors import AuditError
-from splitreason_integrations.triggers import Trigger
 
 _MODELS = ("small", "large")
 _WATCHERS = ("audit", "telemetry")

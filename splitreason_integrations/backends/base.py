@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.records import Message
-from splitreason_integrations.reply_formats import ReplyFormat
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.terms import Prices
+from splitreason_integrations.text.reply_formats import ReplyFormat
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from splitreason_integrations.backends.base import Conversation, Prompt
 from splitreason_integrations.errors import ModelLoadError, RequestError
-from splitreason_integrations.markers import CLOSE, OPEN
 from splitreason_integrations.records import Message
-from splitreason_integrations.reply_formats import ReplyFormat, find_format
+from splitreason_integrations.text.reply_formats import ReplyFormat, find_format
+from splitreason_integrations.text.tags import CLOSE, OPEN
 
 _SANITIZES = (
     "sanitize_control_tokens" in signature(PreTrainedTokenizerBase.apply_chat_template).parameters

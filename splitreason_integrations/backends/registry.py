@@ -15,8 +15,8 @@ from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.vllm_local.spec import DType, VLLMModel
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
-from splitreason_integrations.terms import Prices
 
 PROVIDER = "splitreason"
 """Who provides a pair, in the words of frameworks and traces."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from splitreason_integrations.backends.foretelling import Foretelling, Worth
+from splitreason_integrations.backends.lookahead import Foretelling, Worth
 from splitreason_integrations.errors import ModelCallError, SessionError
 
 

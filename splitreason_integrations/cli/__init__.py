@@ -20,7 +20,7 @@ from splitreason_integrations.cli import (
     train,
 )
 from splitreason_integrations.errors import SplitReasonError
-from splitreason_integrations.terminal import harmless
+from splitreason_integrations.humans.terminal import harmless
 
 app = typer.Typer(
     name="splitreason",

@@ -14,7 +14,7 @@ from splitreason_integrations.annotation.samples import DOMAINS, samples
 from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.cli import annotate_options as shared
 from splitreason_integrations.cli import options
-from splitreason_integrations.terms import Prices
+from splitreason_integrations.decide.pricing import Prices
 
 app = typer.Typer(
     help="Tag the hard spans of reasoning traces.", no_args_is_help=True, rich_markup_mode=None

@@ -29,7 +29,7 @@ from splitreason_integrations.annotation.run import Settings, Told, annotate
 from splitreason_integrations.annotation.sources import open_source
 from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.terminal import harmless
+from splitreason_integrations.humans.terminal import harmless
 
 Source = Annotated[
     str,

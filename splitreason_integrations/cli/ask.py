@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 
 from splitreason_integrations import blocking
-from splitreason_integrations.asking import AskRule
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import ReplyPrinter, cost_line
-from splitreason_integrations.console import ConsoleReviewer
+from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.human import HumanCheck
+from splitreason_integrations.humans.console import ConsoleReviewer
+from splitreason_integrations.humans.human import HumanCheck
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling

@@ -13,6 +13,8 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.chart import Mark, chart
 from splitreason_integrations.cli.display import LARGE_STYLE
 from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.calibrate import RUNS, Calibration, Row, UnmetGoalError
@@ -20,9 +22,7 @@ from splitreason_integrations.evals.calibrate import calibrate as find_threshold
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import RESAMPLES, Metric
 from splitreason_integrations.evals.plot import check_plot, save_plot
-from splitreason_integrations.policy import Policy
-from splitreason_integrations.policy_files import to_toml
-from splitreason_integrations.terms import Prices
+from splitreason_integrations.settings.policy_files import to_toml
 
 
 def calibrate(

@@ -16,8 +16,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Author, Channel, Completion, Delta
-from splitreason_integrations.terminal import harmless
 
 LARGE_STYLE = "bold magenta"
 _REASONING_STYLE = "dim"

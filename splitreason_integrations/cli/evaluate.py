@@ -15,18 +15,18 @@ from splitreason_integrations.audit.settings import settings_of
 from splitreason_integrations.backends.registry import ModelSpec
 from splitreason_integrations.cli import eval_options, options
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.decide.triggers import Keyword
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
 from splitreason_integrations.evals.contest import Contest, Shares, contest
-from splitreason_integrations.evals.crew import Crew
 from splitreason_integrations.evals.journal import REPORTS, Journal
 from splitreason_integrations.evals.page import write_report
 from splitreason_integrations.evals.plot import check_matplotlib
+from splitreason_integrations.evals.process_pool import Crew
 from splitreason_integrations.evals.runner import RULE, Progress, Runner, fingerprint, order_of
-from splitreason_integrations.terms import Prices
-from splitreason_integrations.triggers import Keyword
 
 _T = TypeVar("_T")
 

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from splitreason_integrations import policy_files
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import LargeSpec, resolve
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
-from splitreason_integrations.policy import Policy
-from splitreason_integrations.terms import Prices
-from splitreason_integrations.triggers import parse_trigger
+from splitreason_integrations.settings import policy_files
 
 _MODELS = "embedded, hf:<folder or name>, vllm:<folder or name>, or http://<host>/v1#<model>."
 Small = Annotated[str, typer.Option(help=f"Small model: {_MODELS}")]

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from splitreason_integrations import building
 from splitreason_integrations.cli import options, plan_options, plan_tables
 from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.errors import RequestError, SettingError
@@ -20,6 +19,7 @@ from splitreason_integrations.planning.figures import Figures
 from splitreason_integrations.planning.measuring import PARTS, Measured
 from splitreason_integrations.planning.measuring import measure as measure_figures
 from splitreason_integrations.planning.timing import Effort
+from splitreason_integrations.settings import from_data as building
 
 _CONCURRENCY = 4
 

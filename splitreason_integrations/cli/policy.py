@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from splitreason_integrations import policy_files
-from splitreason_integrations.asking import AskRule
-from splitreason_integrations.building import NO_CAP
 from splitreason_integrations.cli import options
-from splitreason_integrations.policy import Policy
-from splitreason_integrations.terms import ModelTerms
+from splitreason_integrations.decide.ask_rules import AskRule
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.pricing import ModelTerms
+from splitreason_integrations.settings import policy_files
+from splitreason_integrations.settings.from_data import NO_CAP
 
 app = typer.Typer(
     help="Policies: the ready-made ones, and those in your files.",

@@ -10,9 +10,9 @@ from rich.console import Console
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.review_tables import print_entry, questions_table
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.human import Answer, Decision
+from splitreason_integrations.humans.human import Answer, Decision
+from splitreason_integrations.humans.terminal import harmless, login_name
 from splitreason_integrations.reviews import ReviewQueue, Status
-from splitreason_integrations.terminal import harmless, login_name
 
 app = typer.Typer(
     help="Answer the questions of a review queue.", no_args_is_help=True, rich_markup_mode=None

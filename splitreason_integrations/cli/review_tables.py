@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.reviews import Entry
-from splitreason_integrations.terminal import harmless
 
 
 def questions_table(entries: Sequence[Entry]) -> Table:

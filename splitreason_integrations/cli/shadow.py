@@ -9,14 +9,14 @@ from rich.table import Table
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.runner import Progress
 from splitreason_integrations.evals.shadow import Estimate, Plan, ShadowReport, mean_span_tokens
 from splitreason_integrations.evals.shadow import shadow as estimate
-from splitreason_integrations.terms import Prices
-from splitreason_integrations.triggers import parse_trigger
 
 TRIGGERS = ("tag>0.99", "tag>0.9", "tag>0.5", "tag>0.1")
 _SPAN_TOKENS = 32.0

@@ -13,7 +13,7 @@ from splitreason_integrations.audit.recording import pieces_of
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.human import Paused
+from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.records import Completion, Delta, Message, completion_from
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from splitreason_integrations.decide.triggers import Tag
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.goals import Goal
@@ -25,7 +26,6 @@ from splitreason_integrations.evals.metrics import (
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.runner import Progress, run_mode
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.triggers import Tag
 
 RUNS = 8
 _REACH = math.log(9999)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from splitreason_integrations.triggers import Entropy, Keyword, Random, Tag, Trigger
+from splitreason_integrations.decide.triggers import Entropy, Keyword, Random, Tag, Trigger
 
 TOLERANCE = 0.02
 """A share is reached that lies within this part of what was asked for."""

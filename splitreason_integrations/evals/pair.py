@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from splitreason_integrations.decide.triggers import Tag
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
-from splitreason_integrations.evals.crew import Crew
+from splitreason_integrations.evals.process_pool import Crew
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import MODES, Runner
 from splitreason_integrations.evals.tasks import generated
-from splitreason_integrations.triggers import Tag
 
 SPLITS = {"test": "unseen problems", "test-operands": "operands never seen together"}
 MODES_OF = {"test": MODES, "test-operands": ("base", "small", "large", "split")}

@@ -15,8 +15,8 @@ from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.wire import Question, read_part
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.markers import CLOSE, OPEN, marks_of
 from splitreason_integrations.records import Message
+from splitreason_integrations.text.tags import CLOSE, OPEN, marks_of
 
 CHUNK_TOKENS = 32
 PROBE_TOKENS = 6

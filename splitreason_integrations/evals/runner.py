@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from splitreason_integrations import blocking
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.triggers import Always, Never
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.answering import Asking, Outcome, answered
-from splitreason_integrations.evals.crew import Crew
 from splitreason_integrations.evals.journal import Journal, Place, way_of
 from splitreason_integrations.evals.matching import bring_to, knob, stages
 from splitreason_integrations.evals.network import Network
+from splitreason_integrations.evals.process_pool import Crew
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.evals.workers import at_once
-from splitreason_integrations.policy import Policy
-from splitreason_integrations.triggers import Always, Never
 
 MODES = ("base", "small", "large", "split", "random", "entropy", "rule")
 """What can be measured: `base` is the embedded small model before it learned the tags."""

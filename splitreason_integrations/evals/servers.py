@@ -11,16 +11,16 @@ from typing import Any
 
 from splitreason_integrations.backends.base import Session, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.triggers import Random
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.intervals import bootstrap_median
 from splitreason_integrations.evals.load import all_stretches, drained
 from splitreason_integrations.evals.published_flow import Flowed, PublishedFlow
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
-from splitreason_integrations.triggers import Random
 
 LONG_SPAN_TOKENS = 128
 MAX_TOKENS = 300

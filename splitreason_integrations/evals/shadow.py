@@ -13,6 +13,9 @@ import numpy as np
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.decide.triggers import Position, Shadow, Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.evals.answering import ask
@@ -27,10 +30,7 @@ from splitreason_integrations.evals.metrics import (
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.runner import Progress, run_mode
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.policy import Policy
 from splitreason_integrations.records import Completion
-from splitreason_integrations.terms import Prices
-from splitreason_integrations.triggers import Position, Shadow, Trigger
 
 
 @dataclass(frozen=True)

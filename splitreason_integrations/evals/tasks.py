@@ -9,8 +9,8 @@ from typing import Any
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.grading import Grade, grade_for, is_right
 from splitreason_integrations.problems import FAMILIES, Family, Problem, Split, grade, sample
-from splitreason_integrations.prompts import check_messages
 from splitreason_integrations.records import Message, ToolCall
+from splitreason_integrations.text.prompts import check_messages
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from splitreason_integrations import building
-from splitreason_integrations.building import Kinds
 from splitreason_integrations.checks import check_flag, check_number, check_positive
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError
-from splitreason_integrations.terms import Prices
+from splitreason_integrations.settings import from_data as building
+from splitreason_integrations.settings.from_data import Kinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,14 @@ from statistics import fmean
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.base import Model, WriteOrder
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.triggers import Never
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.runner import Progress
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.planning.driving import Drive, drive, joined
-from splitreason_integrations.policy import Policy
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.triggers import Never
 
 SMALL, LARGE, SPLIT, CHECK = "small", "large", "split", "check"
 _ROUNDS = 4

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from splitreason_integrations.errors import ReviewError, ReviewPendingError
-from splitreason_integrations.human import Answer, Paused
+from splitreason_integrations.humans.human import Answer, Paused
 from splitreason_integrations.reviews import database
 
 _RENEWALS = 3

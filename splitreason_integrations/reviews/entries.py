@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from splitreason_integrations.errors import ConfigurationError, ReviewError
-from splitreason_integrations.human import Answer, Paused, Question
+from splitreason_integrations.humans.human import Answer, Paused, Question
 
 _QUESTION = TypeAdapter(Question)
 _ANSWER = TypeAdapter(Answer)

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.errors import ReviewError
-from splitreason_integrations.human import TIMEOUT, Answer, Paused, read_answer
+from splitreason_integrations.humans.human import TIMEOUT, Answer, Paused, read_answer
 from splitreason_integrations.reviews import database
 from splitreason_integrations.reviews.claims import Claim
 from splitreason_integrations.reviews.entries import (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from splitreason_integrations.human import Paused
+from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.telemetry.asked import Asked
 from splitreason_integrations.telemetry.instruments import Signals

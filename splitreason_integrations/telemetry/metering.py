@@ -9,7 +9,7 @@ from typing import Any
 
 from splitreason_integrations import events
 from splitreason_integrations.backends.registry import public_name
-from splitreason_integrations.human import Paused
+from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.records import Author, Completion, Delta
 from splitreason_integrations.telemetry import names
 from splitreason_integrations.telemetry.asked import Asked

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from splitreason_integrations import events
-from splitreason_integrations.human import Paused
+from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.records import Author, Completion, Delta
 from splitreason_integrations.telemetry import names
 from splitreason_integrations.telemetry.asked import Asked

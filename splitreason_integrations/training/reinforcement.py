@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.problems import Family
-from splitreason_integrations.terms import Prices
 from splitreason_integrations.training.offloading.grpo import reinforce
 from splitreason_integrations.training.offloading.recipe import (
     GRPORecipe,

@@ -11,8 +11,8 @@ from splitreason_integrations.backends.hf.cache import KVCache
 from splitreason_integrations.backends.hf.session import HFSession
 from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.backends.worker import Worker
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.terms import Prices
 
 
 class HFModel:

@@ -27,7 +27,7 @@ from splitreason_integrations.backends.openai_server.text import (
 )
 from splitreason_integrations.backends.openai_server.wire import Question
 from splitreason_integrations.errors import RequestError, SessionError
-from splitreason_integrations.prompts import ask_next_step, opening_of
+from splitreason_integrations.text.prompts import ask_next_step, opening_of
 
 _AHEAD_TOKENS = 256
 _STEP_TOKENS = 4096

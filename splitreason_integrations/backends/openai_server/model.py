@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.base import Codec
-from splitreason_integrations.backends.foretelling import Worth
+from splitreason_integrations.backends.lookahead import Worth
 from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
     Found,
@@ -15,9 +15,9 @@ from splitreason_integrations.backends.openai_server.dialects import Dialect, Se
 from splitreason_integrations.backends.openai_server.finding import Finding
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server.session import ServerSession
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.terms import Prices
 
 
 class ServerModel:

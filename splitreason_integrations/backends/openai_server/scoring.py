@@ -3,7 +3,7 @@
 import asyncio
 
 from splitreason_integrations.backends.base import Codec
-from splitreason_integrations.backends.foretelling import Foretold
+from splitreason_integrations.backends.lookahead import Foretold
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
 

@@ -19,7 +19,7 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.foretelling import MOST_TOKENS, Foretelling
+from splitreason_integrations.backends.lookahead import MOST_TOKENS, Foretelling
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Wanted

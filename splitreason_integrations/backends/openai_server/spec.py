@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from splitreason_integrations.checks import check_number
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
-from splitreason_integrations.terms import Prices
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -20,9 +20,9 @@ from splitreason_integrations.backends.openai_server.wire import (
     UnreadableError,
     read_part,
 )
-from splitreason_integrations.bridge import Joiner, whole_ends
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.markers import CLOSE, OPEN, partial_tag
+from splitreason_integrations.loop.bridge import Joiner, whole_ends
+from splitreason_integrations.text.tags import CLOSE, OPEN, partial_tag
 
 _WAITING_TOKENS = 8
 """How many of the last tokens may still become others: more than those of most words."""

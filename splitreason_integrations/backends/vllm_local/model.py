@@ -23,7 +23,7 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.foretelling import (
+from splitreason_integrations.backends.lookahead import (
     MOST_TOKENS,
     Foretelling,
     Foretold,
@@ -38,9 +38,9 @@ from splitreason_integrations.backends.vllm_local.params import (
     writing,
     written,
 )
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.terms import Prices
 
 _PROMPTS_AT_ONCE = 256
 

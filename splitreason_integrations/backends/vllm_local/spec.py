@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from splitreason_integrations.checks import check_number
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError, UnknownSpecError
-from splitreason_integrations.terms import Prices
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 _DTYPES = get_args(DType)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from splitreason_integrations.backends.base import End, Model, Session, WriteOrder, Written
-from splitreason_integrations.markers import Marks, marks_of
+from splitreason_integrations.text.tags import Marks, marks_of
 
 
 class AuthoredModel:

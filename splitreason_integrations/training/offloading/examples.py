@@ -12,9 +12,9 @@ from typing import Any
 
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.errors import ConfigurationError, RequestError
-from splitreason_integrations.markers import CLOSE, OPEN, marks_of
 from splitreason_integrations.records import Message
-from splitreason_integrations.tool_calls import parse_arguments
+from splitreason_integrations.text.tags import CLOSE, OPEN, marks_of
+from splitreason_integrations.text.tool_calls import parse_arguments
 
 IGNORED = -100
 """The label of a token that is not in the loss, as transformers has it."""

@@ -12,13 +12,13 @@ from typing import Any
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import describe, load_model, resolve
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.pricing import ModelTerms
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.tasks import Task, known_families, read_jsonl
-from splitreason_integrations.policy import Policy
 from splitreason_integrations.problems import FAMILIES, Split, sample
 from splitreason_integrations.records import Completion
-from splitreason_integrations.terms import ModelTerms
 from splitreason_integrations.training.offloading import runs
 from splitreason_integrations.training.offloading.recipe import GRPORecipe, Tasks
 from splitreason_integrations.training.offloading.reference import Reference

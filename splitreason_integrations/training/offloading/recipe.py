@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Literal, get_args
 
-from splitreason_integrations import building
-from splitreason_integrations.building import Kinds
 from splitreason_integrations.checks import check_flag, check_number, check_positive, check_text
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError
-from splitreason_integrations.terms import Prices
+from splitreason_integrations.settings import from_data as building
+from splitreason_integrations.settings.from_data import Kinds
 from splitreason_integrations.training.offloading.rewards import Costs, Curriculum, Form
 
 TagsAs = Literal["special", "text"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.markers import marks_of
+from splitreason_integrations.text.tags import marks_of
 from splitreason_integrations.training.offloading.examples import (
     IGNORED,
     Example,

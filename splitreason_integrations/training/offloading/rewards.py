@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from splitreason_integrations.checks import check_number, check_positive
 from splitreason_integrations.errors import SettingError
-from splitreason_integrations.markers import CLOSE, OPEN
 from splitreason_integrations.records import Completion
+from splitreason_integrations.text.tags import CLOSE, OPEN
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _LONG_ENOUGH, _LEAST_RATIO = 200, 0.12

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.markers import CLOSE, OPEN
+from splitreason_integrations.text.tags import CLOSE, OPEN
 from splitreason_integrations.training.offloading import runs
 from splitreason_integrations.training.offloading.examples import ExampleWriter, read_tagged
 from splitreason_integrations.training.offloading.recipe import SFTRecipe

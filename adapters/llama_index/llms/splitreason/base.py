@@ -33,14 +33,14 @@ from llama_index.llms.splitreason.messages import to_chat
 from llama_index.llms.splitreason.structured import StructuredLLM
 from splitreason_integrations.backends.registry import known_context
 from splitreason_integrations.errors import ToolChoiceError
-from splitreason_integrations.forms import (
+from splitreason_integrations.humans.human import Paused
+from splitreason_integrations.loop.segments import Answered
+from splitreason_integrations.settings.options import PairSettings
+from splitreason_integrations.text.tool_choice import (
     Tool,
     read_response_format,
     read_tool_choice,
 )
-from splitreason_integrations.human import Paused
-from splitreason_integrations.options import PairSettings
-from splitreason_integrations.stretches import Answered
 
 ANSWERED = "splitreason_answered"
 """The private argument by which a resumed request comes through LlamaIndex's callbacks."""

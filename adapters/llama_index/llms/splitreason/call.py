@@ -9,15 +9,15 @@ from llama_index.llms.splitreason.events import Delivery
 from llama_index.llms.splitreason.human import asks_in_workflow, items_in_workflow
 from llama_index.llms.splitreason.replies import ReplyWriter
 from splitreason_integrations import blocking
-from splitreason_integrations.desk import Item
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.events import Event
-from splitreason_integrations.forms import Tool, check_choice
-from splitreason_integrations.human import Paused
+from splitreason_integrations.humans.human import Paused
+from splitreason_integrations.loop.segments import Answered, stretch
+from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
-from splitreason_integrations.stretches import Answered, stretch
+from splitreason_integrations.text.tool_choice import Tool, check_choice
 
 Stream = AsyncGenerator[Item | Completion, None] | AsyncGenerator[Item | Completion | Paused, None]
 

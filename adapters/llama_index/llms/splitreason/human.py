@@ -19,13 +19,13 @@ from workflows import Context
 from workflows.events import HumanResponseEvent, InputRequiredEvent
 
 from llama_index.llms.splitreason.waiting import Execution
-from splitreason_integrations.desk import Item
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.human import TIMEOUT, Answer, Paused, Question, read_answer
+from splitreason_integrations.humans.human import TIMEOUT, Answer, Paused, Question, read_answer
+from splitreason_integrations.loop.segments import Answered, packed, stretch, unpacked
+from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
-from splitreason_integrations.stretches import Answered, packed, stretch, unpacked
 
 _STORE = "splitreason"
 

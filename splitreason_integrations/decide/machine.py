@@ -1,0 +1,311 @@
+"""What comes next: a transition table and the arithmetic of its caps. No I/O, no model.
+
+The engine tells the machine facts (`note`), asks it for the next `order` and carries that out.
+An illegal fact raises and changes nothing.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from splitreason_integrations.decide.ledger import Ledger
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.errors import IllegalTransitionError
+from splitreason_integrations.records import Channel
+
+
+class State(Enum):
+    """Who has the pen."""
+
+    SMALL = auto()
+    LARGE = auto()
+    WAITING = auto()
+    DONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SmallWrote:
+    """The small model wrote `tokens`."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpanOpened:
+    """A trigger fired."""
+
+    opened_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionPut:
+    """A person is asked about the open span."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanApproved:
+    """The person lets the large model write."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRefused:
+    """The person does not let the large model write."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanReplaced:
+    """A person dropped `dropped` tokens of the span and wrote `tokens` in their place."""
+
+    dropped: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LargeWrote:
+    """The large model read `read` tokens, wrote `tokens` to keep and `surplus` to drop."""
+
+    tokens: int
+    surplus: int
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
+class LargeRead:
+    """The large model read `tokens` while the small one has the pen."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpanClosed:
+    """The span ended, for the reason given."""
+
+    closed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFailed:
+    """The large model cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The reply is complete, for the reason given."""
+
+    reason: str
+
+
+Fact = (
+    SmallWrote
+    | SpanOpened
+    | QuestionPut
+    | SpanApproved
+    | SpanRefused
+    | SpanReplaced
+    | LargeWrote
+    | LargeRead
+    | SpanClosed
+    | LargeFailed
+    | TurnEnded
+)
+
+TRANSITIONS: dict[tuple[State, type[Fact]], State] = {
+    (State.SMALL, SmallWrote): State.SMALL,
+    (State.SMALL, LargeRead): State.SMALL,
+    (State.SMALL, SpanOpened): State.LARGE,
+    (State.SMALL, TurnEnded): State.DONE,
+    (State.LARGE, QuestionPut): State.WAITING,
+    (State.WAITING, SpanApproved): State.LARGE,
+    (State.WAITING, SpanRefused): State.SMALL,
+    (State.WAITING, SpanReplaced): State.LARGE,
+    (State.WAITING, TurnEnded): State.DONE,
+    (State.LARGE, LargeWrote): State.LARGE,
+    (State.LARGE, SpanReplaced): State.LARGE,
+    (State.LARGE, SpanClosed): State.SMALL,
+    (State.LARGE, LargeFailed): State.SMALL,
+    (State.LARGE, TurnEnded): State.DONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSmall:
+    """Let the small model write at most `max_tokens`; spans may open or not."""
+
+    max_tokens: int
+    may_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLarge:
+    """Let the large model write at most `max_tokens`."""
+
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSpan:
+    """End the span: a cap was reached."""
+
+    cap: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitAnswer:
+    """Let the person who was asked answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the reply."""
+
+    reason: str
+
+
+Order = WriteSmall | WriteLarge | CloseSpan | AwaitAnswer | Finish
+
+
+class Machine:
+    """The state of one request."""
+
+    def __init__(self, *, policy: Policy, max_tokens: int, prices: Prices | None = None) -> None:
+        self.policy = policy
+        self.max_tokens = max_tokens
+        self.prices = prices or Prices()
+        self.state = State.SMALL
+        self.ledger = Ledger()
+        self.degraded = False
+        self._empty_span = False
+        self._context_room = max_tokens
+        self._channel: Channel | None = Channel.REASONING
+        self.stop_reason = ""
+        self.exhausted: list[str] = []
+
+    def note(self, fact: Fact) -> None:
+        """Take in a fact; raise IllegalTransitionError where it cannot happen now."""
+        state = TRANSITIONS.get((self.state, type(fact)))
+        if state is None:
+            raise IllegalTransitionError(f"{type(fact).__name__} cannot happen in {self.state}")
+        ledger = self.ledger
+        match fact:
+            case SmallWrote(tokens):
+                self._empty_span = self._empty_span and tokens == 0
+                self.ledger = replace(
+                    ledger,
+                    small=ledger.small + tokens,
+                    gap=ledger.gap + tokens,
+                    unread=ledger.unread + tokens,
+                )
+            case SpanOpened():
+                self.ledger = replace(ledger, spans=ledger.spans + 1)
+            case SpanRefused():
+                self._empty_span = True
+                self.ledger = replace(ledger, spans=ledger.spans - 1)
+            case SpanReplaced(dropped, tokens):
+                self.ledger = replace(
+                    ledger,
+                    large=ledger.large - dropped,
+                    surplus=ledger.surplus + dropped,
+                    span=tokens,
+                    human=ledger.human + tokens,
+                )
+            case LargeWrote(tokens, surplus, read):
+                paid = self.prices.cost_usd(input_tokens=read, output_tokens=tokens + surplus)
+                self.ledger = replace(
+                    ledger,
+                    large=ledger.large + tokens,
+                    surplus=ledger.surplus + surplus,
+                    span=ledger.span + tokens,
+                    unread=max(0, ledger.unread - read),
+                    usd=ledger.usd + paid,
+                )
+            case LargeRead(tokens):
+                paid = self.prices.cost_usd(input_tokens=tokens, output_tokens=0)
+                self.ledger = replace(
+                    ledger,
+                    unread=max(0, ledger.unread - tokens),
+                    usd=ledger.usd + paid,
+                    ahead_usd=ledger.ahead_usd + paid,
+                )
+            case TurnEnded(reason):
+                self.stop_reason = reason
+            case SpanClosed() | LargeFailed():
+                self.degraded = self.degraded or isinstance(fact, LargeFailed)
+                self._empty_span = ledger.span == 0
+                self.ledger = replace(ledger, span=0, span_s=0.0, gap=0)
+        self.state = state
+
+    def at(
+        self,
+        elapsed_s: float,
+        *,
+        span_s: float = 0.0,
+        unread: int | None = None,
+        context_room: int | None = None,
+        channel: Channel | None = Channel.REASONING,
+    ) -> None:
+        """Tell the machine how late it is, what the large model has not read, what still fits.
+
+        `span_s` is the age of the open span, `channel` the part of the reply that is being
+        written: None before it has begun any, and between two of them.
+        """
+        self._context_room = self._context_room if context_room is None else context_room
+        self._channel = channel
+        self.ledger = replace(
+            self.ledger,
+            elapsed_s=elapsed_s,
+            span_s=span_s,
+            unread=self.ledger.unread if unread is None else unread,
+        )
+
+    def order(self) -> Order:
+        """Return what to do next; asking changes nothing but the list of exhausted caps."""
+        if self.state is State.DONE:
+            return Finish(self.stop_reason)
+        if self.state is State.WAITING:
+            return AwaitAnswer()
+        left = self.max_tokens - self.ledger.small - self.ledger.large - self.ledger.human
+        left = min(left, self._context_room)
+        if left <= 0:
+            return Finish("length")
+        deadline = self.policy.deadline_s
+        if deadline is not None and self.ledger.elapsed_s >= deadline:
+            return Finish("deadline")
+        return self._order_large(left) if self.state is State.LARGE else self._order_small(left)
+
+    def may_open_soon(self, channel: Channel | None) -> bool:
+        """Return whether caps let a span open in this part of the reply, now or behind a gate."""
+        opens = not self.degraded and self.policy.opens_in(channel)
+        return opens and self.policy.may_open(self.ledger, self.prices).tokens > 0
+
+    def _order_large(self, left: int) -> Order:
+        if not self.policy.opens_in(self._channel):
+            return CloseSpan("only_in_reasoning")
+        room = self.policy.room(self.ledger, self.prices)
+        if room.tokens == 0:
+            self._exhaust(room.cap)
+            return CloseSpan(room.cap)
+        return WriteLarge(min(left, room.tokens))
+
+    def _order_small(self, left: int) -> Order:
+        if self.degraded:
+            return WriteSmall(left, may_open=False)
+        if self._empty_span:
+            # The large model had nothing to say here; asking again would go on for ever.
+            return WriteSmall(1, may_open=False)
+        if not self.policy.opens_in(self._channel):
+            # Nothing but an answer that has begun rules out that reasoning is still to come.
+            return WriteSmall(1 if self._channel is None else left, may_open=False)
+        room = self.policy.may_open(self.ledger, self.prices)
+        if room.tokens:
+            gate = self.policy.gate_tokens(self.ledger)
+            return WriteSmall(min(left, gate or left), may_open=not gate)
+        if room.cap == "max_offload_share":
+            wait = self.policy.small_tokens_until_open(self.ledger)
+            return WriteSmall(left if wait is None else min(left, wait), may_open=False)
+        self._exhaust(room.cap)
+        return WriteSmall(left, may_open=False)
+
+    def _exhaust(self, cap: str) -> None:
+        # A span's own cap ends that span alone; the request's budget is what can run out.
+        if cap not in ("max_span_tokens", "max_span_s", *self.exhausted):
+            self.exhausted.append(cap)

@@ -1,0 +1,288 @@
+"""What a request may cost, and where a span may open. Caps that are reached are reasons to stop."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from os import PathLike
+from typing import Any, Self
+
+from splitreason_integrations.checks import (
+    below,
+    check_flag,
+    check_names,
+    check_number,
+    check_text,
+    check_texts,
+)
+from splitreason_integrations.decide.ask_rules import AskRule
+from splitreason_integrations.decide.ledger import Ledger, Room
+from splitreason_integrations.decide.pricing import ModelTerms, Prices
+from splitreason_integrations.decide.triggers import parse_trigger
+from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.privacy.finders import check_kind
+from splitreason_integrations.records import Channel
+
+_UNBOUNDED = Room(tokens=1 << 30, cap="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Settings of a policy that apply to some requests: those whose metadata say all of `when`.
+
+    `set` names what becomes of them, as in `Rule(when={"tenant": "acme"}, set={"max_spans": 2})`.
+    """
+
+    when: Mapping[str, str] = field(hash=False)
+    set: Mapping[str, Any] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        check_texts("when", self.when)
+        if not isinstance(self.set, Mapping):
+            raise SettingError(
+                f"set must name settings, as in {{ max_spans = 2 }}, got {self.set!r}", ("set",)
+            )
+
+    def applies(self, metadata: Mapping[str, str]) -> bool:
+        """Return whether a request's metadata say all that this rule asks for."""
+        return self.when.items() <= metadata.items()
+
+    def within(self, deadline_s: float) -> Self:
+        """Return the rule with no later deadline than this, if it sets one."""
+        if "deadline_s" not in self.set:
+            return self
+        sooner = _sooner(self.set["deadline_s"], deadline_s)
+        return replace(self, set={**self.set, "deadline_s": sooner})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Caps on one request, enforced during the generation, and gates before a span.
+
+    A cap of None is open. `max_offload_share` holds at every moment, not only at the end.
+    `max_large_tokens` and `max_usd` count what the large model was paid for, the dropped surplus
+    included. A span ends `max_span_s` seconds after it opened, or within the step of the model
+    that is running then; at `deadline_s` the request ends with what it has.
+
+    A span is not opened where fewer than `min_span_tokens` could be written, before the small
+    model has written `min_small_tokens` of the reply and `min_gap_tokens` since the last span.
+    With `only_in_reasoning` none opens outside the chain of thought, and the large model hands
+    back at its end.
+
+    `ask_before` and `ask_after` say when a person is asked about a span. `redact` names what is
+    hidden from large models on servers: email, phone, card, key, or phone:DE for a region's own
+    numbers. `rules` change settings for requests with certain metadata, later ones above earlier
+    ones; what they redact is added. `models` knows prices and latency of large models by name, "*"
+    for any other.
+    `trigger` is what opens a span where nothing else is set, as `parse_trigger` reads it, and
+    `summary` one line for the reader. Raises SettingError, which names the setting.
+    """
+
+    summary: str = ""
+    trigger: str | None = None
+    max_offload_share: float | None = None
+    max_spans: int | None = None
+    max_span_tokens: int | None = 256
+    max_span_s: float | None = None
+    max_large_tokens: int | None = None
+    max_usd: float | None = None
+    deadline_s: float | None = None
+    min_span_tokens: int = 8
+    min_small_tokens: int = 0
+    min_gap_tokens: int = 0
+    only_in_reasoning: bool = False
+    ask_before: AskRule | None = None
+    ask_after: AskRule | None = None
+    redact: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    models: Mapping[str, ModelTerms] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        check_text("summary", self.summary)
+        self._check_caps()
+        check_number("min_span_tokens", self.min_span_tokens, least=1, whole=True)
+        check_number("min_small_tokens", self.min_small_tokens, whole=True)
+        check_number("min_gap_tokens", self.min_gap_tokens, whole=True)
+        check_flag("only_in_reasoning", self.only_in_reasoning)
+        self._check_trigger()
+        self._check_asking()
+        self._check_rules()
+        self._check_models()
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Policy":
+        """Return the policy in a TOML file; a ConfigurationError names the line and the remedy."""
+        from splitreason_integrations.settings import policy_files
+
+        return policy_files.load(path)
+
+    @classmethod
+    def template(cls, name: str) -> "Policy":
+        """Return a ready-made policy: `cost-first`, `balanced`, `quality-first`, `regulated`."""
+        from splitreason_integrations.settings import policy_files
+
+        return policy_files.template(name)
+
+    def to_toml(self) -> str:
+        """Return the settings that differ from the defaults as a policy file."""
+        from splitreason_integrations.settings import policy_files
+
+        return policy_files.to_toml(self)
+
+    def for_request(self, metadata: Mapping[str, str]) -> Self:
+        """Return the policy of a request with these metadata: all rules that apply, in order."""
+        changes: dict[str, Any] = {}
+        for rule in self.rules:
+            if rule.applies(metadata):
+                # What may not leave is never less than what the policy says for all.
+                hidden = (*changes.get("redact", self.redact), *rule.set.get("redact", ()))
+                changes |= {**rule.set, "redact": tuple(dict.fromkeys(hidden))}
+        return replace(self, **changes) if changes else self
+
+    def within(self, deadline_s: float) -> Self:
+        """Return the policy with no later deadline than this, whatever its rules say."""
+        rules = tuple(rule.within(deadline_s) for rule in self.rules)
+        return replace(self, rules=rules, deadline_s=_sooner(self.deadline_s, deadline_s))
+
+    def prices_of(self, model: str, own: Prices) -> Prices:
+        """Return what a large model's tokens cost: its own prices, else those known by its name."""
+        terms = self.models.get(model) or self.models.get("*")
+        return terms.prices if own == Prices() and terms and terms.prices else own
+
+    def room(self, ledger: Ledger, prices: Prices) -> Room:
+        """Return how many more tokens the large model may write now."""
+        rooms = [
+            _UNBOUNDED,
+            self._count_room("max_span_tokens", ledger.span),
+            self._time_room(ledger),
+            self._count_room("max_large_tokens", ledger.large + ledger.surplus),
+            self._share_room(ledger),
+            self._usd_room(ledger, prices),
+        ]
+        return min(rooms, key=lambda room: room.tokens)
+
+    def may_open(self, ledger: Ledger, prices: Prices) -> Room:
+        """Return the room of a new span; 0 tokens where none may open."""
+        if self.max_spans is not None and ledger.spans >= self.max_spans:
+            return Room(0, "max_spans")
+        if self.deadline_s is not None and ledger.elapsed_s >= self.deadline_s:
+            return Room(0, "deadline_s")
+        room = self.room(ledger, prices)
+        return room if room.tokens >= self.least_span_tokens else Room(0, room.cap)
+
+    @property
+    def least_span_tokens(self) -> int:
+        """The room below which a span is not opened: a cap below `min_span_tokens` lowers it."""
+        caps = [cap for cap in (self.max_span_tokens, self.max_large_tokens) if cap]
+        return min(self.min_span_tokens, *caps) if caps else self.min_span_tokens
+
+    def opens_in(self, channel: Channel | None) -> bool:
+        """Return whether a span may be in this part of the reply; None where none has begun."""
+        return not self.only_in_reasoning or channel is Channel.REASONING
+
+    def gate_tokens(self, ledger: Ledger) -> int:
+        """Return how many tokens the small model has to write before a gate lets a span open."""
+        gap = self.min_gap_tokens - ledger.gap if ledger.spans else 0
+        return max(0, self.min_small_tokens - ledger.small, gap)
+
+    def small_tokens_until_open(self, ledger: Ledger) -> int | None:
+        """Return how many small tokens make the share cap admit a span; None if no number does."""
+        share = self.max_offload_share
+        if share is None or share == 0 or share == 1:
+            return None
+        wanted = ledger.large + self.least_span_tokens
+        return max(1, math.ceil(wanted / share - 1e-9) - wanted - ledger.small)
+
+    def _count_room(self, cap: str, used: int) -> Room:
+        limit = getattr(self, cap)
+        return _UNBOUNDED if limit is None else Room(max(0, limit - used), cap)
+
+    def _time_room(self, ledger: Ledger) -> Room:
+        late = self.max_span_s is not None and ledger.span_s >= self.max_span_s
+        return Room(0, "max_span_s") if late else _UNBOUNDED
+
+    def _share_room(self, ledger: Ledger) -> Room:
+        share = self.max_offload_share
+        if share is None or share == 1:
+            return _UNBOUNDED
+        spare = (share * (ledger.small + ledger.large) - ledger.large) / (1 - share)
+        return Room(max(0, math.floor(spare + 1e-9)), "max_offload_share")
+
+    def _usd_room(self, ledger: Ledger, prices: Prices) -> Room:
+        if self.max_usd is None:
+            return _UNBOUNDED
+        spare = self.max_usd - ledger.usd
+        spare -= prices.cost_usd(input_tokens=ledger.unread, output_tokens=0)
+        if spare < 0 or (spare == 0 and prices.output_usd > 0):
+            return Room(0, "max_usd")
+        if prices.output_usd == 0:
+            return _UNBOUNDED
+        return Room(math.floor(spare * 1_000_000 / prices.output_usd + 1e-9), "max_usd")
+
+    def _check_caps(self) -> None:
+        for cap in ("max_spans", "max_span_tokens", "max_large_tokens"):
+            if getattr(self, cap) is not None:
+                check_number(cap, getattr(self, cap), whole=True)
+        for cap in ("max_span_s", "max_usd", "deadline_s"):
+            if getattr(self, cap) is not None:
+                check_number(cap, getattr(self, cap))
+        if self.max_offload_share is not None:
+            check_number("max_offload_share", self.max_offload_share, most=1)
+
+    def _check_trigger(self) -> None:
+        if self.trigger is None:
+            return
+        check_text("trigger", self.trigger)
+        try:
+            parse_trigger(self.trigger)
+        except ConfigurationError as error:
+            raise SettingError(str(error), ("trigger",)) from error
+
+    def _check_asking(self) -> None:
+        for name in ("ask_before", "ask_after"):
+            if not isinstance(getattr(self, name), AskRule | None):
+                raise SettingError(
+                    f"{name} must be an AskRule such as AskRule(), which always asks, "
+                    f"got {getattr(self, name)!r}",
+                    (name,),
+                )
+        object.__setattr__(self, "redact", _as_tuple("redact", self.redact))
+        with below("redact"):
+            for name in self.redact:
+                check_kind(name)
+
+    def _check_rules(self) -> None:
+        object.__setattr__(self, "rules", _as_tuple("rules", self.rules))
+        known = {one.name for one in fields(self)} - _FIXED
+        for at, rule in enumerate(self.rules):
+            if not isinstance(rule, Rule):
+                raise SettingError(
+                    f"rules must hold Rule(when=, set=), got {rule!r}", ("rules", at)
+                )
+            with below("rules", at, "set"):
+                check_names(rule.set, known, what="setting of a rule")
+                replace(self, rules=(), **rule.set)
+
+    def _check_models(self) -> None:
+        if not isinstance(self.models, Mapping):
+            raise SettingError(f"models must name ModelTerms, got {self.models!r}", ("models",))
+        for name, terms in self.models.items():
+            if not isinstance(terms, ModelTerms):
+                raise SettingError(
+                    f"the terms of model {name!r} must be ModelTerms(prices=, latency=), "
+                    f"got {terms!r}",
+                    ("models", name),
+                )
+
+
+_FIXED = {"summary", "trigger", "rules", "models"}
+"""What no rule can set: it is read before there is a request."""
+
+
+def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise SettingError(f"{name} must be a list, as in {name} = [...], got {value!r}", (name,))
+    return tuple(value)
+
+
+def _sooner(one_s: float | None, other_s: float) -> float:
+    return other_s if one_s is None else min(one_s, other_s)

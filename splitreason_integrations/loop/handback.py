@@ -1,0 +1,115 @@
+"""Where a span ends: the small model reads along, one pass a chunk, and says when to hand back.
+
+The pass that tells the small model's cache what was written also yields P(close tag) after every
+token. The span is cut at the first one over the threshold; the rest was never said.
+"""
+
+from collections.abc import Sequence
+
+import anyio
+
+from splitreason_integrations.decide.resilience import Attempts, Retry
+from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.loop.participant import Seat
+
+
+class Handback:
+    """Both sessions during one span. `retry` says how often a small model that fails is asked."""
+
+    def __init__(self, small: Seat, large: Seat, threshold: float, retry: Retry) -> None:
+        self._small = small
+        self._large = large
+        self._threshold = threshold
+        self._retry = retry
+        self._small_knows_end = False
+        self.large_lost = False
+
+    def begin(self) -> None:
+        """Show the open tag to the models that know it."""
+        self._large.session.extend(self._large.marks.open_tokens)
+        self._small.session.extend(self._small.marks.open_tokens)
+        if self._reads:
+            self._small.session.foretell(self._small.marks.close_tokens[0])
+
+    def end(self) -> None:
+        """Show the close tag to the models that know it."""
+        if not self.large_lost:
+            self._large.session.extend(self._large.marks.close_tokens)
+        if not self._small_knows_end:
+            rest = self._small.bridge_from(self._large.codec).rest()
+            self._small.session.extend((*rest, *self._small.marks.close_tokens))
+        self._small.forget_surplus()
+
+    def lose_large(self) -> None:
+        """Leave the large model's session as it is from now on: it has failed."""
+        self.large_lost = True
+
+    def take_over(self, large: Seat) -> None:
+        """Let another large model write on; its session knows of the span."""
+        self._large, self.large_lost = large, False
+
+    async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
+        """Bring the small model up to date with a chunk of the large model's tokens.
+
+        `ended_by` says that the large model ended the span after the chunk, and how. Returns how
+        many of the tokens stand, and who closed the span, if anybody did.
+        """
+        session, marks = self._small.session, self._small.marks
+        start = session.length
+        bridge = self._small.bridge_from(self._large.codec)
+        carried = bridge.carry(chunk)
+        session.extend(carried.token_ids)
+        if not self._reads or not carried.token_ids:
+            return len(chunk), ended_by
+        behind = (*bridge.rest(), *marks.close_tokens) if ended_by else ()
+        tail = carried.token_ids + behind
+        session.extend(behind)
+        probabilities = await self._probabilities(
+            marks.close_tokens[0], last=len(tail), spare=len(behind)
+        )
+        for mine, theirs in carried.boundaries:
+            if probabilities[theirs - 1] <= self._threshold:
+                continue
+            if ended_by is not None and mine == len(chunk):
+                # Both end it here: the small one does, as where a chunk happens to end here.
+                ended_by = ended_by if marks.close_tokens[1:] else "small"
+                continue
+            session.truncate(start + theirs)
+            if await self._confirmed(probabilities[theirs - 1]):
+                self._small.forget_surplus()
+                return mine, "small"
+            session.extend(tail[theirs:])
+        self._small_knows_end = ended_by is not None
+        if ended_by is None:
+            session.foretell(marks.close_tokens[0])
+        return len(chunk), ended_by
+
+    @property
+    def _reads(self) -> bool:
+        """Whether the small model may end a span."""
+        return bool(self._small.marks) and self._threshold < 1
+
+    async def _confirmed(self, probability: float) -> bool:
+        """Return whether the whole of a close tag of several tokens is likely here."""
+        session, tag = self._small.session, self._small.marks.close_tokens
+        start = session.length
+        for at, token in enumerate(tag[1:]):
+            session.extend(tag[at : at + 1])
+            probability *= (await self._probabilities(token, last=1, spare=0))[0]
+        session.truncate(start)
+        return probability > self._threshold
+
+    async def _probabilities(self, token: int, *, last: int, spare: int) -> list[float]:
+        """Return P(`token`) after each of the last tokens, from a small model that may fail.
+
+        But for the `spare` very last.
+        """
+        attempts = Attempts(self._retry)
+        while True:
+            try:
+                return await self._small.session.read_probabilities(token, last=last, spare=spare)
+            except ModelCallError as error:
+                wait_s = attempts.wait_s(error, until_s=None)
+                if wait_s is None:
+                    raise
+            await anyio.sleep(wait_s)

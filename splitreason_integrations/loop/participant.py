@@ -1,0 +1,147 @@
+"""A model at work on one request: its session, its tags, and how far it has been told."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+
+from splitreason_integrations.backends.base import Codec, Guide, Model, Prompt, Session
+from splitreason_integrations.loop.bridge import Bridge
+from splitreason_integrations.records import Author, Piece, Writer, token_ids
+from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.text.tags import Marks
+
+Codecs = Mapping[Writer, Codec]
+"""The codec of everyone who writes at a request."""
+
+
+class Seat:
+    """A place at a request. `told` counts the pieces its session knows, `hint` is a person's.
+
+    `codec` is how text goes in and out here: the model's own, or one that hides what may not leave.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        model: Model,
+        prompt: Prompt,
+        marks: Marks,
+        *,
+        codecs: Codecs,
+        sampling: Sampling,
+        guide: Guide | None = None,
+        prompt_with: Callable[[str], Prompt] | None = None,
+    ) -> None:
+        self.writer = writer
+        self.model = model
+        self.codec = codecs[writer]
+        self.marks = marks
+        self.sampling = sampling
+        self.guide = guide
+        self.prompt = prompt
+        self.told = 0
+        self._codecs = codecs
+        self._prompt_with = prompt_with
+        self._bridges: dict[str, Bridge] = {}
+        self._session: Session | None = None
+        self.read_before = 0
+        self.hint: str | None = None
+
+    @property
+    def author(self) -> Author:
+        """Who writes here."""
+        return self.writer[0]
+
+    @property
+    def session(self) -> Session:
+        """The session, opened when it is first needed."""
+        if self._session is None:
+            self._session = self.model.open(self.prompt)
+        return self._session
+
+    @property
+    def reasoning_ends(self) -> frozenset[int]:
+        """The token that ends the reasoning; empty where it takes several."""
+        token = self.codec.control_token(self.codec.reply_format.end_of_reasoning)
+        return frozenset() if token is None else frozenset([token])
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session."""
+        return self._session is not None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of this model's prompt."""
+        return len(self.prompt.token_ids)
+
+    @property
+    def read_tokens(self) -> int:
+        """Tokens of the prompt or the other author that went through the model so far."""
+        return self.read_before + (0 if self._session is None else self._session.read)
+
+    @property
+    def written(self) -> tuple[int, ...] | None:
+        """What stands behind the prompt in the session; None where there is no session."""
+        if self._session is None:
+            return None
+        return tuple(self._session.token_ids[len(self.prompt.token_ids) :])
+
+    def unread_tokens(self, pieces: Sequence[Piece]) -> int:
+        """Return about how many tokens the model has to read before it can go on."""
+        known = self.prompt_tokens if self._session is None else self._session.unread
+        return known + self._untold_tokens(pieces)
+
+    def room(self, pieces: Sequence[Piece]) -> int:
+        """Return how many tokens fit into the context, beside what is to be told and two tags."""
+        length = self.prompt_tokens if self._session is None else self._session.length
+        tags = len(self.marks.open_tokens) + len(self.marks.close_tokens)
+        return self.model.context_tokens - length - self._untold_tokens(pieces) - tags
+
+    def bridge_from(self, codec: Codec) -> Bridge:
+        """Return what carries text in another codec's tokens to this model."""
+        if codec.fingerprint not in self._bridges:
+            self._bridges[codec.fingerprint] = Bridge(codec, self.codec)
+        return self._bridges[codec.fingerprint]
+
+    def tell(self, pieces: Sequence[Piece]) -> None:
+        """Append what others wrote since the session was last told."""
+        # In one go: how another author's writing was sliced depends on the clock.
+        new = [piece for piece in pieces[self.told :] if piece.writer != self.writer]
+        for codec, group in groupby(new, key=lambda piece: self._codecs[piece.writer]):
+            self.session.extend(self.bridge_from(codec).carry(token_ids(list(group))).token_ids)
+        self.told = len(pieces)
+
+    def cut(self, length: int) -> int:
+        """Cut the session to `length` tokens; return how many that drops."""
+        surplus = self.session.length - length
+        self.session.truncate(length)
+        return surplus
+
+    def open_again(self, written: Sequence[int], *, told: int | None = None) -> None:
+        """Go on in a new session that holds `written` behind the prompt."""
+        self.read_before = self.read_tokens
+        self.close()
+        self._session = self.model.open(self.prompt, written)
+        self.told = self.told if told is None else told
+        self.forget_surplus()
+
+    def ask_with_hint(self, hint: str) -> None:
+        """Show the model a hint at the end of the user's message."""
+        assert self._prompt_with is not None, "this model's prompt takes no hint"
+        self.hint = hint
+        written, self.prompt = self.written, self._prompt_with(hint)
+        if written is not None:
+            self.open_again(written)
+
+    def forget_surplus(self) -> None:
+        """Start the bridges afresh after a cut: what came behind it was never said."""
+        self._bridges.clear()
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self._session is not None:
+            self._session.close()
+
+    def _untold_tokens(self, pieces: Sequence[Piece]) -> int:
+        new = pieces[self.told :]
+        return sum(len(piece.token_ids) for piece in new if piece.writer != self.writer)

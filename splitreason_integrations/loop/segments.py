@@ -1,0 +1,70 @@
+"""A reply in stretches, each from one question to the next: run one, keep one as plain data."""
+
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.events import Event
+from splitreason_integrations.humans.human import Answer, Paused, read_answer
+from splitreason_integrations.loop.state import Item
+from splitreason_integrations.records import Completion, completion_from, delta_from
+from splitreason_integrations.request import Request
+from splitreason_integrations.text.tool_choice import Tool
+
+Saved = dict[str, Any]
+"""The result of a stretch as plain data: the request put aside, or all of a finished reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request put aside, and the answer with which it goes on."""
+
+    paused: Paused
+    answer: Answer
+
+    @classmethod
+    def of(cls, paused: Paused, given: Any) -> "Answered":
+        """Return a request with an `Answer`, or with what `read_answer` takes for one."""
+        return cls(paused, read_answer(given, by="program"))
+
+    @property
+    def request(self) -> Request:
+        """The request as it was made."""
+        return Request.of(self.paused.state["request"])
+
+    @property
+    def tools(self) -> list[Tool]:
+        """The tools that the request offers."""
+        return [dict(tool) for tool in self.request.tools or ()]
+
+    @property
+    def tool_choice(self) -> str:
+        """Whether one of them must be called: `any` or `auto`."""
+        return "any" if self.request.must_call else "auto"
+
+    def __str__(self) -> str:
+        """Say what was answered to which question: what traces show as a resumed run's input."""
+        answer = self.answer
+        text = f": {answer.text}" if answer.text else ""
+        return f"{self.paused.question.id}: {answer.decision} by {answer.by} at {answer.at}{text}"
+
+
+def stretch(
+    engine: SplitEngine, request: Request, answered: Answered | None = None
+) -> AsyncGenerator[Item | Completion | Paused, None]:
+    """Return a stretch's items; what was written before it is told again, events left out."""
+    if answered is None:
+        return engine.stream(request)
+    return engine.resume(answered.paused, answered.answer, retell=True)
+
+
+def packed(items: Iterable[Item | Completion]) -> Saved:
+    """Return a finished reply as plain data; its events were told when they happened."""
+    return {"items": [asdict(item) for item in items if not isinstance(item, Event)]}
+
+
+def unpacked(saved: Saved) -> list[Item | Completion]:
+    """Return the deltas and the completion that `packed` described."""
+    *deltas, reply = saved["items"]
+    return [*map(delta_from, deltas), completion_from(reply)]

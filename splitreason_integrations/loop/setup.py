@@ -1,0 +1,147 @@
+"""Prepares a request's places: each model's prompt, its tags, its grammar. Checks all of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import anyio.to_thread
+
+from splitreason_integrations.backends.base import Codec, Model, Prompt
+from splitreason_integrations.backends.registry import ModelSpec, load_model
+from splitreason_integrations.errors import IncompatiblePairError, RequestError
+from splitreason_integrations.loop.participant import Seat
+from splitreason_integrations.loop.transcript import SMALL
+from splitreason_integrations.privacy.redacting_codec import RedactingCodec
+from splitreason_integrations.privacy.redaction import Rule, Vault
+from splitreason_integrations.records import Author, Writer
+from splitreason_integrations.request import Request
+from splitreason_integrations.text.grammar import Guide
+from splitreason_integrations.text.prompts import (
+    align_reasoning,
+    begins_reasoning,
+    check_room,
+    render,
+)
+from splitreason_integrations.text.tags import Marks, marks_of
+
+
+class Seating:
+    """The seats of one request; large models are loaded when their turn comes.
+
+    `codecs` holds the codec of everyone who has a seat. What `redact` finds is kept in `vault` and
+    does not reach remote models; `hidden` is what it held when the request was put aside.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        small: Model,
+        larges: Sequence[ModelSpec],
+        *,
+        tags_as_text: bool,
+        redact: Sequence[Rule] = (),
+        hidden: Mapping[str, str] | None = None,
+    ) -> None:
+        self._request = request
+        self._small = small
+        self._larges = larges
+        self._tags_as_text = tags_as_text
+        self.vault = Vault(redact, hidden) if redact else None
+        self._small_prompt = render(
+            small.codec, request.messages, request.tools, hints=(small.hint,)
+        )
+        self.codecs: dict[Writer, Codec] = {
+            SMALL: small.codec,
+            (Author.HUMAN, 0): small.codec,
+        }
+
+    async def first(self, number: int = 0) -> tuple[Seat, Seat]:
+        """Return the small model's seat and that of the large model with a number."""
+        model = await load_model(self._larges[0], role="large")
+        if self.vault is not None:
+            # A long conversation takes long to search; other requests go on meanwhile.
+            texts = [self._request.messages, self._request.tools]
+            await anyio.to_thread.run_sync(self.vault.search, texts)
+        codec = self._codec_of(model)
+        self._small_prompt, prompt = self._aligned(model, codec)
+        check_room(self._small, self._small_prompt)
+        large = await self._large_seat(0, model, codec, prompt)
+        for one in range(1, number + 1):
+            large = await self.large(one)
+        marks = marks_of(self._small.codec, as_text=self._tags_as_text)
+        return await self._seat(SMALL, self._small, self._small_prompt, marks), large
+
+    async def large(self, number: int) -> Seat:
+        """Return the seat of the large model with a number; raise LookupError behind the last."""
+        model = await load_model(self._larges[number], role="large")
+        codec = self._codec_of(model)
+        return await self._large_seat(number, model, codec, self._large_prompt(model, codec))
+
+    async def _large_seat(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Seat:
+        writer = (Author.LARGE, number)
+        self.codecs[writer] = codec
+        check_room(model, prompt)
+        marks = marks_of(codec, as_text=False)
+        return await self._seat(
+            writer, model, prompt, marks, prompt_with=partial(self._large_prompt, model, codec)
+        )
+
+    def _codec_of(self, model: Model) -> Codec:
+        if self.vault is None or not model.remote:
+            return model.codec
+        return RedactingCodec(model.codec, self.vault)
+
+    def _large_prompt(self, model: Model, codec: Codec, hint: str | None = None) -> Prompt:
+        ours, theirs = self._aligned(model, codec, hint)
+        if ours != self._small_prompt:
+            raise IncompatiblePairError(
+                f"{model.name} begins a reply with its reasoning and the reply at hand did not"
+            )
+        return theirs
+
+    def _aligned(
+        self, model: Model, codec: Codec, hint: str | None = None
+    ) -> tuple[Prompt, Prompt]:
+        request = self._request
+        theirs = render(codec, request.messages, request.tools, hints=(model.hint, hint))
+        return align_reasoning((self._small.codec, self._small_prompt), (codec, theirs))
+
+    async def _seat(
+        self,
+        writer: Writer,
+        model: Model,
+        prompt: Prompt,
+        marks: Marks,
+        *,
+        prompt_with: Callable[[str], Prompt] | None = None,
+    ) -> Seat:
+        return Seat(
+            writer,
+            model,
+            prompt,
+            marks,
+            codecs=self.codecs,
+            sampling=self._request.sampling.over(model.default_sampling),
+            guide=await self._guide(model, prompt, marks),
+            prompt_with=prompt_with,
+        )
+
+    async def _guide(self, model: Model, prompt: Prompt, marks: Marks) -> Guide | None:
+        """Return what holds a constrained answer to its form."""
+        request = self._request
+        if request.response_schema is None and not request.must_call:
+            return None
+        if not model.shows_logits:
+            raise RequestError(
+                f"{model.name} is behind a server or run by vLLM, where an answer cannot be held "
+                "to a schema or a call; use models by transformers, such as 'hf:<folder>', for "
+                "such requests"
+            )
+
+        def compiled() -> Guide | None:
+            grammar = request.grammar(model.codec)
+            if grammar is None:
+                return None
+            return Guide(model.codec, grammar, marks, reasons=begins_reasoning(prompt))
+
+        # Compiling takes long; other requests go on meanwhile.
+        return await anyio.to_thread.run_sync(compiled)

@@ -1,0 +1,124 @@
+"""Asks the trigger at every position while the small model writes."""
+
+from splitreason_integrations.backends.base import Codec, Verdict
+from splitreason_integrations.decide.triggers import Needs, Position, Trigger
+from splitreason_integrations.text.tags import CLOSE, OPEN, Marks, partial_tag
+
+_SHOWN_TAG_CHARACTERS = 2
+_RECENT_TOKENS = 24
+
+
+class SmallWatch:
+    """Judges each token the small model chooses; `opened` tells that a span is to open.
+
+    Where nothing but the chosen tag opens one, and the tag is one token, that is a stop token of
+    the writing (`opening`) and there is nothing to judge.
+    Tags of several tokens are recognised in the text: `held` counts the last kept tokens that may
+    belong to one, and `spare` is the text before the tag inside the first of them.
+    """
+
+    def __init__(self, trigger: Trigger, marks: Marks, codec: Codec, *, seed: int) -> None:
+        self._trigger = trigger
+        self._marks = marks
+        self._codec = codec
+        self._seed = seed
+        self._may_open = False
+        self._text_tags = bool(marks) and not marks.control
+        self._wants_line = Needs.TEXT in trigger.needs
+        self._stream = codec.text_stream()
+        self._line = ""
+        self._recent: list[int] = []
+        self._suppressed = False
+        wants_probability = bool(marks) and Needs.OPEN_PROBABILITY in trigger.needs
+        self.probability_of = marks.open_tokens[0] if wants_probability else None
+        self.wants_entropy = False
+        alone = marks.control and trigger.stops_at_tag
+        self.opening = frozenset(marks.open_tokens if alone else ())
+        self.opened = False
+        self.held = 0
+        self.spare = ""
+
+    @property
+    def reads_tags_as_text(self) -> bool:
+        """Whether the tags are plain text, so that only reading along finds them."""
+        return self._text_tags
+
+    def resume(self, line: str, *, may_open: bool, goes_on: bool) -> None:
+        """Start to write in a line that reads `line`; `goes_on` right behind its own tokens."""
+        self._may_open = may_open
+        self._stream = self._codec.text_stream()
+        self._line = line
+        if not goes_on:
+            self._recent, self._suppressed = [], False
+        self.wants_entropy = may_open and Needs.ENTROPY in self._trigger.needs
+        self.opened = False
+        self.held, self.spare = 0, ""
+
+    def __call__(self, token_id: int, *, index: int, probability: float, entropy: float) -> Verdict:
+        """Judge a chosen token."""
+        before = after = ""
+        if self._text_tags:
+            before = self._codec.decode(self._recent)
+            after = self._codec.decode([*self._recent, token_id])
+        chosen = self._tag_chosen(token_id, before, after)
+        at = Position(
+            index=index,
+            tag_chosen=chosen,
+            open_probability=probability,
+            entropy=entropy,
+            line=self._line,
+            seed=self._seed,
+        )
+        if self._may_open and self._stream.complete and self._trigger.fires(at):
+            self.opened, self.held, self.spare = True, 0, ""
+            if chosen:
+                self._take_back()
+            return Verdict.STOP
+        if chosen and self._text_tags:
+            self._take_back()
+            return Verdict.STOP
+        if chosen or (self._text_tags and self._grows_unwanted_tag(after)):
+            return Verdict.REFUSE
+        self._keep(token_id, after)
+        return Verdict.KEEP
+
+    def _take_back(self) -> None:
+        """Have a tag dropped, and not written again where it opens nothing."""
+        self._hold()
+        self.forget_held()
+        self._suppressed = True
+
+    def forget_held(self) -> None:
+        """Take it that the held tokens were never written: they are dropped."""
+        self._recent = self._recent[: len(self._recent) - self.held]
+
+    def _keep(self, token_id: int, after: str) -> None:
+        if self._wants_line:
+            self._line = (self._line + self._stream.push(token_id)).rpartition("\n")[2]
+        if self._text_tags:
+            self._recent = [*self._recent[1 - _RECENT_TOKENS :], token_id]
+            self._hold()
+            self._suppressed = self._suppressed and partial_tag(after, (OPEN,)) > 0
+
+    def _tag_chosen(self, token_id: int, before: str, after: str) -> bool:
+        if not self._text_tags:
+            return bool(self._marks) and token_id == self._marks.open_tokens[0]
+        return OPEN in after and OPEN not in before
+
+    def _grows_unwanted_tag(self, after: str) -> bool:
+        may_grow = self._may_open and self._trigger.uses_tag and not self._suppressed
+        tags = (CLOSE,) if may_grow else (OPEN, CLOSE)
+        return partial_tag(after, tags) > _SHOWN_TAG_CHARACTERS or any(t in after for t in tags)
+
+    def _hold(self) -> None:
+        """Work out which kept tokens may be a tag's beginning."""
+        self.held, self.spare = 0, ""
+        if not self._text_tags:
+            return
+        text = self._codec.decode(self._recent)
+        part = partial_tag(text, (OPEN,))
+        for count in range(len(self._recent) + 1):
+            covered = text[len(self._codec.decode(self._recent[: len(self._recent) - count])) :]
+            if len(covered) >= part:
+                self.held, self.spare = count, covered[: len(covered) - part]
+                return

@@ -1,0 +1,105 @@
+"""How a remote model reads and writes: what a vault hides does not leave, and comes back restored.
+
+The transcript has the original text. The remote model's session has placeholders, so text passes
+between the two as it does between different tokenizers, by `bridge`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from splitreason_integrations.backends.base import Codec, Prompt, TextStream
+from splitreason_integrations.privacy.redaction import Vault
+from splitreason_integrations.records import Message
+from splitreason_integrations.text.reply_formats import ReplyFormat
+
+
+class RestoringStream:
+    """Incremental decoding that holds back what may become a placeholder, and restores it."""
+
+    def __init__(self, stream: TextStream, vault: Vault) -> None:
+        self._stream = stream
+        self._vault = vault
+        self._held = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is held back."""
+        return not self._held and self._stream.complete
+
+    def push(self, token_id: int) -> str:
+        """Return the text that this token completes; may be empty."""
+        return self._ready(self._held + self._stream.push(token_id))
+
+    def flush(self) -> str:
+        """Return what is held back."""
+        text, self._held = self._held + self._stream.flush(), ""
+        return self._vault.restore(text)
+
+    def _ready(self, text: str) -> str:
+        cut = self._vault.unfinished(text)
+        self._held = text[cut:]
+        return self._vault.restore(text[:cut])
+
+
+class RedactingCodec:
+    """A model's codec behind a vault: text that goes in is hidden, text that comes out restored."""
+
+    def __init__(self, codec: Codec, vault: Vault) -> None:
+        self._codec = codec
+        self._vault = vault
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the vocabulary; that of the bare codec is another one."""
+        return f"{self._codec.fingerprint}+redacted"
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end a turn."""
+        return self._codec.end_tokens
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids of plain text, a piece of a reply that may have been cut anywhere."""
+        return self._codec.encode(self._vault.hide_piece(text))
+
+    def plain(self, text: str) -> str:
+        """Return the text with a space inside whatever spells a control token."""
+        return self._codec.plain(text)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of ids, restored."""
+        return self._vault.restore(self._codec.decode(token_ids))
+
+    def control_token(self, text: str) -> int | None:
+        """Return the id of the control token that is written like this, if there is one."""
+        return self._codec.control_token(text)
+
+    def is_control(self, token_id: int) -> bool:
+        """Return whether an id is a control token."""
+        return self._codec.is_control(token_id)
+
+    def text_stream(self, *, after: Sequence[int] = ()) -> TextStream:
+        """Return a new incremental decoder of tokens that follow `after`."""
+        return RestoringStream(self._codec.text_stream(after=after), self._vault)
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+        """Return the conversation, hidden, up to and including the assistant's header."""
+        # What a hint gives away is hidden in all messages before it, too.
+        self._vault.search([messages, tools])
+        hide = self._vault.hide_all
+        return self._codec.render(hide(messages), None if tools is None else hide(tools))
+
+    @property
+    def reply_format(self) -> ReplyFormat:
+        """How the model's family writes reasoning, answers and tool calls."""
+        return self._codec.reply_format
+
+    @property
+    def response_template(self) -> Mapping[str, Any]:
+        """The regions of a reply."""
+        return self._codec.response_template
+
+    @property
+    def grammar_tokenizer(self) -> Any:
+        """The vocabulary as llguidance takes it."""
+        return self._codec.grammar_tokenizer

@@ -1,0 +1,1 @@
+"""What users set: options of the chat models, policies as files."""

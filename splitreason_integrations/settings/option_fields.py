@@ -1,0 +1,171 @@
+"""The settings that need more than a type: what each takes, checked when it is set."""
+
+import re
+from collections.abc import Mapping
+from os import PathLike
+from typing import Annotated, Any
+
+from pydantic import (
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from splitreason_integrations.audit import AuditLog
+from splitreason_integrations.backends.registry import (
+    PROVIDER,
+    Described,
+    LargeSpec,
+    Role,
+    line_up,
+    resolve,
+)
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.decide.triggers import Trigger, parse_trigger
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.humans.human import HumanCheck
+from splitreason_integrations.privacy.redaction import Rule, listed
+from splitreason_integrations.settings import policy_files
+from splitreason_integrations.telemetry import Telemetry
+
+_PAIR = re.compile(r"(.+?)\+(?=embedded$|\w+:)(.+)")
+
+
+def check_spec(value: Any, info: ValidationInfo) -> LargeSpec:
+    """Return a spec that can be resolved, or a model; nothing is loaded."""
+    role: Role = "large" if info.field_name == "large" else "small"
+    for one in line_up(value) if role == "large" else (value,):
+        if isinstance(one, str | Described):
+            resolve(one, role=role)
+        elif not hasattr(one, "open_sessions"):
+            raise ConfigurationError(f"{role} must be a spec or a model, got {one!r}")
+    spec: LargeSpec = value
+    return spec
+
+
+def check_trigger(value: Any) -> Trigger | None:
+    """Return a trigger, read from text if need be; None leaves it to the policy."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return parse_trigger(value)
+    if isinstance(value, Trigger):
+        return value
+    raise ConfigurationError(
+        f"trigger must be a Trigger such as Tag() or a text such as 'tag>0.2', got {value!r}"
+    )
+
+
+def check_policy(value: Any) -> Policy:
+    """Return a policy, read from a dict or a file or made from a template if need be."""
+    if isinstance(value, Policy):
+        return value
+    if isinstance(value, str | PathLike):
+        return policy_files.named(value)
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            "policy must be a Policy, a dict, a template's name or the path of a .toml file, "
+            f"got {value!r}"
+        )
+    return policy_files.from_data(value)
+
+
+def check_retry(value: Any) -> Retry | None:
+    """Return how a failing large model is tried again."""
+    if isinstance(value, Retry | None):
+        return value
+    raise ConfigurationError(f"retry must be a Retry such as Retry(attempts=2), got {value!r}")
+
+
+def check_human(value: Any) -> HumanCheck | None:
+    """Return the human check; a function or a reviewer is asked before each handoff."""
+    if isinstance(value, HumanCheck | None):
+        return value
+    return HumanCheck(reviewer=value)
+
+
+def check_audit(value: Any) -> AuditLog | None:
+    """Return an audit log, opened at a path if need be."""
+    if isinstance(value, str | PathLike):
+        return AuditLog(value)
+    if isinstance(value, AuditLog | None):
+        return value
+    raise ConfigurationError(f"audit must be an AuditLog or the path of one, got {value!r}")
+
+
+def check_redact(value: Any) -> tuple[Rule, ...]:
+    """Return the rules of redaction one by one."""
+    return listed(() if value is None else value)
+
+
+def rule_names(rules: tuple[Rule, ...]) -> list[str]:
+    """Return what plain data say of rules: functions by their names."""
+    return [rule if isinstance(rule, str) else _name_of(rule) for rule in rules]
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def check_telemetry(value: Any) -> Telemetry | None:
+    """Return where telemetry goes; True stands for the global providers, False for nowhere."""
+    if isinstance(value, bool):
+        return Telemetry() if value else None
+    if isinstance(value, Telemetry | None):
+        return value
+    raise ConfigurationError(
+        f"telemetry must be a Telemetry such as Telemetry(content=True), True or False, "
+        f"got {value!r}"
+    )
+
+
+def type_name(value: Any) -> str | None:
+    """Return the name of a value's type, None for None: what plain data say of an object."""
+    return None if value is None else type(value).__name__
+
+
+def read_pair(name: Any) -> dict[str, Any]:
+    """Return what a `model` argument names: both models of a pair's name, else the small one."""
+    if not isinstance(name, str):
+        return {"small": name}
+    pair = _PAIR.fullmatch(name.removeprefix(f"{PROVIDER}/"))
+    if pair is None:
+        return {"small": name.removeprefix(f"{PROVIDER}/")}
+    return {"small": pair[1], "large": pair[2]}
+
+
+# Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
+SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
+TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
+PolicyField = Annotated[
+    Any, PlainValidator(check_policy), WithJsonSchema({"type": ["object", "string"]})
+]
+AuditField = Annotated[
+    Any,
+    PlainValidator(check_audit),
+    PlainSerializer(lambda log: log and str(log.path), when_used="json"),
+    WithJsonSchema({"type": "string"}),
+]
+TelemetryField = Annotated[
+    Any,
+    PlainValidator(check_telemetry),
+    PlainSerializer(lambda telemetry: telemetry is not None, when_used="json"),
+    WithJsonSchema({"type": "boolean"}),
+]
+HumanField = Annotated[
+    Any, PlainValidator(check_human), PlainSerializer(type_name), WithJsonSchema({"type": "string"})
+]
+RedactField = Annotated[
+    Any,
+    PlainValidator(check_redact),
+    PlainSerializer(rule_names),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
+RetryField = Annotated[
+    Any,
+    PlainValidator(check_retry),
+    PlainSerializer(type_name),
+    WithJsonSchema({"type": "string"}),
+]

@@ -1,0 +1,215 @@
+"""What users set, whichever framework they come from: models, trigger, policy, sampling."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from splitreason_integrations.backends.registry import describe, pair_name
+from splitreason_integrations.checks import check_names
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.records import Message
+from splitreason_integrations.request import Request
+from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.settings.option_fields import (
+    AuditField,
+    HumanField,
+    PolicyField,
+    RedactField,
+    RetryField,
+    SpecField,
+    TelemetryField,
+    TriggerField,
+    read_pair,
+    rule_names,
+    type_name,
+)
+from splitreason_integrations.telemetry import Telemetry
+from splitreason_integrations.text.tool_choice import Tool, must_call, offered
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p")
+OPTIONS = (
+    "small",
+    "large",
+    "trigger",
+    "policy",
+    *SAMPLING,
+    "max_tokens",
+    "timeout",
+    "stop",
+    "seed",
+    "request_metadata",
+    "max_retries",
+    "retry",
+    "on_large_failure",
+    "human_check",
+    "close_threshold",
+    "handback_tokens",
+    "prefill_tokens",
+    "audit",
+    "redact",
+    "telemetry",
+)
+"""What can be set on a chat model, and again for a single call."""
+
+MODEL_NAMES = ("model", "model_name")
+
+
+class PairSettings(BaseModel):
+    """The settings of a chat model, checked when they are set; base of the frameworks' classes.
+
+    `trigger` may be a text such as `"tag>0.2"`; without it the policy's own opens spans, else the
+    small model's tag. `policy` may be a template's name, the path of a .toml file or a dict of
+    `Policy`'s settings; its rules look at `request_metadata`. `model` names the small model, or
+    both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
+    `AuditLog` or the path of one; `telemetry` a `Telemetry`, or False for no spans and metrics.
+    `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
+    one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
+    `redact` names what is hidden from large models on servers, such as `["email", "phone"]`, or is
+    a function from a text to the parts to hide.
+    After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
+    """
+
+    model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
+
+    small: SpecField = "embedded"
+    large: SpecField = "embedded"
+    trigger: TriggerField = None
+    policy: PolicyField = Field(default_factory=Policy)
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=None, gt=0)
+    stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
+    seed: int | None = None
+    request_metadata: dict[str, str] = Field(default_factory=dict)
+    max_retries: int | None = Field(default=None, ge=0)
+    retry: RetryField = None
+    on_large_failure: Literal["small", "raise"] = "small"
+    human_check: HumanField = None
+    close_threshold: float = Field(default=0.5, ge=0, le=1)
+    handback_tokens: int = Field(default=8, ge=1)
+    prefill_tokens: int | None = Field(default=None, ge=1)
+    audit: AuditField = None
+    redact: RedactField = ()
+    telemetry: TelemetryField = Field(default_factory=Telemetry)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, given: Any) -> Any:
+        """Refuse unknown options; take `model` for what it names."""
+        if not isinstance(given, dict):
+            return given
+        aliases = {field.alias for field in cls.model_fields.values() if field.alias}
+        check_names(given, {*cls.model_fields, *aliases, *MODEL_NAMES}, what="option")
+        named = [given[name] for name in MODEL_NAMES if name in given]
+        if not named:
+            return given
+        rest = {name: value for name, value in given.items() if name not in MODEL_NAMES}
+        if "small" in rest:
+            raise ConfigurationError("give either model or small: model names the small model")
+        return {**rest, **read_pair(named[0])}
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> Self:
+        self.sampling()
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The pair, as replies and traces name it."""
+        return pair_name(self.small, self.large)
+
+    @property
+    def model(self) -> str:
+        """The same as `model_name`."""
+        return self.model_name
+
+    def with_options(self, options: dict[str, Any]) -> Self:
+        """Return this model with some options set anew, checked as the constructor does."""
+        check_names(options, (*OPTIONS, *MODEL_NAMES), what="option")
+        named = [options[name] for name in MODEL_NAMES if name in options]
+        options = {name: value for name, value in options.items() if name not in MODEL_NAMES}
+        if named:
+            options = {**options, **read_pair(named[0])}
+        if not options:
+            return self
+        kept = {name: getattr(self, name) for name in OPTIONS}
+        return type(self)(**{**kept, **options})
+
+    def engine(self) -> SplitEngine:
+        """Return the engine that these settings describe."""
+        policy = self.policy if self.timeout is None else self.policy.within(self.timeout)
+        return SplitEngine(
+            small=self.small,
+            large=self.large,
+            trigger=self.trigger,
+            policy=policy,
+            close_threshold=self.close_threshold,
+            handback_tokens=self.handback_tokens,
+            prefill_tokens=self.prefill_tokens,
+            on_large_failure=self.on_large_failure,
+            retry=self._retry(),
+            human_check=self.human_check,
+            audit=self.audit,
+            redact=self.redact,
+            telemetry=self.telemetry,
+        )
+
+    def request(
+        self,
+        messages: Sequence[Message],
+        *,
+        stop: list[str] | None = None,
+        tools: Sequence[Tool] = (),
+        tool_choice: str = "auto",
+        response_schema: dict[str, Any] | None = None,
+    ) -> Request:
+        """Return a request with these settings; `stop` goes before the settings' own."""
+        stop_at = self.stop if stop is None else stop
+        return Request(
+            messages=messages,
+            tools=offered(tools, tool_choice) or None,
+            response_schema=response_schema,
+            must_call=must_call(tool_choice),
+            sampling=self.sampling(),
+            max_tokens=self.max_tokens,
+            stop=[stop_at] if isinstance(stop_at, str) else stop_at or (),
+            seed=self.seed,
+            metadata=self.request_metadata,
+        )
+
+    def _retry(self) -> Retry:
+        """Return how a failing large model is tried again; `max_retries` are further calls."""
+        retry = self.retry or Retry()
+        return retry if self.max_retries is None else replace(retry, attempts=self.max_retries + 1)
+
+    def sampling(self) -> Sampling:
+        """Return what is set about sampling."""
+        return Sampling(**{name: getattr(self, name) for name in SAMPLING})
+
+    def plain_options(self) -> dict[str, Any]:
+        """Return all options as plain data."""
+        plain = {
+            "small": describe(self.small),
+            "large": describe(self.large),
+            "trigger": str(self.engine().trigger),
+            "policy": asdict(self.policy),
+            "retry": type_name(self.retry),
+            "human_check": type_name(self.human_check),
+            "audit": str(self.audit.path) if self.audit else None,
+            "redact": rule_names(self.redact),
+            "telemetry": self.telemetry is not None,
+        }
+        return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}

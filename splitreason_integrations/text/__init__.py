@@ -1,0 +1,1 @@
+"""Conversations to prompts and tokens to replies: templates, tags, tool calls, grammars."""

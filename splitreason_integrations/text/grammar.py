@@ -1,0 +1,209 @@
+"""Keeps the answer within a JSON schema or a tool call, whichever model writes it.
+
+Reasoning is free; behind it llguidance says which tokens may come next. The grammar's state is
+worked out from a session's tokens, so it follows the text over hand-overs and cuts.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.records import Message
+from splitreason_integrations.text.replies import ReplyReader
+from splitreason_integrations.text.reply_formats import CONTROL
+from splitreason_integrations.text.tags import Marks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SPELLED_TOKENS = 12
+"""Enough of the last tokens to spell the end of reasoning where that is plain text."""
+_CHARACTER_TOKENS = 4
+_HERE = "\0"
+_VALUES = frozenset({"const", "enum", "default", "examples"})
+_SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+_WRITTEN_LIKE_JSON_DUMPS = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
+
+
+def answer_grammar(schema: Mapping[str, Any], codec: Codec) -> str:
+    """Return the grammar of an answer that is one JSON value of a schema, in Lark's notation."""
+    opening = _spelled(codec, codec.reply_format.answer_start)
+    return f"start: {opening} /[ \\n]{{0,4}}/ value\nvalue: %json {_as_json(schema)}\n"
+
+
+def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
+    """Return the grammar of one call of one of the tools, as the model's family writes calls.
+
+    None where the tokenizer's own response template does not read such calls.
+    """
+    if not _reads_calls(codec):
+        return None
+    lines = [
+        "start: /[ \\n]{0,4}/ call",
+        f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}",
+    ]
+    for at, tool in enumerate(tools):
+        function = tool.get("function", tool)
+        before, after = codec.reply_format.write_call(function["name"], _HERE).split(_HERE)
+        lines.append(f"call_{at}: {_spelled(codec, before)} args_{at} {_spelled(codec, after)}")
+        lines.append(f"args_{at}: %json {_as_json(_arguments(function))}")
+    return "\n".join(lines) + "\n"
+
+
+def _reads_calls(codec: Codec) -> bool:
+    reader = ReplyReader(codec.response_template, "")
+    reader.feed(codec.reply_format.write_call("f", "{}"))
+    reader.finish()
+    return [call.name for call in reader.tool_calls] == ["f"]
+
+
+def _spelled(codec: Codec, text: str) -> str:
+    """Return a text in Lark's notation, control tokens as tokens."""
+    parts = [part for part in CONTROL.split(text) if part]
+    tokens = [codec.control_token(part) for part in parts]
+    return " ".join(
+        json.dumps(part, ensure_ascii=False) if token is None else f"<[{token}]>"
+        for part, token in zip(parts, tokens, strict=True)
+    )
+
+
+def _arguments(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    return function.get("parameters") or {"type": "object", "properties": {}}
+
+
+def _as_json(schema: Mapping[str, Any]) -> str:
+    return json.dumps({**_closed(schema), "x-guidance": _WRITTEN_LIKE_JSON_DUMPS})
+
+
+def _closed(schema: Any) -> Any:
+    """Forbid properties that the schema does not name: free ones would never end."""
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = {key: _closed_part(key, kept) for key, kept in schema.items()}
+    if isinstance(schema.get("properties"), Mapping) and schema.get("type", "object") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _closed_part(key: str, kept: Any) -> Any:
+    if key in _VALUES:
+        return kept
+    if key in _SCHEMAS_BY_NAME and isinstance(kept, Mapping):
+        return {name: _closed(schema) for name, schema in kept.items()}
+    return _closed(kept)
+
+
+class Guide:
+    """Says what a session may write next, by what stands in it.
+
+    Args:
+        codec: of the session's model.
+        grammar: in Lark's notation.
+        marks: the session's tags; they stand outside the grammar.
+        reasons: whether the reply begins with reasoning.
+
+    Raises:
+        RequestError: if the grammar cannot be used.
+
+    """
+
+    def __init__(self, codec: Codec, grammar: str, marks: Marks, *, reasons: bool) -> None:
+        from llguidance import LLMatcher
+
+        tokenizer = codec.grammar_tokenizer
+        text = LLMatcher.grammar_from_lark(grammar)
+        problem = LLMatcher.validate_grammar(text, tokenizer)
+        if problem:
+            raise RequestError(
+                "the answer's JSON schema cannot be used: "
+                f"{problem.strip().splitlines()[0].partition(': ')[2] or problem.strip()}"
+            )
+        self._codec = codec
+        self._matcher = LLMatcher(tokenizer, text, log_level=0)
+        self._tags = [tag for tag in (marks.open_tokens, marks.close_tokens) if tag]
+        self._control_tags = marks.control_tokens
+        self._end_of_reasoning = codec.reply_format.end_of_reasoning
+        self._answer_at = None if reasons or codec.reply_format.always_reasons else 0
+        self._searched = 0
+        self._fed: list[int] = []
+
+    def restrict(self, logits: "Tensor", reply: Sequence[int]) -> "Tensor":
+        """Return the logits (vocabulary) with what may not follow `reply` at minus infinity."""
+        import torch
+
+        start = self._answer_start(reply)
+        if start is None:
+            ends = torch.tensor(sorted(self._codec.end_tokens), device=logits.device)
+            return logits.index_fill(0, ends, float("-inf"))
+        self._follow(self._without_tags(reply[start:]))
+        allowed = self._allowed(len(logits)).to(logits.device)
+        return logits.masked_fill(~allowed, float("-inf"))
+
+    def _answer_start(self, reply: Sequence[int]) -> int | None:
+        """Return where the answer begins in a reply; None while it reasons."""
+        if self._answer_at is None or not self._ends_reasoning(reply, self._answer_at):
+            self._answer_at = self._search(reply)
+        return self._answer_at
+
+    def _search(self, reply: Sequence[int]) -> int | None:
+        end = self._codec.control_token(self._end_of_reasoning)
+        if end is not None:
+            return reply.index(end) + 1 if end in reply else None
+        fresh = range(min(self._searched, len(reply)), len(reply) + 1)
+        self._searched = len(reply)
+        return next((at for at in fresh if at and self._ends_reasoning(reply, at)), None)
+
+    def _ends_reasoning(self, reply: Sequence[int], at: int) -> bool:
+        if at == 0:
+            return True
+        end = self._codec.control_token(self._end_of_reasoning)
+        if end is not None:
+            return at <= len(reply) and reply[at - 1] == end
+        return self._end_of_reasoning in self._codec.decode(
+            reply[max(0, at - _SPELLED_TOKENS) : at]
+        )
+
+    def _without_tags(self, token_ids: Sequence[int]) -> list[int]:
+        kept: list[int] = []
+        at = 0
+        while at < len(token_ids):
+            tag = next((t for t in self._tags if tuple(token_ids[at : at + len(t)]) == t), None)
+            if tag is None:
+                kept.append(token_ids[at])
+            at += len(tag) if tag else 1
+        return kept
+
+    def _follow(self, token_ids: list[int]) -> None:
+        """Bring the grammar to the state behind these tokens."""
+        common = 0
+        for mine, theirs in zip(self._fed, token_ids, strict=False):
+            if mine != theirs:
+                break
+            common += 1
+        if common < len(self._fed):
+            self._matcher.rollback(len(self._fed) - common)
+        self._matcher.consume_tokens(token_ids[common:])
+        if self._matcher.is_error():
+            raise RequestError(f"the answer left its grammar: {self._matcher.get_error()[:200]}")
+        self._fed = token_ids
+
+    def _allowed(self, size: int) -> "Tensor":
+        import numpy as np
+        import torch
+
+        packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        bits = np.unpackbits(packed, bitorder="little")[:size]
+        allowed = torch.zeros(size, dtype=torch.bool)
+        allowed[: len(bits)] = torch.from_numpy(bits.astype(bool))
+        # No hand-over in the middle of a character: its other half would be lost.
+        if not self._codec.decode(self._fed[-_CHARACTER_TOKENS:]).endswith("\ufffd"):
+            allowed[list(self._control_tags)] = True
+        return allowed

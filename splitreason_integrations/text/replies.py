@@ -1,0 +1,127 @@
+"""Generated text → reasoning, answer and tool calls, as it streams.
+
+Regions are told apart by transformers' ResponseParser with a model's response template.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from splitreason_integrations.records import CallPiece, Channel, Message, ToolCall
+from splitreason_integrations.text.tool_call_stream import CallStream
+from splitreason_integrations.text.tool_calls import CALL_FIELDS, calls_as_text, read_calls
+
+_CHANNELS = {
+    "reasoning_content": Channel.REASONING,
+    "reasoning": Channel.REASONING,
+    "thinking": Channel.REASONING,
+    "content": Channel.ANSWER,
+    **dict.fromkeys(CALL_FIELDS, Channel.TOOL_CALL),
+}
+
+
+class ReplyReader:
+    """Sorts streamed text into channels, strips their edges and watches for stop strings.
+
+    Stop strings end the answer; the reasoning is not searched for them. `tools` give the types of
+    arguments that a model writes without quotes.
+    """
+
+    def __init__(
+        self,
+        template: Mapping[str, Any],
+        header: str,
+        stop: Sequence[str] = (),
+        tools: Sequence[Message] | None = None,
+    ) -> None:
+        from transformers.utils.chat_parsing import ResponseParser
+
+        self._parser = ResponseParser(
+            calls_as_text(template), prefix=header, tools=list(tools or ())
+        )
+        self._stop = tuple(stop)
+        self._texts = dict.fromkeys(Channel, "")
+        self._held = dict.fromkeys(Channel, "")
+        self._calls: list[ToolCall] = []
+        self._call_stream = CallStream()
+        self._call_pieces: list[CallPiece] = []
+        self.channel = Channel.ANSWER
+        self.stopped = False
+        self._sort(self._parser.initial_events)
+
+    def feed(self, text: str) -> list[tuple[Channel, str]]:
+        """Take in new text; return what can be shown now, channel by channel."""
+        return [] if self.stopped else self._sort(self._parser.feed(text))
+
+    def finish(self) -> list[tuple[Channel, str]]:
+        """End the reply; return the text that was held back to look for a stop string."""
+        if self.stopped:
+            return []
+        _, events = self._parser.finalize()
+        shown = self._sort(events)
+        rest = self._held[Channel.ANSWER].rstrip()
+        if rest and not self.stopped:
+            shown.append((Channel.ANSWER, rest))
+            self._texts[Channel.ANSWER] += rest
+        return shown
+
+    def text(self, channel: Channel) -> str:
+        """Return all text shown on a channel so far."""
+        return self._texts[channel]
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether there are stop strings to look for."""
+        return bool(self._stop)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls the reply asks for, in order."""
+        return tuple(self._calls)
+
+    def take_call_pieces(self) -> tuple[CallPiece, ...]:
+        """Return what became known of the calls since this was last asked."""
+        pieces, self._call_pieces = tuple(self._call_pieces), []
+        return pieces
+
+    def _sort(self, events: Sequence[Mapping[str, Any]]) -> list[tuple[Channel, str]]:
+        shown = []
+        for event in events:
+            channel = _CHANNELS.get(event["field"], Channel.ANSWER)
+            if event["type"] == "region_close":
+                self.channel = Channel.ANSWER
+                if channel is Channel.TOOL_CALL:
+                    found = read_calls(event["value"], first=len(self._calls))
+                    self._calls += found
+                    self._call_pieces += self._call_stream.close(found)
+                continue
+            self.channel = channel
+            if event["type"] == "region_chunk" and not self.stopped:
+                text = self._visible(channel, event["text"])
+                if channel is Channel.TOOL_CALL:
+                    self._call_pieces += self._call_stream.feed(event["text"])
+                if text:
+                    self._texts[channel] += text
+                    shown.append((channel, text))
+        return shown
+
+    def _visible(self, channel: Channel, text: str) -> str:
+        text = self._held[channel] + text
+        if not self._texts[channel]:
+            text = text.lstrip()
+        keep = len(text.rstrip())
+        if channel is Channel.ANSWER and self._stop:
+            found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+            if found:
+                self.stopped = True
+                self._held[channel] = ""
+                return text[: min(found)].rstrip()
+            keep = len(text[: min(keep, self._stop_may_begin(text))].rstrip())
+        self._held[channel] = text[keep:]
+        return text[:keep]
+
+    def _stop_may_begin(self, text: str) -> int:
+        longest = max(map(len, self._stop)) - 1
+        for at in range(max(0, len(text) - longest), len(text)):
+            if any(stop.startswith(text[at:]) for stop in self._stop):
+                return at
+        return len(text)

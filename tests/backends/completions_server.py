@@ -1,0 +1,153 @@
+"""A completions server in vLLM's dialect, run as a process of its own.
+
+`python -m tests.backends.completions_server embedded:large` serves a model of this package. It
+prints its port, and ends when its standard input does.
+"""
+
+import asyncio
+import math
+import sys
+from collections import deque
+from contextlib import aclosing
+
+from aiohttp import web
+
+from splitreason_integrations import Sampling, blocking
+from splitreason_integrations.backends.base import End, Verdict, WriteOrder
+from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.embedded import path
+from tests.backends.dialect import completion_event, serve, sse
+
+KEY = "the-servers-key"
+FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
+
+
+class Noting:
+    """A watch that lets everything stand and notes how probable a token was."""
+
+    wants_entropy = False
+
+    def __init__(self, token):
+        self.probability_of = token
+        self.top = deque()
+
+    def __call__(self, token_id, *, index, probability, entropy):
+        self.top.append(self.told(probability))
+        return Verdict.KEEP
+
+    def told(self, probability):
+        return {f"token_id:{self.probability_of}": math.log(max(probability, 1e-30))}
+
+    def take(self, count):
+        """Return what was noted at the next tokens; the model is writing further ones."""
+        return [self.top.popleft() for _ in range(count)]
+
+
+class RealModel:
+    """Answers with what a model of this package writes."""
+
+    def __init__(self, name, *, shows_root):
+        self.model = blocking.run(lambda: load_model(name, role="large"))
+        self.root = str(path(name.partition(":")[2])) if shows_root else None
+
+    def facts(self, name):
+        length = self.model.context_tokens
+        return {"id": name, "object": "model", "max_model_len": length, "root": self.root}
+
+    def events(self, body):
+        noting = Noting(*body["logprob_token_ids"]) if body.get("logprobs") else None
+        if isinstance(body["prompt"][0], list):
+            return self.scores(body["prompt"], noting)
+        return self.written(body, noting)
+
+    async def scores(self, prompts, noting):
+        for index, prompt in enumerate(prompts):
+            session = self.model.open(prompt)
+            try:
+                (chance,) = await session.read_probabilities(noting.probability_of, last=1)
+            finally:
+                session.close()
+            top = [noting.told(chance)]
+            yield completion_event(None, "x", finish="length", top=top, index=index)
+
+    async def written(self, body, noting):
+        prompt, codec = body["prompt"], self.model.codec
+        order = WriteOrder(
+            max_tokens=body["max_tokens"],
+            sampling=Sampling(body["temperature"], body["top_p"], None, body["min_p"]),
+            seed=body["seed"],
+            stream=1,
+            stop_tokens=frozenset(body["stop_token_ids"]),
+            forbidden=tuple(int(token) for token in body.get("logit_bias", {})),
+            watch=noting,
+        )
+        session, text = self.model.open(prompt), codec.text_stream(after=prompt[-6:])
+        first = prompt
+        try:
+            async with aclosing(session.write(order)) as writing:
+                async for written in writing:
+                    ids = list(written.token_ids)
+                    said = "".join(text.push(token) for token in ids)
+                    own_end = written.stop_token in codec.end_tokens
+                    if written.stop_token is not None:
+                        ids.append(written.stop_token)
+                    yield completion_event(
+                        ids,
+                        said,
+                        finish=FINISHES.get(written.end),
+                        stop=None if own_end else written.stop_token,
+                        prompt=first,
+                        top=noting and noting.take(len(ids)),
+                    )
+                    first = None
+        finally:
+            session.close()
+
+
+async def complete(request):
+    if request.app["key"] and request.headers.get("Authorization") != f"Bearer {KEY}":
+        said = f"wrong key {request.headers.get('Authorization')}"
+        return web.json_response({"error": {"message": said, "code": 401}}, status=401)
+    body = await request.json()
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    request.app["requests"].append(len(body["prompt"]))
+    async with aclosing(request.app["model"].events(body)) as events:
+        async for event in events:
+            await response.write(sse(event))
+    await response.write(sse("[DONE]"))
+    return response
+
+
+async def models(request):
+    facts = request.app["model"].facts("large")
+    return web.json_response({"object": "list", "data": [facts]})
+
+
+async def state(request):
+    model = request.app["model"].model
+    return web.json_response(
+        {"requests": request.app["requests"], "open_sessions": model.open_sessions}
+    )
+
+
+def application(model, *, key):
+    app = web.Application(client_max_size=1 << 24)
+    app["model"], app["requests"], app["key"] = model, [], key
+    app.add_routes(
+        [
+            web.post("/v1/completions", complete),
+            web.get("/v1/models", models),
+            web.get("/state", state),
+        ]
+    )
+    return app
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    flags = sys.argv[2:]
+    served = RealModel(sys.argv[1], shows_root="--root" in flags)
+    asyncio.run(serve(application(served, key="--key" in flags)))

@@ -1,0 +1,225 @@
+"""The embedded models behind servers that do not know token ids.
+
+`python -m tests.backends.dialect_server embedded:large text` serves `/completions` with text alone;
+`continue`, `prefix` and `plain` serve chats. Events hold a few characters each, never tokens.
+What a server of its kind would not know, it refuses by name.
+"""
+
+import asyncio
+import math
+import random
+import sys
+from contextlib import aclosing
+
+from aiohttp import web
+
+from splitreason_integrations import Sampling, blocking
+from splitreason_integrations.backends.base import End, WriteOrder
+from splitreason_integrations.backends.registry import load_model
+from tests.backends.dialect import serve, sse
+
+FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
+OPENAI = {"model", "max_tokens", "stream", "stream_options", "temperature", "top_p", "seed"}
+KNOWN = {
+    "text": OPENAI
+    | {"prompt", "logit_bias", "logprobs", "top_k", "min_p", "repetition_penalty"}
+    | {"skip_special_tokens"},
+    "continue": OPENAI
+    | {"messages", "tools", "tool_choice", "continue_final_message", "add_generation_prompt"}
+    | {"skip_special_tokens", "logit_bias"},
+    "prefix": OPENAI | {"messages", "tools", "tool_choice"},
+    "partial": OPENAI | {"messages", "tools", "tool_choice"},
+    "plain": (OPENAI | {"messages", "max_completion_tokens"}) - {"max_tokens", "temperature"},
+}
+
+
+class RefusedError(Exception):
+    """The server does not take this."""
+
+
+class TextModel:
+    """A model of this package that is given text or messages, and answers in text."""
+
+    def __init__(self, name, speaks, flags):
+        self.model = blocking.run(lambda: load_model(name, role="large"))
+        self.tokenizer = self.model.codec._tokenizer
+        self.speaks = speaks
+        self.flags = flags
+        self.random = random.Random(7)
+
+    def check(self, body):
+        unknown = sorted(set(body) - KNOWN[self.speaks])
+        if unknown:
+            instead = " Use 'max_completion_tokens' instead." if "max_tokens" in unknown else ""
+            raise RefusedError(f"Unrecognized request arguments supplied: {unknown[0]}.{instead}")
+
+    def ids(self, text):
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def chat(self, body):
+        """Return the ids of a conversation, and whether its last message is gone on with."""
+        messages = body["messages"]
+        last, goes_on = messages[-1], body.get("continue_final_message", False)
+        if self.speaks in ("prefix", "partial"):
+            goes_on = last.get(self.speaks, False)
+        if last["role"] == "assistant" and self.speaks == "plain":
+            raise RefusedError("the last message must be from the user")
+        text = self.tokenizer.apply_chat_template(
+            [{k: v for k, v in m.items() if k not in ("prefix", "partial")} for m in messages],
+            tools=body.get("tools"),
+            tokenize=False,
+            add_generation_prompt=not goes_on,
+            continue_final_message=goes_on,
+        )
+        return self.ids(text), last["content"] if goes_on else ""
+
+    def next_step(self, body):
+        """Return the ids of what an obedient model would go on with."""
+        asked = body["messages"][-1]["content"]
+        question, dashes, more = asked.partition("----------\n")
+        if not dashes:
+            return self.chat(body)[0]
+        begun = more.rpartition("\n----------")[0]
+        question = question.rpartition("\n\n")[0] if "\n\n" in question else question
+        messages = [*body["messages"][:-1], {"role": "user", "content": question}]
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        return self.ids(text + begun)
+
+    async def text_of(self, prompt, body):
+        """Yield text and how it ends, as the model's tokens come."""
+        codec = self.model.codec
+        order = WriteOrder(
+            max_tokens=body.get("max_tokens") or body["max_completion_tokens"],
+            sampling=Sampling(body.get("temperature", 0.0), body.get("top_p"), None, None),
+            seed=body.get("seed", 0),
+            stream=1,
+            stop_tokens=codec.end_tokens,
+            forbidden=tuple(int(t) for t, bias in body.get("logit_bias", {}).items() if bias < 0),
+        )
+        session, text = self.model.open(prompt), codec.text_stream(after=prompt[-6:])
+        try:
+            async with aclosing(session.write(order)) as writing:
+                async for written in writing:
+                    yield "".join(map(text.push, written.token_ids)), FINISHES.get(written.end)
+        finally:
+            session.close()
+
+    async def chopped(self, texts):
+        """Yield the same text, cut anywhere."""
+        held = ""
+        async for text, finish in texts:
+            held += text
+            while len(held) > 5 or (finish and held):
+                at = self.random.randint(1, 5)
+                now, held = held[:at], held[at:]
+                yield now, None
+            if finish:
+                yield "", finish
+
+    async def likeliest(self, prompt):
+        """Return the most probable next tokens as their text, with their log probabilities."""
+        import torch
+
+        logits = self.model.forward(prompt, self.model.new_cache(), last=True)[-1]
+        top = torch.log_softmax(logits.float(), -1).topk(5)
+        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        return {self.model.codec.decode([token]): value for token, value in pairs}
+
+
+def usage(prompt, said):
+    return {"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": said}}
+
+
+class Answer:
+    """One answer on its way."""
+
+    def __init__(self, request, body):
+        self.request, self.body = request, body
+        self.model = request.app["model"]
+        self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+
+    async def send(self, text, finish, *, index=0, top=None):
+        delta = {"text": text} if "prompt" in self.body else {"delta": {"content": text}}
+        logprobs = {"logprobs": {"top_logprobs": [top]}} if top else {}
+        choice = {"index": index, "finish_reason": finish, **delta, **logprobs}
+        await self.response.write(sse({"choices": [choice]}))
+
+    async def tell(self, prompt, begun=""):
+        await self.response.prepare(self.request)
+        if begun and "--echo" in self.model.flags:
+            await self.send(begun, None)
+        favoured = [t for t, bias in self.body.get("logit_bias", {}).items() if bias > 0]
+        if favoured:
+            top = await self.model.likeliest(prompt)
+            await self.send(self.model.model.codec.decode([int(favoured[0])]), None, top=top)
+            await self.send("", "length")
+        else:
+            texts = self.model.text_of(prompt, self.body)
+            async with aclosing(self.model.chopped(texts)) as pieces:
+                async for text, finish in pieces:
+                    await self.send(text, finish)
+        if self.body.get("stream_options"):
+            await self.response.write(sse(usage(len(prompt), self.body.get("max_tokens", 0))))
+        await self.response.write(sse("[DONE]"))
+        return self.response
+
+    async def score(self):
+        await self.response.prepare(self.request)
+        for index, text in enumerate(self.body["prompt"]):
+            top = await self.model.likeliest(self.model.ids(text))
+            assert all(math.isfinite(value) for value in top.values())
+            await self.send("x", "length", index=index, top=top)
+        await self.response.write(sse("[DONE]"))
+        return self.response
+
+
+async def answered(request):
+    model, body = request.app["model"], await request.json()
+    request.app["bodies"].append(body)
+    is_chat = request.path.endswith("/chat/completions")
+    if is_chat is (model.speaks == "text"):
+        return web.json_response({"error": {"message": "no such route"}}, status=404)
+    try:
+        model.check(body)
+        answer = Answer(request, body)
+        if is_chat and model.speaks == "plain":
+            model.chat(body)
+            return await answer.tell(model.next_step(body))
+        if is_chat:
+            return await answer.tell(*model.chat(body))
+        if isinstance(body["prompt"], list) and isinstance(body["prompt"][0], str):
+            return await answer.score()
+        if not isinstance(body["prompt"], str):
+            raise RefusedError("prompt must be a string")
+        return await answer.tell(model.ids(body["prompt"]))
+    except RefusedError as refusal:
+        return web.json_response({"error": {"message": str(refusal)}}, status=400)
+
+
+async def state(request):
+    model = request.app["model"].model
+    bodies = request.app["bodies"]
+    return web.json_response({"bodies": bodies, "open_sessions": model.open_sessions})
+
+
+def application(model):
+    app = web.Application(client_max_size=1 << 24)
+    app["model"], app["bodies"] = model, []
+    app.add_routes(
+        [
+            web.post("/v1/completions", answered),
+            web.post("/v1/chat/completions", answered),
+            web.get("/state", state),
+        ]
+    )
+    return app
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    served = TextModel(sys.argv[1], sys.argv[2], sys.argv[3:])
+    asyncio.run(serve(application(served)))

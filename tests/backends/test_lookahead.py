@@ -1,0 +1,162 @@
+"""What a model would write by itself tells where it would end a span, as far as others write it."""
+
+import asyncio
+import random
+
+import pytest
+
+from splitreason_integrations.backends.lookahead import Foretelling, Foretold, Worth
+from splitreason_integrations.errors import ModelCallError
+
+START = 3
+TOKEN = 99
+BEFORE = [7, 7, 7]
+TOLD = [10, 11, 12, 13, 14, TOKEN]
+CHANCES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]
+
+
+class Source:
+    """Gives pieces, then waits for ever; notes how often it was ended."""
+
+    def __init__(self, *pieces):
+        self.pieces, self.ended = list(pieces), 0
+
+    async def more(self):
+        await asyncio.sleep(0)
+        if not self.pieces:
+            await asyncio.Event().wait()
+        piece = self.pieces.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def end(self):
+        self.ended += 1
+
+    def foretelling(self):
+        return Foretelling(START, TOKEN, more=self.more, end=self.end)
+
+
+def cut(sizes):
+    """Return the whole in pieces of these sizes, the last one with the end."""
+    pieces, at = [], 0
+    for size in sizes:
+        pieces.append(Foretold(TOLD[at : at + size], CHANCES[at : at + size]))
+        at += size
+    return [*pieces, Foretold(TOLD[at:], CHANCES[at:], ends=True)]
+
+
+async def read(foretelling, ids, places, token=TOKEN):
+    async with asyncio.timeout(5):
+        await foretelling.follow(ids, places[-1])
+    return foretelling.told(token, ids, places)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("same", range(7))
+async def test_tells_as_far_as_others_write_the_same(seed, same):
+    rng = random.Random(seed)
+    sizes = [rng.randrange(3) for _ in range(rng.randrange(4))]
+    ids = [*BEFORE, *TOLD[:same], 50, 51]
+    found = await read(Source(*cut(sizes)).foretelling(), ids, range(START, len(ids) + 1))
+    assert found == CHANCES[: same + 1]
+
+
+@pytest.mark.parametrize("first", range(START, START + 5))
+@pytest.mark.parametrize("last", range(START, START + 5))
+async def test_tells_the_places_that_were_asked_for(first, last):
+    foretelling = Source(*cut([1, 1, 2])).foretelling()
+    ids, places = [*BEFORE, *TOLD], range(first, last + 1)
+    if places:
+        assert await read(foretelling, ids, places) == CHANCES[first - START : last - START + 1]
+    else:
+        assert foretelling.told(TOKEN, ids, places) == []
+
+
+async def test_tells_chunk_after_chunk():
+    source = Source(*cut([2, 2]))
+    foretelling, found = source.foretelling(), []
+    for count in range(1, len(TOLD)):
+        ids = [*BEFORE, *TOLD[:count]]
+        found += await read(foretelling, ids, range(START + count, START + count + 1))
+    assert found == CHANCES[1:]
+    assert not source.ended
+
+
+async def test_waits_for_no_more_than_it_needs():
+    source = Source(*cut([2, 2])[:1])
+    ids = [*BEFORE, TOLD[0]]
+    assert await read(source.foretelling(), ids, range(START, START + 2)) == CHANCES[:2]
+
+
+async def test_others_than_foretold_end_it():
+    source = Source(*cut([2, 2])[:1])
+    foretelling, ids = source.foretelling(), [*BEFORE, TOLD[0], 50, 51]
+    assert await read(foretelling, ids, range(START, START + 4)) == CHANCES[:2]
+    assert source.ended
+    assert not foretelling.is_used_up(ids)
+    assert not foretelling.paid(ids)
+
+
+async def test_one_that_was_right_to_its_end_is_used_up():
+    foretelling, ids = Source(*cut([])).foretelling(), [*BEFORE, *TOLD, 50]
+    assert not foretelling.is_used_up(ids)
+    await read(foretelling, ids, range(START, len(ids) + 1))
+    assert foretelling.is_used_up(ids)
+    assert foretelling.paid(ids)
+    assert not foretelling.is_used_up(ids[:-2])
+
+
+@pytest.mark.parametrize(
+    ("piece", "known"),
+    [
+        (Foretold([10, 11], [0.1]), 0),
+        (Foretold([10, 11], []), 0),
+        (Foretold([10], [0.1, 0.2]), 0),
+        (Foretold([10], [0.1, 0.2], ends=True), 2),
+        (Foretold([10], [0.1, 0.2, 0.3], ends=True), 0),
+        (Foretold([], []), None),
+        (Foretold([], [], ends=True), 0),
+    ],
+)
+async def test_a_piece_without_a_probability_at_each_token_is_not_believed(piece, known):
+    source = Source(piece, Foretold([10], [0.1], ends=True))
+    ids = [*BEFORE, *TOLD]
+    found = await read(source.foretelling(), ids, range(START, len(ids) + 1))
+    assert found == CHANCES[: 1 if known is None else known]
+
+
+async def test_nothing_is_told_of_another_token_or_of_places_before():
+    foretelling, ids = Source(*cut([3])).foretelling(), [*BEFORE, *TOLD]
+    assert await read(foretelling, ids, range(START, START + 3), token=98) == []
+    assert await read(foretelling, ids, range(START - 1, START + 3)) == []
+
+
+async def test_a_failure_is_raised_and_what_came_before_it_is_told():
+    source = Source(*cut([2])[:1], ModelCallError("gone", retryable=True))
+    foretelling, ids = source.foretelling(), [*BEFORE, *TOLD]
+    with pytest.raises(ModelCallError, match="gone"):
+        await foretelling.follow(ids, len(ids))
+    foretelling.stop()
+    assert await read(foretelling, ids, range(START, START + 4)) == CHANCES[:2]
+
+
+async def test_stopping_wakes_who_waits():
+    source = Source(*cut([2, 2])[:1])
+    foretelling, ids = source.foretelling(), [*BEFORE, *TOLD]
+    waiting = asyncio.ensure_future(read(foretelling, ids, range(START, START + 5)))
+    await asyncio.sleep(0.01)
+    foretelling.stop()
+    assert await waiting == CHANCES[:2]
+    assert source.ended == 1
+
+
+def test_what_was_not_worth_it_lately_is_asked_for_now_and_then():
+    worth = Worth()
+    assert worth.asks()
+    for _ in range(3):
+        worth.note(paid=False)
+    assert sum(worth.asks() for _ in range(320)) == 10
+    for _ in range(2):
+        worth.note(paid=True)
+    assert all(worth.asks() for _ in range(40))

@@ -1,0 +1,198 @@
+"""A small model on a server: it hands over, reads along and hands back as one here does."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from splitreason_integrations import Entropy, Keyword, Random, Sampling, SplitEngine, Tag
+from splitreason_integrations.backends.base import End, Verdict
+from splitreason_integrations.backends.lookahead import Worth
+from splitreason_integrations.backends.openai_server import session as server_session
+from splitreason_integrations.errors import ConfigurationError, ModelCallError, RequestError
+from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.request import Request
+from splitreason_integrations.testing import ScriptedModel, embedded_codec
+from tests.backends.servers import load, order, prompt, serving, serving_pair, spec, write
+from tests.loop.engine_runs import request
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+OPEN = embedded_codec().control_token("<bigmodel>")
+CLOSE = embedded_codec().control_token("</bigmodel>")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The specs of both models on servers of their own."""
+    with serving_pair() as both:
+        yield both
+
+
+async def same(pair, tasks, **settings):
+    """Return how many spans there were where both places write the same."""
+    here = SplitEngine(**settings)
+    there = SplitEngine(small=pair[0], large=pair[1], **settings)
+    spans = 0
+    for task in tasks:
+        asked = Request(messages=task.messages, tools=task.tools, seed=1, max_tokens=300)
+        mine, theirs = await here.complete(asked), await there.complete(asked)
+        assert theirs.pieces == mine.pieces
+        assert [span.closed_by for span in theirs.spans] == [span.closed_by for span in mine.spans]
+        spans += len(mine.spans)
+    return spans
+
+
+async def test_both_on_servers_write_what_both_here_write(pair):
+    tasks = generated("test", ("word", "context"), n=12, seed=5)
+    assert await same(pair, tasks) > 10
+
+
+@pytest.mark.parametrize("trigger", [Tag(threshold=0.1), Random(0.05), Keyword("go")], ids=str)
+async def test_other_triggers_fire_at_the_same_places(pair, trigger):
+    tasks = generated("test", ("word",), n=3, seed=6)
+    assert await same(pair, tasks, trigger=trigger) >= 3
+
+
+async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):
+    served, local = load(pair[0]).open(prompt()), embedded[0].open(prompt())
+    for session in (served, local):
+        await write(session, order(3))
+        session.extend(embedded_codec().encode(" So 47*23 = 1081"))
+    found = await served.read_probabilities(CLOSE)
+    # The last token of one's own is pending in a cache here, and nowhere on a server.
+    expected = (await local.read_probabilities(CLOSE))[-len(found) :]
+    assert len(found) == served.length - len(prompt()) - 3
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert served.read == local.read
+    assert served.requests == 2
+    for session in (served, local):
+        session.extend([40, 41, 42])
+    expected = await local.read_probabilities(CLOSE, last=2)
+    assert await served.read_probabilities(CLOSE, last=2) == pytest.approx(expected, abs=1e-6)
+    assert await served.read_probabilities(CLOSE) == pytest.approx(expected[-1:], abs=1e-6)
+    served.close()
+    local.close()
+
+
+def trusted(some_spec):
+    """Return a model of which nothing is known yet of what it foretells."""
+    model = load(some_spec)
+    model.worth = Worth()
+    return model
+
+
+async def test_where_others_write_what_one_would_reading_costs_one_request(pair, embedded):
+    own, _ = await write(embedded[0].open(prompt()), order(40))
+    session = trusted(pair[0]).open(prompt())
+    await write(session, order(1))
+    session.foretell(CLOSE)
+    for at in range(1, 40, 3):
+        session.extend(own[at : at + 3])
+        found = await session.read_probabilities(CLOSE, last=3)
+        assert len(found) == 3
+        session.foretell(CLOSE)
+    assert session.requests == 2
+    session.close()
+
+
+async def test_a_foretelling_that_fails_costs_no_reading(pair, monkeypatch):
+    async def failing(*_):
+        raise ModelCallError("the server is gone", retryable=True)
+
+    session, plain = trusted(pair[0]).open(prompt()), load(pair[0]).open(prompt())
+    for one in (session, plain):
+        await write(one, order(1))
+    monkeypatch.setattr(server_session, "told_ahead", failing)
+    session.foretell(CLOSE)
+    for one in (session, plain):
+        one.extend([40, 41])
+    found = await session.read_probabilities(CLOSE)
+    assert found == await plain.read_probabilities(CLOSE)
+    assert session.requests == plain.requests + 1
+    session.close()
+    plain.close()
+
+
+async def test_a_pair_that_seldom_agrees_is_seldom_foretold(pair):
+    session = trusted(pair[0]).open(prompt())
+    await write(session, order(1))
+    for _ in range(20):
+        session.foretell(CLOSE)
+        session.extend([40, 41])
+        await session.read_probabilities(CLOSE)
+        session.truncate(session.length - 1)
+    assert session.requests == 1 + 20 + 3
+    session.close()
+
+
+class Deciding:
+    """A watch that refuses some tokens, and stops at a place."""
+
+    probability_of = OPEN
+    wants_entropy = False
+
+    def __init__(self, refused=(), stop_at=None):
+        self.refused = refused
+        self.stop_at = stop_at
+        self.seen = []
+
+    def __call__(self, token_id, *, index, probability, entropy):
+        self.seen.append((index, token_id, round(probability, 5)))
+        if token_id in self.refused:
+            return Verdict.REFUSE
+        return Verdict.STOP if index == self.stop_at else Verdict.KEEP
+
+
+async def test_a_watch_sees_what_it_would_see_here(pair, embedded):
+    for settings in ({}, {"stop_at": 3}, {"refused": (676, 675, 652)}):
+        ends, seen = [], []
+        for model in (load(pair[0]), embedded[0]):
+            session, watch = model.open(prompt()), Deciding(**settings)
+            ids, last = await write(session, order(9, watch=watch))
+            ends.append((ids, last.end, session.token_ids))
+            seen.append(watch.seen)
+            session.close()
+        assert ends[0] == ends[1]
+        assert seen[0] == seen[1]
+        assert len(seen[0]) > len(ends[0][0]) or ends[0][1] is End.LENGTH
+
+
+async def test_what_needs_entropies_is_refused_before_anything_is_written(pair):
+    with pytest.raises(ConfigurationError, match="does not tell entropies"):
+        await SplitEngine(small=pair[0], trigger=Tag() | Entropy(1.0)).complete(request())
+    with pytest.raises(ConfigurationError, match="entropies"):
+        await SplitEngine(small=ScriptedModel("x", remote=True), trigger=Entropy(1.0)).complete(
+            request()
+        )
+    asked = replace(request(), response_schema={"type": "object"})
+    with pytest.raises(RequestError, match="behind a server"):
+        await SplitEngine(small=pair[0]).complete(asked)
+
+
+async def test_a_cancelled_reading_leaves_nothing_behind(pair):
+    model = load(pair[0])
+    session = model.open(prompt())
+    session.extend([40] * 200)
+    reading = asyncio.create_task(session.read_probabilities(CLOSE))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    assert not (await model.replicas.all[0].server._session()).connector._acquired
+    session.close()
+
+
+async def test_a_server_that_tells_no_probabilities_is_named():
+    script = [[token, embedded_codec().decode([token])] for token in range(300, 310)]
+    told = {"id": "x", "script": script, "faults": [], "grouping": [1]}
+    with serving("faulty_server") as (_, url):
+        silent = load(replace(spec(url), model=json.dumps(told), context_tokens=2048))
+        session = silent.open(prompt())
+        with pytest.raises(ModelCallError, match="does not tell log probabilities"):
+            await write(session, order(4, watch=Deciding(), sampling=Sampling(temperature=0.0)))
+        session.extend([40, 41])
+        with pytest.raises(ModelCallError):
+            await session.read_probabilities(CLOSE)
+        session.close()

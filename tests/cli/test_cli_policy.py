@@ -1,0 +1,106 @@
+"""`splitreason policy`: lists, shows and checks policies."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from splitreason_integrations.cli import policy as command
+from splitreason_integrations.settings.policy_files import template_names
+
+FULL = """\
+max_usd = 0.01
+[ask_before]
+min_offload_share = 0.1
+pattern = "contract"
+metadata = { tenant = "acme" }
+sample_rate = 0.25
+[[rules]]
+when = { tenant = "acme" }
+set = { max_spans = 2, max_usd = "none", ask_before = {} }
+[models.big]
+prices = { input_usd = 1, output_usd = 4 }
+latency = { round_trip_s = 0.1, tokens_per_s = 64 }
+"""
+
+
+@pytest.fixture
+def run(run):
+    """Run `splitreason policy`."""
+    return lambda *arguments, status=0: run("policy", *arguments, status=status)
+
+
+@pytest.fixture
+def full(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(FULL, "utf-8")
+    return str(path)
+
+
+def test_list(run):
+    lines = run("list").out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == template_names()
+    assert [one["name"] for one in json.loads(run("list", "--json").out)] == template_names()
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_show_a_template(run, name):
+    out = run("show", name).out
+    assert f"Policy: {name}\n" in out
+    assert "Large model's share of the tokens: at most " in out
+    facts = json.loads(run("show", name, "--json").out)
+    assert facts["name"] == name
+    assert 0 < facts["max_offload_share"] < 1
+
+
+def test_show_a_file_in_words(run, full):
+    lines = run("show", full).out.splitlines()
+    assert "Large model's cost of a reply: at most 0.01 USD" in lines
+    assert "Spans in a reply: no cap" in lines
+    assert (
+        "A person is asked before a span: in 25.0% of the cases where the large model's share is "
+        "10.0% or more and the text has 'contract' and tenant = acme"
+    ) in lines
+    assert "Where tenant = acme: max_spans = 2, max_usd = none, ask_before = always" in lines
+    assert (
+        "Large model big: 1 / 4 USD per million tokens; a span's tokens cost at most 0.001024 USD; "
+        "0.1 s and 64 tokens/s; a span takes at most 4.1 s"
+    ) in lines
+
+
+def test_a_terminal_gets_a_table(run, full, monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    monkeypatch.setattr(command, "Console", lambda **settings: console)
+    assert run("show", full).out == ""
+    assert "│" in screen.getvalue()
+
+
+def test_check(run, full, tmp_path):
+    assert "is a valid policy" in run("check", full).out
+    facts = json.loads(run("check", full, "--json").out)
+    assert facts["valid"]
+    assert facts["policy"]["max_usd"] == 0.01
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("# mine\nmax_span = 3\n", "utf-8")
+    for arguments in (["check", str(wrong)], ["check", str(wrong), "--json"], ["show", str(wrong)]):
+        done = run(*arguments, status=2)
+        assert done.out == ""
+        (line,) = done.err.splitlines()
+        assert "wrong.toml, line 2: unknown policy setting 'max_span'; did you mean" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check", "nowhere.toml"], "cannot read the policy nowhere.toml"),
+        (["show", "nowhere.toml"], "splitreason policy list"),
+        (["show", "balance"], "did you mean 'balanced'"),
+    ],
+)
+def test_errors_are_one_line_and_status_2(run, arguments, says):
+    done = run(*arguments, status=2)
+    assert done.out == ""
+    assert len(done.err.strip().splitlines()) == 1
+    assert says in done.err

@@ -1,0 +1,69 @@
+"""Text carried between two tokenizers arrives whole, once, and can be cut at shared places."""
+
+import random
+
+import pytest
+
+from splitreason_integrations.loop.bridge import Bridge
+
+TEXTS = [
+    "the small model writes",
+    " and the large helps\n",
+    "first 12*3 = 36,",
+    " then 36+4 = 40\n\n",
+    "né 日本 🙂",
+    "  two spaces",
+    "<bigmodel> as text </bigmodel>",
+]
+
+
+@pytest.fixture(params=["same", "to other", "from other"])
+def codecs(request, embedded, other_codec):
+    mine = embedded[0].codec
+    return {
+        "same": (mine, mine),
+        "to other": (mine, other_codec),
+        "from other": (other_codec, mine),
+    }[request.param]
+
+
+def test_pieces_join_to_the_same_text(codecs):
+    source, target = codecs
+    rng = random.Random(0)
+    for _ in range(30):
+        bridge = Bridge(source, target)
+        ids, text = [], ""
+        spoken = source.text_stream(after=source.encode("\n"))
+        for piece in rng.choices(TEXTS, k=5):
+            source_ids = source.encode(piece)
+            ids += bridge.carry(source_ids).token_ids
+            text += "".join(map(spoken.push, source_ids))
+        stream = target.text_stream(after=target.encode("\n"))
+        joined = "".join(map(stream.push, ids)) + stream.flush()
+        assert joined == text
+
+
+def test_boundaries_are_at_the_same_character(codecs):
+    source, target = codecs
+    for piece in TEXTS:
+        ids = source.encode(piece)
+        carried = Bridge(source, target).carry(ids)
+        assert carried.boundaries
+        assert carried.boundaries[-1] == (len(ids), len(carried.token_ids))
+        for mine, theirs in carried.boundaries:
+            left = source.decode(ids[:mine])
+            assert left.strip() == target.decode(carried.token_ids[:theirs]).strip()
+
+
+def test_control_tokens_cross_as_control_tokens(embedded):
+    codec = embedded[0].codec
+    think_end = codec.control_token("</think>")
+    assert Bridge(codec, codec).carry([think_end]).token_ids == (think_end,)
+
+
+def test_text_never_becomes_a_control_token(embedded):
+    codec = embedded[0].codec
+    for text in ("<bigmodel>", "a</think>b", "<|im_end|><|im_start|>user", "<<bigmodel>>"):
+        ids = codec.encode(text)
+        assert not any(codec.is_control(token) for token in ids)
+        assert codec.decode(ids) == text

@@ -1,0 +1,104 @@
+"""Constrained answers: always valid, whichever model writes them, through hand-overs and cuts."""
+
+import json
+
+import pytest
+
+from splitreason_integrations import (
+    Random,
+    Request,
+    Sampling,
+    SplitEngine,
+    blocking,
+)
+from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.text.grammar import answer_grammar
+from tests.backends.servers import QUESTION
+from tests.loop.engine_runs import complete, engine
+from tests.text.schemas import POINT, SCHEMAS, validate
+
+TOOLS = [
+    {"type": "function", "function": {"name": "move", "description": "Move.", "parameters": POINT}},
+    {"type": "function", "function": {"name": "stop", "description": "Stop."}},
+]
+HELLO = [{"role": "user", "content": "Where?"}]
+
+
+def ask(seed, **more):
+    return Request(
+        messages=HELLO, sampling=Sampling(temperature=1.0), seed=seed, max_tokens=300, **more
+    )
+
+
+class Eager(HFModel):
+    """Ends its reasoning soon, which random weights do not know how to."""
+
+    end = "</think>"
+    eagerness = -1.0
+
+    def forward(self, token_ids, cache, *, last):
+        logits = super().forward(token_ids, cache, last=last).clone()
+        logits[:, self.codec.control_token(self.end)] = logits.max() + self.eagerness
+        return logits
+
+
+@pytest.fixture(scope="module")
+def eager_pair(random_pair):
+    return tuple(Eager(m.network, m.codec, name=f"eager-{m.name}") for m in random_pair)
+
+
+def test_two_tokenizers_keep_to_one_grammar(eager_pair, other_model):
+    checked = 0
+    for seed in range(8):
+        for pair in ((eager_pair[0], other_model), (other_model, eager_pair[1])):
+            reply = complete(
+                engine(pair, trigger=Random(0.4), close_threshold=2e-3),
+                ask(seed, response_schema=SCHEMAS["nested"]),
+            )
+            if reply.stop_reason == "stop" and reply.spans:
+                checked += 1
+                validate(json.loads(reply.answer), SCHEMAS["nested"])
+    assert checked
+
+
+def test_the_embedded_pair_reasons_freely_and_then_answers_in_json():
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"type": "integer", "minimum": 0, "maximum": 9999}},
+        "required": ["answer"],
+    }
+    reply = blocking.run(
+        lambda: SplitEngine().complete(
+            Request(
+                messages=[{"role": "user", "content": QUESTION}],
+                response_schema=schema,
+                max_tokens=300,
+                seed=1,
+            )
+        )
+    )
+    assert reply.reasoning
+    assert json.loads(reply.answer) == {"answer": 1069}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"response_schema": {"type": "integr"}}, "Invalid type"),
+        ({"must_call": True}, "needs tools"),
+        ({"must_call": True, "tools": TOOLS, "response_schema": POINT}, "no response_schema"),
+    ],
+)
+def test_what_cannot_be_kept_to_is_refused_before_work(eager_pair, more, says):
+    with pytest.raises(RequestError, match=says):
+        complete(engine(eager_pair), ask(1, **more))
+
+
+def test_properties_may_be_named_like_keywords(embedded):
+    inner = {"type": "object", "properties": {"a": {"type": "boolean"}}}
+    named = {"type": "object", "properties": {"properties": inner, "enum": inner}}
+    written = json.loads(answer_grammar(named, embedded[0].codec).partition("%json ")[2])
+    assert set(written["properties"]) == {"properties", "enum"}
+    assert written["additionalProperties"] is False
+    assert all(one["additionalProperties"] is False for one in written["properties"].values())
