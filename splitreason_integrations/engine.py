@@ -26,12 +26,12 @@ from splitreason_integrations.decide.triggers import Needs, Trigger, parse_trigg
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.humans.human import Answer, HumanCheck, Paused
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.observers import accounted
-from splitreason_integrations.loop.request_loop import Turn
-from splitreason_integrations.loop.setup import Seating
+from splitreason_integrations.loop.observers import observed
+from splitreason_integrations.loop.request_loop import RequestLoop
+from splitreason_integrations.loop.setup import Setup
 from splitreason_integrations.loop.snapshot import restore
-from splitreason_integrations.loop.spans import SpanBook
-from splitreason_integrations.loop.state import Desk, Item, Settings
+from splitreason_integrations.loop.spans import SpanTracker
+from splitreason_integrations.loop.state import Item, RequestState, Settings
 from splitreason_integrations.loop.transcript import Transcript
 from splitreason_integrations.privacy.redaction import Redact, listed
 from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
@@ -126,15 +126,15 @@ class SplitEngine:
         return self._followed(request, None, None)
 
     def resume(
-        self, paused: Paused, answer: Answer, *, retell: bool = False
+        self, paused: Paused, answer: Answer, *, replay: bool = False
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
         """Go on with a request that was put aside, in any process that has its models.
 
-        Nothing is generated twice: the models read what stands there already. With `retell` the
+        Nothing is generated twice: the models read what stands there already. With `replay` the
         reply so far is yielded again first, for a caller that has not seen it.
         """
         request = Request.of(paused.state["request"])
-        return self._followed(request, paused, answer, retell=retell)
+        return self._followed(request, paused, answer, replay=replay)
 
     async def complete(self, request: Request) -> Completion:
         """Return the finished reply; raise ReviewPendingError where a person answers later."""
@@ -150,17 +150,17 @@ class SplitEngine:
         paused: Paused | None,
         answer: Answer | None,
         *,
-        retell: bool = False,
+        replay: bool = False,
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
         """Return a request's items, told to the audit log and to telemetry before its caller."""
         request = replace(request, seed=request.seed_or_drawn())
-        telemetry, state = self.telemetry, paused.state if paused else None
-        account = telemetry and telemetry.account(self, request, state=state, retell=retell)
+        telemetry, saved = self.telemetry, paused.state if paused else None
+        account = telemetry and telemetry.account(self, request, state=saved, replay=replay)
         keep = account.to_keep if account else dict[str, Any]
-        items = self._run(request, paused, answer, retell=retell, keep=keep)
+        items = self._run(request, paused, answer, replay=replay, keep=keep)
         if self.audit is not None:
             items = recorded(self.audit, self, request, items, resumed=paused is not None)
-        return accounted(items, account) if account else items
+        return observed(items, account) if account else items
 
     async def _run(
         self,
@@ -168,33 +168,33 @@ class SplitEngine:
         paused: Paused | None,
         answer: Answer | None,
         *,
-        retell: bool,
+        replay: bool,
         keep: Callable[[], dict[str, Any]],
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
         started_s = time.monotonic()
         check_messages(request.messages)
-        turn, deltas = await self._turn(request, paused, started_s, keep)
+        loop, deltas = await self._loop(request, paused, started_s, keep)
         if answer is not None:
-            turn.give(answer)
+            loop.give(answer)
         try:
-            for delta in deltas if retell else ():
+            for delta in deltas if replay else ():
                 yield delta
-            async with aclosing(turn.items()) as items:
+            async with aclosing(loop.items()) as items:
                 async for item in items:
                     yield item
         finally:
-            turn.desk.close()
-        yield turn.paused or _completion(turn)
+            loop.state.close()
+        yield loop.paused or _completion(loop)
 
-    async def _turn(
+    async def _loop(
         self,
         request: Request,
         paused: Paused | None,
         started_s: float,
         keep: Callable[[], dict[str, Any]],
-    ) -> tuple[Turn, list[Delta]]:
+    ) -> tuple[RequestLoop, list[Delta]]:
         """Return a request's turn, and what it has written already if it was put aside."""
-        state = paused.state if paused else None
+        saved = paused.state if paused else None
         small = await load_model(self.small, role="small")
         if Needs.ENTROPY in self.trigger.needs and not small.shows_logits:
             raise ConfigurationError(
@@ -203,41 +203,41 @@ class SplitEngine:
                 "'hf:<folder>'"
             )
         policy = self.policy.for_request(request.metadata)
-        seating = Seating(
+        setup = Setup(
             request,
             small,
             line_up(self.large),
             tags_as_text=self.trigger.uses_tag,
             redact=(*policy.redact, *listed(self.redact)),
-            hidden=state["hidden"] if state else None,
+            hidden=saved["hidden"] if saved else None,
         )
-        seats = await seating.first(state["large"] if state else 0)
-        settings, large = self._settings(request, state, started_s), seats[1].model
+        participants = await setup.first(saved["large"] if saved else 0)
+        settings, large = self._settings(request, saved, started_s), participants[1].model
         machine = Machine(
             policy=policy,
             max_tokens=request.max_tokens or small.context_tokens,
             prices=policy.prices_of(large.name, large.prices),
         )
-        header = seats[0].prompt.header
+        header = participants[0].prompt.header
         reader = ReplyReader(small.codec.response_template, header, request.stop, request.tools)
-        transcript = Transcript(seating.codecs, seats[0].prompt.token_ids[-1:], reader)
-        desk = Desk(
+        transcript = Transcript(setup.codecs, participants[0].prompt.token_ids[-1:], reader)
+        state = RequestState(
             settings=settings,
             request=request,
             machine=machine,
-            small=seats[0],
-            large=seats[1],
+            small=participants[0],
+            large=participants[1],
             transcript=transcript,
-            spans=SpanBook(request.request_id, machine, transcript),
-            handback=Handback(*seats, self.close_threshold, self.retry),
-            vault=seating.vault,
+            spans=SpanTracker(request.request_id, machine, transcript),
+            handback=Handback(*participants, self.close_threshold, self.retry),
+            vault=setup.vault,
             keep=keep,
         )
-        deltas = restore(desk, state) if state else []
-        return Turn(desk, seating.large), deltas
+        deltas = restore(state, saved) if saved else []
+        return RequestLoop(state, setup.large), deltas
 
     def _settings(
-        self, request: Request, state: Mapping[str, Any] | None, started_s: float
+        self, request: Request, saved: Mapping[str, Any] | None, started_s: float
     ) -> Settings:
         return Settings(
             trigger=self.trigger,
@@ -246,7 +246,7 @@ class SplitEngine:
             handback_tokens=self.handback_tokens,
             prefill_tokens=self.prefill_tokens,
             on_large_failure=self.on_large_failure,
-            started_s=started_s - state["elapsed_s"] if state else started_s,
+            started_s=started_s - saved["elapsed_s"] if saved else started_s,
             retry=self.retry,
             human_check=self.human_check,
         )
@@ -266,30 +266,30 @@ async def finished(items: AsyncGenerator[Item | Completion | Paused, None]) -> C
     raise AssertionError("a stream ends with its completion")
 
 
-def _completion(turn: Turn) -> Completion:
-    desk = turn.desk
-    transcript, machine, ledger = desk.transcript, desk.machine, desk.machine.ledger
+def _completion(loop: RequestLoop) -> Completion:
+    state = loop.state
+    transcript, machine, ledger = state.transcript, state.machine, state.machine.ledger
     reader = transcript.reader
     pieces = tuple(
         Piece(author, tuple(token_ids(list(group))), model)
         for (author, model), group in groupby(transcript.pieces, key=lambda piece: piece.writer)
     )
     return Completion(
-        request_id=desk.request.request_id,
+        request_id=state.request.request_id,
         reasoning=reader.text(Channel.REASONING),
         answer=reader.text(Channel.ANSWER),
         tool_calls=reader.tool_calls,
         pieces=pieces,
-        spans=tuple(desk.spans.records),
-        prompt_tokens=desk.small.prompt_tokens,
+        spans=tuple(state.spans.records),
+        prompt_tokens=state.small.prompt_tokens,
         small_tokens=ledger.small,
         large_tokens=ledger.large,
         reasoning_tokens=transcript.reasoning_tokens,
         stop_reason=machine.stop_reason,
-        latency_s=time.monotonic() - desk.settings.started_s,
-        cost_usd=ledger.usd + turn.small_cost_usd,
+        latency_s=time.monotonic() - state.settings.started_s,
+        cost_usd=ledger.usd + loop.small_cost_usd,
         human_tokens=ledger.human,
         read_ahead_usd=ledger.ahead_usd,
         degraded=machine.degraded,
-        seed=desk.settings.seed,
+        seed=state.settings.seed,
     )

@@ -18,7 +18,7 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SessionError
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.text.tags import marks_of
+from splitreason_integrations.text.tags import tags_of
 
 Reply = Callable[[Sequence[Message], Sequence[Message] | None], str]
 """Given the messages and the tools of a request, returns what the model writes."""
@@ -151,8 +151,8 @@ class ScriptedSession:
         self._places: list[int | None] = [None] * len(self._ids)
         self.prompt = tuple(prompt)
         self._prompt_tokens = len(prompt)
-        marks = marks_of(model.codec, as_text=True)
-        self._tags = (marks.open_tokens, marks.close_tokens)
+        tags = tags_of(model.codec, as_text=True)
+        self._tags = (tags.open_tokens, tags.close_tokens)
         self._end = min(model.codec.end_tokens)
         if like is None:
             self._pass_written(written)
@@ -258,7 +258,7 @@ class ScriptedSession:
         texts = (self._model.codec.decode(self._ids[self._prompt_tokens : at]) for at in ends)
         return [float(self._model.close_probability(text)) for text in texts]
 
-    def foretell(self, token_id: int) -> None:
+    def look_ahead(self, token_id: int) -> None:
         """Do nothing: every pass is one."""
         self._check_open()
 

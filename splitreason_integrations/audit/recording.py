@@ -12,7 +12,7 @@ from splitreason_integrations.audit.settings import settings_of, settings_of_req
 from splitreason_integrations.errors import AuditError
 from splitreason_integrations.events import Event
 from splitreason_integrations.humans.human import Paused
-from splitreason_integrations.loop.observers import accounted
+from splitreason_integrations.loop.observers import observed
 from splitreason_integrations.records import Completion, Delta
 
 _Item = TypeVar("_Item")
@@ -31,7 +31,7 @@ def recorded(
     A stream that is closed early, cancelled or failing is recorded as such. Raises AuditError where
     the log cannot be written: what is not on record does not happen.
     """
-    return accounted(items, AuditAccount(log, engine, request, resumed=resumed))
+    return observed(items, AuditAccount(log, engine, request, resumed=resumed))
 
 
 class AuditAccount:

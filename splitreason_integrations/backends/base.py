@@ -240,7 +240,7 @@ class Session(Protocol):
         """
         ...
 
-    def foretell(self, token_id: int) -> None:
+    def look_ahead(self, token_id: int) -> None:
         """Let P(`token_id`) be found out ahead, for as far as what comes is what one would write.
 
         Changes nothing but what `read_probabilities` costs for what is appended next.

@@ -18,7 +18,7 @@ _TRIES_EVERY = 32
 
 
 class Worth:
-    """Whether foretelling was worth its requests lately, over all sessions of a model.
+    """Whether lookahead was worth its requests lately, over all sessions of a model.
 
     Where it was not, it is tried again now and then: models and what they are asked change.
     """
@@ -28,7 +28,7 @@ class Worth:
         self._left_out = 0
 
     def note(self, paid: bool) -> None:
-        """Take in how one foretelling went."""
+        """Take in how one lookahead went."""
         self._share += (paid - self._share) / _MEMORY
 
     def asks(self) -> bool:
@@ -40,7 +40,7 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
+class Draft:
     """Tokens that a model writes next, and the probability at each; `ends` behind the last."""
 
     tokens: Sequence[int] = ()
@@ -54,7 +54,7 @@ class Foretold:
         return hidden == 0 or (self.ends and hidden == 1)
 
 
-class Foretelling:
+class Lookahead:
     """What comes for one request, as it comes.
 
     Args:
@@ -70,7 +70,7 @@ class Foretelling:
         start: int,
         token: int,
         *,
-        more: Callable[[], Awaitable[Foretold]],
+        more: Callable[[], Awaitable[Draft]],
         end: Callable[[], None],
     ) -> None:
         self._start = start

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from splitreason_integrations.backends.lookahead import Foretelling, Worth
+from splitreason_integrations.backends.lookahead import Lookahead, Worth
 from splitreason_integrations.errors import ModelCallError, SessionError
 
 
@@ -19,7 +19,7 @@ class SentSequence:
         self._prompt_tokens = len(prompt)
         self._seen = 0
         self._worth = worth
-        self._foretelling: Foretelling | None = None
+        self._foretelling: Lookahead | None = None
         self._end_prefill: Callable[[], None] | None = None
         self.is_open = True
         self.read = 0
@@ -59,16 +59,16 @@ class SentSequence:
 
     async def _foretold(self, token_id: int, places: range) -> list[float]:
         """Return P(`token_id`) at the first of the places, as far as it was foretold."""
-        foretelling = self._foretelling
-        if foretelling is None or not places:
+        lookahead = self._foretelling
+        if lookahead is None or not places:
             return []
         try:
-            await foretelling.follow(self._ids, places[-1])
+            await lookahead.follow(self._ids, places[-1])
         except ModelCallError:
             # Whether the model does better is seen where the rest is asked for.
-            foretelling.stop()
+            lookahead.stop()
         self._check_open()
-        return foretelling.told(token_id, self._ids, places)
+        return lookahead.told(token_id, self._ids, places)
 
     @property
     def _lacks_foretelling(self) -> bool:

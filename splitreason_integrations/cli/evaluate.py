@@ -25,7 +25,7 @@ from splitreason_integrations.evals.contest import Contest, Shares, contest
 from splitreason_integrations.evals.journal import REPORTS, Journal
 from splitreason_integrations.evals.page import write_report
 from splitreason_integrations.evals.plot import check_matplotlib
-from splitreason_integrations.evals.process_pool import Crew
+from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.runner import RULE, Progress, Runner, fingerprint, order_of
 
 _T = TypeVar("_T")
@@ -128,7 +128,7 @@ class Asked:
                 journal = stack.enter_context(Journal(self.out, self._settings(runner)))
                 runner = replace(runner, journal=journal)
             if self.processes > 1:
-                runner = replace(runner, crew=stack.enter_context(Crew(self.processes)))
+                runner = replace(runner, crew=stack.enter_context(ProcessPool(self.processes)))
             runner = replace(runner, concurrency=max(self.concurrency, self.processes))
             found = measure(
                 lambda progress: contest(

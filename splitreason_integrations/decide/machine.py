@@ -89,7 +89,7 @@ class LargeFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnEnded:
+class ReplyEnded:
     """The reply is complete, for the reason given."""
 
     reason: str
@@ -106,24 +106,24 @@ Fact = (
     | LargeRead
     | SpanClosed
     | LargeFailed
-    | TurnEnded
+    | ReplyEnded
 )
 
 TRANSITIONS: dict[tuple[State, type[Fact]], State] = {
     (State.SMALL, SmallWrote): State.SMALL,
     (State.SMALL, LargeRead): State.SMALL,
     (State.SMALL, SpanOpened): State.LARGE,
-    (State.SMALL, TurnEnded): State.DONE,
+    (State.SMALL, ReplyEnded): State.DONE,
     (State.LARGE, QuestionPut): State.WAITING,
     (State.WAITING, SpanApproved): State.LARGE,
     (State.WAITING, SpanRefused): State.SMALL,
     (State.WAITING, SpanReplaced): State.LARGE,
-    (State.WAITING, TurnEnded): State.DONE,
+    (State.WAITING, ReplyEnded): State.DONE,
     (State.LARGE, LargeWrote): State.LARGE,
     (State.LARGE, SpanReplaced): State.LARGE,
     (State.LARGE, SpanClosed): State.SMALL,
     (State.LARGE, LargeFailed): State.SMALL,
-    (State.LARGE, TurnEnded): State.DONE,
+    (State.LARGE, ReplyEnded): State.DONE,
 }
 
 
@@ -226,7 +226,7 @@ class Machine:
                     usd=ledger.usd + paid,
                     ahead_usd=ledger.ahead_usd + paid,
                 )
-            case TurnEnded(reason):
+            case ReplyEnded(reason):
                 self.stop_reason = reason
             case SpanClosed() | LargeFailed():
                 self.degraded = self.degraded or isinstance(fact, LargeFailed)

@@ -9,7 +9,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
-from splitreason_integrations.evals.process_pool import Crew
+from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import MODES, Runner
 from splitreason_integrations.evals.tasks import generated
@@ -81,7 +81,7 @@ def measure_pair(*, samples: int, seed: int, command: str, told: Told) -> PairRe
     modes: dict[str, list[Result]] = {}
     curve: list[Result] = []
     parts = len(MODES_OF) + len(THRESHOLDS)
-    with Crew(PROCESSES) as crew:
+    with ProcessPool(PROCESSES) as crew:
 
         def runner(split: str, n: int) -> Runner:
             tasks = generated(split, FAMILIES, n=n, seed=seed)

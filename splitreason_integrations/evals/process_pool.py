@@ -19,7 +19,7 @@ from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.processes import deaf_to_interrupts, end_with_parent
 
 
-class Crew:
+class ProcessPool:
     """So many processes of one thread each, started at the first answer; leaving ends them."""
 
     def __init__(self, processes: int) -> None:

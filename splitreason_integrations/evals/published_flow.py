@@ -16,7 +16,7 @@ from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.wire import Question, read_part
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.records import Message
-from splitreason_integrations.text.tags import CLOSE, OPEN, marks_of
+from splitreason_integrations.text.tags import CLOSE, OPEN, tags_of
 
 CHUNK_TOKENS = 32
 PROBE_TOKENS = 6
@@ -44,7 +44,7 @@ class PublishedFlow:
     """The baseline's pair. Both models have to share their tokenizer, with the tags in it."""
 
     def __init__(self, small: ServerModel, large: ServerModel) -> None:
-        marks = marks_of(small.codec, as_text=False)
+        marks = tags_of(small.codec, as_text=False)
         if small.codec.fingerprint != large.codec.fingerprint or not marks:
             raise ConfigurationError(
                 "the published flow is written for two models that share a tokenizer with the "

@@ -14,7 +14,7 @@ from splitreason_integrations.evals.answering import Asking, Outcome, answered
 from splitreason_integrations.evals.journal import Journal, Place, way_of
 from splitreason_integrations.evals.matching import bring_to, knob, stages
 from splitreason_integrations.evals.network import Network
-from splitreason_integrations.evals.process_pool import Crew
+from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.evals.workers import at_once
@@ -47,7 +47,7 @@ class Runner:
     tasks: Sequence[Task]
     asking: Asking = field(default_factory=Asking)
     concurrency: int = 1
-    crew: Crew | None = None
+    crew: ProcessPool | None = None
     journal: Journal | None = None
     rule: str = RULE
     network: Network = field(default_factory=Network)

@@ -7,7 +7,7 @@ from splitreason_integrations.errors import ConfigurationError
 
 _KEPT = "\n\t"
 _TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that change the direction of what follows, so that text can look like other text."""
+"""Tags that change the direction of what follows, so that text can look like other text."""
 
 
 def harmless(text: str) -> str:

@@ -9,7 +9,7 @@ _CONTEXT_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class Converted:
     """Target ids of one piece, and where both token sequences stand at the same character.
 
     `boundaries` holds pairs (source tokens, target tokens), in order; a piece may be cut at these
@@ -72,7 +72,7 @@ class Bridge:
         self._stream = source.text_stream(after=source.encode("\n"))
         self._joiner = Joiner(target)
 
-    def carry(self, token_ids: Sequence[int]) -> Carried:
+    def convert(self, token_ids: Sequence[int]) -> Converted:
         """Return a piece in the target's tokens; half a character waits for the next piece."""
         after, target_ids, run, offset = self._joiner.stream(), list[int](), "", 0
         mine: dict[int, int] = {}
@@ -89,11 +89,11 @@ class Bridge:
             else:
                 run += text
         if self._same:
-            return Carried(tuple(token_ids), tuple((at, at) for at in mine.values()))
+            return Converted(tuple(token_ids), tuple((at, at) for at in mine.values()))
         target_ids += self._encode(run)
         theirs = whole_ends(after, target_ids)
         shared = sorted(mine.keys() & theirs.keys())
-        return Carried(tuple(target_ids), tuple((mine[at], theirs[at]) for at in shared))
+        return Converted(tuple(target_ids), tuple((mine[at], theirs[at]) for at in shared))
 
     def rest(self) -> tuple[int, ...]:
         """Return what waits for a next piece, where there is none to come."""

@@ -10,13 +10,15 @@ import anyio
 
 from splitreason_integrations.decide.resilience import Attempts, Retry
 from splitreason_integrations.errors import ModelCallError
-from splitreason_integrations.loop.participant import Seat
+from splitreason_integrations.loop.participant import Participant
 
 
 class Handback:
     """Both sessions during one span. `retry` says how often a small model that fails is asked."""
 
-    def __init__(self, small: Seat, large: Seat, threshold: float, retry: Retry) -> None:
+    def __init__(
+        self, small: Participant, large: Participant, threshold: float, retry: Retry
+    ) -> None:
         self._small = small
         self._large = large
         self._threshold = threshold
@@ -26,25 +28,25 @@ class Handback:
 
     def begin(self) -> None:
         """Show the open tag to the models that know it."""
-        self._large.session.extend(self._large.marks.open_tokens)
-        self._small.session.extend(self._small.marks.open_tokens)
+        self._large.session.extend(self._large.tags.open_tokens)
+        self._small.session.extend(self._small.tags.open_tokens)
         if self._reads:
-            self._small.session.foretell(self._small.marks.close_tokens[0])
+            self._small.session.look_ahead(self._small.tags.close_tokens[0])
 
     def end(self) -> None:
         """Show the close tag to the models that know it."""
         if not self.large_lost:
-            self._large.session.extend(self._large.marks.close_tokens)
+            self._large.session.extend(self._large.tags.close_tokens)
         if not self._small_knows_end:
             rest = self._small.bridge_from(self._large.codec).rest()
-            self._small.session.extend((*rest, *self._small.marks.close_tokens))
+            self._small.session.extend((*rest, *self._small.tags.close_tokens))
         self._small.forget_surplus()
 
     def lose_large(self) -> None:
         """Leave the large model's session as it is from now on: it has failed."""
         self.large_lost = True
 
-    def take_over(self, large: Seat) -> None:
+    def take_over(self, large: Participant) -> None:
         """Let another large model write on; its session knows of the span."""
         self._large, self.large_lost = large, False
 
@@ -54,25 +56,25 @@ class Handback:
         `ended_by` says that the large model ended the span after the chunk, and how. Returns how
         many of the tokens stand, and who closed the span, if anybody did.
         """
-        session, marks = self._small.session, self._small.marks
+        session, tags = self._small.session, self._small.tags
         start = session.length
         bridge = self._small.bridge_from(self._large.codec)
-        carried = bridge.carry(chunk)
-        session.extend(carried.token_ids)
-        if not self._reads or not carried.token_ids:
+        converted = bridge.convert(chunk)
+        session.extend(converted.token_ids)
+        if not self._reads or not converted.token_ids:
             return len(chunk), ended_by
-        behind = (*bridge.rest(), *marks.close_tokens) if ended_by else ()
-        tail = carried.token_ids + behind
+        behind = (*bridge.rest(), *tags.close_tokens) if ended_by else ()
+        tail = converted.token_ids + behind
         session.extend(behind)
         probabilities = await self._probabilities(
-            marks.close_tokens[0], last=len(tail), spare=len(behind)
+            tags.close_tokens[0], last=len(tail), spare=len(behind)
         )
-        for mine, theirs in carried.boundaries:
+        for mine, theirs in converted.boundaries:
             if probabilities[theirs - 1] <= self._threshold:
                 continue
             if ended_by is not None and mine == len(chunk):
                 # Both end it here: the small one does, as where a chunk happens to end here.
-                ended_by = ended_by if marks.close_tokens[1:] else "small"
+                ended_by = ended_by if tags.close_tokens[1:] else "small"
                 continue
             session.truncate(start + theirs)
             if await self._confirmed(probabilities[theirs - 1]):
@@ -81,17 +83,17 @@ class Handback:
             session.extend(tail[theirs:])
         self._small_knows_end = ended_by is not None
         if ended_by is None:
-            session.foretell(marks.close_tokens[0])
+            session.look_ahead(tags.close_tokens[0])
         return len(chunk), ended_by
 
     @property
     def _reads(self) -> bool:
         """Whether the small model may end a span."""
-        return bool(self._small.marks) and self._threshold < 1
+        return bool(self._small.tags) and self._threshold < 1
 
     async def _confirmed(self, probability: float) -> bool:
         """Return whether the whole of a close tag of several tokens is likely here."""
-        session, tag = self._small.session, self._small.marks.close_tokens
+        session, tag = self._small.session, self._small.tags.close_tokens
         start = session.length
         for at, token in enumerate(tag[1:]):
             session.extend(tag[at : at + 1])

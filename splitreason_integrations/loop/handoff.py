@@ -14,21 +14,21 @@ from splitreason_integrations.backends.base import End, WriteOrder, Written
 from splitreason_integrations.decide.machine import (
     LargeFailed,
     LargeWrote,
+    ReplyEnded,
     SpanClosed,
     SpanOpened,
     SpanReplaced,
     State,
-    TurnEnded,
     WriteLarge,
 )
 from splitreason_integrations.decide.resilience import breaker_of
 from splitreason_integrations.errors import CircuitOpenError, ModelStalledError
 from splitreason_integrations.humans.human import Answer
-from splitreason_integrations.loop.approval import FAILURE, Review
+from splitreason_integrations.loop.approval import FAILURE, Approval
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.read_along import Reading
+from splitreason_integrations.loop.read_along import ReadAlong
 from splitreason_integrations.loop.recovery import NextLarge, Recovery
-from splitreason_integrations.loop.state import Desk, Item
+from splitreason_integrations.loop.state import Item, RequestState
 
 GRACE_S = 0.25
 """How long after its time a model may take to say that it has ended."""
@@ -39,27 +39,27 @@ _STREAM = 2
 class Handoffs:
     """What happens between a trigger and the small model's going on."""
 
-    def __init__(self, desk: Desk, next_large: NextLarge) -> None:
-        self._desk = desk
-        self._recovery = Recovery(desk, next_large)
-        self._review = Review(desk)
+    def __init__(self, state: RequestState, next_large: NextLarge) -> None:
+        self._state = state
+        self._recovery = Recovery(state, next_large)
+        self._approval = Approval(state)
 
     def open(self) -> list[Item]:
         """Open a span where the trigger fired; a person is asked first where a rule says so."""
-        opened_by = str(self._desk.settings.trigger)
-        self._desk.machine.note(SpanOpened(opened_by))
-        return [self._desk.spans.open(opened_by), *self._review.put_question("before")]
+        opened_by = str(self._state.settings.trigger)
+        self._state.machine.note(SpanOpened(opened_by))
+        return [self._state.spans.open(opened_by), *self._approval.put_question("before")]
 
     async def write(self, order: WriteLarge) -> AsyncGenerator[Item, None]:
         """Let the large model write, and the small one read along."""
-        desk = self._desk
-        if not desk.spans.current.has_begun:
+        state = self._state
+        if not state.spans.current.has_begun:
             async with aclosing(self._begin()) as beginning:
                 async for item in beginning:
                     yield item
             return
-        length, closed_by = desk.large.session.length, None
-        reading = self._reading()
+        length, closed_by = state.large.session.length, None
+        reading = self._read_along()
         async with (
             aclosing(self._written(order)) as writing,
             aclosing(reading.follow(writing, self._ended_by)) as stretches,
@@ -76,16 +76,16 @@ class Handoffs:
 
     def end(self, closed_by: str) -> list[Item]:
         """End the span; a person is asked first where a rule says so."""
-        span = self._desk.spans.current
+        span = self._state.spans.current
         span.closed_by = closed_by
-        if self._desk.settings.hands_back and span.has_begun:
-            self._desk.handback.end()
-        return self._review.put_question("after") or self._accept()
+        if self._state.settings.hands_back and span.has_begun:
+            self._state.handback.end()
+        return self._approval.put_question("after") or self._accept()
 
     def take(self, answer: Answer) -> list[Item]:
         """Do what a person answered."""
-        was_written = bool(self._desk.spans.current.closed_by)
-        items = self._review.take(answer)
+        was_written = bool(self._state.spans.current.closed_by)
+        items = self._approval.take(answer)
         return [*items, *self._accept()] if was_written else items
 
     async def _begin(self) -> AsyncGenerator[Item, None]:
@@ -93,7 +93,7 @@ class Handoffs:
         try:
             started = self._start()
         except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
-            large = self._desk.large
+            large = self._state.large
             length = large.session.length if large.is_open else 0
             async with aclosing(self._recover(error, length)) as recovering:
                 async for item in recovering:
@@ -102,62 +102,64 @@ class Handoffs:
             yield started
 
     def _start(self) -> Item:
-        desk = self._desk
-        retry, hands_back = desk.settings.retry, desk.settings.hands_back
-        if not breaker_of(desk.large.model, retry).admits():
-            raise CircuitOpenError(f"{desk.large.model.name} failed too often lately")
-        desk.large.tell(desk.transcript.pieces)
+        state = self._state
+        retry, hands_back = state.settings.retry, state.settings.hands_back
+        if not breaker_of(state.large.model, retry).admits():
+            raise CircuitOpenError(f"{state.large.model.name} failed too often lately")
+        state.large.sync(state.transcript.pieces)
         self._recovery.begin()
         # Half of the time that is left at most: the small model has to finish, too.
-        now, deadline_s = time.monotonic(), desk.deadline_s
+        now, deadline_s = time.monotonic(), state.deadline_s
         soon_s = now + (deadline_s - now) / 2 if deadline_s and hands_back else deadline_s
-        desk.until_s = desk.spans.ends_s(soon_s)
-        started = desk.spans.start(desk.small if hands_back else None, desk.large)
+        state.until_s = state.spans.ends_s(soon_s)
+        started = state.spans.start(state.small if hands_back else None, state.large)
         if hands_back:
-            desk.handback = Handback(desk.small, desk.large, desk.settings.close_threshold, retry)
-            desk.handback.begin()
+            state.handback = Handback(
+                state.small, state.large, state.settings.close_threshold, retry
+            )
+            state.handback.begin()
         return started
 
-    def _reading(self) -> Reading:
-        settings = self._desk.settings
-        handback = self._desk.handback if settings.hands_back else None
-        return Reading(handback, settings.handback_tokens)
+    def _read_along(self) -> ReadAlong:
+        settings = self._state.settings
+        handback = self._state.handback if settings.hands_back else None
+        return ReadAlong(handback, settings.handback_tokens)
 
     def _order(self, order: WriteLarge) -> WriteOrder:
-        settings, seat = self._desk.settings, self._desk.large
-        tags, only_reasons = seat.marks.control_tokens, self._only_reasons
+        settings, participant = self._state.settings, self._state.large
+        tags, only_reasons = participant.tags.control_tokens, self._only_reasons
         # A model that goes on at no cost says nothing in vain; another is asked once a span.
-        in_chunks = settings.hands_back and seat.model.resumes
-        in_chunks |= only_reasons and not seat.reasoning_ends
+        in_chunks = settings.hands_back and participant.model.resumes
+        in_chunks |= only_reasons and not participant.reasoning_ends
         closing = frozenset(tags[1:] if settings.hands_back else ())
-        closing |= seat.reasoning_ends if only_reasons else frozenset()
+        closing |= participant.reasoning_ends if only_reasons else frozenset()
         return WriteOrder(
             max_tokens=min(order.max_tokens, settings.handback_tokens if in_chunks else 1 << 30),
-            sampling=seat.sampling,
+            sampling=participant.sampling,
             seed=settings.seed,
             stream=_STREAM,
-            stop_tokens=seat.codec.end_tokens | closing,
+            stop_tokens=participant.codec.end_tokens | closing,
             forbidden=tags[:1] if settings.hands_back else tags,
-            guide=seat.guide,
-            deadline_s=self._desk.until_s,
+            guide=participant.guide,
+            deadline_s=self._state.until_s,
         )
 
     async def _written(self, order: WriteLarge) -> AsyncGenerator[Written, None]:
         """Yield what the large model writes; raise where no token comes in time."""
-        desk = self._desk
-        stall_s = desk.settings.retry.stall_s
-        async with aclosing(desk.large.session.write(self._order(order))) as writing:
+        state = self._state
+        stall_s = state.settings.retry.stall_s
+        async with aclosing(state.large.session.write(self._order(order))) as writing:
             while True:
                 # A model that is merely slow ends by itself when its time is up, as does one whose
                 # reader was slow.
-                left = None if desk.until_s is None else desk.until_s - time.monotonic()
+                left = None if state.until_s is None else state.until_s - time.monotonic()
                 grace = None if left is None else max(0.0, left) + GRACE_S
                 limit = min((s for s in (stall_s, grace) if s is not None), default=None)
                 with anyio.move_on_after(limit) as scope:
                     written = await anext(writing, None)
                 if scope.cancelled_caught:
                     raise ModelStalledError(
-                        f"{desk.large.model.name} gave no token for {limit:.1f} s"
+                        f"{state.large.model.name} gave no token for {limit:.1f} s"
                     )
                 if written is None:
                     return
@@ -165,23 +167,23 @@ class Handoffs:
 
     def _ended_by(self, written: Written) -> str | None:
         """Return how the large model ended the span, where it did."""
-        large = self._desk.large
+        large = self._state.large
         if written.end is not End.STOP_TOKEN:
             return None
         if self._only_reasons and written.stop_token in large.reasoning_ends:
             return "only_in_reasoning"
-        if not self._desk.settings.hands_back:
+        if not self._state.settings.hands_back:
             return "stop"
-        return "large" if written.stop_token in large.marks.close_tokens else "large_end"
+        return "large" if written.stop_token in large.tags.close_tokens else "large_end"
 
     async def _settle(
-        self, reading: Reading, length: int, closed_by: str | None
+        self, reading: ReadAlong, length: int, closed_by: str | None
     ) -> AsyncGenerator[Item, None]:
         """Drop what was written in vain; end the span where it ends, or see to a failure."""
-        desk, failure = self._desk, reading.failure
+        state, failure = self._state, reading.failure
         if failure is None:
-            breaker_of(desk.large.model, desk.settings.retry).succeeded()
-            self._drop(desk.large.cut(length))
+            breaker_of(state.large.model, state.settings.retry).succeeded()
+            self._drop(state.large.cut(length))
         else:
             self._drop(reading.surplus)
         if closed_by is None and self._is_too_late:
@@ -196,52 +198,52 @@ class Handoffs:
 
     def _end_where(self, closed_by: str | None) -> list[Item]:
         """End the reply or the span, where what stands now ends it."""
-        if self._desk.transcript.stopped:
-            self._desk.machine.note(TurnEnded("stop_string"))
+        if self._state.transcript.stopped:
+            self._state.machine.note(ReplyEnded("stop_string"))
             return []
         return [] if closed_by is None else self.end(closed_by)
 
     @property
     def _goes_on(self) -> bool:
         """Whether the large model may write on behind what it wrote."""
-        desk = self._desk
-        goes_on = desk.machine.policy.opens_in(desk.transcript.channel)
-        return goes_on and not desk.transcript.stopped
+        state = self._state
+        goes_on = state.machine.policy.opens_in(state.transcript.channel)
+        return goes_on and not state.transcript.stopped
 
     @property
     def _is_too_late(self) -> bool:
         """Whether the span's time is up by the request's deadline, and who goes on is the small."""
-        desk = self._desk
-        return desk.settings.hands_back and desk.is_late and not self._is_past_cap
+        state = self._state
+        return state.settings.hands_back and state.is_late and not self._is_past_cap
 
     @property
     def _only_reasons(self) -> bool:
-        return self._desk.machine.policy.only_in_reasoning
+        return self._state.machine.policy.only_in_reasoning
 
     @property
     def _is_past_cap(self) -> bool:
         """Whether the policy's own cap on a span's time is reached: the machine closes it then."""
-        longest = self._desk.machine.policy.max_span_s
-        return longest is not None and self._desk.spans.age_s >= longest
+        longest = self._state.machine.policy.max_span_s
+        return longest is not None and self._state.spans.age_s >= longest
 
     @property
     def _is_large(self) -> bool:
-        return self._desk.machine.state is State.LARGE
+        return self._state.machine.state is State.LARGE
 
     def _keep(self, token_ids: Sequence[int]) -> list[Item]:
         """Let tokens stand; where a person may still drop them, they are held back."""
-        desk, span = self._desk, self._desk.spans.current
-        if self._review.may_ask("after"):
+        state, span = self._state, self._state.spans.current
+        if self._approval.may_ask("after"):
             span.held += token_ids
             items: list[Item] = []
             kept = len(token_ids)
         else:
-            before = desk.transcript.tokens
-            items = list(desk.transcript.add(desk.large.writer, token_ids))
-            kept = desk.transcript.tokens - before
-        desk.large.told = len(desk.transcript.pieces)
-        if desk.settings.hands_back:
-            desk.small.told = len(desk.transcript.pieces)
+            before = state.transcript.tokens
+            items = list(state.transcript.add(state.large.writer, token_ids))
+            kept = state.transcript.tokens - before
+        state.large.synced_upto = len(state.transcript.pieces)
+        if state.settings.hands_back:
+            state.small.synced_upto = len(state.transcript.pieces)
         self._count(kept, surplus=len(token_ids) - kept)
         return items
 
@@ -250,28 +252,28 @@ class Handoffs:
             self._count(0, surplus=surplus)
 
     def _count(self, kept: int, *, surplus: int) -> None:
-        desk = self._desk
-        desk.spans.current.surplus_tokens += surplus
-        desk.machine.note(LargeWrote(kept, surplus, desk.spans.newly_read(desk.large)))
+        state = self._state
+        state.spans.current.surplus_tokens += surplus
+        state.machine.note(LargeWrote(kept, surplus, state.spans.newly_read(state.large)))
 
     def _accept(self) -> list[Item]:
         """Let the span stand as it is now, and record it."""
-        desk, span = self._desk, self._desk.spans.current
+        state, span = self._state, self._state.spans.current
         items: list[Item] = []
         if span.held:
-            before = desk.transcript.tokens
-            items += desk.transcript.add(desk.large.writer, span.held)
-            dropped = len(span.held) - (desk.transcript.tokens - before)
+            before = state.transcript.tokens
+            items += state.transcript.add(state.large.writer, span.held)
+            dropped = len(span.held) - (state.transcript.tokens - before)
             if dropped:
-                desk.machine.note(SpanReplaced(dropped, 0))
-            desk.small.told = desk.large.told = len(desk.transcript.pieces)
+                state.machine.note(SpanReplaced(dropped, 0))
+            state.small.synced_upto = state.large.synced_upto = len(state.transcript.pieces)
         failed, closed_by = span.closed_by == FAILURE, span.closed_by
-        desk.machine.note(LargeFailed() if failed else SpanClosed(closed_by))
-        items.append(desk.spans.close())
-        if desk.transcript.stopped:
-            desk.machine.note(TurnEnded("stop_string"))
+        state.machine.note(LargeFailed() if failed else SpanClosed(closed_by))
+        items.append(state.spans.close())
+        if state.transcript.stopped:
+            state.machine.note(ReplyEnded("stop_string"))
         elif closed_by in ("stop", "human_stop"):
-            desk.machine.note(TurnEnded(closed_by))
+            state.machine.note(ReplyEnded(closed_by))
         return items
 
     async def _recover(
@@ -281,8 +283,8 @@ class Handoffs:
 
         The span may have ended, by the small model's word or the clock's, before the failure.
         """
-        desk = self._desk
-        failed = desk.spans.failed(error, desk.large.model.name)
+        state = self._state
+        failed = state.spans.failed(error, state.large.model.name)
         wait_s = self._recovery.wait_s(error, length)
         for item in self._end_where(closed_by):
             yield item
@@ -291,13 +293,13 @@ class Handoffs:
                 yield self._recovery.retried(error, wait_s)
                 await anyio.sleep(wait_s)
             return
-        if desk.machine.state in (State.DONE, State.WAITING):
+        if state.machine.state in (State.DONE, State.WAITING):
             return
         async with aclosing(self._recovery.fall_back(error, failed)) as falling:
             async for item in falling:
                 yield item
-        if desk.machine.degraded:
+        if state.machine.degraded:
             if self._is_large:
                 for item in self.end(FAILURE):
                     yield item
-            yield desk.spans.fell_back("small")
+            yield state.spans.fell_back("small")

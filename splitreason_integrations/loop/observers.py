@@ -9,7 +9,7 @@ import anyio
 _Item = TypeVar("_Item")
 
 
-class Account(Protocol):
+class Observer(Protocol):
     """What is kept of one request while it runs; what its methods raise ends the request."""
 
     async def started(self) -> None:
@@ -29,8 +29,8 @@ class Account(Protocol):
         ...
 
 
-async def accounted(
-    items: AsyncGenerator[_Item, None], account: Account
+async def observed(
+    items: AsyncGenerator[_Item, None], account: Observer
 ) -> AsyncGenerator[_Item, None]:
     """Yield what `items` yields, each item once the account has it."""
     try:

@@ -7,13 +7,13 @@ from splitreason_integrations.backends.base import Codec, Guide, Model, Prompt, 
 from splitreason_integrations.loop.bridge import Bridge
 from splitreason_integrations.records import Author, Piece, Writer, token_ids
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.text.tags import Marks
+from splitreason_integrations.text.tags import Tags
 
 Codecs = Mapping[Writer, Codec]
 """The codec of everyone who writes at a request."""
 
 
-class Seat:
+class Participant:
     """A place at a request. `told` counts the pieces its session knows, `hint` is a person's.
 
     `codec` is how text goes in and out here: the model's own, or one that hides what may not leave.
@@ -24,7 +24,7 @@ class Seat:
         writer: Writer,
         model: Model,
         prompt: Prompt,
-        marks: Marks,
+        tags: Tags,
         *,
         codecs: Codecs,
         sampling: Sampling,
@@ -34,11 +34,11 @@ class Seat:
         self.writer = writer
         self.model = model
         self.codec = codecs[writer]
-        self.marks = marks
+        self.tags = tags
         self.sampling = sampling
         self.guide = guide
         self.prompt = prompt
-        self.told = 0
+        self.synced_upto = 0
         self._codecs = codecs
         self._prompt_with = prompt_with
         self._bridges: dict[str, Bridge] = {}
@@ -89,13 +89,13 @@ class Seat:
     def unread_tokens(self, pieces: Sequence[Piece]) -> int:
         """Return about how many tokens the model has to read before it can go on."""
         known = self.prompt_tokens if self._session is None else self._session.unread
-        return known + self._untold_tokens(pieces)
+        return known + self._unsynced_tokens(pieces)
 
     def room(self, pieces: Sequence[Piece]) -> int:
         """Return how many tokens fit into the context, beside what is to be told and two tags."""
         length = self.prompt_tokens if self._session is None else self._session.length
-        tags = len(self.marks.open_tokens) + len(self.marks.close_tokens)
-        return self.model.context_tokens - length - self._untold_tokens(pieces) - tags
+        tags = len(self.tags.open_tokens) + len(self.tags.close_tokens)
+        return self.model.context_tokens - length - self._unsynced_tokens(pieces) - tags
 
     def bridge_from(self, codec: Codec) -> Bridge:
         """Return what carries text in another codec's tokens to this model."""
@@ -103,13 +103,13 @@ class Seat:
             self._bridges[codec.fingerprint] = Bridge(codec, self.codec)
         return self._bridges[codec.fingerprint]
 
-    def tell(self, pieces: Sequence[Piece]) -> None:
+    def sync(self, pieces: Sequence[Piece]) -> None:
         """Append what others wrote since the session was last told."""
         # In one go: how another author's writing was sliced depends on the clock.
-        new = [piece for piece in pieces[self.told :] if piece.writer != self.writer]
+        new = [piece for piece in pieces[self.synced_upto :] if piece.writer != self.writer]
         for codec, group in groupby(new, key=lambda piece: self._codecs[piece.writer]):
-            self.session.extend(self.bridge_from(codec).carry(token_ids(list(group))).token_ids)
-        self.told = len(pieces)
+            self.session.extend(self.bridge_from(codec).convert(token_ids(list(group))).token_ids)
+        self.synced_upto = len(pieces)
 
     def cut(self, length: int) -> int:
         """Cut the session to `length` tokens; return how many that drops."""
@@ -117,12 +117,12 @@ class Seat:
         self.session.truncate(length)
         return surplus
 
-    def open_again(self, written: Sequence[int], *, told: int | None = None) -> None:
+    def open_again(self, written: Sequence[int], *, synced_upto: int | None = None) -> None:
         """Go on in a new session that holds `written` behind the prompt."""
         self.read_before = self.read_tokens
         self.close()
         self._session = self.model.open(self.prompt, written)
-        self.told = self.told if told is None else told
+        self.synced_upto = self.synced_upto if synced_upto is None else synced_upto
         self.forget_surplus()
 
     def ask_with_hint(self, hint: str) -> None:
@@ -142,6 +142,6 @@ class Seat:
         if self._session is not None:
             self._session.close()
 
-    def _untold_tokens(self, pieces: Sequence[Piece]) -> int:
-        new = pieces[self.told :]
+    def _unsynced_tokens(self, pieces: Sequence[Piece]) -> int:
+        new = pieces[self.synced_upto :]
         return sum(len(piece.token_ids) for piece in new if piece.writer != self.writer)

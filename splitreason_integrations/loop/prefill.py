@@ -6,46 +6,46 @@ Nothing goes ahead that a hand-over here could not send, and the text is the sam
 from splitreason_integrations.decide.machine import LargeRead
 from splitreason_integrations.decide.resilience import breaker_of
 from splitreason_integrations.decide.triggers import Never, Shadow
-from splitreason_integrations.loop.approval import Review
-from splitreason_integrations.loop.state import Desk
+from splitreason_integrations.loop.approval import Approval
+from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.records import Piece
 
 
 class Prefill:
-    """Reading ahead for one request: by the large model whose turn it is."""
+    """ReadAlong ahead for one request: by the large model whose turn it is."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._asks_first = Review(desk).may_ask("before")
+    def __init__(self, state: RequestState) -> None:
+        self._state = state
+        self._asks_first = Approval(state).may_ask("before")
         self._next_at = 0
 
     def go_on(self) -> None:
         """Have the large model read what stands, where enough of it does; returns at once."""
-        desk, least = self._desk, self._desk.settings.prefill_tokens
-        if least is None or desk.transcript.tokens < self._next_at or not self._may_send:
+        state, least = self._state, self._state.settings.prefill_tokens
+        if least is None or state.transcript.tokens < self._next_at or not self._may_send:
             return
         pieces = self._sendable()
-        if desk.large.unread_tokens(pieces) < least:
+        if state.large.unread_tokens(pieces) < least:
             return
-        self._next_at = desk.transcript.tokens + least
-        before = desk.large.read_tokens
+        self._next_at = state.transcript.tokens + least
+        before = state.large.read_tokens
         try:
             if pieces:
-                desk.large.tell(pieces)
-            desk.large.session.prefill()
+                state.large.sync(pieces)
+            state.large.session.prefill()
         except Exception:  # noqa: BLE001 - the hand-over meets the failure, and survives it
             return
-        desk.machine.note(LargeRead(desk.large.read_tokens - before))
+        state.machine.note(LargeRead(state.large.read_tokens - before))
 
     @property
     def _may_send(self) -> bool:
         """Whether a span could open here without asking anybody."""
-        desk = self._desk
-        opens = not isinstance(desk.settings.trigger, Never | Shadow)
-        opens = opens and desk.machine.may_open_soon(desk.transcript.channel)
+        state = self._state
+        opens = not isinstance(state.settings.trigger, Never | Shadow)
+        opens = opens and state.machine.may_open_soon(state.transcript.channel)
         if self._asks_first or not opens:
             return False
-        return breaker_of(desk.large.model, desk.settings.retry).is_closed
+        return breaker_of(state.large.model, state.settings.retry).is_closed
 
     def _sendable(self) -> list[Piece]:
         """Return the reply so far where it can be told bit by bit, else nothing beside the prompt.
@@ -53,6 +53,6 @@ class Prefill:
         Between different tokenizers the tokens depend on where a text is cut, and so does what a
         vault finds in it: half an address would leave.
         """
-        desk = self._desk
-        same = desk.large.codec.fingerprint == desk.small.codec.fingerprint
-        return desk.transcript.pieces if same else []
+        state = self._state
+        same = state.large.codec.fingerprint == state.small.codec.fingerprint
+        return state.transcript.pieces if same else []

@@ -32,7 +32,7 @@ class Checked:
     closed_by: str | None = None
 
 
-class Reading:
+class ReadAlong:
     """One stretch of a large model's writing, read by the small one in chunks of so many tokens.
 
     Without a `handback` nobody reads along, and all stands as it comes. `surplus`

@@ -56,7 +56,7 @@ def stretch(
     """Return a stretch's items; what was written before it is told again, events left out."""
     if answered is None:
         return engine.stream(request)
-    return engine.resume(answered.paused, answered.answer, retell=True)
+    return engine.resume(answered.paused, answered.answer, replay=True)
 
 
 def packed(items: Iterable[Item | Completion]) -> Saved:

@@ -8,7 +8,7 @@ import anyio.to_thread
 from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.backends.registry import ModelSpec, load_model
 from splitreason_integrations.errors import IncompatiblePairError, RequestError
-from splitreason_integrations.loop.participant import Seat
+from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.transcript import SMALL
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.privacy.redaction import Rule, Vault
@@ -21,14 +21,14 @@ from splitreason_integrations.text.prompts import (
     check_room,
     render,
 )
-from splitreason_integrations.text.tags import Marks, marks_of
+from splitreason_integrations.text.tags import Tags, tags_of
 
 
-class Seating:
-    """The seats of one request; large models are loaded when their turn comes.
+class Setup:
+    """The participants of one request; large models are loaded when their turn comes.
 
-    `codecs` holds the codec of everyone who has a seat. What `redact` finds is kept in `vault` and
-    does not reach remote models; `hidden` is what it held when the request was put aside.
+    `codecs` holds the codec of every participant. What `redact` finds is kept in `vault` and does
+    not reach remote models; `hidden` is what it held when the request was put aside.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Seating:
             (Author.HUMAN, 0): small.codec,
         }
 
-    async def first(self, number: int = 0) -> tuple[Seat, Seat]:
-        """Return the small model's seat and that of the large model with a number."""
+    async def first(self, number: int = 0) -> tuple[Participant, Participant]:
+        """Return the small model's participant and that of the large model with a number."""
         model = await load_model(self._larges[0], role="large")
         if self.vault is not None:
             # A long conversation takes long to search; other requests go on meanwhile.
@@ -67,22 +67,24 @@ class Seating:
         large = await self._large_seat(0, model, codec, prompt)
         for one in range(1, number + 1):
             large = await self.large(one)
-        marks = marks_of(self._small.codec, as_text=self._tags_as_text)
-        return await self._seat(SMALL, self._small, self._small_prompt, marks), large
+        tags = tags_of(self._small.codec, as_text=self._tags_as_text)
+        return await self._participant(SMALL, self._small, self._small_prompt, tags), large
 
-    async def large(self, number: int) -> Seat:
-        """Return the seat of the large model with a number; raise LookupError behind the last."""
+    async def large(self, number: int) -> Participant:
+        """Return the large model with a number; raise LookupError behind the last."""
         model = await load_model(self._larges[number], role="large")
         codec = self._codec_of(model)
         return await self._large_seat(number, model, codec, self._large_prompt(model, codec))
 
-    async def _large_seat(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Seat:
+    async def _large_seat(
+        self, number: int, model: Model, codec: Codec, prompt: Prompt
+    ) -> Participant:
         writer = (Author.LARGE, number)
         self.codecs[writer] = codec
         check_room(model, prompt)
-        marks = marks_of(codec, as_text=False)
-        return await self._seat(
-            writer, model, prompt, marks, prompt_with=partial(self._large_prompt, model, codec)
+        tags = tags_of(codec, as_text=False)
+        return await self._participant(
+            writer, model, prompt, tags, prompt_with=partial(self._large_prompt, model, codec)
         )
 
     def _codec_of(self, model: Model) -> Codec:
@@ -105,27 +107,27 @@ class Seating:
         theirs = render(codec, request.messages, request.tools, hints=(model.hint, hint))
         return align_reasoning((self._small.codec, self._small_prompt), (codec, theirs))
 
-    async def _seat(
+    async def _participant(
         self,
         writer: Writer,
         model: Model,
         prompt: Prompt,
-        marks: Marks,
+        tags: Tags,
         *,
         prompt_with: Callable[[str], Prompt] | None = None,
-    ) -> Seat:
-        return Seat(
+    ) -> Participant:
+        return Participant(
             writer,
             model,
             prompt,
-            marks,
+            tags,
             codecs=self.codecs,
             sampling=self._request.sampling.over(model.default_sampling),
-            guide=await self._guide(model, prompt, marks),
+            guide=await self._guide(model, prompt, tags),
             prompt_with=prompt_with,
         )
 
-    async def _guide(self, model: Model, prompt: Prompt, marks: Marks) -> Guide | None:
+    async def _guide(self, model: Model, prompt: Prompt, tags: Tags) -> Guide | None:
         """Return what holds a constrained answer to its form."""
         request = self._request
         if request.response_schema is None and not request.must_call:
@@ -141,7 +143,7 @@ class Seating:
             grammar = request.grammar(model.codec)
             if grammar is None:
                 return None
-            return Guide(model.codec, grammar, marks, reasons=begins_reasoning(prompt))
+            return Guide(model.codec, grammar, tags, reasons=begins_reasoning(prompt))
 
         # Compiling takes long; other requests go on meanwhile.
         return await anyio.to_thread.run_sync(compiled)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from splitreason_integrations import events
 from splitreason_integrations.decide.machine import Machine
-from splitreason_integrations.loop.participant import Seat
+from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.transcript import Transcript
 from splitreason_integrations.records import SpanRecord
 
@@ -37,7 +37,7 @@ class OpenSpan:
         return self.lengths is not None
 
 
-class SpanBook:
+class SpanTracker:
     """Records spans as they open, start and close."""
 
     def __init__(self, request_id: str, machine: Machine, transcript: Transcript) -> None:
@@ -98,7 +98,7 @@ class SpanBook:
         self._open = None
         return events.HandoffRefused(self._request_id, self.number, by)
 
-    def start(self, small: Seat | None, large: Seat) -> events.Event:
+    def start(self, small: Participant | None, large: Participant) -> events.Event:
         """Note that a large model begins to write; the sessions do not know of the span yet.
 
         The small one reads along if it is given.
@@ -107,14 +107,14 @@ class SpanBook:
         span.lengths = (small.session.length if small else 0, large.session.length)
         return self.start_again(large)
 
-    def start_again(self, large: Seat) -> events.Event:
+    def start_again(self, large: Participant) -> events.Event:
         """Note that a large model begins to write in the span, perhaps after another one."""
         self.current.read_tokens = large.read_tokens
         return events.HandoffStarted(
             self._request_id, self.number, self.current.start_token, large.model.name
         )
 
-    def newly_read(self, large: Seat) -> int:
+    def newly_read(self, large: Participant) -> int:
         """Return how many tokens the large model has read since this was last asked."""
         before, now = self.current.read_tokens, large.read_tokens
         self.current.read_tokens = now

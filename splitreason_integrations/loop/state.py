@@ -11,8 +11,8 @@ from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.humans.human import HumanCheck
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.participant import Seat
-from splitreason_integrations.loop.spans import SpanBook
+from splitreason_integrations.loop.participant import Participant
+from splitreason_integrations.loop.spans import SpanTracker
 from splitreason_integrations.loop.transcript import Transcript
 from splitreason_integrations.privacy.redaction import Vault
 from splitreason_integrations.records import Delta
@@ -43,7 +43,7 @@ class Settings:
 
 
 @dataclass(slots=True)
-class Desk:
+class RequestState:
     """The shared state of one request. `large` is the large model whose turn it is.
 
     `handback` belongs to the open span, `until_s` is when it has to end at the latest (a time of
@@ -55,10 +55,10 @@ class Desk:
     settings: Settings
     request: Request
     machine: Machine
-    small: Seat
-    large: Seat
+    small: Participant
+    large: Participant
     transcript: Transcript
-    spans: SpanBook
+    spans: SpanTracker
     handback: Handback
     keep: Callable[[], dict[str, Any]] = dict
     until_s: float | None = None

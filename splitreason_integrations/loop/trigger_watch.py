@@ -2,13 +2,13 @@
 
 from splitreason_integrations.backends.base import Codec, Verdict
 from splitreason_integrations.decide.triggers import Needs, Position, Trigger
-from splitreason_integrations.text.tags import CLOSE, OPEN, Marks, partial_tag
+from splitreason_integrations.text.tags import CLOSE, OPEN, Tags, partial_tag
 
 _SHOWN_TAG_CHARACTERS = 2
 _RECENT_TOKENS = 24
 
 
-class SmallWatch:
+class TriggerWatch:
     """Judges each token the small model chooses; `opened` tells that a span is to open.
 
     Where nothing but the chosen tag opens one, and the tag is one token, that is a stop token of
@@ -17,23 +17,23 @@ class SmallWatch:
     belong to one, and `spare` is the text before the tag inside the first of them.
     """
 
-    def __init__(self, trigger: Trigger, marks: Marks, codec: Codec, *, seed: int) -> None:
+    def __init__(self, trigger: Trigger, tags: Tags, codec: Codec, *, seed: int) -> None:
         self._trigger = trigger
-        self._marks = marks
+        self._tags = tags
         self._codec = codec
         self._seed = seed
         self._may_open = False
-        self._text_tags = bool(marks) and not marks.control
+        self._text_tags = bool(tags) and not tags.control
         self._wants_line = Needs.TEXT in trigger.needs
         self._stream = codec.text_stream()
         self._line = ""
         self._recent: list[int] = []
         self._suppressed = False
-        wants_probability = bool(marks) and Needs.OPEN_PROBABILITY in trigger.needs
-        self.probability_of = marks.open_tokens[0] if wants_probability else None
+        wants_probability = bool(tags) and Needs.OPEN_PROBABILITY in trigger.needs
+        self.probability_of = tags.open_tokens[0] if wants_probability else None
         self.wants_entropy = False
-        alone = marks.control and trigger.stops_at_tag
-        self.opening = frozenset(marks.open_tokens if alone else ())
+        alone = tags.control and trigger.stops_at_tag
+        self.opening = frozenset(tags.open_tokens if alone else ())
         self.opened = False
         self.held = 0
         self.spare = ""
@@ -102,7 +102,7 @@ class SmallWatch:
 
     def _tag_chosen(self, token_id: int, before: str, after: str) -> bool:
         if not self._text_tags:
-            return bool(self._marks) and token_id == self._marks.open_tokens[0]
+            return bool(self._tags) and token_id == self._tags.open_tokens[0]
         return OPEN in after and OPEN not in before
 
     def _grows_unwanted_tag(self, after: str) -> bool:

@@ -14,7 +14,7 @@ KEPT_AS = "telemetry"
 class Asked:
     """A request, the models' names as they may be shown, and what it goes on from.
 
-    `state` is that of a request that was put aside; with `retell` its stream begins with the reply
+    `state` is that of a request that was put aside; with `replay` its stream begins with the reply
     as far as it was told before.
     """
 
@@ -23,7 +23,7 @@ class Asked:
     pair: str
     trigger: str
     state: Mapping[str, Any] | None = None
-    retell: bool = False
+    replay: bool = False
 
     @property
     def kept(self) -> Mapping[str, Any]:
@@ -34,6 +34,6 @@ class Asked:
     @property
     def retold_tokens(self) -> int:
         """How many tokens of the stream were told before."""
-        if self.state is None or not self.retell:
+        if self.state is None or not self.replay:
             return 0
         return sum(len(ids) for _, _, ids in self.state["pieces"])

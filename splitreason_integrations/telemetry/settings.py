@@ -34,12 +34,12 @@ class Telemetry:
         request: Request,
         *,
         state: Mapping[str, Any] | None = None,
-        retell: bool = False,
+        replay: bool = False,
     ) -> "TelemetryAccount | None":
         """Return what follows a request of an engine; None where there is nobody to tell.
 
         Its span becomes a child of the one that is current now. `state` is that of a request that
-        was put aside; with `retell` its stream begins with what was told before.
+        was put aside; with `replay` its stream begins with what was told before.
         """
         if not _is_installed():
             return None
@@ -53,7 +53,7 @@ class Telemetry:
             pair=pair_name(small, public_name(engine.large)),
             trigger=str(engine.trigger),
             state=state,
-            retell=retell,
+            replay=replay,
         )
         try:
             signals = signals_of(self.tracer_provider, self.meter_provider)

@@ -13,7 +13,7 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.records import Message
 from splitreason_integrations.text.replies import ReplyReader
 from splitreason_integrations.text.reply_formats import CONTROL
-from splitreason_integrations.text.tags import Marks
+from splitreason_integrations.text.tags import Tags
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +107,7 @@ class Guide:
     Args:
         codec: of the session's model.
         grammar: in Lark's notation.
-        marks: the session's tags; they stand outside the grammar.
+        tags: the session's tags; they stand outside the grammar.
         reasons: whether the reply begins with reasoning.
 
     Raises:
@@ -115,7 +115,7 @@ class Guide:
 
     """
 
-    def __init__(self, codec: Codec, grammar: str, marks: Marks, *, reasons: bool) -> None:
+    def __init__(self, codec: Codec, grammar: str, tags: Tags, *, reasons: bool) -> None:
         from llguidance import LLMatcher
 
         tokenizer = codec.grammar_tokenizer
@@ -128,8 +128,8 @@ class Guide:
             )
         self._codec = codec
         self._matcher = LLMatcher(tokenizer, text, log_level=0)
-        self._tags = [tag for tag in (marks.open_tokens, marks.close_tokens) if tag]
-        self._control_tags = marks.control_tokens
+        self._tags = [tag for tag in (tags.open_tokens, tags.close_tokens) if tag]
+        self._control_tags = tags.control_tokens
         self._end_of_reasoning = codec.reply_format.end_of_reasoning
         self._answer_at = None if reasons or codec.reply_format.always_reasons else 0
         self._searched = 0

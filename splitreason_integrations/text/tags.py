@@ -10,7 +10,7 @@ CLOSE = "</bigmodel>"
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class Tags:
     """How one model writes the tags; without tokens, it neither writes nor sees them.
 
     `control` says that each tag is a single control token. Tags of several tokens are plain text.
@@ -29,14 +29,14 @@ class Marks:
         return (*self.open_tokens, *self.close_tokens) if self.control else ()
 
 
-def marks_of(codec: Codec, *, as_text: bool) -> Marks:
+def tags_of(codec: Codec, *, as_text: bool) -> Tags:
     """Return a model's tags: control tokens if it has them, else plain text if `as_text`."""
     opening, closing = codec.control_token(OPEN), codec.control_token(CLOSE)
     if opening is not None and closing is not None:
-        return Marks((opening,), (closing,), control=True)
+        return Tags((opening,), (closing,), control=True)
     if as_text:
-        return Marks(tuple(codec.encode(OPEN)), tuple(codec.encode(CLOSE)))
-    return Marks()
+        return Tags(tuple(codec.encode(OPEN)), tuple(codec.encode(CLOSE)))
+    return Tags()
 
 
 def partial_tag(text: str, tags: Sequence[str]) -> int:

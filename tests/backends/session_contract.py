@@ -184,14 +184,14 @@ class SessionContract:
         mine, local = model.open(prompt()), embedded[0].open(prompt())
         for session in (mine, local):
             await write(session, order(3))
-        mine.foretell(CLOSE)
+        mine.look_ahead(CLOSE)
         for chunk in filter(None, chunks):
             for session in (mine, local):
                 session.extend(chunk)
             expected = await local.read_probabilities(CLOSE, last=len(chunk))
             found = await mine.read_probabilities(CLOSE, last=len(chunk))
             assert found == pytest.approx(expected, abs=NEAR)
-            mine.foretell(CLOSE)
+            mine.look_ahead(CLOSE)
             assert (mine.read, mine.unread) == (local.read, 0)
         for session in (mine, local):
             session.truncate(session.length - 2)
@@ -206,7 +206,7 @@ class SessionContract:
     async def test_closing_ends_what_is_foretold(self, model):
         session = model.open(prompt())
         await write(session, order(1))
-        session.foretell(CLOSE)
+        session.look_ahead(CLOSE)
         session.extend(SAID)
         reading = asyncio.create_task(session.read_probabilities(CLOSE))
         await asyncio.sleep(0)
@@ -214,7 +214,7 @@ class SessionContract:
         with pytest.raises(SessionError, match="closed"):
             await asyncio.wait_for(reading, 10)
         with pytest.raises(SessionError, match="closed"):
-            session.foretell(CLOSE)
+            session.look_ahead(CLOSE)
 
     async def test_what_is_read_ahead_changes_nothing_that_is_written(self, model, embedded):
         mine, local = model.open(prompt()), embedded[0].open(prompt())

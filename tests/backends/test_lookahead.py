@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from splitreason_integrations.backends.lookahead import Foretelling, Foretold, Worth
+from splitreason_integrations.backends.lookahead import Draft, Lookahead, Worth
 from splitreason_integrations.errors import ModelCallError
 
 START = 3
@@ -33,23 +33,23 @@ class Source:
     def end(self):
         self.ended += 1
 
-    def foretelling(self):
-        return Foretelling(START, TOKEN, more=self.more, end=self.end)
+    def lookahead(self):
+        return Lookahead(START, TOKEN, more=self.more, end=self.end)
 
 
 def cut(sizes):
     """Return the whole in pieces of these sizes, the last one with the end."""
     pieces, at = [], 0
     for size in sizes:
-        pieces.append(Foretold(TOLD[at : at + size], CHANCES[at : at + size]))
+        pieces.append(Draft(TOLD[at : at + size], CHANCES[at : at + size]))
         at += size
-    return [*pieces, Foretold(TOLD[at:], CHANCES[at:], ends=True)]
+    return [*pieces, Draft(TOLD[at:], CHANCES[at:], ends=True)]
 
 
-async def read(foretelling, ids, places, token=TOKEN):
+async def read(lookahead, ids, places, token=TOKEN):
     async with asyncio.timeout(5):
-        await foretelling.follow(ids, places[-1])
-    return foretelling.told(token, ids, places)
+        await lookahead.follow(ids, places[-1])
+    return lookahead.told(token, ids, places)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -58,27 +58,27 @@ async def test_tells_as_far_as_others_write_the_same(seed, same):
     rng = random.Random(seed)
     sizes = [rng.randrange(3) for _ in range(rng.randrange(4))]
     ids = [*BEFORE, *TOLD[:same], 50, 51]
-    found = await read(Source(*cut(sizes)).foretelling(), ids, range(START, len(ids) + 1))
+    found = await read(Source(*cut(sizes)).lookahead(), ids, range(START, len(ids) + 1))
     assert found == CHANCES[: same + 1]
 
 
 @pytest.mark.parametrize("first", range(START, START + 5))
 @pytest.mark.parametrize("last", range(START, START + 5))
 async def test_tells_the_places_that_were_asked_for(first, last):
-    foretelling = Source(*cut([1, 1, 2])).foretelling()
+    lookahead = Source(*cut([1, 1, 2])).lookahead()
     ids, places = [*BEFORE, *TOLD], range(first, last + 1)
     if places:
-        assert await read(foretelling, ids, places) == CHANCES[first - START : last - START + 1]
+        assert await read(lookahead, ids, places) == CHANCES[first - START : last - START + 1]
     else:
-        assert foretelling.told(TOKEN, ids, places) == []
+        assert lookahead.told(TOKEN, ids, places) == []
 
 
 async def test_tells_chunk_after_chunk():
     source = Source(*cut([2, 2]))
-    foretelling, found = source.foretelling(), []
+    lookahead, found = source.lookahead(), []
     for count in range(1, len(TOLD)):
         ids = [*BEFORE, *TOLD[:count]]
-        found += await read(foretelling, ids, range(START + count, START + count + 1))
+        found += await read(lookahead, ids, range(START + count, START + count + 1))
     assert found == CHANCES[1:]
     assert not source.ended
 
@@ -86,67 +86,67 @@ async def test_tells_chunk_after_chunk():
 async def test_waits_for_no_more_than_it_needs():
     source = Source(*cut([2, 2])[:1])
     ids = [*BEFORE, TOLD[0]]
-    assert await read(source.foretelling(), ids, range(START, START + 2)) == CHANCES[:2]
+    assert await read(source.lookahead(), ids, range(START, START + 2)) == CHANCES[:2]
 
 
 async def test_others_than_foretold_end_it():
     source = Source(*cut([2, 2])[:1])
-    foretelling, ids = source.foretelling(), [*BEFORE, TOLD[0], 50, 51]
-    assert await read(foretelling, ids, range(START, START + 4)) == CHANCES[:2]
+    lookahead, ids = source.lookahead(), [*BEFORE, TOLD[0], 50, 51]
+    assert await read(lookahead, ids, range(START, START + 4)) == CHANCES[:2]
     assert source.ended
-    assert not foretelling.is_used_up(ids)
-    assert not foretelling.paid(ids)
+    assert not lookahead.is_used_up(ids)
+    assert not lookahead.paid(ids)
 
 
 async def test_one_that_was_right_to_its_end_is_used_up():
-    foretelling, ids = Source(*cut([])).foretelling(), [*BEFORE, *TOLD, 50]
-    assert not foretelling.is_used_up(ids)
-    await read(foretelling, ids, range(START, len(ids) + 1))
-    assert foretelling.is_used_up(ids)
-    assert foretelling.paid(ids)
-    assert not foretelling.is_used_up(ids[:-2])
+    lookahead, ids = Source(*cut([])).lookahead(), [*BEFORE, *TOLD, 50]
+    assert not lookahead.is_used_up(ids)
+    await read(lookahead, ids, range(START, len(ids) + 1))
+    assert lookahead.is_used_up(ids)
+    assert lookahead.paid(ids)
+    assert not lookahead.is_used_up(ids[:-2])
 
 
 @pytest.mark.parametrize(
     ("piece", "known"),
     [
-        (Foretold([10, 11], [0.1]), 0),
-        (Foretold([10, 11], []), 0),
-        (Foretold([10], [0.1, 0.2]), 0),
-        (Foretold([10], [0.1, 0.2], ends=True), 2),
-        (Foretold([10], [0.1, 0.2, 0.3], ends=True), 0),
-        (Foretold([], []), None),
-        (Foretold([], [], ends=True), 0),
+        (Draft([10, 11], [0.1]), 0),
+        (Draft([10, 11], []), 0),
+        (Draft([10], [0.1, 0.2]), 0),
+        (Draft([10], [0.1, 0.2], ends=True), 2),
+        (Draft([10], [0.1, 0.2, 0.3], ends=True), 0),
+        (Draft([], []), None),
+        (Draft([], [], ends=True), 0),
     ],
 )
 async def test_a_piece_without_a_probability_at_each_token_is_not_believed(piece, known):
-    source = Source(piece, Foretold([10], [0.1], ends=True))
+    source = Source(piece, Draft([10], [0.1], ends=True))
     ids = [*BEFORE, *TOLD]
-    found = await read(source.foretelling(), ids, range(START, len(ids) + 1))
+    found = await read(source.lookahead(), ids, range(START, len(ids) + 1))
     assert found == CHANCES[: 1 if known is None else known]
 
 
 async def test_nothing_is_told_of_another_token_or_of_places_before():
-    foretelling, ids = Source(*cut([3])).foretelling(), [*BEFORE, *TOLD]
-    assert await read(foretelling, ids, range(START, START + 3), token=98) == []
-    assert await read(foretelling, ids, range(START - 1, START + 3)) == []
+    lookahead, ids = Source(*cut([3])).lookahead(), [*BEFORE, *TOLD]
+    assert await read(lookahead, ids, range(START, START + 3), token=98) == []
+    assert await read(lookahead, ids, range(START - 1, START + 3)) == []
 
 
 async def test_a_failure_is_raised_and_what_came_before_it_is_told():
     source = Source(*cut([2])[:1], ModelCallError("gone", retryable=True))
-    foretelling, ids = source.foretelling(), [*BEFORE, *TOLD]
+    lookahead, ids = source.lookahead(), [*BEFORE, *TOLD]
     with pytest.raises(ModelCallError, match="gone"):
-        await foretelling.follow(ids, len(ids))
-    foretelling.stop()
-    assert await read(foretelling, ids, range(START, START + 4)) == CHANCES[:2]
+        await lookahead.follow(ids, len(ids))
+    lookahead.stop()
+    assert await read(lookahead, ids, range(START, START + 4)) == CHANCES[:2]
 
 
 async def test_stopping_wakes_who_waits():
     source = Source(*cut([2, 2])[:1])
-    foretelling, ids = source.foretelling(), [*BEFORE, *TOLD]
-    waiting = asyncio.ensure_future(read(foretelling, ids, range(START, START + 5)))
+    lookahead, ids = source.lookahead(), [*BEFORE, *TOLD]
+    waiting = asyncio.ensure_future(read(lookahead, ids, range(START, START + 5)))
     await asyncio.sleep(0.01)
-    foretelling.stop()
+    lookahead.stop()
     assert await waiting == CHANCES[:2]
     assert source.ended == 1
 

@@ -87,12 +87,12 @@ async def test_where_others_write_what_one_would_reading_costs_one_request(pair,
     own, _ = await write(embedded[0].open(prompt()), order(40))
     session = trusted(pair[0]).open(prompt())
     await write(session, order(1))
-    session.foretell(CLOSE)
+    session.look_ahead(CLOSE)
     for at in range(1, 40, 3):
         session.extend(own[at : at + 3])
         found = await session.read_probabilities(CLOSE, last=3)
         assert len(found) == 3
-        session.foretell(CLOSE)
+        session.look_ahead(CLOSE)
     assert session.requests == 2
     session.close()
 
@@ -105,7 +105,7 @@ async def test_a_foretelling_that_fails_costs_no_reading(pair, monkeypatch):
     for one in (session, plain):
         await write(one, order(1))
     monkeypatch.setattr(server_session, "told_ahead", failing)
-    session.foretell(CLOSE)
+    session.look_ahead(CLOSE)
     for one in (session, plain):
         one.extend([40, 41])
     found = await session.read_probabilities(CLOSE)
@@ -119,7 +119,7 @@ async def test_a_pair_that_seldom_agrees_is_seldom_foretold(pair):
     session = trusted(pair[0]).open(prompt())
     await write(session, order(1))
     for _ in range(20):
-        session.foretell(CLOSE)
+        session.look_ahead(CLOSE)
         session.extend([40, 41])
         await session.read_probabilities(CLOSE)
         session.truncate(session.length - 1)

@@ -14,6 +14,7 @@ from splitreason_integrations.decide.machine import (
     LargeWrote,
     Machine,
     QuestionPut,
+    ReplyEnded,
     SmallWrote,
     SpanApproved,
     SpanClosed,
@@ -21,7 +22,6 @@ from splitreason_integrations.decide.machine import (
     SpanRefused,
     SpanReplaced,
     State,
-    TurnEnded,
     WriteLarge,
     WriteSmall,
 )
@@ -40,7 +40,7 @@ FACTS = {
     LargeRead: LargeRead(1),
     SpanClosed: SpanClosed("large"),
     LargeFailed: LargeFailed(),
-    TurnEnded: TurnEnded("stop"),
+    ReplyEnded: ReplyEnded("stop"),
 }
 
 
@@ -51,7 +51,7 @@ def machine_in(state, **policy):
     if state is State.WAITING:
         machine.note(QuestionPut())
     if state is State.DONE:
-        machine.note(TurnEnded("stop"))
+        machine.note(ReplyEnded("stop"))
     return machine
 
 
@@ -181,7 +181,7 @@ def test_no_cap_is_ever_exceeded(share, most, span, least, spans, moves):
             case CloseSpan(cap):
                 machine.note(SpanClosed(cap))
             case Finish(reason):
-                machine.note(TurnEnded(reason))
+                machine.note(ReplyEnded(reason))
                 break
         ledger = machine.ledger
         total = ledger.small + ledger.large

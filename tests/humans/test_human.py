@@ -278,7 +278,7 @@ def test_complete_says_that_a_person_has_to_answer():
         complete(some, request(**LONG))
     paused = caught.value.paused
     assert paused.question.context == "One."
-    retold = list(blocking.iterate(some.resume(paused, Answer(decision="refuse"), retell=True)))
+    retold = list(blocking.iterate(some.resume(paused, Answer(decision="refuse"), replay=True)))
     assert "".join(d.text for d in retold if isinstance(d, Delta)).startswith("One.")
 
 

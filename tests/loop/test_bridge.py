@@ -1,4 +1,4 @@
-"""Text carried between two tokenizers arrives whole, once, and can be cut at shared places."""
+"""Text converted between two tokenizers arrives whole, once, and can be cut at shared places."""
 
 import random
 
@@ -36,7 +36,7 @@ def test_pieces_join_to_the_same_text(codecs):
         spoken = source.text_stream(after=source.encode("\n"))
         for piece in rng.choices(TEXTS, k=5):
             source_ids = source.encode(piece)
-            ids += bridge.carry(source_ids).token_ids
+            ids += bridge.convert(source_ids).token_ids
             text += "".join(map(spoken.push, source_ids))
         stream = target.text_stream(after=target.encode("\n"))
         joined = "".join(map(stream.push, ids)) + stream.flush()
@@ -47,18 +47,18 @@ def test_boundaries_are_at_the_same_character(codecs):
     source, target = codecs
     for piece in TEXTS:
         ids = source.encode(piece)
-        carried = Bridge(source, target).carry(ids)
-        assert carried.boundaries
-        assert carried.boundaries[-1] == (len(ids), len(carried.token_ids))
-        for mine, theirs in carried.boundaries:
+        converted = Bridge(source, target).convert(ids)
+        assert converted.boundaries
+        assert converted.boundaries[-1] == (len(ids), len(converted.token_ids))
+        for mine, theirs in converted.boundaries:
             left = source.decode(ids[:mine])
-            assert left.strip() == target.decode(carried.token_ids[:theirs]).strip()
+            assert left.strip() == target.decode(converted.token_ids[:theirs]).strip()
 
 
 def test_control_tokens_cross_as_control_tokens(embedded):
     codec = embedded[0].codec
     think_end = codec.control_token("</think>")
-    assert Bridge(codec, codec).carry([think_end]).token_ids == (think_end,)
+    assert Bridge(codec, codec).convert([think_end]).token_ids == (think_end,)
 
 
 def test_text_never_becomes_a_control_token(embedded):

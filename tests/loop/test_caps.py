@@ -12,10 +12,10 @@ from splitreason_integrations.decide.machine import (
     LargeFailed,
     LargeWrote,
     Machine,
+    ReplyEnded,
     SmallWrote,
     SpanClosed,
     SpanOpened,
-    TurnEnded,
     WriteLarge,
     WriteSmall,
 )
@@ -83,7 +83,7 @@ class Greedy:
             case CloseSpan(cap):
                 self.close(SpanClosed(cap))
             case Finish(reason):
-                machine.note(TurnEnded(reason))
+                machine.note(ReplyEnded(reason))
         return not isinstance(order, Finish)
 
     def write_small(self, tokens, *, may_open):

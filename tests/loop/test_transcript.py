@@ -3,13 +3,13 @@
 import pytest
 
 from splitreason_integrations.backends.base import Prompt
-from splitreason_integrations.loop.participant import Seat
+from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.transcript import SMALL, Transcript
 from splitreason_integrations.records import Author, Piece
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.replies import ReplyReader
 from splitreason_integrations.text.reply_formats import TAGGED
-from splitreason_integrations.text.tags import Marks
+from splitreason_integrations.text.tags import Tags
 
 LARGE = (Author.LARGE, 0)
 
@@ -55,8 +55,10 @@ def test_slices_of_the_other_author_do_not_show_in_what_a_model_is_told(
     for pieces in ([ids], [ids[:cut], ids[cut:]]):
         codecs, sampling = {SMALL: small, LARGE: other_codec}, Sampling()
         prompt = Prompt((5, 6), "")
-        seat = Seat(LARGE, other_model, prompt, Marks(), codecs=codecs, sampling=sampling)
-        seat.tell([Piece(Author.SMALL, piece) for piece in pieces])
-        sequences.append(seat.session._ids)
-        seat.close()
+        participant = Participant(
+            LARGE, other_model, prompt, Tags(), codecs=codecs, sampling=sampling
+        )
+        participant.sync([Piece(Author.SMALL, piece) for piece in pieces])
+        sequences.append(participant.session._ids)
+        participant.close()
     assert sequences[0] == sequences[1]

@@ -54,9 +54,9 @@ def test_a_person_may_answer_afterwards(received, decision):
     assert {one.attributes[names.DECISION] for one in answered} == {decision}
 
 
-@pytest.mark.parametrize("retell", [False, True])
+@pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_request_put_aside_is_linked_by_its_continuation(received, moment, retell):
+def test_a_request_put_aside_is_linked_by_its_continuation(received, moment, replay):
     rules = {"before": None, "after": None, moment: AskRule()}
     some = engine(received.telemetry(), human_check=HumanCheck(reviewer=Later(), **rules))
     *_, paused = blocking.iterate(some.stream(request(**LONG)))
@@ -67,7 +67,7 @@ def test_a_request_put_aside_is_linked_by_its_continuation(received, moment, ret
     received.exporter.clear()
     paused = Paused.from_json(paused.to_json())
     answer = Answer(decision="approve", by="ann")
-    *_, paused = blocking.iterate(some.resume(paused, answer, retell=retell))
+    *_, paused = blocking.iterate(some.resume(paused, answer, replay=replay))
     (second,) = received.named(CHAT)
     (link,) = second.links
     assert link.context.span_id == first.context.span_id

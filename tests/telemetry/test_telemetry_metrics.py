@@ -141,9 +141,9 @@ def test_a_persons_time(received):
     assert not any("by" in name for facts, _ in points for name in facts)
 
 
-@pytest.mark.parametrize("retell", [False, True])
+@pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_request_put_aside_and_gone_on_with_is_counted_once(received, retell, moment):
+def test_a_request_put_aside_and_gone_on_with_is_counted_once(received, replay, moment):
     rules = {"before": None, "after": None, moment: AskRule()}
     little = ScriptedModel(SMALL, name="little", prices=Prices(0.5, 0.5))
     check = HumanCheck(reviewer=Later(), **rules)
@@ -155,7 +155,7 @@ def test_a_request_put_aside_and_gone_on_with_is_counted_once(received, retell, 
         earlier = last.state["telemetry"]["asked_unix_s"] - 3600
         state = {**last.state, "telemetry": {"asked_unix_s": earlier}}
         waiting = Paused(last.question, state)
-        *_, last = blocking.iterate(some.resume(waiting, Answer(decision="approve"), retell=retell))
+        *_, last = blocking.iterate(some.resume(waiting, Answer(decision="approve"), replay=replay))
     assert rounds == 2
     assert total(received, "requests", outcome="waiting") == 2
     assert total(received, "requests", outcome="finished") == 1

@@ -155,7 +155,7 @@ class HFSession:
         job = self._model.worker.submit(partial(self._guarded, work, self._changes))
         return await asyncio.wrap_future(job)
 
-    def foretell(self, token_id: int) -> None:
+    def look_ahead(self, token_id: int) -> None:
         """Do nothing: one pass over what came costs less than writing ahead."""
         self._check_open()
 

@@ -97,7 +97,7 @@ class Dialect(Protocol):
         """Return what to ask for P(`token`) behind each of some sequences; raise RequestError."""
         ...
 
-    def foretelling(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
+    def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
         """Return what to ask for a text to go on up to a token, with its probability all along.
 
         None where ids and probabilities are not both told.
@@ -155,7 +155,7 @@ class TokenIds:
         body = scoring(self._served.model, [list(prompt) for prompt in prompts], token)
         return Question("/completions", body, read_part, len(prompts), 1)
 
-    def foretelling(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
+    def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
         """Return what to ask for a text to go on up to a token, with its probability all along."""
         order = WriteOrder(
             max_tokens=most,
@@ -194,7 +194,7 @@ class Lenient:
         self._left_out |= other._left_out
         self._names |= other._names
 
-    def foretelling(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
+    def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
         """Return None: what it would write is not known by its ids."""
         return None
 

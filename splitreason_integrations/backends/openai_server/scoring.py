@@ -3,7 +3,7 @@
 import asyncio
 
 from splitreason_integrations.backends.base import Codec
-from splitreason_integrations.backends.lookahead import Foretold
+from splitreason_integrations.backends.lookahead import Draft
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
 
@@ -35,7 +35,7 @@ async def _chances(call: Call, codec: Codec, prompts: int, token: int) -> list[f
     return [found[index] for index in range(prompts)]
 
 
-async def told_ahead(call: Call, codec: Codec, token: int) -> Foretold:
+async def told_ahead(call: Call, codec: Codec, token: int) -> Draft:
     """Return what an answer goes on with, and P(`token`) at each of it; raise ModelCallError."""
     try:
         async with asyncio.timeout(call.read_s):
@@ -43,9 +43,9 @@ async def told_ahead(call: Call, codec: Codec, token: int) -> Foretold:
     except TimeoutError:
         raise call.stalled() from None
     if part is None:
-        return Foretold(ends=True)
+        return Draft(ends=True)
     try:
         chances = part.chances(codec, token)
     except UnreadableError as error:
         raise call.broken(str(error)) from error
-    return Foretold(part.token_ids or (), chances, part.finish is not None)
+    return Draft(part.token_ids or (), chances, part.finish is not None)

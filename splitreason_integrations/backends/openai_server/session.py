@@ -19,7 +19,7 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.lookahead import MOST_TOKENS, Foretelling
+from splitreason_integrations.backends.lookahead import MOST_TOKENS, Lookahead
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Wanted
@@ -114,7 +114,7 @@ class ServerSession(SentSequence):
         self._saw(())
         return chances
 
-    def foretell(self, token_id: int) -> None:
+    def look_ahead(self, token_id: int) -> None:
         """Have the server write on up to a token, with its probability all along.
 
         That is one request in place of one for every place, made where the dialect knows how.
@@ -125,11 +125,11 @@ class ServerSession(SentSequence):
         if not self._lacks_foretelling or dialect is None or most <= 0:
             return
         self._drop_foretelling()
-        question = dialect.foretelling(self._ids, token_id, most)
+        question = dialect.lookahead(self._ids, token_id, most)
         if question is not None and self._worth.asks():
             call = self._call(question)
             more = partial(told_ahead, call, self._model.codec, token_id)
-            self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=call.end)
+            self._foretelling = Lookahead(len(self._ids), token_id, more=more, end=call.end)
 
     def prefill(self) -> None:
         """Have the server read what is pending, where the dialect knows how."""

@@ -25,15 +25,15 @@ from splitreason_integrations.backends.base import (
 )
 from splitreason_integrations.backends.lookahead import (
     MOST_TOKENS,
-    Foretelling,
-    Foretold,
+    Draft,
+    Lookahead,
     Worth,
 )
 from splitreason_integrations.backends.sent_sequence import SentSequence
 from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
 from splitreason_integrations.backends.vllm_local.params import (
     chances,
-    foretelling,
+    lookahead,
     scoring,
     writing,
     written,
@@ -156,7 +156,7 @@ class VLLMSession(SentSequence):
         self._saw(())
         return found
 
-    def foretell(self, token_id: int) -> None:
+    def look_ahead(self, token_id: int) -> None:
         """Have the engine write on up to a token, with its probability all along.
 
         That is one request in place of one for every place.
@@ -167,10 +167,10 @@ class VLLMSession(SentSequence):
             return
         self._drop_foretelling()
         if self._worth.asks():
-            params = foretelling(token_id, max_tokens=most)
+            params = lookahead(token_id, max_tokens=most)
             ahead = Writing(self._model.engine, tuple(self._ids), params)
             more = partial(_told_ahead, ahead, token_id)
-            self._foretelling = Foretelling(len(self._ids), token_id, more=more, end=ahead.end)
+            self._foretelling = Lookahead(len(self._ids), token_id, more=more, end=ahead.end)
 
     def prefill(self) -> None:
         """Have the engine read what is pending, and write a token that nobody asks for."""
@@ -248,13 +248,13 @@ class VLLMSession(SentSequence):
             )
 
 
-async def _told_ahead(ahead: Writing, token_id: int) -> Foretold:
+async def _told_ahead(ahead: Writing, token_id: int) -> Draft:
     """Return what is written next, and P(`token_id`) at each of it."""
     piece = await ahead.next()
     if piece is None:
-        return Foretold(ends=True)
+        return Draft(ends=True)
     told = chances(piece, token_id)
-    return Foretold(piece.token_ids, told, piece.finish_reason is not None)
+    return Draft(piece.token_ids, told, piece.finish_reason is not None)
 
 
 def _left_s(order: WriteOrder) -> float | None:

@@ -60,7 +60,7 @@ def scoring(*token_ids: int) -> Any:
     )
 
 
-def foretelling(token_id: int, *, max_tokens: int) -> Any:
+def lookahead(token_id: int, *, max_tokens: int) -> Any:
     """Return the `SamplingParams` for writing on up to a token, with its probability all along."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind

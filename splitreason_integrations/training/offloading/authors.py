@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from splitreason_integrations.backends.base import End, Model, Session, WriteOrder, Written
-from splitreason_integrations.text.tags import Marks, marks_of
+from splitreason_integrations.text.tags import Tags, tags_of
 
 
 class AuthoredModel:
@@ -36,7 +36,7 @@ class AuthoredModel:
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> AuthoredSession:
         """Start a session with a prompt, and what stands behind it already."""
-        marks = marks_of(self.codec, as_text=True)
+        marks = tags_of(self.codec, as_text=True)
         session = self._model.open(prompt, written)
         self.last = AuthoredSession(session, len(prompt), len(written), marks)
         return self.last
@@ -48,7 +48,7 @@ class AuthoredSession:
     `ended_by` is the token with which the model ended its turn, if it did.
     """
 
-    def __init__(self, session: Session, prompt_tokens: int, written: int, marks: Marks) -> None:
+    def __init__(self, session: Session, prompt_tokens: int, written: int, marks: Tags) -> None:
         self.own = [0] * written
         self.ended_by: int | None = None
         self._session = session
@@ -118,9 +118,9 @@ class AuthoredSession:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
         return await self._session.read_probabilities(token_id, last=last, spare=spare)
 
-    def foretell(self, token_id: int) -> None:
+    def look_ahead(self, token_id: int) -> None:
         """Let P(`token_id`) be found out ahead, for as far as what comes is foreseen."""
-        self._session.foretell(token_id)
+        self._session.look_ahead(token_id)
 
     def prefill(self) -> None:
         """Have what is pending read in the background."""

@@ -13,7 +13,7 @@ from typing import Any
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.records import Message
-from splitreason_integrations.text.tags import CLOSE, OPEN, marks_of
+from splitreason_integrations.text.tags import CLOSE, OPEN, tags_of
 from splitreason_integrations.text.tool_calls import parse_arguments
 
 IGNORED = -100
@@ -129,7 +129,7 @@ class ExampleWriter:
         spans_only: bool = False,
     ) -> None:
         self._codec = TokenizerCodec(tokenizer, name=name)
-        self._marks = marks_of(self._codec, as_text=True)
+        self._marks = tags_of(self._codec, as_text=True)
         self._end = tokenizer.eos_token_id
         self._span_weight = span_weight
         self._seed = seed

@@ -14,7 +14,7 @@ from typing import Any
 
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.text.tags import marks_of
+from splitreason_integrations.text.tags import tags_of
 from splitreason_integrations.training.offloading.examples import (
     IGNORED,
     Example,
@@ -119,7 +119,7 @@ def rehearser_of(recipe: GRPORecipe, tokenizer: Any) -> Rehearser | None:
 
 
 def _closing_token(tokenizer: Any, name: str) -> int:
-    marks = marks_of(TokenizerCodec(tokenizer, name=name), as_text=True)
+    marks = tags_of(TokenizerCodec(tokenizer, name=name), as_text=True)
     if len(marks.close_tokens) > 1:
         raise ConfigurationError(
             f"rehearsal.tokens: {name} has tags of plain text, whose ends are several tokens; use "
