@@ -29,6 +29,7 @@ from splitreason_integrations.records import Author, Channel, Completion, Delta,
 from splitreason_integrations.request import Request
 from splitreason_integrations.reviews import ReviewQueue
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.settings import policy_files as _policy_files  # noqa: F401  # sets Policy.files
 from splitreason_integrations.telemetry import Telemetry
 
 __version__ = "0.1.0"

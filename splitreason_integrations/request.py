@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from splitreason_integrations.backends.base import Codec
 from splitreason_integrations.checks import check_texts
 from splitreason_integrations.errors import RequestError, SettingError
+from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.grammar import answer_grammar, call_grammar

@@ -13,9 +13,10 @@ from functools import cache
 from typing import Any, cast
 
 from splitreason_integrations import embedded
-from splitreason_integrations.backends.base import Codec, End, Prompt, Verdict, WriteOrder, Written
+from splitreason_integrations.backends.base import End, Verdict, WriteOrder, Written
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SessionError
+from splitreason_integrations.protocols import Codec, Prompt
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.tags import tags_of

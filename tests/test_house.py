@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,145 +13,111 @@ import splitreason_integrations
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "splitreason_integrations"
 
-LAYERS = [
-    {"errors", "records", "events", "loop.observers"},
-    {
-        "settings.from_data",
-        "checks",
-        "decide.ledger",
-        "processes",
-        "sampling",
-        "humans.terminal",
-        "settings.toml_text",
-        "text.tool_choice",
-        "privacy.finders",
-        "privacy.redaction",
-        "text.reply_formats",
-        "text.tool_calls",
-    },
-    {"decide.resilience"},
-    {"decide.ask_rules", "decide.pricing", "decide.triggers"},
-    {"decide.policy", "settings.policy_files"},
-    {
-        "backends.base",
-        "backends.lookahead",
-        "backends.worker",
-        "backends.openai_server.spec",
-        "backends.openai_server.proxy",
-        "backends.openai_server.finding",
-        "backends.vllm_local.spec",
-        "backends.vllm_local.memory",
-        "backends.vllm_local.child",
-        "text.tool_call_stream",
-        "humans.human",
-    },
-    {
-        "decide.machine",
-        "text.tags",
-        "loop.bridge",
-        "text.replies",
-        "text.prompts",
-        "embedded",
-        "reviews",
-        "humans.console",
-        "backends.defaults",
-    },
-    {
-        "backends.openai_server.http",
-        "backends.openai_server.wire",
-        "backends.hf.attention",
-        "backends.hf.cache",
-        "backends.hf.norms",
-        "backends.hf.steps",
-        "backends.sent_sequence",
-        "backends.vllm_local.engine",
-        "backends.vllm_local.params",
-    },
-    {
-        "loop.trigger_watch",
-        "loop.transcript",
-        "privacy.redacting_codec",
-        "backends.codec",
-        "backends.hf",
-        "backends.hf.model",
-        "backends.hf.session",
-        "text.grammar",
-    },
-    {"backends.openai_server.ids"},
-    {
-        "backends.openai_server.dialects",
-        "backends.openai_server.replicas",
-        "backends.vllm_local.model",
-    },
-    {"backends.openai_server.call", "backends.openai_server.text"},
-    {
-        "backends.openai_server.answer",
-        "backends.openai_server.scoring",
-        "backends.openai_server.chat_answer",
-    },
-    {"backends.openai_server.chat"},
-    {"backends.openai_server.detect"},
-    {"backends.openai_server.model", "backends.openai_server.session"},
-    {"backends.openai_server.load", "backends.vllm_local.load"},
-    {"backends.registry", "loop.participant", "request"},
-    {"loop.handback", "loop.spans", "audit", "telemetry"},
-    {"loop.read_along"},
-    {"loop.state", "loop.setup"},
-    {"loop.recovery", "loop.approval", "loop.snapshot"},
-    {"loop.handoff", "loop.prefill"},
-    {"loop.request_loop"},
+FLOORS = [
+    {"errors", "events", "records", "blocking", "processes", "embedded"},
+    {"checks", "sampling", "protocols", "problems"},
+    {"privacy"},
+    {"decide", "text"},
+    {"backends", "humans", "request"},
+    {"loop", "reviews"},
+    {"audit", "telemetry"},
     {"engine"},
-    {"loop.segments"},
-    {"blocking", "settings.option_fields", "settings.options", "testing", "problems", "audit.replay"},
-    {"annotation", "doctor", "evals", "planning", "training"},
+    {"settings", "audit.replay", "testing", "console", "doctor"},
+    {"evals"},
+    {"annotation", "planning", "training"},
     {"cli"},
 ]
-"""From the ground up. A module imports from its own floor or from below."""
+"""The rooms from the ground up. A module imports from rooms on its own floor or below."""
+
+ON_THE_GROUND = {
+    "__init__": "the public names",
+    "blocking": "opens the async engine to synchronous callers",
+    "checks": "checks of settings, used by every room",
+    "console": "public import path of the reviewer at a terminal",
+    "doctor": "examines models and packages for the command",
+    "engine": "one request in, one stream out: the front door",
+    "errors": "all errors, public",
+    "events": "all events, shared by the engine, both adapters, audit and telemetry",
+    "processes": "child processes that end with this one",
+    "protocols": "what text, privacy and models agree on",
+    "records": "values that replies are made of",
+    "request": "one request as a value",
+    "sampling": "sampling parameters and the draw by position",
+    "testing": "public fakes",
+}
+"""Why each file stands beside the rooms and not in one."""
+
+
+def room_of(module):
+    return next(
+        (
+            room
+            for room in (module, module.partition(".")[0])
+            if any(room in rooms for rooms in FLOORS)
+        ),
+        None,
+    )
 
 
 def floor_of(module):
-    for name in (module, module.rpartition(".")[0], module.partition(".")[0]):
-        for floor, modules in enumerate(LAYERS):
-            if name in modules:
-                return floor
-    raise AssertionError(f"{module} has no floor: give it one in LAYERS")
+    room = room_of(module)
+    assert room, f"{module} is in no room: give it one in FLOORS"
+    return next(floor for floor, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports_of(path):
+    """The modules of the package that a file imports, wherever in the file it does."""
+    prefix = "splitreason_integrations."
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [
+                name if name.removeprefix(prefix) in MODULES else node.module for name in whole
+            ]
+        for name in names:
+            assert not name.startswith(("langchain_splitreason", "llama_index.llms.splitreason"))
+            if name.startswith(prefix):
+                yield name.removeprefix(prefix)
 
 
-def modules():
-    return list(_modules())
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_data_flows_one_way(name):
+    for imported in imports_of(MODULES[name]):
+        assert floor_of(imported) <= floor_of(name), f"{name} imports {imported}"
 
 
-def _modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(part for part in parts if part != "__init__")
-        if name not in ("", "backends", "backends.openai_server", "backends.vllm_local"):
-            yield name, path
+def test_no_circle_between_files():
+    below = {name: set(imports_of(path)) - {name} for name, path in MODULES.items() if name}
+    list(TopologicalSorter(below).static_order())
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=str)
-def test_data_flows_one_way(name, path):
-    for imported in imports_of(path):
-        assert not imported.startswith(("langchain_splitreason", "llama_index.llms.splitreason"))
-        prefix = "splitreason_integrations."
-        if imported.startswith(prefix):
-            target = imported.removeprefix(prefix)
-            if (PACKAGE / Path(*target.split("."))).exists() or (
-                PACKAGE / Path(*target.split("."))
-            ).with_suffix(".py").exists():
-                if target == "backends":
-                    continue
-                assert floor_of(target) <= floor_of(name), f"{name} imports {target}"
+def test_rooms_on_one_floor_make_no_circle():
+    below = {}
+    for name, path in MODULES.items():
+        if name:
+            others = {room_of(imported) for imported in imports_of(path)} - {room_of(name)}
+            below.setdefault(room_of(name), set()).update(others)
+    list(TopologicalSorter(below).static_order())
+
+
+def test_the_listing_is_the_block_diagram():
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    files = {path.stem for path in entries if path.suffix == ".py"}
+    assert files == set(ON_THE_GROUND)
+    assert len(files) <= 16
+    assert len(entries) <= 34
 
 
 def test_no_file_makes_llama_index_a_package():
@@ -181,7 +148,7 @@ def test_version_is_the_distributions():
     assert version("splitreason-integrations") == splitreason_integrations.__version__
 
 
-@pytest.mark.parametrize("path", [p for _, p in modules()], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
 def test_files_stay_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 360
 

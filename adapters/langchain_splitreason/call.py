@@ -15,7 +15,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ReviewPendingError
 from splitreason_integrations.events import Event
 from splitreason_integrations.humans.human import Paused
-from splitreason_integrations.loop.segments import Answered, stretch
+from splitreason_integrations.loop.segments import Answered, segment
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
@@ -96,7 +96,7 @@ class Call:
         stream: AsyncGenerator[Item | Completion | Paused, None] = (
             aitems_in_graph(self._engine, self._request)
             if self._in_graph
-            else stretch(self._engine, self._request, self._answered)
+            else segment(self._engine, self._request, self._answered)
         )
         async with aclosing(stream) as items:
             async for item in items:

@@ -1,6 +1,6 @@
 """A person in a LangGraph graph: `interrupt` asks, and what was written before is checkpointed.
 
-Each stretch of a reply between two questions is a task of the graph, so its result is saved.
+Each segment of a reply between two questions is a task of the graph, so its result is saved.
 Resumed days later in another process, nothing is generated twice and nothing is asked twice.
 """
 
@@ -15,7 +15,7 @@ from splitreason_integrations import blocking
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError
 from splitreason_integrations.humans.human import Answer, Paused, Question, read_answer
-from splitreason_integrations.loop.segments import Answered, Saved, packed, stretch, unpacked
+from splitreason_integrations.loop.segments import Answered, Saved, packed, segment, unpacked
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
@@ -52,12 +52,12 @@ def items_in_graph(
 
         def run(number: int, answered: Answered | None = answered) -> Saved:
             items: list[Item | Completion] = []
-            with closing(blocking.iterate(stretch(engine, request, answered))) as running:
+            with closing(blocking.iterate(segment(engine, request, answered))) as running:
                 for item in running:
                     if isinstance(item, Paused):
                         return {"paused": item.to_json()}
                     items.append(item)
-                    fresh.put(item)  # noqa: B023 - read before the next stretch begins
+                    fresh.put(item)  # noqa: B023 - read before the next segment begins
             return packed(items)
 
         future = _task(run)(number)
@@ -86,12 +86,12 @@ async def aitems_in_graph(
 
         async def run(number: int, answered: Answered | None = answered) -> Saved:
             items: list[Item | Completion] = []
-            async with aclosing(stretch(engine, request, answered)) as running:
+            async with aclosing(segment(engine, request, answered)) as running:
                 async for item in running:
                     if isinstance(item, Paused):
                         return {"paused": item.to_json()}
                     items.append(item)
-                    fresh.put_nowait(item)  # noqa: B023 - read before the next stretch begins
+                    fresh.put_nowait(item)  # noqa: B023 - read before the next segment begins
             return packed(items)
 
         future = asyncio.ensure_future(_task(run)(number))

@@ -24,7 +24,7 @@ class ReplyWriter:
 
     `additional_kwargs["authors"]` of a chunk tells who wrote its text:
     `[{"type": "small" | "large", "text": ..., "index": n}]`. Added up over chunks, the list has
-    one entry for each stretch of text by one author, tool calls included.
+    one entry for each segment of text by one author, tool calls included.
     """
 
     def __init__(self, *, model_name: str, request_id: str) -> None:
@@ -49,8 +49,8 @@ class ReplyWriter:
         if delta.author is not self._author:
             self._author = delta.author
             self._stretch += 1
-        stretch = {"type": str(delta.author), "text": delta.text, "index": self._stretch}
-        extra: dict[str, Any] = {"authors": [stretch]}
+        segment = {"type": str(delta.author), "text": delta.text, "index": self._stretch}
+        extra: dict[str, Any] = {"authors": [segment]}
         if delta.channel is Channel.REASONING:
             extra["reasoning_content"] = delta.text
         return extra

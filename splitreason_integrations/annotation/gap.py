@@ -16,7 +16,7 @@ from splitreason_integrations.annotation.annotators import Found
 from splitreason_integrations.annotation.rows import Row
 from splitreason_integrations.annotation.steps import Align, steps
 from splitreason_integrations.annotation.tagging import Span
-from splitreason_integrations.backends.base import Model, Prompt
+from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.registry import (
     Role,
@@ -26,6 +26,7 @@ from splitreason_integrations.backends.registry import (
 )
 from splitreason_integrations.checks import check_number, check_positive
 from splitreason_integrations.errors import ConfigurationError, RequestError
+from splitreason_integrations.protocols import Prompt
 from splitreason_integrations.text.prompts import align_reasoning, render
 from splitreason_integrations.text.tags import OPEN
 from splitreason_integrations.training.annotate import Trace, failure_rates, tag_probability

@@ -4,18 +4,14 @@ A session is one sequence living in one model. Its text is never encoded anew an
 rebuilt: `extend` adds tokens that the other author wrote, `truncate` cuts a tail off.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import Protocol
 
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.records import Message
+from splitreason_integrations.protocols import Codec, Guide
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.text.reply_formats import ReplyFormat
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class End(Enum):
@@ -58,14 +54,6 @@ class Watch(Protocol):
         ...
 
 
-class Guide(Protocol):
-    """Says which tokens may come next, by what stands in the session's reply."""
-
-    def restrict(self, logits: "Tensor", reply: Sequence[int]) -> "Tensor":
-        """Return the logits (vocabulary) with what may not follow `reply` at minus infinity."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class WriteOrder:
     """How a session is to write.
@@ -83,116 +71,6 @@ class WriteOrder:
     watch: Watch | None = None
     guide: Guide | None = None
     deadline_s: float | None = None
-
-
-class TextStream(Protocol):
-    """Turns ids into text as they come, holding back incomplete characters."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether no character is held back."""
-        ...
-
-    def push(self, token_id: int) -> str:
-        """Return the text that this token completes; may be empty."""
-        ...
-
-    def flush(self) -> str:
-        """Return what is held back, with U+FFFD for broken characters."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """What was said so far, before any template, and the tools that are offered."""
-
-    messages: tuple[Message, ...]
-    tools: tuple[Message, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt(Sequence[int]):
-    """A conversation as one model reads it: a sequence of token ids.
-
-    `header` is the text that opens the reply, `said` what the ids were made of, for models that
-    are sent messages.
-    """
-
-    token_ids: tuple[int, ...]
-    header: str
-    said: Conversation | None = field(default=None, compare=False, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.token_ids)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.token_ids)
-
-    @overload
-    def __getitem__(self, at: int) -> int: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> tuple[int, ...]: ...
-
-    def __getitem__(self, at: int | slice) -> int | tuple[int, ...]:
-        return self.token_ids[at]
-
-
-class Codec(Protocol):
-    """Text to token ids and back, and the chat template."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of the vocabulary: two codecs with the same one share their ids."""
-        ...
-
-    @property
-    def end_tokens(self) -> frozenset[int]:
-        """The ids that end a turn."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """Return ids of plain text; never a control token, whatever the text spells."""
-        ...
-
-    def plain(self, text: str) -> str:
-        """Return the text with a space inside whatever spells a control token."""
-        ...
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of ids, control tokens included."""
-        ...
-
-    def control_token(self, text: str) -> int | None:
-        """Return the id of the control token that is written like this, if there is one."""
-        ...
-
-    def is_control(self, token_id: int) -> bool:
-        """Return whether an id is a control token."""
-        ...
-
-    def text_stream(self, *, after: Sequence[int] = ()) -> TextStream:
-        """Return a new incremental decoder of tokens that follow `after`."""
-        ...
-
-    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
-        """Return the conversation up to and including the assistant's header."""
-        ...
-
-    @property
-    def reply_format(self) -> ReplyFormat:
-        """How the model's family writes reasoning, answers and tool calls."""
-        ...
-
-    @property
-    def response_template(self) -> Mapping[str, Any]:
-        """The regions of a reply, as transformers' ResponseParser takes them."""
-        ...
-
-    @property
-    def grammar_tokenizer(self) -> Any:
-        """The vocabulary as llguidance takes it."""
-        ...
 
 
 class Session(Protocol):

@@ -12,10 +12,10 @@ import jinja2
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
-from splitreason_integrations.backends.base import Conversation, Prompt
 from splitreason_integrations.errors import ModelLoadError, RequestError
+from splitreason_integrations.protocols import Conversation, Prompt, ReplyFormat
 from splitreason_integrations.records import Message
-from splitreason_integrations.text.reply_formats import ReplyFormat, find_format
+from splitreason_integrations.text.reply_formats import find_format
 from splitreason_integrations.text.tags import CLOSE, OPEN
 
 _SANITIZES = (

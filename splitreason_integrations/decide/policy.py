@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from splitreason_integrations.checks import (
     below,
@@ -54,6 +54,22 @@ class Rule:
         return replace(self, set={**self.set, "deadline_s": sooner})
 
 
+class PolicyFiles(Protocol):
+    """Reads and writes policies as files, which this room of plain values does not do itself."""
+
+    def load(self, path: str | PathLike[str]) -> "Policy":
+        """Return the policy in a TOML file."""
+        ...
+
+    def template(self, name: str) -> "Policy":
+        """Return a ready-made policy."""
+        ...
+
+    def to_toml(self, policy: "Policy") -> str:
+        """Return the settings that differ from the defaults as a policy file."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Caps on one request, enforced during the generation, and gates before a span.
@@ -76,6 +92,9 @@ class Policy:
     `trigger` is what opens a span where nothing else is set, as `parse_trigger` reads it, and
     `summary` one line for the reader. Raises SettingError, which names the setting.
     """
+
+    files: ClassVar[PolicyFiles]
+    """Set by `settings.policy_files` when the package is imported."""
 
     summary: str = ""
     trigger: str | None = None
@@ -111,22 +130,16 @@ class Policy:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Policy":
         """Return the policy in a TOML file; a ConfigurationError names the line and the remedy."""
-        from splitreason_integrations.settings import policy_files
-
-        return policy_files.load(path)
+        return cls.files.load(path)
 
     @classmethod
     def template(cls, name: str) -> "Policy":
         """Return a ready-made policy: `cost-first`, `balanced`, `quality-first`, `regulated`."""
-        from splitreason_integrations.settings import policy_files
-
-        return policy_files.template(name)
+        return cls.files.template(name)
 
     def to_toml(self) -> str:
         """Return the settings that differ from the defaults as a policy file."""
-        from splitreason_integrations.settings import policy_files
-
-        return policy_files.to_toml(self)
+        return self.files.to_toml(self)
 
     def for_request(self, metadata: Mapping[str, str]) -> Self:
         """Return the policy of a request with these metadata: all rules that apply, in order."""

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
-from splitreason_integrations.backends.base import Codec, Guide, Model, Prompt, Session
+from splitreason_integrations.backends.base import Model, Session
 from splitreason_integrations.loop.bridge import Bridge
+from splitreason_integrations.protocols import Codec, Guide, Prompt
 from splitreason_integrations.records import Author, Piece, Writer, token_ids
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.tags import Tags

@@ -1,10 +1,9 @@
-"""A reply in stretches, each from one question to the next: run one, keep one as plain data."""
+"""A reply in segments, each from one question to the next: run one, keep one as plain data."""
 
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.events import Event
 from splitreason_integrations.humans.human import Answer, Paused, read_answer
 from splitreason_integrations.loop.state import Item
@@ -13,7 +12,7 @@ from splitreason_integrations.request import Request
 from splitreason_integrations.text.tool_choice import Tool
 
 Saved = dict[str, Any]
-"""The result of a stretch as plain data: the request put aside, or all of a finished reply."""
+"""The result of a segment as plain data: the request put aside, or all of a finished reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,24 @@ class Answered:
         return f"{self.paused.question.id}: {answer.decision} by {answer.by} at {answer.at}{text}"
 
 
-def stretch(
-    engine: SplitEngine, request: Request, answered: Answered | None = None
+class Engine(Protocol):
+    """What runs a request, and goes on with a paused one: `SplitEngine`."""
+
+    def stream(self, request: Request) -> AsyncGenerator[Item | Completion | Paused, None]:
+        """Yield a request's items."""
+        ...
+
+    def resume(
+        self, paused: Paused, answer: Answer, *, replay: bool = False
+    ) -> AsyncGenerator[Item | Completion | Paused, None]:
+        """Yield the items of a paused request from the answer on."""
+        ...
+
+
+def segment(
+    engine: Engine, request: Request, answered: Answered | None = None
 ) -> AsyncGenerator[Item | Completion | Paused, None]:
-    """Return a stretch's items; what was written before it is told again, events left out."""
+    """Return the items of one segment; earlier deltas are replayed first, without their events."""
     if answered is None:
         return engine.stream(request)
     return engine.resume(answered.paused, answered.answer, replay=True)

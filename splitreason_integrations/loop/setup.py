@@ -5,20 +5,24 @@ from functools import partial
 
 import anyio.to_thread
 
-from splitreason_integrations.backends.base import Codec, Model, Prompt
+from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.registry import ModelSpec, load_model
-from splitreason_integrations.errors import IncompatiblePairError, RequestError
+from splitreason_integrations.errors import (
+    ContextOverflowError,
+    IncompatiblePairError,
+    RequestError,
+)
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.transcript import SMALL
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.privacy.redaction import Rule, Vault
+from splitreason_integrations.protocols import Codec, Prompt
 from splitreason_integrations.records import Author, Writer
 from splitreason_integrations.request import Request
 from splitreason_integrations.text.grammar import Guide
 from splitreason_integrations.text.prompts import (
     align_reasoning,
     begins_reasoning,
-    check_room,
     render,
 )
 from splitreason_integrations.text.tags import Tags, tags_of
@@ -63,7 +67,7 @@ class Setup:
             await anyio.to_thread.run_sync(self.vault.search, texts)
         codec = self._codec_of(model)
         self._small_prompt, prompt = self._aligned(model, codec)
-        check_room(self._small, self._small_prompt)
+        _check_room(self._small, self._small_prompt)
         large = await self._large_seat(0, model, codec, prompt)
         for one in range(1, number + 1):
             large = await self.large(one)
@@ -81,7 +85,7 @@ class Setup:
     ) -> Participant:
         writer = (Author.LARGE, number)
         self.codecs[writer] = codec
-        check_room(model, prompt)
+        _check_room(model, prompt)
         tags = tags_of(codec, as_text=False)
         return await self._participant(
             writer, model, prompt, tags, prompt_with=partial(self._large_prompt, model, codec)
@@ -147,3 +151,13 @@ class Setup:
 
         # Compiling takes long; other requests go on meanwhile.
         return await anyio.to_thread.run_sync(compiled)
+
+
+def _check_room(model: Model, prompt: Prompt) -> None:
+    """Raise ContextOverflowError where a prompt leaves no room for a reply."""
+    used, context = len(prompt.token_ids), model.context_tokens
+    if used >= context:
+        raise ContextOverflowError(
+            f"the prompt has {used} tokens and the context of {model.name} holds {context}: "
+            "shorten the messages or the retrieved documents, or use a model with a longer context"
+        )

@@ -15,9 +15,11 @@ from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.spans import OpenSpan
 from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.records import Author, Delta, SpanRecord
-from splitreason_integrations.telemetry.asked import KEPT_AS
 
 VERSION = 2
+
+TELEMETRY_KEY = "telemetry"
+"""Where a paused request keeps what links its continuation to the first trace."""
 
 
 def take_snapshot(state: RequestState) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def take_snapshot(state: RequestState) -> dict[str, Any]:
         "span": span,
         "hidden": state.vault.kept if state.vault else {},
         "seats": [_participant(state.small), _participant(state.large)],
-        KEPT_AS: state.keep(),
+        TELEMETRY_KEY: state.keep(),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from splitreason_integrations.backends.base import Codec, TextStream
+from splitreason_integrations.protocols import Codec, TextStream
 from splitreason_integrations.records import Author, Channel, Delta, Piece, Writer
 from splitreason_integrations.records import token_ids as joined
 from splitreason_integrations.text.replies import ReplyReader

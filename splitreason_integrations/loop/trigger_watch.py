@@ -1,7 +1,8 @@
 """Asks the trigger at every position while the small model writes."""
 
-from splitreason_integrations.backends.base import Codec, Verdict
+from splitreason_integrations.backends.base import Verdict
 from splitreason_integrations.decide.triggers import Needs, Position, Trigger
+from splitreason_integrations.protocols import Codec
 from splitreason_integrations.text.tags import CLOSE, OPEN, Tags, partial_tag
 
 _SHOWN_TAG_CHARACTERS = 2

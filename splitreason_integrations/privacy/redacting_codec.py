@@ -7,10 +7,9 @@ between the two as it does between different tokenizers, by `bridge`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from splitreason_integrations.backends.base import Codec, Prompt, TextStream
 from splitreason_integrations.privacy.redaction import Vault
+from splitreason_integrations.protocols import Codec, Prompt, ReplyFormat, TextStream
 from splitreason_integrations.records import Message
-from splitreason_integrations.text.reply_formats import ReplyFormat
 
 
 class RestoringStream:

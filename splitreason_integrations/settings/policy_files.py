@@ -1,5 +1,6 @@
 """Policies as files: read with errors that name the line, written so that they read the same."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
@@ -68,3 +69,6 @@ def from_data(data: Mapping[str, Any]) -> Policy:
 def to_toml(policy: Policy, *, remarks: Iterable[str] = ()) -> str:
     """Return the settings that differ from the defaults as a policy file, remarks above them."""
     return building.to_toml(policy, remarks=remarks)
+
+
+Policy.files = sys.modules[__name__]

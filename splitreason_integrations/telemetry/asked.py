@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from splitreason_integrations.loop.snapshot import TELEMETRY_KEY
 from splitreason_integrations.request import Request
-
-KEPT_AS = "telemetry"
-"""Under this name a request that was put aside keeps what its continuation is linked by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +26,7 @@ class Asked:
     @property
     def kept(self) -> Mapping[str, Any]:
         """What the request kept when it was put aside; it has been in other hands since."""
-        kept = self.state.get(KEPT_AS) if self.state else None
+        kept = self.state.get(TELEMETRY_KEY) if self.state else None
         return kept if isinstance(kept, Mapping) else {}
 
     @property

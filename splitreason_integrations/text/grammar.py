@@ -8,11 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from splitreason_integrations.backends.base import Codec
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.protocols import CONTROL, Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.text.replies import ReplyReader
-from splitreason_integrations.text.reply_formats import CONTROL
 from splitreason_integrations.text.tags import Tags
 
 if TYPE_CHECKING:

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from splitreason_integrations.backends.base import Codec, Model, Prompt
 from splitreason_integrations.errors import (
-    ContextOverflowError,
     EmptyMessagesError,
     RequestError,
     UnsupportedContentError,
 )
+from splitreason_integrations.protocols import Codec, Prompt
 from splitreason_integrations.records import Message
 
 ROLES = frozenset({"system", "user", "assistant", "tool"})
@@ -54,16 +53,6 @@ def render(
     """Return the conversation in a model's own template, with hints for this model alone."""
     hint = "\n\n".join(one for one in hints if one)
     return codec.render(_hinted(messages, hint or None), tools)
-
-
-def check_room(model: Model, prompt: Prompt) -> None:
-    """Raise ContextOverflowError where a prompt leaves no room for a reply."""
-    used, context = len(prompt.token_ids), model.context_tokens
-    if used >= context:
-        raise ContextOverflowError(
-            f"the prompt has {used} tokens and the context of {model.name} holds {context}: "
-            "shorten the messages or the retrieved documents, or use a model with a longer context"
-        )
 
 
 def begins_reasoning(prompt: Prompt) -> bool:

@@ -4,64 +4,14 @@ A tokenizer says how to read its model's replies by its own response template; f
 have none, the chat template tells which family's format to use.
 """
 
-import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
-Fields = Mapping[str, Mapping[str, Any]]
-CONTROL = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\])")
-"""How families spell their control tokens; splitting by it gives text and tokens in turn."""
+from splitreason_integrations.protocols import Fields, ReplyFormat
 
 _THOUGHT: Mapping[str, Any] = {"open": "<think>", "close": "</think>"}
-_HEADER = r"\A(?:(?!<think>|\[THINK\]).)*+"
 _NAMED_CALL = {"name": "{name}", "arguments": "{content}"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyFormat:
-    """One family's way of writing.
-
-    Attributes:
-        name: of the family.
-        signs: any of these in a chat template, or as a control token, tells the family.
-        fields: the regions of a reply, as transformers' response templates describe them.
-        call: one tool call, with `{name}` and `{arguments}` (JSON) to fill in.
-        end_of_reasoning: what stands between the reasoning and the answer or the call.
-        answer_start: what opens the answer behind it.
-        always_reasons: whether a reply begins with reasoning although no header opens it.
-
-    """
-
-    name: str
-    signs: tuple[str, ...] = ()
-    fields: Fields
-    call: str
-    end_of_reasoning: str = "</think>"
-    answer_start: str = ""
-    always_reasons: bool = False
-
-    @property
-    def response_template(self) -> dict[str, Any]:
-        """The format as transformers' ResponseParser takes it."""
-        # Of the header that opens a reply, only reasoning that it begins is of interest.
-        return {"start_anchor_pattern": _HEADER, "fields": self.fields}
-
-    def write_call(self, name: str, arguments: str) -> str:
-        """Return one tool call as the family writes it; `arguments` is JSON."""
-        return _filled(self.call, name, arguments)
-
-    def call_parts(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
-        """Yield the parts of one tool call, and of each whether the family's own tokens spell it.
-
-        What a name or the arguments spell stays text.
-        """
-        for at, part in enumerate(CONTROL.split(self.call)):
-            yield _filled(part, name, arguments), at % 2 == 1
-
-
-def _filled(text: str, name: str, arguments: str) -> str:
-    return text.replace("{name}", name).replace("{arguments}", arguments)
 
 
 TAGGED = ReplyFormat(

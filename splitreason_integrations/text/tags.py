@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.protocols import Codec
 
 OPEN = "<bigmodel>"
 CLOSE = "</bigmodel>"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from splitreason_integrations.backends.base import Prompt
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.transcript import SMALL, Transcript
+from splitreason_integrations.protocols import Prompt
 from splitreason_integrations.records import Author, Piece
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.replies import ReplyReader

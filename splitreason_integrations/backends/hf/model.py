@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from splitreason_integrations.backends.base import Codec
 from splitreason_integrations.backends.hf.cache import KVCache
 from splitreason_integrations.backends.hf.session import HFSession
 from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from splitreason_integrations.backends.base import Conversation, Prompt, WriteOrder
+from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.openai_server.chat_answer import (
     ChatAnswer,
     StepAnswer,
@@ -27,6 +27,7 @@ from splitreason_integrations.backends.openai_server.text import (
 )
 from splitreason_integrations.backends.openai_server.wire import Question
 from splitreason_integrations.errors import RequestError, SessionError
+from splitreason_integrations.protocols import Conversation, Prompt
 from splitreason_integrations.text.prompts import ask_next_step, opening_of
 
 _AHEAD_TOKENS = 256

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from splitreason_integrations.backends.base import Codec, WriteOrder, Written
+from splitreason_integrations.backends.base import WriteOrder, Written
 from splitreason_integrations.backends.openai_server.ids import (
     Received,
     chances_of,
@@ -15,6 +15,7 @@ from splitreason_integrations.backends.openai_server.ids import (
 )
 from splitreason_integrations.backends.openai_server.wire import Part, Question, read_part
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
 _NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 501})

@@ -8,8 +8,9 @@ the log probability of a chosen token at each of them.
 from collections.abc import Sequence
 from typing import Any
 
-from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
+from splitreason_integrations.backends.base import End, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError
+from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import uniform
 
 _EVENT_TOKENS = 8

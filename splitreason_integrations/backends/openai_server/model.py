@@ -3,7 +3,6 @@
 import weakref
 from collections.abc import Sequence
 
-from splitreason_integrations.backends.base import Codec
 from splitreason_integrations.backends.lookahead import Worth
 from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
@@ -17,6 +16,7 @@ from splitreason_integrations.backends.openai_server.replicas import Replica, Re
 from splitreason_integrations.backends.openai_server.session import ServerSession
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from splitreason_integrations.backends.base import Codec
 from splitreason_integrations.backends.lookahead import Draft
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
+from splitreason_integrations.protocols import Codec
 
 
 async def told_chances(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:

@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from splitreason_integrations.backends.base import Codec, End, WriteOrder, Written
+from splitreason_integrations.backends.base import End, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.dialects import Lenient, Served, Wanted
 from splitreason_integrations.backends.openai_server.ids import TOP, never, sampled
 from splitreason_integrations.backends.openai_server.wire import (
@@ -21,7 +21,8 @@ from splitreason_integrations.backends.openai_server.wire import (
     read_part,
 )
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.loop.bridge import Joiner, whole_ends
+from splitreason_integrations.protocols import Codec
+from splitreason_integrations.text.joiner import Joiner, whole_ends
 from splitreason_integrations.text.tags import CLOSE, OPEN, partial_tag
 
 _WAITING_TOKENS = 8

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from splitreason_integrations.backends.base import Codec
+from splitreason_integrations.protocols import Codec
 
 _ROUNDING = 1e-3
 _MOST_TOKENS = 1 << 32

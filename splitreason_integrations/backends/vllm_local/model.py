@@ -16,13 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from splitreason_integrations.backends.base import (
-    Codec,
-    End,
-    Verdict,
-    WriteOrder,
-    Written,
-)
+from splitreason_integrations.backends.base import End, Verdict, WriteOrder, Written
 from splitreason_integrations.backends.lookahead import (
     MOST_TOKENS,
     Draft,
@@ -40,6 +34,7 @@ from splitreason_integrations.backends.vllm_local.params import (
 )
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import RequestError, SessionError
+from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
 _PROMPTS_AT_ONCE = 256

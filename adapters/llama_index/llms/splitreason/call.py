@@ -13,7 +13,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.events import Event
 from splitreason_integrations.humans.human import Paused
-from splitreason_integrations.loop.segments import Answered, stretch
+from splitreason_integrations.loop.segments import Answered, segment
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
@@ -70,7 +70,7 @@ class Call:
     def _items(self) -> Stream:
         if self._in_workflow:
             return items_in_workflow(self._engine, self._request)
-        return stretch(self._engine, self._request, self._answered)
+        return segment(self._engine, self._request, self._answered)
 
     @property
     def _in_workflow(self) -> bool:

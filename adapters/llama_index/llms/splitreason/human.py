@@ -22,7 +22,7 @@ from llama_index.llms.splitreason.waiting import Execution
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import TIMEOUT, Answer, Paused, Question, read_answer
-from splitreason_integrations.loop.segments import Answered, packed, stretch, unpacked
+from splitreason_integrations.loop.segments import Answered, packed, segment, unpacked
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
@@ -86,7 +86,7 @@ async def _items(
     answered = visit.answered(saved["paused"]) if "paused" in saved else None
     items: list[Item | Completion] = []
     paused: Paused | None = None
-    async with aclosing(stretch(engine, request, answered)) as running:
+    async with aclosing(segment(engine, request, answered)) as running:
         async for item in running:
             if isinstance(item, Paused):
                 paused = item

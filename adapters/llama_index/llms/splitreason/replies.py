@@ -28,7 +28,7 @@ class ReplyWriter:
     """Adds up one reply: every response holds the whole message so far and what is new.
 
     `raw["authors"]` tells who wrote the text, as `[{"type": "small" | "large", "text": ...}]`,
-    one entry for each stretch by one author, tool calls included.
+    one entry for each segment by one author, tool calls included.
     """
 
     def __init__(self, *, model_name: str, request_id: str) -> None:

@@ -1,0 +1,184 @@
+"""What text, privacy and models agree on: codecs, prompts, reply formats, grammars.
+
+Protocols and frozen values alone; every room that reads or writes tokens builds on them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+from splitreason_integrations.records import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Fields = Mapping[str, Mapping[str, Any]]
+CONTROL = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\])")
+"""How families spell their control tokens; splitting by it gives text and tokens in turn."""
+
+_HEADER = r"\A(?:(?!<think>|\[THINK\]).)*+"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyFormat:
+    """One family's way of writing.
+
+    Attributes:
+        name: of the family.
+        signs: any of these in a chat template, or as a control token, tells the family.
+        fields: the regions of a reply, as transformers' response templates describe them.
+        call: one tool call, with `{name}` and `{arguments}` (JSON) to fill in.
+        end_of_reasoning: what stands between the reasoning and the answer or the call.
+        answer_start: what opens the answer behind it.
+        always_reasons: whether a reply begins with reasoning although no header opens it.
+
+    """
+
+    name: str
+    signs: tuple[str, ...] = ()
+    fields: Fields
+    call: str
+    end_of_reasoning: str = "</think>"
+    answer_start: str = ""
+    always_reasons: bool = False
+
+    @property
+    def response_template(self) -> dict[str, Any]:
+        """The format as transformers' ResponseParser takes it."""
+        # Of the header that opens a reply, only reasoning that it begins is of interest.
+        return {"start_anchor_pattern": _HEADER, "fields": self.fields}
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return one tool call as the family writes it; `arguments` is JSON."""
+        return _filled(self.call, name, arguments)
+
+    def call_parts(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
+        """Yield the parts of one tool call, and of each whether the family's own tokens spell it.
+
+        What a name or the arguments spell stays text.
+        """
+        for at, part in enumerate(CONTROL.split(self.call)):
+            yield _filled(part, name, arguments), at % 2 == 1
+
+
+def _filled(text: str, name: str, arguments: str) -> str:
+    return text.replace("{name}", name).replace("{arguments}", arguments)
+
+
+class Guide(Protocol):
+    """Says which tokens may come next, by what stands in the session's reply."""
+
+    def restrict(self, logits: "Tensor", reply: Sequence[int]) -> "Tensor":
+        """Return the logits (vocabulary) with what may not follow `reply` at minus infinity."""
+        ...
+
+
+class TextStream(Protocol):
+    """Turns ids into text as they come, holding back incomplete characters."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no character is held back."""
+        ...
+
+    def push(self, token_id: int) -> str:
+        """Return the text that this token completes; may be empty."""
+        ...
+
+    def flush(self) -> str:
+        """Return what is held back, with U+FFFD for broken characters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What was said so far, before any template, and the tools that are offered."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Sequence[int]):
+    """A conversation as one model reads it: a sequence of token ids.
+
+    `header` is the text that opens the reply, `said` what the ids were made of, for models that
+    are sent messages.
+    """
+
+    token_ids: tuple[int, ...]
+    header: str
+    said: Conversation | None = field(default=None, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.token_ids)
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[int, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> int | tuple[int, ...]:
+        return self.token_ids[at]
+
+
+class Codec(Protocol):
+    """Text to token ids and back, and the chat template."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the vocabulary: two codecs with the same one share their ids."""
+        ...
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end a turn."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids of plain text; never a control token, whatever the text spells."""
+        ...
+
+    def plain(self, text: str) -> str:
+        """Return the text with a space inside whatever spells a control token."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of ids, control tokens included."""
+        ...
+
+    def control_token(self, text: str) -> int | None:
+        """Return the id of the control token that is written like this, if there is one."""
+        ...
+
+    def is_control(self, token_id: int) -> bool:
+        """Return whether an id is a control token."""
+        ...
+
+    def text_stream(self, *, after: Sequence[int] = ()) -> TextStream:
+        """Return a new incremental decoder of tokens that follow `after`."""
+        ...
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+        """Return the conversation up to and including the assistant's header."""
+        ...
+
+    @property
+    def reply_format(self) -> ReplyFormat:
+        """How the model's family writes reasoning, answers and tool calls."""
+        ...
+
+    @property
+    def response_template(self) -> Mapping[str, Any]:
+        """The regions of a reply, as transformers' ResponseParser takes them."""
+        ...
+
+    @property
+    def grammar_tokenizer(self) -> Any:
+        """The vocabulary as llguidance takes it."""
+        ...
