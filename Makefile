@@ -23,10 +23,12 @@ setup: $(READY) ## make the environment in .venv
 demo: $(READY) ## solve fresh problems with the bundled pair
 	$(BIN)/splitreason demo
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and that what is imported is declared
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry --no-ansi splitreason_integrations adapters
+	$(BIN)/deptry --no-ansi --non-dev-dependency-groups dev .
 
 test: lint ## lint, types and every test
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

@@ -116,8 +116,8 @@ def _task(run: Callable[..., Any]) -> Callable[[int], Any]:
         from langgraph.func import task
     except ImportError as error:
         raise MissingExtraError(
-            "InterruptReviewer needs langgraph: pip install langgraph; outside a graph use another "
-            "reviewer"
+            "InterruptReviewer needs langgraph: pip install 'splitreason-integrations[langgraph]'; "
+            "outside a graph use another reviewer"
         ) from error
 
     def call(number: int) -> Any:
