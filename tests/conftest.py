@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.codec import TokenizerCodec
-from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.cli import main
 from splitreason_integrations.training.traces import pair_traces

@@ -43,7 +43,6 @@ ON_THE_GROUND = {
     "records": "values that replies are made of",
     "request": "one request as a value",
     "sampling": "sampling parameters and the draw by position",
-    "testing": "public fakes",
 }
 """Why each file stands beside the rooms and not in one."""
 

@@ -218,7 +218,7 @@ def _load_transformers(spec: TransformersModel) -> Model:
 
     from splitreason_integrations.backends.codec import TokenizerCodec
     from splitreason_integrations.backends.defaults import default_sampling, end_tokens
-    from splitreason_integrations.backends.hf import HFModel
+    from splitreason_integrations.backends.hf.model import HFModel
     from splitreason_integrations.backends.hf.steps import steps_for
 
     name = describe(spec)

@@ -17,7 +17,7 @@ from splitreason_integrations.evals import report
 from splitreason_integrations.evals.shapes import SHAPES
 
 if TYPE_CHECKING:
-    from splitreason_integrations.backends.hf import HFModel
+    from splitreason_integrations.backends.hf.model import HFModel
 
 _SHAPES = ", ".join(SHAPES)
 _ROOM_TOKENS = 4096
@@ -99,7 +99,7 @@ def _measured(
 
 
 def _model(shape: str, room: int, device: str, seed: int, *, cuda_graphs: bool) -> "HFModel":
-    from splitreason_integrations.backends.hf import HFModel
+    from splitreason_integrations.backends.hf.model import HFModel
     from splitreason_integrations.backends.hf.steps import steps_for
     from splitreason_integrations.evals.shapes import random_network
     from splitreason_integrations.testing import embedded_codec

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from splitreason_integrations import blocking
-from splitreason_integrations.backends.hf import HFModel
 from splitreason_integrations.backends.hf.cache import KVCache
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.intervals import bootstrap_median

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from splitreason_integrations.backends.base import WriteOrder
-from splitreason_integrations.backends.hf import HFModel, HFSession
+from splitreason_integrations.backends.hf.model import HFModel
+from splitreason_integrations.backends.hf.session import HFSession
 from splitreason_integrations.evals.intervals import bootstrap_median
 from splitreason_integrations.sampling import Sampling
 

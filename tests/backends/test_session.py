@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from splitreason_integrations.backends.base import End, Verdict, WriteOrder
-from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.errors import SessionError
 from splitreason_integrations.sampling import Sampling

@@ -17,8 +17,9 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer
 
-from splitreason_integrations.backends.hf import HFModel, attention, norms
+from splitreason_integrations.backends.hf import attention, norms
 from splitreason_integrations.backends.hf.cache import KVCache
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.steps import Steps, does_the_same_for_all, steps_for
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.triggers import Random

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from splitreason_integrations import Policy, Random, Retry, SplitEngine, blocking
-from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.decide.resilience import Attempts, Breaker, breaker_of, is_retryable
 from splitreason_integrations.errors import (
     CircuitOpenError,

@@ -26,7 +26,7 @@ from splitreason_integrations import (
     TransformersModel,
     blocking,
 )
-from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import (
     ConfigurationError,

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from splitreason_integrations import Always, Never, Policy, Random, SplitEngine, blocking
-from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.errors import LargeModelError
 from splitreason_integrations.events import Event, HandoffFailed
 from tests.loop.engine_runs import collect, complete, engine, freed, request

@@ -11,7 +11,7 @@ from splitreason_integrations import (
     SplitEngine,
     blocking,
 )
-from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.text.grammar import answer_grammar
 from tests.backends.servers import QUESTION

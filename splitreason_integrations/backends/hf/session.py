@@ -11,17 +11,15 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
 from splitreason_integrations.backends.base import End, Verdict, Watch, WriteOrder, Written
 from splitreason_integrations.backends.hf.cache import KVCache
+from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.errors import ModelCallError, SessionError
 from splitreason_integrations.sampling import draw, uniform
-
-if TYPE_CHECKING:
-    from splitreason_integrations.backends.hf.model import HFModel
 
 SLICE_S = 0.03
 """How long a session may hold its model's thread before it streams and lets others in."""
@@ -37,12 +35,30 @@ class Slice:
     gives_way: bool
 
 
+class Network(Protocol):
+    """What a session needs of its model."""
+
+    name: str
+    context_tokens: int
+    worker: Worker
+
+    def new_cache(self) -> KVCache:
+        """Return an empty cache of one sequence."""
+        ...
+
+    def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: bool) -> torch.Tensor:
+        """Return logits (tokens, vocabulary) of the next tokens, or the last row if `last`."""
+        ...
+
+    def mask(self, forbidden: tuple[int, ...]) -> torch.Tensor:
+        """Return the index of forbidden tokens."""
+        ...
+
+
 class HFSession:
     """One sequence and its KV cache. `passes` counts the forward passes made for it."""
 
-    def __init__(
-        self, model: "HFModel", prompt: Sequence[int], written: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, model: Network, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
         if not prompt:
             raise SessionError("a session needs a prompt of at least one token")
         self._model = model

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
@@ -20,9 +20,6 @@ from transformers.cache_utils import DynamicLayer
 
 from splitreason_integrations.backends.hf.attention import ATTENTION, PARTS, FixedRows, Place
 from splitreason_integrations.backends.hf.norms import in_one_kernel, spelled_out
-
-if TYPE_CHECKING:
-    from splitreason_integrations.backends.hf.cache import KVCache
 
 SIZES = (1, 16, 64)
 """Tokens of a pass: a step, the usual span and the usual stretch between spans."""
@@ -64,6 +61,13 @@ def does_the_same_for_all(network: PreTrainedModel) -> bool:
     )
 
 
+class CachedRows(Protocol):
+    """The keys and values of one sequence, of which the first `length` tokens count."""
+
+    rows: DynamicCache
+    length: int
+
+
 class Steps:
     """Recorded passes of one network, for the one thread that uses it.
 
@@ -78,11 +82,11 @@ class Steps:
         self._place: Place | None = None
         self._cache: Cache | None = None
         self._passes: dict[int, Callable[[], torch.Tensor]] = {}
-        self._owner: weakref.ref[KVCache] | None = None
+        self._owner: weakref.ref[CachedRows] | None = None
         self._rows = 0
         self.usable = True
 
-    def read(self, token_ids: Sequence[int], cache: "KVCache") -> torch.Tensor | None:
+    def read(self, token_ids: Sequence[int], cache: CachedRows) -> torch.Tensor | None:
         """Return logits (tokens, vocabulary) of tokens behind a cache's, or None.
 
         It is None for too many tokens, and where the context ends within a pass's size. Where the
@@ -105,7 +109,7 @@ class Steps:
         self._rows = start + len(token_ids)
         return logits
 
-    def settle(self, cache: "KVCache") -> None:
+    def settle(self, cache: CachedRows) -> None:
         """Copy the rows that are here only to the cache itself."""
         if not self._holds(cache):
             return
@@ -116,18 +120,18 @@ class Steps:
                 if settled < self._rows:
                     cache.rows.update(*here.part(settled, self._rows), at)
 
-    def crop(self, cache: "KVCache") -> None:
+    def crop(self, cache: CachedRows) -> None:
         """Forget the rows that a cache has been cut by."""
         if self._holds(cache):
             self._rows = min(self._rows, cache.length)
 
-    def _holds(self, cache: "KVCache") -> bool:
+    def _holds(self, cache: CachedRows) -> bool:
         return self._owner is not None and self._owner() is cache
 
     def _fixed_rows(self) -> Sequence[FixedRows]:
         return () if self._cache is None else self._cache.layers
 
-    def _hold(self, cache: "KVCache", length: int, rows: int) -> Place:
+    def _hold(self, cache: CachedRows, length: int, rows: int) -> Place:
         """Bring a cache's first `length` rows here, in place of another's, with room for `rows`."""
         if not self._holds(cache):
             self._release()

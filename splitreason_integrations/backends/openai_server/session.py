@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from splitreason_integrations.backends.base import (
     End,
@@ -25,6 +25,7 @@ from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Wanted
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.scoring import told_ahead, told_chances
+from splitreason_integrations.backends.openai_server.service import Service
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
@@ -34,9 +35,6 @@ from splitreason_integrations.backends.openai_server.wire import (
 from splitreason_integrations.backends.sent_sequence import SentSequence
 from splitreason_integrations.errors import ModelCallError, RequestError
 
-if TYPE_CHECKING:
-    from splitreason_integrations.backends.openai_server.model import ServerModel
-
 _PROMPTS_AT_ONCE = 256
 _T = TypeVar("_T")
 
@@ -44,9 +42,7 @@ _T = TypeVar("_T")
 class ServerSession(SentSequence):
     """One sequence, as ids. `requests` counts what was asked of the server for it."""
 
-    def __init__(
-        self, model: "ServerModel", prompt: Sequence[int], written: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, model: Service, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
         super().__init__(prompt, written, model.worth)
         self._model = model
         self._prompt = prompt

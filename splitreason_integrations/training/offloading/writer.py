@@ -10,7 +10,7 @@ from splitreason_integrations import blocking
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import end_tokens
-from splitreason_integrations.backends.hf import HFModel
+from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.engine import SplitEngine

@@ -1,0 +1,32 @@
+"""What the sessions of a model on servers need of it."""
+
+from typing import Protocol
+
+from splitreason_integrations.backends.lookahead import Worth
+from splitreason_integrations.backends.openai_server.dialects import Dialect
+from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
+from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.protocols import Codec
+
+
+class Service(Protocol):
+    """What a session needs of its model."""
+
+    name: str
+    codec: Codec
+    context_tokens: int
+    worth: Worth
+    replicas: Replicas
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How the servers are spoken to; None before it is found."""
+        ...
+
+    async def find_dialect(self, replica: Replica) -> Dialect:
+        """Return the best dialect that a server speaks; raise ModelCallError."""
+        ...
+
+    def learns(self, error: ModelCallError) -> bool:
+        """Return whether a refusal says what to leave out, so that asking again may do."""
+        ...

@@ -1,0 +1,53 @@
+"""The embedded pair's codec, and a codec that remembers the conversation of each prompt."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from splitreason_integrations import embedded
+from splitreason_integrations.errors import SessionError
+from splitreason_integrations.protocols import Codec, Prompt
+from splitreason_integrations.records import Message
+
+_REMEMBERED_PROMPTS = 256
+
+
+@cache
+def embedded_codec() -> Codec:
+    """Return the tokenizer and the chat template of the embedded pair."""
+    from transformers import AutoTokenizer
+
+    from splitreason_integrations.backends.codec import TokenizerCodec
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded.path("small"))
+    return TokenizerCodec(tokenizer, name="splitreason-embedded-small")
+
+
+class PromptMemory:
+    """A codec that remembers which conversation each prompt came from."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._rendered: OrderedDict[
+            tuple[int, ...], tuple[Sequence[Message], Sequence[Message] | None]
+        ] = OrderedDict()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+        """Return the conversation as the codec renders it, and remember it."""
+        prompt = self._codec.render(messages, tools)
+        self._rendered[prompt.token_ids] = (list(messages), tools)
+        self._rendered.move_to_end(prompt.token_ids)
+        if len(self._rendered) > _REMEMBERED_PROMPTS:
+            self._rendered.popitem(last=False)
+        return prompt
+
+    def recall(self, prompt: tuple[int, ...]) -> tuple[Sequence[Message], Sequence[Message] | None]:
+        """Return the conversation of a prompt, the reasoning begun behind it or not."""
+        known = [ids for ids in self._rendered if prompt[: len(ids)] == ids]
+        if not known:
+            raise SessionError("the prompt was not rendered by this model's codec")
+        return self._rendered[max(known, key=len)]
