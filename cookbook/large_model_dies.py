@@ -53,7 +53,8 @@ question = (
 )
 for spares in ([], ["embedded"]):
     print(f"large models: one that dies, and {len(spares)} more")
-    llm = SplitReasonLLM(large=[Dying(large, {"tokens_left": 4}), *spares], policy=PRICED, seed=1)
+    dying = Dying(large, {"tokens_left": 4})
+    llm = SplitReasonLLM(small="embedded", large=[dying, *spares], policy=PRICED, seed=1)
     reply = llm.invoke(question, config={"callbacks": [Events()]})
     facts = reply.response_metadata["splitreason"]
     print(reply.additional_kwargs["reasoning_content"], reply.content, sep="\n")

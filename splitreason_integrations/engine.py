@@ -23,6 +23,7 @@ from splitreason_integrations.decide.machine import Machine
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Needs, Trigger, parse_trigger
+from splitreason_integrations.embedded import UNNAMED, check_pair
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.humans.human import Answer, HumanCheck, Paused
 from splitreason_integrations.loop.handback import Handback
@@ -47,6 +48,7 @@ OnLargeFailure = Literal["small", "raise"]
 class SplitEngine:
     """Two models and the rules by which they share a reply. Holds no weights itself.
 
+    Name both `small` and `large`, or neither for the bundled pair.
     `large` may be a list: where one fails for good, after what `retry` allows, the next goes on in
     the middle of the span, and behind the last one the small model. `human_check` says who is
     asked before text goes to the large model, or after it came back. A span is handed back at the
@@ -62,8 +64,8 @@ class SplitEngine:
     names, is hidden from remote large models and restored in what they write.
     """
 
-    small: ModelSpec = "embedded"
-    large: LargeSpec = "embedded"
+    small: ModelSpec = UNNAMED
+    large: LargeSpec = UNNAMED
     trigger: Trigger = None  # type: ignore[assignment]  # filled in below
     policy: Policy = field(default_factory=Policy)
     close_threshold: float = 0.5
@@ -77,6 +79,7 @@ class SplitEngine:
     telemetry: Telemetry | None = field(default_factory=Telemetry)
 
     def __post_init__(self) -> None:
+        check_pair(self.small, self.large)
         if self.trigger is None:
             object.__setattr__(self, "trigger", parse_trigger(self.policy.trigger or "tag"))
         if not isinstance(self.trigger, Trigger):

@@ -74,8 +74,14 @@ def snippets(
 def gap(
     source: shared.Source,
     out: shared.Out,
-    small: Annotated[str, typer.Option(help="Small model: embedded, or hf:<folder>.")] = "embedded",
-    large: Annotated[str, typer.Option(help="Large model: embedded, or hf:<folder>.")] = "embedded",
+    small: Annotated[
+        str | None,
+        typer.Option(help="Small model: embedded, or hf:<folder>.", show_default="embedded"),
+    ] = None,
+    large: Annotated[
+        str | None,
+        typer.Option(help="Large model: embedded, or hf:<folder>.", show_default="embedded"),
+    ] = None,
     share: Annotated[
         float | None,
         typer.Option(
@@ -105,19 +111,20 @@ def gap(
     """
     from splitreason_integrations.annotation.gap import GapAnnotator, load_here
 
+    pair = options.pair(small, large)
     settings = Settings(align=align, share=share, min_score=threshold if share is None else 0.0)
 
     def annotator() -> GapAnnotator:
         return GapAnnotator(
-            blocking.run(lambda: load_here(small, role="small", device=device)),
-            blocking.run(lambda: load_here(large, role="large", device=device)),
+            blocking.run(lambda: load_here(pair[0], role="small", device=device)),
+            blocking.run(lambda: load_here(pair[1], role="large", device=device)),
             align=align,
             tries=tries,
             batch_tokens=batch_tokens,
         )
 
     job = shared.Job(source, out, column or (), as_json)
-    shared.run(job, annotator, settings, [small, large])
+    shared.run(job, annotator, settings, pair)
 
 
 @app.command()

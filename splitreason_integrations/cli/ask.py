@@ -42,8 +42,8 @@ class Check(StrEnum):
 
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
-    small: options.Small = "embedded",
-    large: options.Large = "embedded",
+    small: options.Small = None,
+    large: options.Large = None,
     trigger: options.OwnTrigger = None,
     policy: options.PolicyName = None,
     max_share: options.MaxShare = None,

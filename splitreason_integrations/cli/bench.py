@@ -33,8 +33,8 @@ def bench() -> None:
 def overhead(
     samples: Annotated[int, typer.Option(min=1, help="How many problems.")] = 60,
     threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
-    small: options.Small = "embedded",
-    large: options.Large = "embedded",
+    small: options.Small = None,
+    large: options.Large = None,
     trigger: options.TriggerText = "tag",
     seed: options.Seed = 0,
     as_json: options.AsJson = False,

@@ -27,8 +27,8 @@ _FAMILIES = ("word", "context")
 
 
 def servers_command(
-    small: options.Small = "embedded",
-    large: options.Large = "embedded",
+    small: options.Small = None,
+    large: options.Large = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers, each both ways.")] = 40,
     spans: Annotated[int, typer.Option(min=1, help="Spans of 128 tokens, each both ways.")] = 10,
     answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
@@ -47,7 +47,8 @@ def servers_command(
 
     Starts vLLM on the bundled pair where no servers are named.
     """
-    with _specs(*options.keyed_specs(small, large, api_key_env)) as pair, progress_bar() as bar:
+    specs = options.keyed_specs(*options.pair(small, large), api_key_env)
+    with _specs(*specs) as pair, progress_bar() as bar:
         bars: dict[str, Any] = {}
 
         def told(what: str, done: int, of: int) -> None:

@@ -55,8 +55,8 @@ def calibrate(
     plot: Annotated[
         Path | None, typer.Option(help="Picture to write, PNG, SVG or PDF; needs the extra plot.")
     ] = None,
-    small: options.Small = "embedded",
-    large: options.Large = "embedded",
+    small: options.Small = None,
+    large: options.Large = None,
     max_tokens: options.MaxTokens = 512,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,

@@ -17,20 +17,24 @@ from splitreason_integrations.evals import report
 
 
 def doctor(
-    small: options.Small = "embedded",
-    large: options.Large = "embedded",
+    small: options.Small = None,
+    large: options.Large = None,
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Try both models, here or on servers, with the calls that a request makes of them.
+    """Try models, here or on servers, with the calls that a request makes of them.
 
-    Exit status 2 where something needed is missing or does not hold.
+    Tries the models that are named, and the bundled pair where none is. Exit status 2 where
+    something needed is missing or does not hold.
     """
     findings = examine_packages()
+    if small is None and large is None:
+        small = large = "embedded"
     pair = options.keyed_specs(small, large, api_key_env)
     roles: tuple[Role, ...] = ("small", "large")
     for role, spec in zip(roles, pair, strict=True):
-        findings += blocking.iterate(examine_model(spec, role=role))
+        if spec is not None:
+            findings += blocking.iterate(examine_model(spec, role=role))
     if as_json:
         rows = [asdict(finding) for finding in findings]
         typer.echo(json.dumps({"findings": rows, **report.context("splitreason doctor")}))

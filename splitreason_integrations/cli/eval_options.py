@@ -46,7 +46,8 @@ Temperature = Annotated[float, typer.Option(min=0, help="Of the sampling; 0 is g
 Compare = Annotated[
     list[str] | None,
     typer.Option(
-        help="Another small model for the same tasks and seeds, compared in pairs; repeatable.",
+        help="Another small model for the same tasks, seeds and --large, compared in pairs; "
+        "repeatable.",
         show_default=False,
     ),
 ]
@@ -106,6 +107,20 @@ def modes(text: str, engine: SplitEngine) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(one for mode in named for one in (every if mode == "all" else [mode]))
     )
+
+
+def check_compared(compare: Sequence[str] | None, large: str | None) -> None:
+    """Refuse small models to compare where no large model is named that works with them.
+
+    Raises:
+        RequestError: `--compare` is given without `--large`.
+
+    """
+    if compare and large is None:
+        raise RequestError(
+            "--compare names a small model and --large is not named: name the large model of all "
+            "pairs; --small embedded --large embedded names the bundled pair"
+        )
 
 
 def shares(text: str | None) -> tuple[float, ...]:

@@ -41,8 +41,8 @@ def evaluate(
     samples_per_task: eval_options.SamplesPerTask = 1,
     temperature: eval_options.Temperature = 0.0,
     grade: eval_options.GradeName = "auto",
-    small: options.Small = "embedded",
-    large: options.Large = "embedded",
+    small: options.Small = None,
+    large: options.Large = None,
     compare: eval_options.Compare = None,
     trigger: options.OwnTrigger = None,
     at_share: eval_options.AtShare = None,
@@ -67,11 +67,12 @@ def evaluate(
     share that `split` has on the same tasks. A policy holds for all modes but `large`. Modes are
     compared in pairs, task by task. Latency is measured one answer at a time unless told otherwise.
     """
+    eval_options.check_compared(compare, large)
     described = options.engine(small, large, trigger, max_share, policy)
     engine = options.priced(described, Prices(large_input_usd, large_output_usd))
     first, *others = (
         options.keyed(replace(engine, small=spec), api_key_env)
-        for spec in (small, *(compare or ()))
+        for spec in (described.small, *(compare or ()))
     )
     asked = Asked(
         first,

@@ -14,6 +14,7 @@ from splitreason_integrations.backends.registry import LargeSpec, resolve
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
+from splitreason_integrations.embedded import UNNAMED, check_pair
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.network import Network
@@ -21,8 +22,13 @@ from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
 from splitreason_integrations.settings import policy_files
 
 _MODELS = "embedded, hf:<folder or name>, vllm:<folder or name>, or http://<host>/v1#<model>."
-Small = Annotated[str, typer.Option(help=f"Small model: {_MODELS}")]
-Large = Annotated[str, typer.Option(help=f"Large model: {_MODELS}")]
+_BOTH = "Name both models or neither."
+Small = Annotated[
+    str | None, typer.Option(help=f"Small model: {_MODELS} {_BOTH}", show_default="embedded")
+]
+Large = Annotated[
+    str | None, typer.Option(help=f"Large model: {_MODELS} {_BOTH}", show_default="embedded")
+]
 _TRIGGERS = (
     "What opens a span: tag, tag>0.2, entropy>1.5, random:0.05, keyword:PATTERN, always, never."
 )
@@ -70,22 +76,34 @@ TokensPerS = Annotated[
 ]
 
 
+def pair(small: str | None, large: str | None) -> tuple[str, str]:
+    """Return both models, the bundled ones where neither is named.
+
+    Raises:
+        ConfigurationError: only one of them is named.
+
+    """
+    check_pair(small or UNNAMED, large or UNNAMED, as_flags=True)
+    return small or "embedded", large or "embedded"
+
+
 def engine(
-    small: str,
-    large: str,
+    small: str | None,
+    large: str | None,
     trigger: str | None,
     max_share: float | None = None,
     policy: str | None = None,
 ) -> SplitEngine:
     """Return the engine that the options describe."""
     allowed = _allowed(policy, max_share)
+    specs = pair(small, large)
     described = SplitEngine(
-        small=small,
-        large=large,
+        small=specs[0],
+        large=specs[1],
         trigger=parse_trigger(trigger or allowed.trigger or "tag"),
         policy=allowed,
     )
-    if all(spec.startswith("embedded") for spec in (small, large)):
+    if all(spec.startswith("embedded") for spec in specs):
         compute_on_one_thread()
     return described
 

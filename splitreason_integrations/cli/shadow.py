@@ -41,8 +41,8 @@ def shadow(
     large_output_usd: options.OutputUsd = 0.0,
     round_trip_ms: options.RoundTripMs = 0.0,
     large_tokens_per_s: options.TokensPerS = None,
-    small: options.Small = "embedded",
-    large: options.Large = "embedded",
+    small: options.Small = None,
+    large: options.Large = None,
     max_tokens: options.MaxTokens = 512,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
@@ -56,6 +56,8 @@ def shadow(
     triggers = [parse_trigger(text) for text in trigger or TRIGGERS]
     prices = Prices(large_input_usd, large_output_usd)
     network = options.network(round_trip_ms, large_tokens_per_s)
+    if large is None and sample_spans is None:
+        large = small  # it is loaded for --sample-spans alone
     engine = options.engine(small, large, "tag")
     tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=False)
 

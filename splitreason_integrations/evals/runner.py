@@ -76,7 +76,7 @@ class Runner:
         if share is not None and not 0 <= share <= 1:
             raise RequestError(f"an offload share lies in (0, 1], got {share}")
         if mode == "base":
-            engine = replace(engine, small="embedded:base")
+            engine = replace(engine, small="embedded:base", large="embedded")
         if mode == "large":
             engine = replace(engine, policy=Policy(models=engine.policy.models))
         fixed = {"base": Never(), "small": Never(), "large": Always(), "split": engine.trigger}

@@ -15,6 +15,7 @@ from splitreason_integrations.backends.registry import describe, pair_name
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.embedded import UNNAMED, Unnamed, check_pair
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.records import Message
@@ -81,8 +82,8 @@ class PairSettings(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
 
-    small: SpecField = "embedded"
-    large: SpecField = "embedded"
+    small: SpecField = UNNAMED
+    large: SpecField = UNNAMED
     trigger: TriggerField = None
     policy: PolicyField = Field(default_factory=Policy)
     temperature: float | None = None
@@ -117,12 +118,16 @@ class PairSettings(BaseModel):
         if not named:
             return given
         rest = {name: value for name, value in given.items() if name not in MODEL_NAMES}
-        if "small" in rest:
+        if not isinstance(rest.get("small", UNNAMED), Unnamed):
             raise ConfigurationError("give either model or small: model names the small model")
-        return {**rest, **read_pair(named[0])}
+        pair = read_pair(named[0])
+        if pair == {"small": "embedded"} and isinstance(rest.get("large", UNNAMED), Unnamed):
+            pair["large"] = "embedded"
+        return {**rest, **pair}
 
     @model_validator(mode="after")
-    def _check_sampling(self) -> Self:
+    def _check_together(self) -> Self:
+        check_pair(self.small, self.large)
         self.sampling()
         return self
 
@@ -139,13 +144,11 @@ class PairSettings(BaseModel):
     def with_options(self, options: dict[str, Any]) -> Self:
         """Return this model with some options set anew, checked as the constructor does."""
         check_names(options, (*OPTIONS, *MODEL_NAMES), what="option")
-        named = [options[name] for name in MODEL_NAMES if name in options]
-        options = {name: value for name, value in options.items() if name not in MODEL_NAMES}
-        if named:
-            options = {**options, **read_pair(named[0])}
         if not options:
             return self
         kept = {name: getattr(self, name) for name in OPTIONS}
+        if any(name in options for name in MODEL_NAMES):
+            del kept["small"]
         return type(self)(**{**kept, **options})
 
     def engine(self) -> SplitEngine:

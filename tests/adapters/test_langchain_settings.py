@@ -110,12 +110,13 @@ def test_options_of_one_call_leave_the_model_alone():
 
 def test_the_model_can_be_named_at_once_or_for_one_call():
     base = f"hf:{embedded_pair.path('base')}"
-    assert SplitReasonLLM(model=base).small == base
+    assert SplitReasonLLM(model=base, large="embedded").small == base
     both = SplitReasonLLM(model=f"splitreason/{base}+embedded")
     assert (both.small, both.large) == (base, "embedded")
     assert SplitReasonLLM(model=both.model_name).model_name == both.model_name
     assert SplitReasonLLM()._get_ls_params(model=base)["ls_model_name"] == base
-    called = SplitReasonLLM(max_tokens=3, trigger="never").invoke("hi", model=base)
+    bundled = SplitReasonLLM(model="embedded", max_tokens=3, trigger="never")
+    called = bundled.invoke("hi", model=base)
     assert called.response_metadata["model_name"] == f"splitreason/{base}+embedded"
 
 
@@ -144,6 +145,7 @@ def test_profile_tells_what_the_pair_can_do():
 def test_a_model_given_by_name_survives_being_written_down():
     model = SplitReasonLLM(
         small=f"hf:{embedded_pair.path('base')}",
+        large="embedded",
         trigger="random:0.05",
         policy=Policy(max_usd=0.5),
         temperature=0,

@@ -135,7 +135,7 @@ def test_streams_are_cumulative_and_carry_what_is_new():
 
 
 def test_both_adapters_write_the_same():
-    from tests import langchain_fakes
+    from tests.adapters import langchain_fakes
 
     reply, other = scripted().chat(ASK), langchain_fakes.scripted().invoke("How much?")
     assert reply.message.content == other.content

@@ -65,7 +65,7 @@ def test_a_key_within_an_address_is_left_out():
 
 def test_what_is_no_model_is_the_engines_to_refuse(tmp_path):
     log = AuditLog(tmp_path / "audit.jsonl")
-    some = SplitEngine(small=3, audit=log)
+    some = SplitEngine(small=3, large="embedded", audit=log)
     with pytest.raises(ConfigurationError, match="small must be"):
         blocking.run(lambda: some.complete(Request(messages=[{"role": "user", "content": "x"}])))
 

@@ -47,7 +47,7 @@ async def open_on(url, *, until=0):
 
 
 async def test_the_same_text_as_with_both_models_here(url):
-    here, there = SplitEngine(), SplitEngine(large=spec(url))
+    here, there = SplitEngine(), SplitEngine(small="embedded", large=spec(url))
     tasks = generated("test", ("word", "context"), n=24, seed=3)
     large_tokens = 0
     for task in tasks:
@@ -64,7 +64,7 @@ async def test_the_same_text_as_with_both_models_here(url):
 async def test_the_large_model_alone_writes_one_long_answer(url):
     asked = Request(messages=[{"role": "user", "content": "How many are 3 pens and 4 pens?"}])
     here = await SplitEngine(trigger=Always()).complete(asked)
-    there = await SplitEngine(trigger=Always(), large=spec(url)).complete(asked)
+    there = await SplitEngine(trigger=Always(), small="embedded", large=spec(url)).complete(asked)
     assert there.pieces == here.pieces
 
 
@@ -200,22 +200,24 @@ def test_connections_are_used_again(url):
 async def test_answers_that_must_keep_a_form_need_a_local_model(url):
     asked = Request(messages=[{"role": "user", "content": "x"}], response_schema={"type": "object"})
     with pytest.raises(RequestError, match="behind a server"):
-        await SplitEngine(large=spec(url)).complete(asked)
+        await SplitEngine(small="embedded", large=spec(url)).complete(asked)
 
 
 async def test_both_frameworks_take_a_server(url):
-    here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, large=spec(url))
+    here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, small="embedded", large=spec(url))
     assert (await there.ainvoke(QUESTION)).content == here.invoke(QUESTION).content
     told = await asyncio.to_thread(there.invoke, QUESTION)
     assert told.response_metadata["splitreason"]["tokens"]["large"] > 0
-    other = LlamaIndexLLM(seed=1, large=spec(url))
+    other = LlamaIndexLLM(seed=1, small="embedded", large=spec(url))
     assert other.complete(QUESTION).text == LlamaIndexLLM(seed=1).complete(QUESTION).text
 
 
 def test_the_command_takes_a_server(url, run):
-    done = json.loads(run("ask", QUESTION, "--json", "--large", f"{url}#large").out)
+    done = json.loads(
+        run("ask", QUESTION, "--json", "--small", "embedded", "--large", f"{url}#large").out
+    )
     assert done["answer"]
-    refused = run("ask", QUESTION, "--large", f"{NOWHERE}#x", status=2)
+    refused = run("ask", QUESTION, "--small", "embedded", "--large", f"{NOWHERE}#x", status=2)
     assert "cannot be reached" in refused.err
     assert len(refused.err.strip().splitlines()) == 1
 

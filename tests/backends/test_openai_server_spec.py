@@ -85,7 +85,7 @@ def test_a_server_that_is_not_there_is_named_before_anything_is_written():
 
 async def test_a_server_that_is_not_there_costs_the_large_model_alone():
     large = spec(NOWHERE, context_tokens=2048)
-    done = await SplitEngine(large=large).complete(
+    done = await SplitEngine(small="embedded", large=large).complete(
         Request(messages=[{"role": "user", "content": QUESTION}])
     )
     assert done.degraded
@@ -127,7 +127,7 @@ def test_texts_and_objects_name_servers():
         "https://h/v1", "org/model"
     )
     assert describe(OpenAIServerModel("https://h/v1", "m")) == "https://h/v1#m"
-    llm = SplitReasonLLM(large="https://h/v1#m")
+    llm = SplitReasonLLM(small="embedded", large="https://h/v1#m")
     assert llm.model_name == "splitreason/embedded+https://h/v1#m"
     assert SplitReasonLLM(model=llm.model_name).large == "https://h/v1#m"
 
@@ -144,11 +144,11 @@ async def test_the_key_opens_the_server_and_is_shown_nowhere(
         spec(locked_url, api_key=SecretStr(KEY)),
         spec(locked_url, api_key_env="THE_KEY"),
     ):
-        engine = SplitEngine(large=large, audit=log)
+        engine = SplitEngine(small="embedded", large=large, audit=log)
         done = await engine.complete(asked)
         assert not done.degraded
         model = await load_model(large, role="large")
-        llm = SplitReasonLLM(large=large)
+        llm = SplitReasonLLM(small="embedded", large=large)
         shown = [repr(large), repr(model), repr(engine), repr(llm), llm.model_dump_json()]
         shown += [repr(asdict(large)), describe(large), repr(vars(model)), llm.model_name]
         assert not [text for text in shown if KEY in text]

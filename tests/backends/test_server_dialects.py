@@ -42,7 +42,7 @@ def spec(request):
 
 
 async def test_the_same_text_as_with_both_models_here(spec):
-    here, there = SplitEngine(), SplitEngine(large=spec)
+    here, there = SplitEngine(), SplitEngine(small="embedded", large=spec)
     large_tokens = 0
     for task in generated("test", ("word", "context"), n=8, seed=3):
         asked = Request(messages=task.messages, tools=task.tools, seed=1, max_tokens=400)
@@ -59,16 +59,16 @@ async def test_the_same_text_as_with_both_models_here(spec):
 async def test_the_large_model_alone_writes_one_long_answer(spec):
     asked = Request(messages=[{"role": "user", "content": "How many are 3 pens and 4 pens?"}])
     here = await SplitEngine(trigger=Always()).complete(asked)
-    there = await SplitEngine(trigger=Always(), large=spec).complete(asked)
+    there = await SplitEngine(trigger=Always(), small="embedded", large=spec).complete(asked)
     assert there.pieces == here.pieces
 
 
 async def test_both_frameworks_take_such_a_server(spec):
-    here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, large=spec)
+    here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, small="embedded", large=spec)
     told = await there.ainvoke(QUESTION)
     assert told.content == here.invoke(QUESTION).content
     assert told.response_metadata["splitreason"]["tokens"]["large"] > 0
-    other = LlamaIndexLLM(seed=1, large=spec)
+    other = LlamaIndexLLM(seed=1, small="embedded", large=spec)
     assert other.complete(QUESTION).text == LlamaIndexLLM(seed=1).complete(QUESTION).text
 
 
@@ -86,7 +86,7 @@ async def bodies(spec):
 
 async def test_a_model_that_only_chats_is_asked_for_the_next_step(plain):
     before = len(await bodies(plain))
-    reply = await SplitEngine(large=plain).complete(
+    reply = await SplitEngine(small="embedded", large=plain).complete(
         Request(messages=request_messages(), seed=1, max_tokens=400)
     )
     assert "1069" in reply.answer
@@ -105,7 +105,7 @@ async def test_a_model_that_only_chats_is_asked_for_the_next_step(plain):
 
 async def test_a_whole_reply_of_a_model_that_only_chats_has_an_answer(plain):
     asked = Request(messages=[{"role": "user", "content": "How many are 3 pens and 4 pens?"}])
-    reply = await SplitEngine(trigger=Always(), large=plain).complete(asked)
+    reply = await SplitEngine(trigger=Always(), small="embedded", large=plain).complete(asked)
     assert reply.answer
     assert reply.stop_reason == "stop"
 
@@ -145,7 +145,7 @@ async def test_an_answer_goes_on_over_orders_and_ends_with_the_text_it_fits(plai
 async def test_a_small_model_that_only_chats_is_refused_with_the_remedy(plain):
     for trigger in (Tag(), Tag(0.3)):
         with pytest.raises(RequestError, match=r"tells no probabilities.*llama\.cpp"):
-            await SplitEngine(small=plain, trigger=trigger).complete(
+            await SplitEngine(small=plain, large="embedded", trigger=trigger).complete(
                 Request(messages=request_messages())
             )
 
@@ -156,17 +156,19 @@ async def test_a_small_model_hands_over_and_reads_along_by_text():
         (task,) = generated("test", ("word",), n=1, seed=3)
         asked = Request(messages=task.messages, seed=1, max_tokens=300)
         mine = await SplitEngine().complete(asked)
-        theirs = await SplitEngine(small=small).complete(asked)
+        theirs = await SplitEngine(small=small, large="embedded").complete(asked)
         assert theirs.pieces == mine.pieces
         assert [s.closed_by for s in theirs.spans] == [s.closed_by for s in mine.spans] != []
         with pytest.raises(RequestError, match="use Tag\\(\\) without a threshold"):
-            await SplitEngine(small=small, trigger=Tag(0.3)).complete(asked)
+            await SplitEngine(small=small, large="embedded", trigger=Tag(0.3)).complete(asked)
 
 
 @pytest.mark.parametrize("speaks", ["text", "plain"])
 async def test_a_killed_server_costs_the_large_model_alone(speaks):
     with serving("dialect_server", "embedded:large", speaks) as (process, url):
-        some = SplitEngine(large=OpenAIServerModel(url, speaks, dialect=speaks, **KNOWN))
+        some = SplitEngine(
+            small="embedded", large=OpenAIServerModel(url, speaks, dialect=speaks, **KNOWN)
+        )
         asked, seen = Request(messages=request_messages(), seed=1, max_tokens=300), []
         async with aclosing(some.stream(asked)) as items:
             async for item in items:

@@ -163,7 +163,7 @@ async def test_a_small_model_survives_a_server_that_is_not_there():
     with serving("completions_server", "embedded:small") as (_, url):
         both = spec(f"{NOWHERE},{url}")
         asked = request(max_tokens=200, sampling=GREEDY)
-        reply = await SplitEngine(small=both).complete(asked)
+        reply = await SplitEngine(small=both, large="embedded").complete(asked)
         assert reply.pieces == (await SplitEngine().complete(asked)).pieces
         session = load(both).open(prompt())
         session.extend([40, 41])

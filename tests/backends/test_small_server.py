@@ -161,14 +161,16 @@ async def test_a_watch_sees_what_it_would_see_here(pair, embedded):
 
 async def test_what_needs_entropies_is_refused_before_anything_is_written(pair):
     with pytest.raises(ConfigurationError, match="does not tell entropies"):
-        await SplitEngine(small=pair[0], trigger=Tag() | Entropy(1.0)).complete(request())
-    with pytest.raises(ConfigurationError, match="entropies"):
-        await SplitEngine(small=ScriptedModel("x", remote=True), trigger=Entropy(1.0)).complete(
+        await SplitEngine(small=pair[0], large="embedded", trigger=Tag() | Entropy(1.0)).complete(
             request()
         )
+    with pytest.raises(ConfigurationError, match="entropies"):
+        await SplitEngine(
+            small=ScriptedModel("x", remote=True), large="embedded", trigger=Entropy(1.0)
+        ).complete(request())
     asked = replace(request(), response_schema={"type": "object"})
     with pytest.raises(RequestError, match="behind a server"):
-        await SplitEngine(small=pair[0]).complete(asked)
+        await SplitEngine(small=pair[0], large="embedded").complete(asked)
 
 
 async def test_a_cancelled_reading_leaves_nothing_behind(pair):

@@ -120,10 +120,10 @@ def test_text_becomes_no_control_token():
 async def test_what_takes_logits_is_refused_before_anything_is_written():
     asked = Request(messages=[{"role": "user", "content": QUESTION}])
     with pytest.raises(ConfigurationError, match="does not tell entropies"):
-        await SplitEngine(small=PAIR[0], trigger=Entropy(1.0)).complete(asked)
+        await SplitEngine(small=PAIR[0], large="embedded", trigger=Entropy(1.0)).complete(asked)
     formed = Request(messages=asked.messages, response_schema={"type": "object"})
     with pytest.raises(RequestError, match="run by vLLM"):
-        await SplitEngine(large=PAIR[1]).complete(formed)
+        await SplitEngine(small="embedded", large=PAIR[1]).complete(formed)
 
 
 async def unfinished(model):
@@ -229,7 +229,7 @@ def engine_of(model):
 
 async def test_an_engine_that_dies_costs_the_large_model_alone_and_comes_back():
     spec = VLLMModel(str(path("large")), name="mortal")
-    some = SplitEngine(large=spec, policy=Policy(deadline_s=60), trigger=Tag(0.1))
+    some = SplitEngine(small="embedded", large=spec, policy=Policy(deadline_s=60), trigger=Tag(0.1))
     (task,) = generated("test", ("word",), n=1, seed=6)
     asked = Request(messages=task.messages, seed=1, max_tokens=300)
     model = await asyncio.to_thread(load, spec)

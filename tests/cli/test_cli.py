@@ -172,7 +172,7 @@ def test_a_wrong_policy_names_its_line(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["ask", "Hello", "--small", "gpt-9"], "use 'embedded'"),
+        (["ask", "Hello", "--small", "gpt-9", "--large", "embedded"], "use 'embedded'"),
         (["ask", "Hello", "--trigger", "sometimes"], "unknown trigger"),
         (["ask", "Hello", "--max-tokens", "0"], "--max-tokens"),
         (["ask", "word " * 4000], "2048"),

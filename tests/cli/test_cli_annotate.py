@@ -98,7 +98,7 @@ def test_traces_are_looked_for_before_models_are_loaded(run, tmp_path, out):
         (["rule", "--pattern", "x", "--column", "trace"], "write field=column"),
         (["rule", "--pattern", "x", "--column", "thought=x"], "unknown field 'thought'"),
         (["rule", "--pattern", "x", "--small", "hf:/nowhere"], "tokenizer cannot be loaded"),
-        (["gap", "--small", "http://127.0.0.1:9/v1#x"], "give both as hf:"),
+        (["gap", "--small", "http://127.0.0.1:9/v1#x", "--large", "embedded"], "give both as hf:"),
         (["gap", "--tries", "0"], "tries must be above 0"),
         (["llm", "--model", "x:y", "--max-usd", "1"], "max_usd needs prices"),
         (["llm", "--model", "nobody:x"], "name a model as provider:name"),

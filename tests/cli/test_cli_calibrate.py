@@ -90,7 +90,10 @@ def test_shadow_shows_a_table(run):
         (["calibrate", "--max-share", "0.1", "--out", "nowhere/policy.toml"], "nowhere"),
         (["calibrate", "--max-share", "0.1", "--plot", "curve.doc"], "one of .png"),
         (["calibrate", "--max-share", "0.1", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["calibrate", "--max-share", "0.1", "--large", "gpt-9", *FEW], "use 'embedded'"),
+        (
+            ["calibrate", "--max-share", "0.1", "--small", "embedded", "--large", "gpt-9", *FEW],
+            "use 'embedded'",
+        ),
         (["shadow", "--trigger", "sometimes"], "unknown trigger"),
         (["shadow", "--span-tokens", "9", "--sample-spans", "2"], "give one of --span-tokens"),
         (["shadow", "--large-tokens-per-s", "0"], "tokens_per_s"),

@@ -92,7 +92,7 @@ def test_people_see_the_prediction_beside_the_run(run):
         (["nowhere.toml"], "--measure --out"),
         (["some.toml", "--measure"], "either a file of figures or --measure"),
         (["--measure", "--samples", "2", "--concurrency", "3"], "lower concurrency"),
-        (["--measure", "--large", "gpt-9"], "use 'embedded'"),
+        (["--measure", "--small", "embedded", "--large", "gpt-9"], "use 'embedded'"),
         (["--measure", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )

@@ -10,6 +10,8 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import hub
 from splitreason_integrations.evals.grading import Grade
 
+EMBEDDED = ("--small", "embedded", "--large", "embedded")
+
 
 def facts(done):
     return json.loads(done.out)
@@ -75,7 +77,7 @@ def test_several_samples_a_task(run, tmp_path):
 
 def test_two_small_models_in_pairs_with_a_report(run, tmp_path):
     out = tmp_path / "out"
-    arguments = ["--mode", "small,split", "--samples", "4", "--compare", "embedded:base"]
+    arguments = ["--mode", "small,split", "--samples", "4", "--compare", "embedded:base", *EMBEDDED]
     prices = ["--large-output-usd", "2", "--round-trip-ms", "500"]
     found = facts(run("eval", *arguments, *prices, "--out", str(out), "--json"))
     assert [(row["mode"], row["small"]) for row in found["modes"]] == [
@@ -136,8 +138,8 @@ def test_the_baselines_run_at_the_splits_share(run):
         (["--task", "gsm8k", "--data", "x.jsonl"], "either --task or --data"),
         (["--samples-per-task", "3"], "give a temperature above 0"),
         (["--grade", "best"], "unknown grade 'best'"),
-        (["--compare", "embedded"], "two of the same name"),
-        (["--compare", "gpt-9", "--mode", "small"], "use 'embedded'"),
+        (["--compare", "embedded", *EMBEDDED], "two of the same name"),
+        (["--compare", "gpt-9", "--mode", "small", *EMBEDDED], "use 'embedded'"),
         (["--at-share", "2"], "between 0 and 1"),
         (["--at-share", "many"], "numbers by commas"),
         (["--rule", "("], "Keyword pattern"),

@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_ways_differ_by_mode_trigger_and_weights(tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"1")
-    engine = SplitEngine(small=f"hf:{tmp_path}")
+    engine = SplitEngine(small=f"hf:{tmp_path}", large="embedded")
     ways = {
         way_of("split", engine),
         way_of("random", engine),

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -229,12 +228,12 @@ def test_bad_settings_are_refused(make):
 @pytest.mark.parametrize("spec", ["gpt-9", "hf:", ""])
 def test_unknown_specs(spec):
     with pytest.raises(UnknownSpecError, match="use 'embedded'"):
-        complete(SplitEngine(small=spec), request())
+        complete(SplitEngine(small=spec, large="embedded"), request())
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
-        complete(replace(SplitEngine(), large=f"hf:{tmp_path}"), request())
+        complete(SplitEngine(small="embedded", large=f"hf:{tmp_path}"), request())
 
 
 @pytest.mark.parametrize(("device", "says"), [("foo", "no device 'foo'"), ("cuda", "no GPU")])
@@ -242,7 +241,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, device, says):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     large = TransformersModel(str(path("large")), device=device)
     with pytest.raises(ConfigurationError, match=says):
-        complete(replace(SplitEngine(), large=large), request())
+        complete(SplitEngine(small="embedded", large=large), request())
 
 
 def test_one_copy_of_the_weights(embedded):

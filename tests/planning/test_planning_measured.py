@@ -57,7 +57,7 @@ def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
     with serving("completions_server", "embedded:large") as (_, url):
         said = []
         found = measure(
-            SplitEngine(large=spec(url)),
+            SplitEngine(small="embedded", large=spec(url)),
             tasks(PARTS * 2),
             Effort(samples=2, at_once=2),
             progress=lambda what, done, of: said.append((what, done, of)),
@@ -72,7 +72,7 @@ def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
 
 
 def test_a_large_model_that_fails_gives_no_figures():
-    engine = SplitEngine(large=ScriptedModel(" hard</bigmodel>", fail_after=1))
+    engine = SplitEngine(small="embedded", large=ScriptedModel(" hard</bigmodel>", fail_after=1))
     with pytest.raises(RuntimeError, match="told to fail"):
         measure(engine, tasks(PARTS * 2), Effort(samples=2, at_once=1))
 

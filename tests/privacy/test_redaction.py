@@ -183,7 +183,9 @@ def test_a_wrong_rule_is_named(redact, says):
 
 
 async def test_a_rule_that_returns_no_text_is_named():
-    engine = SplitEngine(large=ScriptedModel("x", remote=True), redact=lambda text: [3])
+    engine = SplitEngine(
+        small="embedded", large=ScriptedModel("x", remote=True), redact=lambda text: [3]
+    )
     with pytest.raises(SplitReasonError, match="must return the parts of the text"):
         await engine.complete(Request(messages=[{"role": "user", "content": "Hi"}]))
 

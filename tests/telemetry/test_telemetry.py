@@ -229,7 +229,7 @@ def test_a_failed_request_says_so_in_all_its_open_spans(received):
 
 def test_what_fails_before_it_begins_is_told_too(received, tmp_path):
     with pytest.raises(ConfigurationError):
-        complete(SplitEngine(small=3, telemetry=received.telemetry()), request())
+        complete(SplitEngine(small=3, large="embedded", telemetry=received.telemetry()), request())
     log = AuditLog(tmp_path / "audit.jsonl")
     log.path.write_text("damaged\n", "utf-8")
     with pytest.raises(AuditError):

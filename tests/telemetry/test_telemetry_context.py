@@ -260,7 +260,7 @@ def test_what_is_broken_there_breaks_no_request(kind, caplog):
     assert complete(some, request(**LONG)).pieces == complete(silent, request(**LONG)).pieces
     assert caplog.records
     with pytest.raises(ConfigurationError):
-        complete(SplitEngine(small=3, telemetry=broken(kind)), request())
+        complete(SplitEngine(small=3, large="embedded", telemetry=broken(kind)), request())
 
 
 class FailingReader(InMemoryMetricReader):

@@ -89,7 +89,16 @@ def test_the_cookbooks_launches_are_what_accelerate_takes(name):
 
 
 def answers_with(folder):
-    asked = ["ask", "What is 47 times 23?", "--small", f"hf:{folder}", "--max-tokens", "40"]
+    asked = [
+        "ask",
+        "What is 47 times 23?",
+        "--small",
+        f"hf:{folder}",
+        "--large",
+        "embedded",
+        "--max-tokens",
+        "40",
+    ]
     done = CliRunner().invoke(app, [*asked, "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)

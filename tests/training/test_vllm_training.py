@@ -37,7 +37,7 @@ def one_thread():
 
 
 async def texts(small):
-    engine = SplitEngine(small=small, trigger=Never(), telemetry=None)
+    engine = SplitEngine(small=small, large="embedded", trigger=Never(), telemetry=None)
     asked = [
         Request(messages=one.messages, sampling=Sampling(temperature=0.0), max_tokens=80, seed=0)
         for one in generated("test", ("word",), n=6, seed=4)
