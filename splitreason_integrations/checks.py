@@ -5,10 +5,29 @@ import sys
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib.util import find_spec
 from numbers import Integral, Real
 from typing import Any
 
-from splitreason_integrations.errors import SettingError
+from splitreason_integrations.errors import MissingExtraError, SettingError
+
+
+def check_extra(extra: str, module: str, *, what: str) -> None:
+    """Check that a module of one of the package's extras is installed, without importing it.
+
+    Args:
+        extra: the extra that installs it.
+        module: its top-level name.
+        what: the part of the package that needs it, as the error's first words.
+
+    Raises:
+        MissingExtraError: with the command that installs the extra.
+
+    """
+    if find_spec(module) is None:
+        raise MissingExtraError(
+            f"{what} needs {module}: pip install 'splitreason-integrations[{extra}]'"
+        )
 
 
 def check_names(given: Iterable[str], known: Collection[str], *, what: str) -> None:

@@ -34,7 +34,7 @@ from splitreason_integrations.loop.snapshot import restore
 from splitreason_integrations.loop.spans import SpanTracker
 from splitreason_integrations.loop.state import Item, RequestState, Settings
 from splitreason_integrations.loop.transcript import Transcript
-from splitreason_integrations.privacy.redaction import Redact, listed
+from splitreason_integrations.privacy.redaction import Redact, check_installed, listed
 from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
 from splitreason_integrations.request import Request
 from splitreason_integrations.telemetry import Telemetry
@@ -104,7 +104,7 @@ class SplitEngine:
             raise ConfigurationError(
                 f"on_large_failure must be 'small' or 'raise', got {self.on_large_failure!r}"
             )
-        listed(self.redact)
+        check_installed((*self.policy.redact, *listed(self.redact)))
         if not isinstance(self.audit, AuditLog | None):
             raise ConfigurationError(
                 f"audit must be an AuditLog such as AuditLog('audit.jsonl'), got {self.audit!r}"

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 import splitreason_integrations
+from splitreason_integrations import Policy, SplitEngine, blocking
+from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.errors import MissingExtraError
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "splitreason_integrations"
@@ -164,3 +167,40 @@ def test_a_missing_extra_is_named():
         "    raise SystemExit('imported without langchain-core')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+EXTRA = r"pip install 'splitreason-integrations\[{}\]'"
+
+NEEDS = {
+    "embedded model": lambda: blocking.run(lambda: load_model("embedded:base", role="small")),
+    "model by transformers": lambda: blocking.run(lambda: load_model("hf:none", role="small")),
+    "pair": lambda: blocking.run(SplitEngine().models),
+}
+
+
+@pytest.mark.parametrize("ask", NEEDS.values(), ids=NEEDS)
+def test_a_model_in_this_process_without_torch_names_the_extra(ask, monkeypatch):
+    monkeypatch.setattr("splitreason_integrations.backends.registry._models", {})
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=EXTRA.format("local")):
+        ask()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: SplitEngine(redact="phone"),
+        lambda: SplitEngine(policy=Policy(redact=("email", "phone"))),
+        lambda: SplitEngine(redact="phone:DE"),
+    ],
+)
+def test_redaction_of_phone_numbers_without_its_package_names_the_extra(ask, monkeypatch):
+    monkeypatch.setitem(sys.modules, "phonenumbers", None)
+    with pytest.raises(MissingExtraError, match=EXTRA.format("redact")):
+        ask()
+
+
+def test_a_policy_is_read_and_other_rules_redact_without_phonenumbers(monkeypatch):
+    monkeypatch.setitem(sys.modules, "phonenumbers", None)
+    assert "phone" in Policy.template("regulated").redact
+    SplitEngine(redact=["email", "card", "key"])

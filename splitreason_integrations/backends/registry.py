@@ -15,6 +15,7 @@ from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.vllm_local.spec import DType, VLLMModel
+from splitreason_integrations.checks import check_extra
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError, UnknownSpecError
 
@@ -213,6 +214,7 @@ def _check_device(name: str, device: str) -> None:
 
 
 def _load_transformers(spec: TransformersModel) -> Model:
+    check_extra("local", "torch", what=f"{describe(spec)} runs in this process and")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

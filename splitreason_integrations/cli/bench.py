@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.bench_annotate import annotate_command
 from splitreason_integrations.cli.bench_gpu import gpu_command
@@ -40,6 +41,7 @@ def overhead(
     as_json: options.AsJson = False,
 ) -> None:
     """Time of a split generation ÷ time of the bare forward passes of the same tokens."""
+    check_extra("local", "torch", what="bench overhead")
     import torch
 
     from splitreason_integrations.evals import bench as benches

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.errors import ConfigurationError
@@ -68,6 +69,7 @@ def _measured(
     *,
     cuda_graphs: bool,
 ) -> dict[str, Any]:
+    check_extra("local", "torch", what="bench gpu")
     import torch
 
     from splitreason_integrations.evals.relay import measure_relay

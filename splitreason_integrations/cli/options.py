@@ -11,6 +11,7 @@ import typer
 
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import LargeSpec, resolve
+from splitreason_integrations.checks import check_extra
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
@@ -178,7 +179,13 @@ def command_line() -> str:
 
 
 def compute_on_one_thread() -> None:
-    """Keep torch to one thread: matrices as small as the embedded pair's lose by sharing."""
+    """Keep torch to one thread: matrices as small as the embedded pair's lose by sharing.
+
+    Raises:
+        MissingExtraError: if torch is not installed.
+
+    """
+    check_extra("local", "torch", what="the embedded pair")
     import torch
 
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from splitreason_integrations.checks import check_positive
+from splitreason_integrations.checks import check_extra, check_positive
 from splitreason_integrations.cli import options
 from splitreason_integrations.training.offloading.runs import Tell
 
@@ -122,6 +122,7 @@ def pair(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
     """Train the embedded pair: tokenizer, both models, annotation, fine-tuning."""
+    check_extra("train", "torch", what="training the pair")
     import torch
     from rich.console import Console
     from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn

@@ -8,6 +8,7 @@ import asyncio
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
@@ -56,6 +57,8 @@ class ProcessPool:
 def _begin() -> None:
     """Use one thread, and end with the parent, however it ends."""
     end_with_parent()
+    if find_spec("torch") is None:  # models on servers
+        return
     import torch
 
     torch.set_num_threads(1)

@@ -4,6 +4,7 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 _PACKAGES = (
@@ -13,14 +14,18 @@ _PACKAGES = (
 
 
 def hardware() -> str:
-    """Return the processor and its usable cores, and the GPU if torch sees one."""
-    import torch
-
+    """Return the processor and its usable cores, and the GPU if torch is there and sees one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"{_processor()}, {cores} cores"
-    if torch.cuda.is_available():
-        text += f", {torch.cuda.get_device_name()}"
-    return text
+    return f"{text}, {gpu}" if (gpu := _gpu()) else text
+
+
+def _gpu() -> str | None:
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from splitreason_integrations.checks import check_names
+from splitreason_integrations.checks import check_extra, check_names
 from splitreason_integrations.errors import SettingError
 
 Finder: TypeAlias = Callable[[str], Iterable[str]]
@@ -101,6 +101,7 @@ def check_kind(name: str) -> None:
     kind, _, region = name.partition(":")
     check_names([name if kind != "phone" else kind], KINDS, what="kind of text to redact")
     if region:
+        check_extra("redact", "phonenumbers", what=f"redact={name!r}")
         from phonenumbers import SUPPORTED_REGIONS
 
         if region not in SUPPORTED_REGIONS:
@@ -110,6 +111,13 @@ def check_kind(name: str) -> None:
 
 
 def finder(kind: str) -> Finder:
-    """Return the rule of a name that `check_kind` takes."""
+    """Return the rule of a name that `check_kind` takes.
+
+    Raises:
+        MissingExtraError: for `phone` rules where phonenumbers is not installed.
+
+    """
     base, _, region = kind.partition(":")
+    if base == "phone":
+        check_extra("redact", "phonenumbers", what=f"redact={kind!r}")
     return _phones(region) if region else KINDS[base]

@@ -82,6 +82,12 @@ def listed(redact: Redact) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+def check_installed(rules: Iterable[Rule]) -> None:
+    """Raise MissingExtraError for a named rule whose package is not installed."""
+    for rule in rules:
+        _finder(rule)
+
+
 def _finder(rule: Rule) -> tuple[str, Finder]:
     if not isinstance(rule, str):
         return "private", rule
