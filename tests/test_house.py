@@ -204,3 +204,7 @@ def test_a_policy_is_read_and_other_rules_redact_without_phonenumbers(monkeypatc
     monkeypatch.setitem(sys.modules, "phonenumbers", None)
     assert "phone" in Policy.template("regulated").redact
     SplitEngine(redact=["email", "card", "key"])
+
+
+def test_the_command_prints_the_version(run):
+    assert run("--version").out == f"splitreason {splitreason_integrations.__version__}\n"

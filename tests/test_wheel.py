@@ -1,9 +1,11 @@
 """The built wheel holds everything it needs: code, adapters, weights, policies."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,21 @@ def test_what_the_wheel_holds(wheel):
     assert "llama_index/llms/splitreason/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "adapters/"))]
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 20_000_000
+
+
+def test_the_readme_of_a_package_index_leads_to_addresses(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = Parser().parsestr(archive.read(name).decode("utf-8"))
+    page = metadata.get_payload()
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    targets = re.findall(r"\]\(([^)]*)\)|(?:href|src)=\"([^\"]*)\"", page)
+    links = {inline or tag for inline, tag in targets}
+    assert len(links) > 10
+    assert not {link for link in links if not link.startswith(("https://", "#"))}
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL"))
+    base = f"{urls['Homepage']}/blob/main/"
+    for link in links:
+        if link.startswith(base):
+            assert (ROOT / link.removeprefix(base)).exists(), link
+    assert urls.keys() >= {"Homepage", "Changelog", "Issues"}

@@ -1,9 +1,11 @@
 """The `splitreason` command. Results go to standard output, everything else to standard error."""
 
 import sys
+from typing import Annotated
 
 import typer
 
+from splitreason_integrations import __version__
 from splitreason_integrations.cli import (
     annotate,
     ask,
@@ -30,6 +32,26 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"splitreason {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("ask")(ask.ask)
