@@ -288,7 +288,7 @@ def test_attention_in_parts_is_attention_to_all(start, monkeypatch):
     torch.testing.assert_close(found, expected[0])
 
 
-@pytest.mark.parametrize("seed", [pytest.param(seed, tags=ON_GPU) for seed in range(3)])
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=ON_GPU) for seed in range(3)])
 def test_recorded_passes_are_as_exact_as_others(seed):
     network = grouped_network(hidden_size=256, intermediate_size=512).to("cuda", torch.bfloat16)
     exact = deepcopy(network).float()
@@ -344,7 +344,7 @@ async def read_on(model, seed):
     return found
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", tags=ON_GPU)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
 async def test_models_on_their_threads_do_not_disturb_each_other(embedded, device):
     """On a GPU to the bit: the same passes, whatever is recorded and replayed meanwhile."""
     models = []
