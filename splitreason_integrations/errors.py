@@ -8,6 +8,8 @@
     │   ├── UnknownSpecError     no such way to name a model
     │   ├── MissingExtraError    an optional dependency is not installed
     │   ├── ModelLoadError       a model's files are missing, unreadable or do not fit
+    │   │   └── ModelUnreachableError  its server does not answer now; another try may succeed
+    │   │       └── ModelLoadTimeoutError  it was not loaded by the deadline
     │   └── IncompatiblePairError  the two models cannot work together
     ├── RequestError             the caller's request cannot be served
     │   ├── EmptyMessagesError
@@ -16,6 +18,7 @@
     ├── ToolChoiceError          a tool call was required and the reply has none that fits
     ├── AuditError               the audit log cannot be written, locked or read
     ├── SessionError             a closed session, or one of another model
+    ├── ModelInUseError          a model is to be released and requests still use it
     ├── IllegalTransitionError   the engine broke its own rules; please report it
     ├── ReviewPendingError       a person will answer later; the request can be continued
     ├── ReviewError              the review queue cannot be used, or a question not answered
@@ -56,6 +59,19 @@ class ModelLoadError(ConfigurationError):
     """A model's files are missing, unreadable or larger than the memory."""
 
 
+class ModelUnreachableError(ModelLoadError):
+    """A model's server refuses, fails or does not answer now; a later request tries again.
+
+    Nothing is known to be wrong with the spec itself, unlike for other errors of loading.
+    """
+
+    retryable = True
+
+
+class ModelLoadTimeoutError(ModelUnreachableError, TimeoutError):
+    """A model was not loaded by the caller's deadline; it is still being loaded for later ones."""
+
+
 class IncompatiblePairError(ConfigurationError):
     """The small and the large model cannot work together."""
 
@@ -86,6 +102,10 @@ class AuditError(SplitReasonError):
 
 class SessionError(SplitReasonError):
     """A session was used after it was closed, or with another model's tokens."""
+
+
+class ModelInUseError(SplitReasonError):
+    """A model cannot be released while requests use it, or while it is being loaded for one."""
 
 
 class IllegalTransitionError(SplitReasonError):

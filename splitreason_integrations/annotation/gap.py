@@ -9,7 +9,7 @@ import asyncio
 import math
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from splitreason_integrations.annotation.annotators import Found
@@ -18,12 +18,8 @@ from splitreason_integrations.annotation.steps import Align, steps
 from splitreason_integrations.annotation.tagging import Span
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.codec import TokenizerCodec
-from splitreason_integrations.backends.registry import (
-    Role,
-    TransformersModel,
-    load_model,
-    resolve,
-)
+from splitreason_integrations.backends.description import Role
+from splitreason_integrations.backends.registry import load_model, resolve
 from splitreason_integrations.checks import check_number, check_positive
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.protocols import Prompt
@@ -189,11 +185,9 @@ class GapAnnotator:
 
 async def load_here(spec: str, *, role: Role, device: str) -> Model:
     """Return the model of a spec, in this process; raise ConfigurationError for one elsewhere."""
-    described = resolve(spec, role=role)
-    if not isinstance(described, TransformersModel):
+    described = resolve(spec, role=role).placed_on(device)
+    if described is None:
         raise ConfigurationError(_NOT_HERE.format(spec))
-    if described.device == "auto":
-        described = replace(described, device=device)
     return await load_model(described, role=role)
 
 

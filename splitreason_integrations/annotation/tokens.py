@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from splitreason_integrations.annotation.tagging import Span
-from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import resolve
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError
 
@@ -35,13 +34,13 @@ def tokenizer_of(spec: str) -> tuple[str, tuple[str, ...]]:
     """
     from transformers import AutoTokenizer
 
-    described = resolve(spec, role="small")
-    if isinstance(described, OpenAIServerModel):
+    source = resolve(spec, role="small").tokenizer_source()
+    if source is None:
         raise ConfigurationError(
             f"{spec}: name the folder of its tokenizer, as in hf:<folder>, to count its tokens"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(described.path)
+        tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelLoadError(

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations import embedded
+from splitreason_integrations.backends.description import ModelDescription
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
-from splitreason_integrations.backends.registry import Described, load_model, resolve
+from splitreason_integrations.backends.registry import load_model, resolve
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.errors import RequestError
@@ -89,8 +90,8 @@ def servers_command(
 
 @contextmanager
 def _specs(
-    small: str | Described, large: str | Described
-) -> Generator[tuple[Described, Described], None, None]:
+    small: str | ModelDescription, large: str | ModelDescription
+) -> Generator[tuple[ModelDescription, ModelDescription], None, None]:
     """Give the specs of two servers; start them where none are named."""
     if (small, large) == ("embedded", "embedded"):
         with (
@@ -104,7 +105,7 @@ def _specs(
             yield OpenAIServerModel(one.url, "small"), OpenAIServerModel(other.url, "large")
         return
     named = resolve(small, role="small"), resolve(large, role="large")
-    if not all(isinstance(spec, OpenAIServerModel) for spec in named):
+    if not all(spec.on_server for spec in named):
         raise RequestError(
             "bench servers measures two servers: give both --small and --large as "
             "http://<host>/v1#<model>, or neither"

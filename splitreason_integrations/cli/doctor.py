@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitreason_integrations import blocking
-from splitreason_integrations.backends.registry import Role
+from splitreason_integrations.backends.description import Role
 from splitreason_integrations.cli import options
 from splitreason_integrations.doctor import Finding, examine_model, examine_packages
 from splitreason_integrations.errors import ConfigurationError

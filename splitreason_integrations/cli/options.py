@@ -130,7 +130,7 @@ def priced(engine: SplitEngine, prices: Prices) -> SplitEngine:
     """Return the engine with the large model's prices set, if any are."""
     if prices == Prices() or not isinstance(engine.large, str):
         return engine
-    return replace(engine, large=replace(resolve(engine.large, role="large"), prices=prices))
+    return replace(engine, large=resolve(engine.large, role="large").with_prices(prices))
 
 
 def keyed(engine: SplitEngine, api_key_env: str | None) -> SplitEngine:

@@ -3,17 +3,15 @@
 The first line holds the settings, each other one an answer. A torn last line is cut off.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from splitreason_integrations.backends.registry import TransformersModel, public_name, resolve
-from splitreason_integrations.backends.vllm_local.spec import VLLMModel
+from splitreason_integrations.backends.description import ModelDescription
+from splitreason_integrations.backends.registry import public_name, resolve
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.answering import Outcome, outcome_from
@@ -169,14 +167,8 @@ def _told(spec: Any, role: Any) -> str:
     if isinstance(spec, list | tuple):
         return "+".join(_told(one, role) for one in spec)
     described = resolve(spec, role=role) if isinstance(spec, str) else spec
-    if not isinstance(described, TransformersModel | VLLMModel):
-        return public_name(spec)
-    told = hashlib.sha256()
-    for path in sorted(Path(described.path).glob("*")):
-        with suppress(OSError):
-            status = path.stat()
-            told.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return f"{public_name(spec)} {told.hexdigest()[:12]}"
+    digest = described.fingerprint() if isinstance(described, ModelDescription) else None
+    return public_name(spec) if digest is None else f"{public_name(spec)} {digest}"
 
 
 def _short(value: Any) -> str:

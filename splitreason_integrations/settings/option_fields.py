@@ -13,13 +13,12 @@ from pydantic import (
 )
 
 from splitreason_integrations.audit import AuditLog
+from splitreason_integrations.backends.description import Role
 from splitreason_integrations.backends.registry import (
     PROVIDER,
-    Described,
     LargeSpec,
-    Role,
+    check_model_spec,
     line_up,
-    resolve,
 )
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
@@ -37,10 +36,7 @@ def check_spec(value: Any, info: ValidationInfo) -> LargeSpec:
     """Return a spec that can be resolved, or a model; nothing is loaded."""
     role: Role = "large" if info.field_name == "large" else "small"
     for one in line_up(value) if role == "large" else (value,):
-        if isinstance(one, str | Described):
-            resolve(one, role=role)
-        elif not hasattr(one, "open_sessions"):
-            raise ConfigurationError(f"{role} must be a spec or a model, got {one!r}")
+        check_model_spec(one, role=role)
     spec: LargeSpec = value
     return spec
 

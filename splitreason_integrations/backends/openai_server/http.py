@@ -9,7 +9,6 @@ import math
 import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -48,10 +47,11 @@ class Server:
         self._sessions: dict[asyncio.AbstractEventLoop, _Kept] = {}
 
     def get(self, path: str) -> Any:
-        """Return what the server answers at `path`, as data; blocks. Raises ModelCallError."""
-        # A thread of its own: the caller's may have a running event loop.
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self._get(path)).result()
+        """Return what the server answers at `path`, as data. Raises ModelCallError.
+
+        Blocks, in a thread that has no running event loop.
+        """
+        return asyncio.run(self._get(path))
 
     async def _get(self, path: str) -> Any:
         body = bytearray()
@@ -65,14 +65,14 @@ class Server:
                 async for chunk in chunks:
                     body += chunk
                     if len(body) > _SMALL_ANSWER_BYTES:
-                        raise self.broken(f"the answer at {path} is too long")
+                        raise self.broken(f"the answer at {path} is too long", retryable=False)
         except aiohttp.ClientError as error:
             raise self._unreached(error) from error
         except TimeoutError as error:
             raise self.broken(f"the answer at {path} is too long, or too slow") from error
         if response.status != HTTPStatus.OK:
             raise self._refused(response, bytes(body[:_ERROR_BYTES]))
-        return self.read(bytes(body))
+        return self.read(bytes(body), retryable=False)
 
     @asynccontextmanager
     async def post(
@@ -119,12 +119,12 @@ class Server:
         if begun:
             yield bytes(begun)
 
-    def read(self, data: bytes) -> Any:
-        """Return JSON as data; raise ModelCallError where it is none."""
+    def read(self, data: bytes, *, retryable: bool = True) -> Any:
+        """Return JSON as data; raise ModelCallError if it is not JSON."""
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise self.broken(f"not JSON: {self._shown(data[:80])}") from error
+            raise self.broken(f"not JSON: {self._shown(data[:80])}", retryable=retryable) from error
 
     def broken(self, what: str, *, retryable: bool = True) -> ModelCallError:
         """Return the error for an answer that is not as it must be."""

@@ -14,7 +14,7 @@ from splitreason_integrations.backends.openai_server.http import Server
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
-from splitreason_integrations.errors import ModelCallError, ModelLoadError
+from splitreason_integrations.errors import ModelCallError, ModelLoadError, ModelUnreachableError
 from splitreason_integrations.sampling import Sampling
 
 _NAMED = 8
@@ -22,11 +22,13 @@ _LENGTHS = ("max_model_len", "context_length", "max_context_length", "context_wi
 """How servers call the length of a model's context."""
 
 
-def load_server_model(spec: OpenAIServerModel) -> ServerModel:
+def load(spec: OpenAIServerModel) -> ServerModel:
     """Return the model that a spec names; asks the server what the spec does not say.
 
-    Raises ModelLoadError where the server cannot be asked, does not have the model, or where no
-    tokenizer is known.
+    Raises:
+        ModelUnreachableError: if no server answers now.
+        ModelLoadError: if the server refuses, has no such model, or no tokenizer is known.
+
     """
     servers = [Server(spec, url) for url in spec.urls]
     here = spec.tokenizer or (spec.model if Path(spec.model).is_dir() else None)
@@ -72,7 +74,8 @@ def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any
             break
         except ModelCallError as error:
             if at == len(servers):
-                raise ModelLoadError(str(error)) from error
+                kind = ModelUnreachableError if error.retryable else ModelLoadError
+                raise kind(str(error)) from error
     listed = answer.get("data") if isinstance(answer, Mapping) else None
     if not isinstance(listed, list):
         raise ModelLoadError(

@@ -1,10 +1,15 @@
 """How a model behind an OpenAI-compatible server is named. Nothing is asked of it here."""
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
+from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.description import LoadedByName, ModelDescription, Role
+from splitreason_integrations.backends.trials import Finding
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
@@ -35,7 +40,7 @@ class ServerLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAIServerModel:
+class OpenAIServerModel(LoadedByName, ModelDescription):
     """A model behind an OpenAI-compatible server.
 
     `url` ends where `/completions` follows, `model` is the name that the server knows it by.
@@ -60,6 +65,9 @@ class OpenAIServerModel:
     alone and shown nowhere. `hint` is a sentence that this model alone sees at the end of the
     user's message.
     """
+
+    loader: ClassVar[str] = "splitreason_integrations.backends.openai_server.load"
+    on_server: ClassVar[bool] = True
 
     url: str
     model: str
@@ -117,6 +125,24 @@ class OpenAIServerModel:
         """The name under which the model is reported."""
         return self.name or f"{self.url}#{self.model}"
 
+    def known_context_tokens(self) -> int | None:
+        """Return `context_tokens`."""
+        return self.context_tokens
+
+    def tokenizer_source(self) -> str | None:
+        """Return `tokenizer`."""
+        return self.tokenizer
+
+    def replicas(self) -> Sequence["OpenAIServerModel"]:
+        """Return each server of the model by itself."""
+        return [replace(self, url=url) for url in self.urls]
+
+    async def findings(self, model: Model, *, role: Role) -> AsyncGenerator[Finding, None]:
+        """Yield the dialect that the server speaks, and what it can do in it."""
+        examine = import_module("splitreason_integrations.backends.openai_server.examine")
+        async for finding in examine.findings(model, role=role):
+            yield finding
+
     def key(self) -> str | None:
         """Return the key; raise ConfigurationError where there is none in its variable."""
         if self.api_key_env is not None:
@@ -159,3 +185,8 @@ def _checked(url: str) -> str:
             f"query, got {url!r}"
         )
     return url.rstrip("/")
+
+
+def parse_server(text: str, role: Role) -> OpenAIServerModel:
+    """Return what `https://<host>/v1#<model>` names."""
+    return OpenAIServerModel.of(text)

@@ -49,7 +49,7 @@ class Machine:
     sleeps: bool
 
 
-def load_vllm_model(spec: VLLMModel) -> LocalVLLM:
+def load(spec: VLLMModel) -> LocalVLLM:
     """Return the model that a spec names, on an engine that has started.
 
     Raises MissingExtraError without vLLM, ModelLoadError where the model's files cannot be had or

@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, get_args
 
+from splitreason_integrations.backends.description import (
+    DType,
+    LoadedByName,
+    ModelDescription,
+    Role,
+    folder_context_tokens,
+    folder_fingerprint,
+)
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError, UnknownSpecError
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 _DTYPES = get_args(DType)
 _FIELD_OF = {
     "model": "path",
@@ -25,22 +32,34 @@ _FIELD_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class VLLMModel:
-    """A model that vLLM runs in processes of this one: a folder or a name on the model hub.
+class VLLMModel(LoadedByName, ModelDescription):
+    """A model that vLLM runs in child processes of this one.
 
-    `context_tokens` is how long a sequence may get; without it as long as the model can read.
-    `cache_tokens` is how many tokens of all requests together keep their KV at a time, one whole
-    context at least. From the model's size and these follows what it takes of each GPU, and no
-    more: so two models share one. `gpu_share`, above 0 and up to 1, sets that by hand instead.
-    `devices` are the GPUs by number, `tensor_parallel` times `data_parallel` of them; without them
-    the first ones. On a CPU vLLM takes the memory from `VLLM_CPU_KVCACHE_SPACE` where that is set.
+    It takes as much of each GPU as its weights and its KV cache need and no more, so two models can
+    share a GPU. On a CPU vLLM takes the memory from `VLLM_CPU_KVCACHE_SPACE` if that is set.
 
-    `dtype` `auto` is on a CPU the checkpoint's own, on a GPU what vLLM makes of that.
-    With `sleep_after_s` the weights leave the GPU for the host's memory after so many seconds
-    without a request, and come back with the next one. `hint` is a sentence that this model alone
-    sees at the end of the user's message. `engine` has further arguments of vLLM's
-    `AsyncEngineArgs`, such as `{"quantization": "fp8"}`.
+    Attributes:
+        path: a folder, or a name on the model hub.
+        dtype: the type of the weights; `auto` is the checkpoint's own on a CPU, and what vLLM
+            chooses for it on a GPU.
+        context_tokens: the longest sequence; by default what the model can read.
+        cache_tokens: the size of the KV cache, shared by all requests; at least one whole context.
+        gpu_share: the part of each GPU to take, above 0 and up to 1, instead of the computed one.
+        devices: the numbers of the GPUs, `tensor_parallel * data_parallel` of them; by default the
+            first ones.
+        tensor_parallel: GPUs that share the weights of one copy.
+        data_parallel: copies of the model.
+        sleep_after_s: seconds without a request after which the weights move to the host's memory;
+            they come back with the next request.
+        prices: what its tokens cost.
+        hint: a sentence that this model alone sees at the end of the user's message.
+        name: the name under which it is reported; `vllm:<path>` by default.
+        trust_remote_code: whether to run Python code that comes with the model.
+        engine: further arguments of vLLM's `AsyncEngineArgs`, such as `{"quantization": "fp8"}`.
+
     """
+
+    loader: ClassVar[str] = "splitreason_integrations.backends.vllm_local.load"
 
     path: str
     dtype: DType = field(default="auto", kw_only=True)
@@ -84,6 +103,18 @@ class VLLMModel:
         """The name under which the model is reported."""
         return self.name or f"vllm:{self.path}"
 
+    def known_context_tokens(self) -> int | None:
+        """Return `context_tokens`, else what the folder states."""
+        return self.context_tokens or folder_context_tokens(self.path)
+
+    def tokenizer_source(self) -> str:
+        """Return the folder or hub name."""
+        return self.path
+
+    def fingerprint(self) -> str:
+        """Return a digest of the files' sizes and times."""
+        return folder_fingerprint(self.path)
+
     @property
     def gpus(self) -> tuple[int, ...]:
         """The numbers of the GPUs that it runs on, where there are GPUs."""
@@ -102,3 +133,8 @@ class VLLMModel:
                 f"data_parallel, got {self.devices!r}",
                 ("devices",),
             )
+
+
+def parse_vllm(text: str, role: Role) -> VLLMModel:
+    """Return what `vllm:<folder or hub name>` names."""
+    return VLLMModel(text.partition(":")[2])

@@ -1,0 +1,82 @@
+"""How a model is named that transformers runs in this process. Neither it nor torch is imported."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.description import (
+    DType,
+    LoadedByName,
+    ModelDescription,
+    Role,
+    folder_context_tokens,
+    folder_fingerprint,
+)
+from splitreason_integrations.checks import check_extra
+from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.errors import UnknownSpecError
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersModel(LoadedByName, ModelDescription):
+    """A model that transformers runs in this process.
+
+    Attributes:
+        path: a folder, or a name on the model hub.
+        device: `auto` (CUDA if there is a GPU, else CPU), `cpu`, `cuda` or, for one GPU, `cuda:1`.
+        dtype: the type of the weights.
+        prices: what its tokens cost.
+        hint: a sentence that this model alone sees at the end of the user's message.
+        name: the name under which it is reported; `hf:<path>` by default.
+        trust_remote_code: whether to run Python code that comes with the model.
+        cuda_graphs: whether to replay short passes on a GPU as CUDA graphs where the network allows
+            it: steps are several times as fast, for the memory of one more KV cache.
+
+    """
+
+    loader: ClassVar[str] = "splitreason_integrations.backends.hf.load"
+
+    path: str
+    device: str = "auto"
+    dtype: DType = "auto"
+    prices: Prices = field(default_factory=Prices)
+    hint: str | None = None
+    name: str | None = None
+    trust_remote_code: bool = False
+    cuda_graphs: bool = True
+
+    @property
+    def label(self) -> str:
+        """The name under which the model is reported."""
+        return self.name or f"hf:{self.path}"
+
+    def load(self) -> Model:
+        """Load the model; see `ModelDescription.load`."""
+        check_extra("local", "torch", what=f"{self.label} runs in this process and")
+        return LoadedByName.load(self)
+
+    def known_context_tokens(self) -> int | None:
+        """Return the context length that the folder states."""
+        return folder_context_tokens(self.path)
+
+    def tokenizer_source(self) -> str:
+        """Return the folder or hub name."""
+        return self.path
+
+    def fingerprint(self) -> str:
+        """Return a digest of the files' sizes and times."""
+        return folder_fingerprint(self.path)
+
+    def placed_on(self, device: str) -> "TransformersModel":
+        """Return this model on `device` unless it names one."""
+        return replace(self, device=device) if self.device == "auto" else self
+
+
+def parse_hf(text: str, role: Role) -> TransformersModel:
+    """Return what `hf:<folder or hub name>` names."""
+    path = text.partition(":")[2]
+    if not path:
+        raise UnknownSpecError(
+            f"{text!r}: name a folder or a model on the hub, as in 'hf:<folder>'"
+        )
+    return TransformersModel(path)
