@@ -10,6 +10,7 @@ import pytest
 
 import splitreason_integrations
 from splitreason_integrations import Policy, SplitEngine, blocking
+from splitreason_integrations.backends.loads import Loads
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.errors import MissingExtraError
 
@@ -180,7 +181,7 @@ NEEDS = {
 
 @pytest.mark.parametrize("ask", NEEDS.values(), ids=NEEDS)
 def test_a_model_in_this_process_without_torch_names_the_extra(ask, monkeypatch):
-    monkeypatch.setattr("splitreason_integrations.backends.registry._models", {})
+    monkeypatch.setattr("splitreason_integrations.backends.registry._loads", Loads())
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=EXTRA.format("local")):
         ask()
