@@ -6,7 +6,7 @@ Importing this package is light: no model library is loaded until a model is.
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.backends.hf.spec import TransformersModel
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel, ServerLimits
-from splitreason_integrations.backends.registry import ModelSpec
+from splitreason_integrations.backends.registry import ModelSpec, release
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.decide.ask_rules import AskRule, Handover
 from splitreason_integrations.decide.policy import Policy, Rule
@@ -76,4 +76,5 @@ __all__ = [
     "VLLMModel",
     "__version__",
     "parse_trigger",
+    "release",
 ]

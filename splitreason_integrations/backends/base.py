@@ -7,7 +7,7 @@ rebuilt: `extend` adds tokens that the other author wrote, `truncate` cuts a tai
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.protocols import Codec, Guide
@@ -118,22 +118,42 @@ class Session(Protocol):
         """
         ...
 
-    def look_ahead(self, token_id: int) -> None:
-        """Let P(`token_id`) be found out ahead, for as far as what comes is what one would write.
-
-        Changes nothing but what `read_probabilities` costs for what is appended next.
-        """
-        ...
-
-    def prefill(self) -> None:
-        """Have what is pending read in the background, where a model can: it then counts as read.
-
-        Changes nothing but what the next order costs: that meets whatever this one fails with.
-        """
-        ...
-
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
+        ...
+
+
+@runtime_checkable
+class DraftsAhead(Protocol):
+    """A session that can draft what it would write, to know probabilities before they are asked."""
+
+    def look_ahead(self, token_id: int) -> None:
+        """Start drafting behind the sequence, with P(`token_id`) at every place.
+
+        Where the tokens appended next match the draft, `read_probabilities` answers from it. This
+        changes only what that call costs.
+        """
+        ...
+
+
+@runtime_checkable
+class Prefills(Protocol):
+    """A session that can read its pending tokens in the background."""
+
+    def prefill(self) -> None:
+        """Start reading the pending tokens, which count as read from now on.
+
+        This changes only what the next order costs. If the reading fails, that order sees it.
+        """
+        ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A loaded model that can free its memory, processes and connections."""
+
+    def close(self) -> None:
+        """Free all; no session can be opened any more."""
         ...
 
 

@@ -4,23 +4,40 @@ Each load has a thread of its own, so that a silent server takes no thread from 
 """
 
 import asyncio
+import gc
 import os
 import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
 
-from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.base import Closable, Model
 from splitreason_integrations.backends.description import ModelDescription
-from splitreason_integrations.errors import ModelLoadTimeoutError
+from splitreason_integrations.errors import ModelInUseError, ModelLoadTimeoutError
+
+
+class _Load(Future[Model]):
+    """A load under way.
+
+    Attributes:
+        waiting: how many callers wait for it.
+        is_abandoned: whether the model is to be closed as soon as it is loaded.
+
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = 0
+        self.is_abandoned = False
 
 
 class Loads:
-    """The models of this process. Each description is loaded once, until it fails."""
+    """The models of this process, each loaded once until its load fails or it is released."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loading: dict[ModelDescription, Future[Model]] = {}
+        self._loading: dict[ModelDescription, _Load] = {}
         self._models: dict[ModelDescription, Model] = {}
         os.register_at_fork(after_in_child=self._after_fork)
 
@@ -34,9 +51,11 @@ class Loads:
         if known is not None:
             return known
         left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        load = self._joined(spec)
         try:
             async with asyncio.timeout(left_s) as waiting:
-                return await _outcome(self._started(spec))
+                await _done(load)
+                return load.result()
         except TimeoutError:
             if not waiting.expired():
                 raise
@@ -44,38 +63,74 @@ class Loads:
                 f"{spec.label} was not loaded within the request's time ({left_s:.3g} s were left "
                 "for it); allow more, or load it before the first request"
             ) from None
+        finally:
+            with self._lock:
+                load.waiting -= 1
 
-    def _started(self, spec: ModelDescription) -> Future[Model]:
+    def release(self, specs: Collection[ModelDescription], models: Collection[Model]) -> None:
+        """Close what is loaded of these, and forget it.
+
+        Raises:
+            ModelInUseError: if any of it is in use; nothing is closed then.
+
+        """
+        with self._lock:
+            known = {spec: one for spec, one in self._models.items() if spec in specs}
+            known |= {spec: one for spec, one in self._models.items() if one in models}
+            loading = [load for spec, load in self._loading.items() if spec in specs]
+            closing = [*known.values(), *(one for one in models if one not in known.values())]
+            if any(load.waiting for load in loading):
+                raise ModelInUseError(
+                    "a request waits for a model that is being loaded; end it, then release"
+                )
+            _check_idle(closing)
+            for spec in known:
+                del self._models[spec]
+            for spec in [spec for spec, load in self._loading.items() if load in loading]:
+                self._loading.pop(spec).is_abandoned = True
+        for one in closing:
+            _close(one)
+        # Networks are full of cycles.
+        gc.collect()
+
+    def _joined(self, spec: ModelDescription) -> _Load:
         """Return the load under way, started now if there is none."""
         with self._lock:
-            future = self._loading.get(spec)
-            if future is None:
-                future = self._loading[spec] = Future()
+            load = self._loading.get(spec)
+            if load is None:
+                load = _Load()
                 if spec in self._models:
-                    del self._loading[spec]
-                    future.set_result(self._models[spec])
+                    load.set_result(self._models[spec])
                 else:
+                    self._loading[spec] = load
                     # A program that ends need not wait for a silent server.
                     threading.Thread(
                         target=self._run,
-                        args=(spec, future),
+                        args=(spec, load),
                         name=f"splitreason-load-{spec.label}",
                         daemon=spec.on_server,
                     ).start()
-            return future
+            load.waiting += 1
+            return load
 
-    def _run(self, spec: ModelDescription, future: Future[Model]) -> None:
+    def _run(self, spec: ModelDescription, load: _Load) -> None:
+        model, failure = None, None
         try:
             model = spec.load()
         except BaseException as error:  # noqa: BLE001 - raised for everybody who waits
-            with self._lock:
-                del self._loading[spec]
-            future.set_exception(error)
-            return
+            failure = error
         with self._lock:
-            self._models[spec] = model
-            del self._loading[spec]
-        future.set_result(model)
+            if self._loading.get(spec) is load:
+                del self._loading[spec]
+            if model is not None and not load.is_abandoned:
+                self._models[spec] = model
+        if failure is not None:
+            load.set_exception(failure)
+        elif model is not None and load.is_abandoned:
+            _close(model)
+            load.cancel()
+        elif model is not None:
+            load.set_result(model)
 
     def _after_fork(self) -> None:
         """Forget loads whose threads do not exist in a child."""
@@ -83,7 +138,7 @@ class Loads:
         self._loading = {}
 
 
-async def _outcome(future: Future[Model]) -> Model:
+async def _done(load: _Load) -> None:
     """Wait in the running loop for what a thread will set; cancelling stops only the waiting."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
@@ -92,6 +147,19 @@ async def _outcome(future: Future[Model]) -> Model:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(done.set)
 
-    future.add_done_callback(wake)
+    load.add_done_callback(wake)
     await done.wait()
-    return future.result()
+
+
+def _check_idle(models: Collection[Model]) -> None:
+    for one in models:
+        if one.open_sessions:
+            raise ModelInUseError(
+                f"{one.name} has {one.open_sessions} open sessions: wait for its requests, or "
+                "close their streams, then release it"
+            )
+
+
+def _close(model: Model) -> None:
+    if isinstance(model, Closable):
+        model.close()

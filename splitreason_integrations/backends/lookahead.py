@@ -1,7 +1,7 @@
-"""What a model would write by itself, and how probable a token is at each place of that.
+"""Drafts of what a model would write by itself, with the probability of one token at every place.
 
-As far as another author then writes the same, the probabilities are known, and nothing more need
-be asked.
+With the `ids` dialect and in vLLM the small model first drafts a continuation. Where the large
+model then writes the same, the small model's close probabilities are known without a request.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,27 +12,27 @@ import anyio
 
 MOST_TOKENS = 128
 _MANY_TOKENS = 8
-"""So many tokens foretold are worth a request, even where others came then."""
+"""A draft that matches so many tokens was worth its request, even if others followed."""
 _MEMORY = 4
 _TRIES_EVERY = 32
 
 
-class Worth:
-    """Whether lookahead was worth its requests lately, over all sessions of a model.
+class DraftStats:
+    """Whether drafts were worth their requests lately, over all sessions of a model.
 
-    Where it was not, it is tried again now and then: models and what they are asked change.
+    If they were not, one is tried now and then: models change, and so do their tasks.
     """
 
     def __init__(self) -> None:
         self._share = 1.0
         self._left_out = 0
 
-    def note(self, paid: bool) -> None:
-        """Take in how one lookahead went."""
-        self._share += (paid - self._share) / _MEMORY
+    def note(self, useful: bool) -> None:
+        """Count one draft."""
+        self._share += (useful - self._share) / _MEMORY
 
-    def asks(self) -> bool:
-        """Return whether the next one is to be asked for."""
+    def wants_next(self) -> bool:
+        """Return whether to ask for the next draft; counts the ones left out."""
         if self._share >= 1 / 2:
             return True
         self._left_out += 1
@@ -41,26 +41,33 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Tokens that a model writes next, and the probability at each; `ends` behind the last."""
+    """A part of a draft.
+
+    Attributes:
+        tokens: the tokens that the model would write next.
+        probabilities: the probability of the token in question at each of them.
+        ends: whether this is the last part.
+
+    """
 
     tokens: Sequence[int] = ()
-    chances: Sequence[float] = ()
+    probabilities: Sequence[float] = ()
     ends: bool = False
 
     @property
     def is_whole(self) -> bool:
-        """Whether every token has its probability; the last one itself may be hidden."""
-        hidden = len(self.chances) - len(self.tokens)
-        return hidden == 0 or (self.ends and hidden == 1)
+        """Whether every token has its probability; the last token itself may be missing."""
+        missing = len(self.probabilities) - len(self.tokens)
+        return missing == 0 or (self.ends and missing == 1)
 
 
 class Lookahead:
-    """What comes for one request, as it comes.
+    """One draft of a sequence's continuation, as it arrives.
 
     Args:
-        start: the length of the sequence that is gone on with.
-        token: the one whose probability is told.
-        more: gives what comes next; raises what the request fails with.
+        start: the length of the sequence that it continues.
+        token: the token whose probability it has.
+        more: returns the next part; raises ModelCallError if the request fails.
         end: ends the request.
 
     """
@@ -77,57 +84,58 @@ class Lookahead:
         self._token = token
         self._more = more
         self._tokens: list[int] = []
-        self._chances: list[float] = []
-        self._comes = True
+        self._probabilities: list[float] = []
+        self._arrives = True
         self._waiting: anyio.CancelScope | None = None
         self._end = end
 
     async def follow(self, ids: Sequence[int], place: int) -> None:
-        """Wait until it tells what is behind the first `place` of the ids, or cannot any more.
+        """Wait until the probability behind the first `place` ids is known or cannot be.
 
-        Raises what the request fails with.
+        Raises ModelCallError if the request fails.
         """
         with anyio.CancelScope() as self._waiting:
-            while self._comes and self._known(ids) < place and self._agrees(ids):
+            while self._arrives and self._last_known(ids) < place and self._matches(ids):
                 more = await self._more()
-                self._comes = more.is_whole and not more.ends
+                self._arrives = more.is_whole and not more.ends
                 if more.is_whole:
                     self._tokens += more.tokens
-                    self._chances += more.chances
-        if not self._agrees(ids):
+                    self._probabilities += more.probabilities
+        if not self._matches(ids):
             self.stop()
 
-    def told(self, token: int, ids: Sequence[int], places: range) -> list[float]:
-        """Return P(`token`) behind the first so many `ids`, for as many of the places as came."""
+    def known(self, token: int, ids: Sequence[int], places: range) -> list[float]:
+        """Return P(`token`) behind so many `ids` each, for as many of the places as are known."""
         if token != self._token or not places or places[0] < self._start:
             return []
         first, last = places[0] - self._start, places[-1] - self._start
-        return self._chances[first : min(self._known(ids) - self._start, last) + 1]
+        return self._probabilities[first : min(self._last_known(ids) - self._start, last) + 1]
 
     def stop(self) -> None:
         """End the request, and the waiting for it."""
-        self._comes = False
+        self._arrives = False
         self._end()
         if self._waiting is not None:
             self._waiting.cancel()
 
     def is_used_up(self, ids: Sequence[int]) -> bool:
-        """Return whether it was right to its end, which lies before the end of these ids."""
-        ends = not self._comes and self._start + len(self._tokens) <= len(ids)
-        return ends and self._agrees(ids)
+        """Return whether the ids match the whole draft and reach its end."""
+        ends = not self._arrives and self._start + len(self._tokens) <= len(ids)
+        return ends and self._matches(ids)
 
-    def paid(self, ids: Sequence[int]) -> bool:
-        """Return whether it was worth its request, where these ids stand in the end."""
-        return self._agrees(ids) or self._agreed(ids) >= _MANY_TOKENS
+    def was_useful(self, ids: Sequence[int]) -> bool:
+        """Return whether enough of the draft matches these ids to be worth its request."""
+        return self._matches(ids) or self._matching(ids) >= _MANY_TOKENS
 
-    def _known(self, ids: Sequence[int]) -> int:
-        """Return the last place that is told; one before the first where none is."""
-        return self._start + min(self._agreed(ids), len(self._chances) - 1)
+    def _last_known(self, ids: Sequence[int]) -> int:
+        """Return the last place with a known probability; one before the first if there is none."""
+        return self._start + min(self._matching(ids), len(self._probabilities) - 1)
 
-    def _agrees(self, ids: Sequence[int]) -> bool:
-        """Return whether all that came stands there, as far as both go."""
-        return self._agreed(ids) == min(len(self._tokens), len(ids) - self._start)
+    def _matches(self, ids: Sequence[int]) -> bool:
+        """Return whether ids and draft are the same as far as both go."""
+        return self._matching(ids) == min(len(self._tokens), len(ids) - self._start)
 
-    def _agreed(self, ids: Sequence[int]) -> int:
+    def _matching(self, ids: Sequence[int]) -> int:
+        """Return how many tokens of the draft match."""
         pairs = zip(self._tokens, ids[self._start :], strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

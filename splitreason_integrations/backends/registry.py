@@ -6,7 +6,7 @@ installed package registers under the entry point group `splitreason_integration
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_args
 
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Model
@@ -191,3 +191,27 @@ async def load_model(spec: ModelSpec, *, role: Role, deadline_s: float | None = 
     if not isinstance(spec, str | ModelDescription):
         return spec
     return await _loads.load(resolve(spec, role=role), deadline_s=deadline_s)
+
+
+def release(*models: LargeSpec) -> None:
+    """Free the memory, processes and connections of models.
+
+    A spec that is used again afterwards is loaded again. Specs that are not loaded are ignored.
+    Ending vLLM's processes can take seconds: in an event loop, use `asyncio.to_thread`.
+
+    Args:
+        *models: specs, loaded models, or lists of them. `"embedded"` is the small and the large.
+
+    Raises:
+        ModelInUseError: if requests still use one of the models; none is freed then.
+        UnknownSpecError: if no backend knows a name.
+
+    """
+    specs, loaded = set[ModelDescription](), list[Model]()
+    for one in (one for several in models for one in line_up(several)):
+        check_model_spec(one, role="small")
+        if isinstance(one, str | ModelDescription):
+            specs |= {resolve(one, role=role) for role in get_args(Role)}
+        else:
+            loaded.append(one)
+    _loads.release(specs, loaded)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import anyio
 
+from splitreason_integrations.backends.base import DraftsAhead
 from splitreason_integrations.decide.resilience import Attempts, Retry
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.loop.participant import Participant
@@ -31,7 +32,7 @@ class Handback:
         self._large.session.extend(self._large.tags.open_tokens)
         self._small.session.extend(self._small.tags.open_tokens)
         if self._reads:
-            self._small.session.look_ahead(self._small.tags.close_tokens[0])
+            self._look_ahead()
 
     def end(self) -> None:
         """Show the close tag to the models that know it."""
@@ -83,8 +84,13 @@ class Handback:
             session.extend(tail[theirs:])
         self._small_knows_end = ended_by is not None
         if ended_by is None:
-            session.look_ahead(tags.close_tokens[0])
+            self._look_ahead()
         return len(chunk), ended_by
+
+    def _look_ahead(self) -> None:
+        session = self._small.session
+        if isinstance(session, DraftsAhead):
+            session.look_ahead(self._small.tags.close_tokens[0])
 
     @property
     def _reads(self) -> bool:

@@ -3,6 +3,7 @@
 Nothing goes ahead that a hand-over here could not send, and the text is the same with and without.
 """
 
+from splitreason_integrations.backends.base import Prefills
 from splitreason_integrations.decide.machine import LargeRead
 from splitreason_integrations.decide.resilience import breaker_of
 from splitreason_integrations.decide.triggers import Never, Shadow
@@ -30,9 +31,12 @@ class Prefill:
         self._next_at = state.transcript.tokens + least
         before = state.large.read_tokens
         try:
+            session = state.large.session
+            if not isinstance(session, Prefills):
+                return
             if pieces:
                 state.large.sync(pieces)
-            state.large.session.prefill()
+            session.prefill()
         except Exception:  # noqa: BLE001 - the hand-over meets the failure, and survives it
             return
         state.machine.note(LargeRead(state.large.read_tokens - before))

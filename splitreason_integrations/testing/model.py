@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from splitreason_integrations.backends.sequence import check_prompt
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.errors import SessionError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
@@ -75,8 +75,7 @@ class ScriptedModel:
 
         Where something is `written` already, the script goes on behind its own part of it.
         """
-        if not prompt:
-            raise SessionError("a session needs a prompt of at least one token")
+        check_prompt(prompt)
         closed, ids = self._closed.get(tuple(prompt)), [*prompt, *written]
         if written and closed is not None and closed.token_ids[: len(ids)] == ids:
             session = ScriptedSession(self, prompt, closed.script, written, like=closed)

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, MutableSet, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Protocol, cast
 
 from splitreason_integrations.backends.base import End, Verdict, WriteOrder, Written
-from splitreason_integrations.errors import SessionError
+from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.text.tags import tags_of
 
@@ -22,17 +22,12 @@ class Script(Protocol):
     slice_tokens: int
     passes: int
 
-    @property
-    def sessions(self) -> "MutableSet[ScriptedSession]":
-        """The sessions that are open."""
-        ...
-
     def forget(self, session: "ScriptedSession") -> None:
         """Let a session go."""
         ...
 
 
-class ScriptedSession:
+class ScriptedSession(TokenSequence):
     """One sequence of a scripted model; `passes` counts the forward passes it stands for.
 
     The script goes on from where it was: the other author's tokens do not move it. A tag is passed
@@ -48,13 +43,12 @@ class ScriptedSession:
         *,
         like: "ScriptedSession | None" = None,
     ) -> None:
+        super().__init__(prompt, written)
         self._model = model
         self.script = script
-        self._at = self._seen = self._written = self.read = self.passes = 0
-        self._ids = [*prompt, *written]
+        self._at = self._seen = self._written = self.passes = 0
         self._places: list[int | None] = [None] * len(self._ids)
         self.prompt = tuple(prompt)
-        self._prompt_tokens = len(prompt)
         tags = tags_of(model.codec, as_text=True)
         self._tags = (tags.open_tokens, tags.close_tokens)
         self._end = min(model.codec.end_tokens)
@@ -63,16 +57,6 @@ class ScriptedSession:
         else:
             self._places, self._at = list(like._places), like._at
             self._cut_places(len(self._ids))
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """The sequence, the prompt included."""
-        return self._ids
-
-    @property
-    def length(self) -> int:
-        """Tokens in the sequence, the prompt included."""
-        return len(self._ids)
 
     @property
     def unread(self) -> int:
@@ -120,9 +104,7 @@ class ScriptedSession:
 
     def truncate(self, length: int) -> None:
         """Cut the sequence to `length` tokens; the script goes back over its own among them."""
-        self._check_open()
-        if not self._prompt_tokens <= length <= len(self._ids):
-            raise SessionError(f"cannot cut {len(self._ids)} tokens to {length}")
+        self._check_cut(length)
         del self._ids[length:]
         self._cut_places(length)
         self._seen = min(self._seen, length)
@@ -162,10 +144,6 @@ class ScriptedSession:
         texts = (self._model.codec.decode(self._ids[self._prompt_tokens : at]) for at in ends)
         return [float(self._model.close_probability(text)) for text in texts]
 
-    def look_ahead(self, token_id: int) -> None:
-        """Do nothing: every pass is one."""
-        self._check_open()
-
     def prefill(self) -> None:
         """Read what is pending in one pass, at once."""
         self._check_open()
@@ -174,6 +152,7 @@ class ScriptedSession:
 
     def close(self) -> None:
         """Free the session."""
+        self.is_open = False
         self._model.forget(self)
 
     async def _write_slice(self, order: WriteOrder, tokens: int) -> Written:
@@ -213,7 +192,7 @@ class ScriptedSession:
             self._at += 1
 
     def _ask(self, watch: Any, token: int) -> Verdict:
-        index = len(self._ids) - self._prompt_tokens
+        index = self._position
         probability = float(token == watch.probability_of)
         return cast("Verdict", watch(token, index=index, probability=probability, entropy=0.0))
 
@@ -229,7 +208,3 @@ class ScriptedSession:
         self._seen = len(self._ids)
         self.passes += 1
         self._model.passes += 1
-
-    def _check_open(self) -> None:
-        if self not in self._model.sessions:
-            raise SessionError("the session is closed; open a new one")

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from splitreason_integrations.backends.lookahead import Draft, Lookahead, Worth
+from splitreason_integrations.backends.lookahead import Draft, DraftStats, Lookahead
 from splitreason_integrations.errors import ModelCallError
 
 START = 3
@@ -49,7 +49,7 @@ def cut(sizes):
 async def read(lookahead, ids, places, token=TOKEN):
     async with asyncio.timeout(5):
         await lookahead.follow(ids, places[-1])
-    return lookahead.told(token, ids, places)
+    return lookahead.known(token, ids, places)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -70,7 +70,7 @@ async def test_tells_the_places_that_were_asked_for(first, last):
     if places:
         assert await read(lookahead, ids, places) == CHANCES[first - START : last - START + 1]
     else:
-        assert lookahead.told(TOKEN, ids, places) == []
+        assert lookahead.known(TOKEN, ids, places) == []
 
 
 async def test_tells_chunk_after_chunk():
@@ -95,7 +95,7 @@ async def test_others_than_foretold_end_it():
     assert await read(lookahead, ids, range(START, START + 4)) == CHANCES[:2]
     assert source.ended
     assert not lookahead.is_used_up(ids)
-    assert not lookahead.paid(ids)
+    assert not lookahead.was_useful(ids)
 
 
 async def test_one_that_was_right_to_its_end_is_used_up():
@@ -103,7 +103,7 @@ async def test_one_that_was_right_to_its_end_is_used_up():
     assert not lookahead.is_used_up(ids)
     await read(lookahead, ids, range(START, len(ids) + 1))
     assert lookahead.is_used_up(ids)
-    assert lookahead.paid(ids)
+    assert lookahead.was_useful(ids)
     assert not lookahead.is_used_up(ids[:-2])
 
 
@@ -151,12 +151,12 @@ async def test_stopping_wakes_who_waits():
     assert source.ended == 1
 
 
-def test_what_was_not_worth_it_lately_is_asked_for_now_and_then():
-    worth = Worth()
-    assert worth.asks()
+def test_what_was_not_stats_it_lately_is_asked_for_now_and_then():
+    stats = DraftStats()
+    assert stats.wants_next()
     for _ in range(3):
-        worth.note(paid=False)
-    assert sum(worth.asks() for _ in range(320)) == 10
+        stats.note(useful=False)
+    assert sum(stats.wants_next() for _ in range(320)) == 10
     for _ in range(2):
-        worth.note(paid=True)
-    assert all(worth.asks() for _ in range(40))
+        stats.note(useful=True)
+    assert all(stats.wants_next() for _ in range(40))

@@ -7,7 +7,7 @@ import pytest
 from splitreason_integrations.backends.base import End
 from splitreason_integrations.backends.openai_server.chat import Chat, PlainChat
 from splitreason_integrations.backends.openai_server.chat_answer import read_chat
-from splitreason_integrations.backends.openai_server.dialects import Lenient, Served, Wanted
+from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
 from splitreason_integrations.backends.openai_server.text import (
     Text,
     TextTokens,
@@ -50,7 +50,7 @@ def test_a_text_cut_anywhere_is_the_same_text(text, other_codec):
 
 def some(begun=(), **more):
     prompt = CODEC.render([{"role": "user", "content": "x"}], None)
-    return Wanted(prompt, begun, order(**more), 8)
+    return Continuation(prompt, begun, order(**more), 8)
 
 
 def answer(dialect, events, read, *, begun=(), **more):
@@ -197,7 +197,11 @@ def test_messages_go_over_the_wire_as_providers_take_them():
         {"role": "tool", "content": "1", "tool_call_id": "1"},
     ]
     tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
-    body = Chat(SERVED, "partial").question(Wanted(CODEC.render(said, tools), (), order(), 8)).body
+    body = (
+        Chat(SERVED, "partial")
+        .question(Continuation(CODEC.render(said, tools), (), order(), 8))
+        .body
+    )
     sent = body["messages"][1]
     assert sent["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a": 1}'}
     assert "reasoning_content" not in sent

@@ -8,7 +8,7 @@ import pytest
 
 from splitreason_integrations import Entropy, Keyword, Random, Sampling, SplitEngine, Tag
 from splitreason_integrations.backends.base import End, Verdict
-from splitreason_integrations.backends.lookahead import Worth
+from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server import session as server_session
 from splitreason_integrations.errors import ConfigurationError, ModelCallError, RequestError
 from splitreason_integrations.evals.tasks import generated
@@ -79,7 +79,7 @@ async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):
 def trusted(some_spec):
     """Return a model of which nothing is known yet of what it foretells."""
     model = load(some_spec)
-    model.worth = Worth()
+    model.draft_stats = DraftStats()
     return model
 
 
@@ -104,7 +104,7 @@ async def test_a_foretelling_that_fails_costs_no_reading(pair, monkeypatch):
     session, plain = trusted(pair[0]).open(prompt()), load(pair[0]).open(prompt())
     for one in (session, plain):
         await write(one, order(1))
-    monkeypatch.setattr(server_session, "told_ahead", failing)
+    monkeypatch.setattr(server_session, "read_draft", failing)
     session.look_ahead(CLOSE)
     for one in (session, plain):
         one.extend([40, 41])

@@ -1,6 +1,5 @@
 """A causal language model of transformers, and what its sessions share."""
 
-import weakref
 from collections.abc import Sequence
 
 import torch
@@ -9,19 +8,19 @@ from transformers import PreTrainedModel
 from splitreason_integrations.backends.hf.cache import KVCache
 from splitreason_integrations.backends.hf.session import HFSession
 from splitreason_integrations.backends.hf.steps import Steps
+from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
 
-class HFModel:
+class HFModel(LoadedModel[HFSession]):
     """A causal language model of transformers that keeps sessions.
 
     With `steps`, passes over few tokens are replayed as CUDA graphs.
     """
 
-    remote = False
     resumes = True
     shows_logits = True
 
@@ -36,31 +35,26 @@ class HFModel:
         default_sampling: Sampling | None = None,
         steps: Steps | None = None,
     ) -> None:
-        self.name = name
-        self.codec = codec
-        self.prices = prices or Prices()
-        self.hint = hint
-        self.default_sampling = default_sampling or Sampling(temperature=0.0)
-        self.context_tokens = int(network.config.max_position_embeddings)
+        super().__init__(
+            codec,
+            name=name,
+            context_tokens=int(network.config.max_position_embeddings),
+            prices=prices,
+            hint=hint,
+            default_sampling=default_sampling,
+        )
         self.network = network.eval()
         self.steps = steps
-        self._sessions: weakref.WeakSet[HFSession] = weakref.WeakSet()
         self.worker = Worker(f"splitreason-{name}")
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
 
-    @property
-    def open_sessions(self) -> int:
-        """How many sessions hold a cache now."""
-        return sum(session.holds_cache for session in self._sessions)
-
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> HFSession:
-        """Start a session with a prompt, and what stands behind it; nothing is computed yet."""
-        session = HFSession(self, prompt, written)
-        self._sessions.add(session)
-        return session
+        """Start a session with a prompt and what is `written` behind it, without computing."""
+        return self._counted(HFSession(self, prompt, written))
 
     def new_cache(self) -> KVCache:
         """Return an empty cache of one sequence."""
+        self._check_not_closed()
         return KVCache(self.network, self.steps)
 
     def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: bool) -> torch.Tensor:
@@ -69,6 +63,16 @@ class HFModel:
         All that this model computes goes through here; see `KVCache.read`.
         """
         return cache.read(token_ids, last=last)
+
+    def close(self) -> None:
+        """Free the weights, and the GPU's memory that torch keeps for more of them."""
+        super().close()
+        on_gpu = self.network.device.type == "cuda"
+        del self.network
+        self.steps = None
+        self._masks.clear()
+        if on_gpu:
+            torch.cuda.empty_cache()
 
     def mask(self, forbidden: tuple[int, ...]) -> torch.Tensor:
         """Return the index of forbidden tokens, made once."""

@@ -17,6 +17,7 @@ import torch
 
 from splitreason_integrations.backends.base import End, Verdict, Watch, WriteOrder, Written
 from splitreason_integrations.backends.hf.cache import KVCache
+from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.errors import ModelCallError, SessionError
 from splitreason_integrations.sampling import draw, uniform
@@ -55,23 +56,26 @@ class Network(Protocol):
         ...
 
 
-class HFSession:
-    """One sequence and its KV cache. `passes` counts the forward passes made for it."""
+class HFSession(TokenSequence):
+    """One sequence and its KV cache.
+
+    Attributes:
+        passes: how many forward passes were made for it.
+
+    """
 
     def __init__(self, model: Network, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
-        if not prompt:
-            raise SessionError("a session needs a prompt of at least one token")
+        super().__init__(prompt, written)
         self._model = model
         self._cache: KVCache | None = model.new_cache()
-        self._ids = [*prompt, *written]
-        self._prompt_tokens, self._own_pending = len(prompt), 0
+        self._own_pending = 0
         self._next: torch.Tensor | None = None
-        self._busy = self._closed = False
+        self._busy = False
         # A pass may still run when a reader has left: what it gives is dropped if the sequence has
         # changed since the work that it belongs to was asked for.
         self._lock = threading.Lock()
         self._changes = self._at_work = 0
-        self.read = self.passes = 0
+        self.passes = 0
 
     @property
     def holds_cache(self) -> bool:
@@ -81,16 +85,6 @@ class HFSession:
     @property
     def _cached(self) -> int:
         return self._cache.length if self._cache is not None else 0
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """The sequence, the prompt included."""
-        return self._ids
-
-    @property
-    def length(self) -> int:
-        """Tokens in the sequence, the prompt included."""
-        return len(self._ids)
 
     @property
     def unread(self) -> int:
@@ -108,12 +102,7 @@ class HFSession:
 
     def truncate(self, length: int) -> None:
         """Cut the sequence and its cache to `length` tokens."""
-        self._check_open()
-        if not self._prompt_tokens <= length <= len(self._ids):
-            raise SessionError(
-                f"cannot cut to {length} tokens: the session has {len(self._ids)}, "
-                f"{self._prompt_tokens} of them its prompt"
-            )
+        self._check_cut(length)
         if length == len(self._ids):
             return
         with self._lock:
@@ -165,23 +154,15 @@ class HFSession:
 
         def work() -> list[float]:
             logits = self._read(last=False)
-            told = logits[-(last or 0) : len(logits) - spare].float().softmax(-1)
-            return told[:, token_id].tolist()
+            asked = logits[-(last or 0) : len(logits) - spare].float().softmax(-1)
+            return asked[:, token_id].tolist()
 
         job = self._model.worker.submit(partial(self._guarded, work, self._changes))
         return await asyncio.wrap_future(job)
 
-    def look_ahead(self, token_id: int) -> None:
-        """Do nothing: one pass over what came costs less than writing ahead."""
-        self._check_open()
-
-    def prefill(self) -> None:
-        """Do nothing: the one thread of a model would read it before what others wait for."""
-        self._check_open()
-
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
-        self._closed = True
+        self.is_open = False
         if not self._busy:
             self._cache = self._next = None
 
@@ -200,7 +181,7 @@ class HFSession:
             ) from error
         finally:
             self._busy = False
-            if self._closed:
+            if not self.is_open:
                 self._cache = self._next = None
 
     def _write_slices(
@@ -238,7 +219,7 @@ class HFSession:
     ) -> tuple[End | None, int | None]:
         """Write into `ids` for a slice's time; return why the writing ended, if it did."""
         started = time.monotonic()
-        while len(ids) < left and not (stop.is_set() or self._closed):
+        while len(ids) < left and self.is_open and not stop.is_set():
             now = time.monotonic()
             if order.deadline_s is not None and now >= order.deadline_s:
                 return End.DEADLINE, None
@@ -263,7 +244,7 @@ class HFSession:
         if own is None:
             own = self._read(last=True)[-1]
         logits = own
-        index = len(self._ids) - self._prompt_tokens
+        index = self._position
         if order.guide is not None:
             logits = order.guide.restrict(logits, self._ids[self._prompt_tokens :])
         if order.sampling.greedy:
@@ -294,7 +275,7 @@ class HFSession:
         if watch.wants_entropy:
             chances = self._allowed(logits, order).float().softmax(-1)
             entropy = float(torch.special.entr(chances).sum())
-        index = len(self._ids) - self._prompt_tokens
+        index = self._position
         refused: tuple[int, ...] = ()
         while True:
             verdict = watch(token, index=index, probability=probability, entropy=entropy)
@@ -344,7 +325,3 @@ class HFSession:
         self._next = None
         if self._cache is not None and self._cached > length:
             self._cache.length = length
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SessionError("the session is closed; open a new one")

@@ -16,7 +16,7 @@ from splitreason_integrations.backends.openai_server.chat_answer import (
     StepAnswer,
     read_chat,
 )
-from splitreason_integrations.backends.openai_server.dialects import Lenient, Served, Wanted
+from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
 from splitreason_integrations.backends.openai_server.ids import never, sampled
 from splitreason_integrations.backends.openai_server.text import (
     SHOWS_TOKENS,
@@ -98,7 +98,7 @@ class Chat(Lenient):
         if order.watch is not None:
             raise self._tells_no_probabilities()
 
-    def question(self, wanted: Wanted) -> Question:
+    def question(self, wanted: Continuation) -> Question:
         """Return what to ask for a text to go on."""
         body = {
             "model": self._served.model,
@@ -116,7 +116,7 @@ class Chat(Lenient):
             "/chat/completions", self.fitted(body), read_chat, tokens, wanted.max_tokens
         )
 
-    def answer(self, wanted: Wanted) -> TextAnswer:
+    def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
         begun = self._begun(wanted) if self._mark.may_echo else ""
         return ChatAnswer(self._served, wanted.order, self._controls, begun=begun)
@@ -125,19 +125,19 @@ class Chat(Lenient):
         """Raise RequestError: a small model has to be somewhere else."""
         raise self._tells_no_probabilities()
 
-    def _messages(self, wanted: Wanted) -> list[dict[str, Any]]:
+    def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:
         messages, begun = self._said(wanted), self._begun(wanted)
         if begun:
             messages.append({"role": "assistant", "content": begun, **self._mark.message})
         return messages
 
-    def _said(self, wanted: Wanted) -> list[dict[str, Any]]:
+    def _said(self, wanted: Continuation) -> list[dict[str, Any]]:
         leave_out = frozenset() if self._mark.is_own else _OWN_REASONING
         return [
             _message(message, leave_out) for message in self._plain(said_of(wanted.prompt).messages)
         ]
 
-    def _begun(self, wanted: Wanted) -> str:
+    def _begun(self, wanted: Continuation) -> str:
         """Return the reply so far; empty where nothing of it stands."""
         opening = opening_of(wanted.prompt) if isinstance(wanted.prompt, Prompt) else ""
         return opening + spelled(self._served.codec, wanted.written)
@@ -151,7 +151,7 @@ class Chat(Lenient):
     def _plain(self, value: Any) -> Any:
         return harmless(value, self._served.codec.plain) if self._served.own else value
 
-    def _drawn(self, wanted: Wanted) -> dict[str, Any]:
+    def _drawn(self, wanted: Continuation) -> dict[str, Any]:
         drawn = sampled(wanted.order, len(wanted.written))
         if self._mark.is_own:
             return drawn | never(wanted.order.forbidden)
@@ -178,7 +178,7 @@ class PlainChat(Chat):
     def __init__(self, served: Served) -> None:
         super().__init__(served, PLAIN)
 
-    def answer(self, wanted: Wanted) -> TextAnswer:
+    def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
         begun = spelled(self._served.codec, wanted.written)
         if begun.strip():
@@ -187,12 +187,12 @@ class PlainChat(Chat):
         thinks = isinstance(wanted.prompt, Prompt) and bool(opening_of(wanted.prompt))
         return ChatAnswer(self._served, wanted.order, self._controls, thinks=thinks)
 
-    def _messages(self, wanted: Wanted) -> list[dict[str, Any]]:
+    def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:
         begun = spelled(self._served.codec, wanted.written)
         messages = self._said(wanted)
         return ask_next_step(messages, begun) if begun.strip() else messages
 
-    def _begun(self, wanted: Wanted) -> str:
+    def _begun(self, wanted: Continuation) -> str:
         return ""
 
 

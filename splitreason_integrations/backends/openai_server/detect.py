@@ -13,13 +13,13 @@ from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.chat import MARKS, PLAIN, Chat, PlainChat
 from splitreason_integrations.backends.openai_server.dialects import (
+    Continuation,
     Dialect,
     Served,
     TokenIds,
-    Wanted,
     is_not_understood,
 )
-from splitreason_integrations.backends.openai_server.ids import chances_of
+from splitreason_integrations.backends.openai_server.ids import probability_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.openai_server.wire import Part, Question, Usage
@@ -112,7 +112,7 @@ async def _try_ids(replica: Replica, served: Served) -> Found:
     dialect = TokenIds(served)
     question = dialect.question(_wanted(served))
     token = served.codec.encode(_CHOSEN)[-1]
-    richer = {**question.body, **chances_of(token), **_favoured(token)}
+    richer = {**question.body, **probability_of(token), **_favoured(token)}
     try:
         parts = await _asked(replica, replace(question, body=richer))
     except ModelCallError as error:
@@ -215,7 +215,7 @@ async def _asked(replica: Replica, question: Question) -> list[Part]:
     return parts
 
 
-def _wanted(served: Served, max_tokens: int = 1) -> Wanted:
+def _wanted(served: Served, max_tokens: int = 1) -> Continuation:
     order = WriteOrder(
         max_tokens=max_tokens,
         sampling=Sampling(temperature=0.0),
@@ -223,7 +223,7 @@ def _wanted(served: Served, max_tokens: int = 1) -> Wanted:
         stream=0,
         stop_tokens=served.codec.end_tokens,
     )
-    return Wanted(served.codec.render(_HELLO, None), (), order, max_tokens)
+    return Continuation(served.codec.render(_HELLO, None), (), order, max_tokens)
 
 
 def _favoured(token: int) -> dict[str, Any]:

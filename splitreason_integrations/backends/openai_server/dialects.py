@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from splitreason_integrations.backends.base import WriteOrder, Written
 from splitreason_integrations.backends.openai_server.ids import (
     Received,
-    chances_of,
     completion,
+    probability_of,
     reading,
     scoring,
 )
@@ -55,7 +55,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Continuation:
     """What is to be gone on with: a prompt, what stands behind it, and how."""
 
     prompt: Sequence[int]
@@ -86,11 +86,11 @@ class Dialect(Protocol):
         """Raise RequestError for an order that cannot be given in this dialect."""
         ...
 
-    def question(self, wanted: Wanted) -> Question:
+    def question(self, wanted: Continuation) -> Question:
         """Return what to ask for a text to go on."""
         ...
 
-    def answer(self, wanted: Wanted) -> Answer:
+    def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
         ...
 
@@ -129,7 +129,7 @@ class TokenIds:
     def check(self, order: WriteOrder) -> None:
         """Do nothing: all orders can be given."""
 
-    def question(self, wanted: Wanted) -> Question:
+    def question(self, wanted: Continuation) -> Question:
         """Return what to ask for a text to go on."""
         sequence = [*wanted.prompt, *wanted.written]
         body = completion(
@@ -141,7 +141,7 @@ class TokenIds:
         )
         return Question("/completions", body, read_part, len(sequence), wanted.max_tokens)
 
-    def answer(self, wanted: Wanted) -> Answer:
+    def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
         return Received(
             self._served.codec,
@@ -166,8 +166,8 @@ class TokenIds:
             stop_tokens=frozenset([token]),
         )
         body = completion(self._served.model, sequence, order, max_tokens=most, position=0)
-        told = body | chances_of(token)
-        return Question("/completions", told, read_part, len(sequence), most)
+        asked = body | probability_of(token)
+        return Question("/completions", asked, read_part, len(sequence), most)
 
     def prefill(self, sequence: Sequence[int]) -> Question | None:
         """Return what has a text read and one token written."""

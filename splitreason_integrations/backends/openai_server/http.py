@@ -9,7 +9,7 @@ import math
 import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -146,6 +146,14 @@ class Server:
             said=said,
         )
 
+    def close(self) -> None:
+        """Have every event loop close its connections to the server, from any thread."""
+        while self._sessions:
+            loop, kept = self._sessions.popitem()
+            # A loop that is closed, or closes meanwhile, has closed or will close its own.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(kept.close)
+
     async def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         kept = self._sessions.get(loop)
@@ -228,6 +236,9 @@ class _Kept:
 
     async def begin(self) -> None:
         await anext(self._until_the_end)
+
+    def close(self) -> None:
+        self._closing = asyncio.ensure_future(self._until_the_end.aclose())
 
     async def _wait(self) -> AsyncGenerator[None, None]:
         try:

@@ -62,7 +62,7 @@ def completion(
         **never(order.forbidden),
     }
     if order.watch is not None and order.watch.probability_of is not None:
-        body |= chances_of(order.watch.probability_of)
+        body |= probability_of(order.watch.probability_of)
     return body
 
 
@@ -79,10 +79,10 @@ def reading(model: str, *prompts: Sequence[int]) -> dict[str, Any]:
 
 def scoring(model: str, prompts: Sequence[Sequence[int]], token: int) -> dict[str, Any]:
     """Return the request for the probability of one token behind each of some prompts."""
-    return reading(model, *prompts) | chances_of(token)
+    return reading(model, *prompts) | probability_of(token)
 
 
-def chances_of(token: int) -> dict[str, Any]:
+def probability_of(token: int) -> dict[str, Any]:
     """Return what has a server tell how probable a token is, or the most probable ones."""
     return {
         "logprobs": TOP,

@@ -1,9 +1,9 @@
 """Models behind OpenAI-compatible servers."""
 
-import weakref
 from collections.abc import Sequence
 
-from splitreason_integrations.backends.lookahead import Worth
+from splitreason_integrations.backends.loaded import LoadedModel
+from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
     Found,
@@ -20,7 +20,7 @@ from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
 
-class ServerModel:
+class ServerModel(LoadedModel[ServerSession]):
     """A model behind a server. `vocabulary` is how many token ids it may answer with.
 
     `speaks` names its dialect; with None it is found at the first use. `own_tokenizer` says that
@@ -28,8 +28,6 @@ class ServerModel:
     """
 
     remote = True
-    resumes = False
-    shows_logits = False
 
     def __init__(
         self,
@@ -46,24 +44,20 @@ class ServerModel:
         speaks: str | None = "ids",
         own_tokenizer: bool = True,
     ) -> None:
-        self.name = name
-        self.codec = codec
-        self.prices = prices or Prices()
-        self.hint = hint
-        self.context_tokens = context_tokens
-        self.default_sampling = default_sampling or Sampling(temperature=0.0)
+        super().__init__(
+            codec,
+            name=name,
+            context_tokens=context_tokens,
+            prices=prices,
+            hint=hint,
+            default_sampling=default_sampling,
+        )
         self.replicas = replicas
-        self.worth = Worth()
+        self.draft_stats = DraftStats()
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer)
         self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
         self._finding = Finding[Found]()
-        self._sessions: weakref.WeakSet[ServerSession] = weakref.WeakSet()
-
-    @property
-    def open_sessions(self) -> int:
-        """How many sessions may still ask the server for something."""
-        return sum(session.is_open for session in self._sessions)
 
     @property
     def dialect(self) -> Dialect | None:
@@ -90,8 +84,13 @@ class ServerModel:
         """Return whether a refusal says what to leave out, so that asking again may do."""
         return self._found is not None and self._found.dialect.learns(error)
 
-    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> "ServerSession":
-        """Start a session with a prompt, and what stands behind it; nothing is asked yet."""
-        session = ServerSession(self, prompt, written)
-        self._sessions.add(session)
-        return session
+    def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> ServerSession:
+        """Start a session with a prompt and what is `written` behind it; nothing is asked yet."""
+        self._check_not_closed()
+        return self._counted(ServerSession(self, prompt, written))
+
+    def close(self) -> None:
+        """Close the connections to all servers."""
+        super().close()
+        for replica in self.replicas.all:
+            replica.server.close()

@@ -1,4 +1,4 @@
-"""Reads how probable a token is: behind each of some prompts, or all along an answer."""
+"""Reads the probability of a token from answers: behind each of some prompts, or in a draft."""
 
 import asyncio
 
@@ -8,35 +8,35 @@ from splitreason_integrations.backends.openai_server.wire import UnreadableError
 from splitreason_integrations.protocols import Codec
 
 
-async def told_chances(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
+async def read_scores(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
     """Return P(`token`) behind each prompt, in the prompts' order; raise ModelCallError."""
     try:
         async with asyncio.timeout(call.read_s):
-            return await _chances(call, codec, prompts, token)
+            return await _scores(call, codec, prompts, token)
     except TimeoutError:
         raise call.stalled() from None
 
 
-async def _chances(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
+async def _scores(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
     found: dict[int, float] = {}
     while (part := await call.next()) is not None:
         if not part.top or part.index in found:
             continue
         try:
-            found[part.index] = part.chances(codec, token)[0]
+            found[part.index] = part.probabilities(codec, token)[0]
         except UnreadableError as error:
             raise call.broken(str(error)) from error
     if sorted(found) != list(range(prompts)):
         raise call.broken(
-            "does not tell the log probability behind every prompt; use a server that knows "
+            "does not give the log probability behind every prompt; use a server that knows "
             "logprob_token_ids, such as vLLM"
         )
     await call.settle()
     return [found[index] for index in range(prompts)]
 
 
-async def told_ahead(call: Call, codec: Codec, token: int) -> Draft:
-    """Return what an answer goes on with, and P(`token`) at each of it; raise ModelCallError."""
+async def read_draft(call: Call, codec: Codec, token: int) -> Draft:
+    """Return the next part of a draft, with P(`token`) at each token; raise ModelCallError."""
     try:
         async with asyncio.timeout(call.read_s):
             part = await call.next()
@@ -45,7 +45,7 @@ async def told_ahead(call: Call, codec: Codec, token: int) -> Draft:
     if part is None:
         return Draft(ends=True)
     try:
-        chances = part.chances(codec, token)
+        probabilities = part.probabilities(codec, token)
     except UnreadableError as error:
         raise call.broken(str(error)) from error
-    return Draft(part.token_ids or (), chances, part.finish is not None)
+    return Draft(part.token_ids or (), probabilities, part.finish is not None)

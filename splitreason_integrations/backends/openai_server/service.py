@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from splitreason_integrations.backends.lookahead import Worth
+from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server.dialects import Dialect
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.errors import ModelCallError
@@ -15,7 +15,7 @@ class Service(Protocol):
     name: str
     codec: Codec
     context_tokens: int
-    worth: Worth
+    draft_stats: DraftStats
     replicas: Replicas
 
     @property

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
-from splitreason_integrations.backends.openai_server.dialects import Lenient, Served, Wanted
+from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
 from splitreason_integrations.backends.openai_server.ids import TOP, never, sampled
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
@@ -185,7 +185,7 @@ class Text(Lenient):
                 "as vLLM; use Tag() without a threshold"
             )
 
-    def question(self, wanted: Wanted) -> Question:
+    def question(self, wanted: Continuation) -> Question:
         """Return what to ask for a text to go on."""
         codec = self._served.codec
         body = {
@@ -202,7 +202,7 @@ class Text(Lenient):
         tokens = len(wanted.prompt) + len(wanted.written)
         return Question("/completions", self.fitted(body), read_part, tokens, wanted.max_tokens)
 
-    def answer(self, wanted: Wanted) -> TextAnswer:
+    def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
         return TextAnswer(self._served.codec, wanted.order, self.controls.of(wanted.order))
 

@@ -61,10 +61,10 @@ class Part:
     thought: str = ""
     usage: Usage | None = None
 
-    def chances(self, codec: Codec, token: int) -> list[float]:
-        """Return P(`token`) at each position; raise UnreadableError where they are not told."""
+    def probabilities(self, codec: Codec, token: int) -> list[float]:
+        """Return P(`token`) at each position; raise UnreadableError if they are missing."""
         names = (f"token_id:{token}", codec.decode([token]))
-        return [_chance(one, names) for one in self.top]
+        return [_probability(one, names) for one in self.top]
 
 
 class UnreadableError(ValueError):
@@ -133,7 +133,7 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
     return Usage(prompt, max(0, prompt - (cached if _is_count(cached) else 0)))
 
 
-def _chance(top: Any, names: Sequence[str]) -> float:
+def _probability(top: Any, names: Sequence[str]) -> float:
     """Return the probability of a token by its names; one that is not among the first has none."""
     if not isinstance(top, Mapping):
         raise UnreadableError("has no log probabilities at a token")

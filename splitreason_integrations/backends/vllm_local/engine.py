@@ -43,8 +43,10 @@ class Engine:
         label: str,
         sleep_after_s: float | None = None,
         reloads: bool = True,
+        on_shut_down: Callable[[], None] = lambda: None,
     ) -> None:
         self.label = label
+        self._on_shut_down = on_shut_down
         self._start = start
         self._sleep_after_s = sleep_after_s
         self._reloads = reloads
@@ -121,6 +123,7 @@ class Engine:
                 self.do(_stop_listening(self._llm)).result(_CLOSES_S)
             finally:
                 self._llm.shutdown()
+                self._on_shut_down()
 
     async def _asked(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         """Do what asks the engine, once it is there and awake."""

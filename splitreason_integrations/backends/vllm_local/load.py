@@ -168,6 +168,7 @@ def _engine(spec: VLLMModel, arguments: Mapping[str, Any], *, reloads: bool) -> 
             label=spec.label,
             sleep_after_s=spec.sleep_after_s,
             reloads=reloads,
+            on_shut_down=partial(_claim, spec, -claim),
         )
     except Exception as error:  # vLLM raises whatever its parts raise
         _claim(spec, -claim)

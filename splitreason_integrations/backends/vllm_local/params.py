@@ -1,4 +1,4 @@
-"""What is asked of vLLM, in its own words, and what it answers, in ours."""
+"""Orders as vLLM's `SamplingParams`, and its answers as tokens and probabilities."""
 
 import math
 from typing import Any
@@ -22,7 +22,7 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
     from vllm.sampling_params import RequestOutputKind
 
     sampling, watch = order.sampling, order.watch
-    told = watch.probability_of if watch is not None else None
+    wanted = watch.probability_of if watch is not None else None
     try:
         return SamplingParams(
             max_tokens=max_tokens,
@@ -34,7 +34,7 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
             stop_token_ids=sorted(order.stop_tokens),
             ignore_eos=True,
             logit_bias=dict.fromkeys(order.forbidden, _NEVER) or None,
-            logprob_token_ids=None if told is None else [told],
+            logprob_token_ids=None if wanted is None else [wanted],
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
@@ -60,8 +60,8 @@ def scoring(*token_ids: int) -> Any:
     )
 
 
-def lookahead(token_id: int, *, max_tokens: int) -> Any:
-    """Return the `SamplingParams` for writing on up to a token, with its probability all along."""
+def drafting(token_id: int, *, max_tokens: int) -> Any:
+    """Return the `SamplingParams` for a draft up to a token, with its probability all along."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -76,7 +76,7 @@ def lookahead(token_id: int, *, max_tokens: int) -> Any:
     )
 
 
-def written(piece: Any, order: WriteOrder, *, label: str) -> Written:
+def written_in(piece: Any, order: WriteOrder, *, label: str) -> Written:
     """Return what a piece adds. It has an end where a stop token is reached.
 
     Raises ModelCallError where vLLM gave the request up, or wrote what was forbidden.
@@ -86,15 +86,20 @@ def written(piece: Any, order: WriteOrder, *, label: str) -> Written:
         raise ModelCallError(f"{label}: vLLM gave a request up ({reason})", retryable=True)
     stop_token = ids[-1] if reason == "stop" and ids else None
     kept = ids if stop_token is None else ids[:-1]
-    if leaked := set(kept).intersection(order.forbidden):
-        raise ModelCallError(
-            f"{label}: token id {min(leaked)} was forbidden by logit_bias and yet written; its "
-            "logits are too far apart for that: use 'hf:' for this model",
-            retryable=False,
-        )
+    if set(kept).intersection(order.forbidden):
+        raise ignored_ban(label)
     return Written(kept, None if stop_token is None else End.STOP_TOKEN, stop_token)
 
 
-def chances(piece: Any, token_id: int) -> list[float]:
+def ignored_ban(label: str) -> ModelCallError:
+    """Return the error for a token that was written although it was forbidden."""
+    return ModelCallError(
+        f"{label}: wrote a token that was forbidden by logit_bias; its logits are too far apart "
+        "for that: use 'hf:' for this model",
+        retryable=False,
+    )
+
+
+def probabilities_in(piece: Any, token_id: int) -> list[float]:
     """Return P(`token_id`) at each token of a piece."""
     return [min(1.0, math.exp(place[token_id].logprob)) for place in piece.logprobs or ()]

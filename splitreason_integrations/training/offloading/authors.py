@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from splitreason_integrations.backends.base import End, Model, Session, WriteOrder, Written
+from splitreason_integrations.backends.base import (
+    DraftsAhead,
+    End,
+    Model,
+    Session,
+    WriteOrder,
+    Written,
+)
 from splitreason_integrations.text.tags import Tags, tags_of
 
 
@@ -38,7 +45,10 @@ class AuthoredModel:
         """Start a session with a prompt, and what stands behind it already."""
         marks = tags_of(self.codec, as_text=True)
         session = self._model.open(prompt, written)
-        self.last = AuthoredSession(session, len(prompt), len(written), marks)
+        if isinstance(session, DraftsAhead):
+            self.last = _DraftingSession(session, session, len(prompt), len(written), marks)
+        else:
+            self.last = AuthoredSession(session, len(prompt), len(written), marks)
         return self.last
 
 
@@ -118,14 +128,20 @@ class AuthoredSession:
         """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
         return await self._session.read_probabilities(token_id, last=last, spare=spare)
 
-    def look_ahead(self, token_id: int) -> None:
-        """Let P(`token_id`) be found out ahead, for as far as what comes is foreseen."""
-        self._session.look_ahead(token_id)
-
-    def prefill(self) -> None:
-        """Have what is pending read in the background."""
-        self._session.prefill()
-
     def close(self) -> None:
         """Free the cache, at the end of the running step at the latest."""
         self._session.close()
+
+
+class _DraftingSession(AuthoredSession):
+    """The same, of a session that drafts ahead."""
+
+    def __init__(
+        self, drafts: DraftsAhead, session: Session, prompt_tokens: int, written: int, marks: Tags
+    ) -> None:
+        super().__init__(session, prompt_tokens, written, marks)
+        self._drafts = drafts
+
+    def look_ahead(self, token_id: int) -> None:
+        """Start drafting; see `DraftsAhead`."""
+        self._drafts.look_ahead(token_id)

@@ -1,0 +1,258 @@
+"""Sessions of models elsewhere: servers and vLLM's engines get the whole sequence each time.
+
+Their prefix cache takes the place of a session's KV cache, so a cut costs nothing. A backend says
+how an order, probabilities, a draft and a prefill are asked for; the rest is the same for all.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from splitreason_integrations.backends.base import End, Verdict, Watch, WriteOrder, Written
+from splitreason_integrations.backends.lookahead import MOST_TOKENS, Draft, DraftStats, Lookahead
+from splitreason_integrations.backends.sequence import TokenSequence
+from splitreason_integrations.errors import ModelCallError, RequestError
+
+_PROMPTS_AT_ONCE = 256
+
+
+class SendingModel(Protocol):
+    """What a session needs of its model."""
+
+    name: str
+    context_tokens: int
+    draft_stats: DraftStats
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRequest:
+    """A request for a draft under way: how its parts are read, and how it is ended."""
+
+    more: Callable[[], Awaitable[Draft]]
+    end: Callable[[], None]
+
+
+class SentSession(TokenSequence, ABC):
+    """A sequence of ids, and how many of them its model has read already."""
+
+    cannot: ClassVar[str]
+    """Why the backend cannot guide an answer or give entropies, and the remedy."""
+
+    def __init__(
+        self, model: SendingModel, prompt: Sequence[int], written: Sequence[int] = ()
+    ) -> None:
+        super().__init__(prompt, written)
+        self._sender = model
+        self._seen = 0
+        self._draft: Lookahead | None = None
+        self._end_prefill: Callable[[], None] | None = None
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt or the other author that the model has not been sent yet."""
+        return len(self._ids) - self._seen
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens; nothing is sent until they are needed."""
+        self._check_open()
+        self._ids.extend(token_ids)
+
+    def truncate(self, length: int) -> None:
+        """Cut the sequence to `length` tokens."""
+        self._check_cut(length)
+        del self._ids[length:]
+        self._seen = min(self._seen, length)
+        self._drop_draft()
+        self._drop_prefill()
+
+    async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
+        """Generate; the last item has an `end`. Closing the generator ends the request at once."""
+        self._check_open()
+        self._check_can(order)
+        self._drop_draft()
+        self._drop_prefill()
+        left, refused, end = order.max_tokens, list[int](), None
+        asks_again = self._failover()
+        while end is None:
+            most = min(left, self._room)
+            if most <= 0 or is_late(order):
+                yield Written((), End.LENGTH if most <= 0 else End.DEADLINE)
+                return
+            # If the watch refuses a token, another one is drawn in its place before all continues.
+            asked = replace(order, forbidden=(*order.forbidden, *refused))
+            try:
+                async with aclosing(self._ask(asked, 1 if refused else most, refused)) as answer:
+                    async for written in answer:
+                        left -= len(written.token_ids)
+                        continues = written.end is End.LENGTH and left > 0
+                        end = None if continues else written.end
+                        if written.token_ids or end or self._is_alive:
+                            yield replace(written, end=end)
+            except ModelCallError as error:
+                if not asks_again(error):
+                    raise
+
+    async def read_probabilities(
+        self, token_id: int, *, last: int | None = None, spare: int = 0
+    ) -> list[float]:
+        """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
+
+        Places that a draft does not know take a prompt each, in requests of many prompts. Raises
+        ModelCallError.
+        """
+        self._check_open()
+        places = self._pending(last, spare)
+        probabilities = await self._drafted(token_id, places)
+        for start in range(len(probabilities), len(places), _PROMPTS_AT_ONCE):
+            prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
+            probabilities += await self._scored(prompts, token_id)
+        self._check_open()
+        self._saw(())
+        return probabilities
+
+    def look_ahead(self, token_id: int) -> None:
+        """Start a draft up to `token_id`: one request in place of one for every place."""
+        self._check_open()
+        most = min(MOST_TOKENS, self._room)
+        if most <= 0 or (self._draft is not None and not self._draft.is_used_up(self._ids)):
+            return
+        start = self._draft_starter(token_id, most)
+        if start is None:
+            return
+        self._drop_draft()
+        if self._sender.draft_stats.wants_next():
+            request = start()
+            self._draft = Lookahead(len(self._ids), token_id, more=request.more, end=request.end)
+
+    def prefill(self) -> None:
+        """Start reading what is pending; the model writes a token behind it that nobody uses."""
+        self._check_open()
+        if not self.unread or self._room <= 0:
+            return
+        start = self._prefill_starter()
+        if start is not None:
+            end = start()
+            self._drop_prefill()
+            self._saw(())
+            self._end_prefill = end
+
+    def close(self) -> None:
+        """End what is being asked of the model; nothing can be asked any more."""
+        self.is_open = False
+        self._drop_draft()
+        self._drop_prefill()
+
+    @abstractmethod
+    def _ask(
+        self, order: WriteOrder, most: int, refused: list[int]
+    ) -> AsyncGenerator[Written, None]:
+        """Yield what one request writes, up to its end or to a token that the watch refuses."""
+
+    @abstractmethod
+    async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
+        """Return P(`token_id`) behind each prompt; raise ModelCallError."""
+
+    @abstractmethod
+    def _draft_starter(self, token_id: int, most: int) -> Callable[[], DraftRequest] | None:
+        """Return what asks for a draft of at most so many tokens, None if that is not possible."""
+
+    @abstractmethod
+    def _prefill_starter(self) -> Callable[[], Callable[[], None]] | None:
+        """Return what starts a prefill and returns how to end it, None if that is not possible."""
+
+    @abstractmethod
+    def _ban_ignored(self) -> Exception:
+        """Return the error for a model that writes a token again that it was forbidden."""
+
+    @property
+    def _is_alive(self) -> bool:
+        """Whether the model works on tokens that are not shown."""
+        return False
+
+    def _failover(self) -> Callable[[ModelCallError], bool]:
+        """Return what decides, failure by failure, whether to ask again."""
+        return lambda _: False
+
+    @property
+    def _room(self) -> int:
+        """Tokens that the context still holds."""
+        return self._sender.context_tokens - len(self._ids)
+
+    def _judged(
+        self, watch: Watch, written: Written, probabilities: Sequence[float], refused: list[int]
+    ) -> tuple[Written, bool]:
+        """Return what the watch keeps, and whether it refuses the next token.
+
+        `refused` collects the tokens that were refused at one place. There must be a probability
+        for each token, the stop token included.
+        """
+        tokens = written.token_ids
+        if written.stop_token is not None:
+            tokens = (*tokens, written.stop_token)
+        first = self._position
+        for at, (token, probability) in enumerate(zip(tokens, probabilities, strict=True)):
+            verdict = watch(token, index=first + at, probability=probability, entropy=0.0)
+            if verdict is Verdict.STOP:
+                return Written(tokens[:at], End.WATCH), False
+            if verdict is Verdict.REFUSE:
+                if token in refused:
+                    raise self._ban_ignored()
+                refused.append(token)
+                return Written(tokens[:at]), True
+            refused.clear()
+        return written, False
+
+    async def _drafted(self, token_id: int, places: range) -> list[float]:
+        """Return P(`token_id`) at the first of the places, as far as the draft knows."""
+        draft = self._draft
+        if draft is None or not places:
+            return []
+        try:
+            await draft.follow(self._ids, places[-1])
+        except ModelCallError:
+            # The request for the other places shows whether the model still fails.
+            draft.stop()
+        self._check_open()
+        return draft.known(token_id, self._ids, places)
+
+    def _drop_draft(self) -> None:
+        """End the draft; note whether it was useful."""
+        if self._draft is not None:
+            self._sender.draft_stats.note(self._draft.was_useful(self._ids))
+            self._draft.stop()
+            self._draft = None
+
+    def _drop_prefill(self) -> None:
+        """End a prefill; what was read stays in the model's prefix cache."""
+        if self._end_prefill is not None:
+            self._end_prefill()
+            self._end_prefill = None
+
+    def _saw(self, token_ids: Sequence[int]) -> None:
+        """Note that the model has read the sequence and written these tokens behind it."""
+        self.read += self.unread
+        self._ids += token_ids
+        self._seen = len(self._ids)
+
+    def _pending(self, last: int | None, spare: int) -> range:
+        """Return behind how many tokens each a probability is asked for: see `Session`."""
+        length = len(self._ids)
+        first = length + 1 - min(last or length, max(1, self.unread))
+        return range(first, length + 1 - spare)
+
+    def _check_can(self, order: WriteOrder) -> None:
+        if order.guide is not None or (order.watch is not None and order.watch.wants_entropy):
+            raise RequestError(f"{self._sender.name}: {self.cannot}")
+
+
+def left_s(order: WriteOrder) -> float | None:
+    """Return the seconds until an order's deadline, 0 once it has passed, None without one."""
+    return None if order.deadline_s is None else max(0.0, order.deadline_s - time.monotonic())
+
+
+def is_late(order: WriteOrder) -> bool:
+    """Return whether an order's deadline has passed."""
+    return left_s(order) == 0
