@@ -45,10 +45,10 @@ def test_a_model_on_a_server_is_tried_on_each_server(run):
 def test_what_a_server_cannot_do_is_named(run, monkeypatch):
     script = [[token, CODEC.decode([token])] for token in WORDS[:40]]
     faults = [{"kind": "none"}] * 3 + [{"kind": "status", "status": 500, "body": "[red]x"}] * 20
-    told = {"id": "doctor", "script": script, "faults": faults, "grouping": [1]}
+    asked = {"id": "doctor", "script": script, "faults": faults, "grouping": [1]}
     with serving("faulty_server") as (_, url):
         spec = OpenAIServerModel(
-            url, json.dumps(told), tokenizer=str(path("large")), context_tokens=2048, name="ill"
+            url, json.dumps(asked), tokenizer=str(path("large")), context_tokens=2048, name="ill"
         )
         monkeypatch.setattr(doctor, "resolve", lambda *_, **__: spec)
         found = findings(run("doctor", "--json", status=2))

@@ -77,7 +77,7 @@ async def test_random_spans_lose_no_token_of_the_script():
     assert done.reasoning.replace("-", "") == "abcdefghijklmnop"
 
 
-async def test_the_small_model_hands_back_where_it_is_told_to():
+async def test_the_small_model_hands_back_where_the_script_says():
     small = ScriptedModel(SMALL, close_probability=lambda text: text.endswith("5"))
     large = ScriptedModel(" That is 5. And so on, for good.")
     done = await run(small, large, asked=request(max_tokens=200))
@@ -118,7 +118,7 @@ async def test_a_failing_large_model_keeps_what_it_had_written():
 
 async def test_a_failure_is_raised_where_that_is_asked_for():
     small, large = pair(fail_after=0)
-    with pytest.raises(LargeModelError, match="told to fail"):
+    with pytest.raises(LargeModelError, match="fails on purpose"):
         await run(small, large, on_large_failure="raise")
     assert (small.open_sessions, large.open_sessions) == (0, 0)
 
@@ -152,7 +152,7 @@ async def test_passes_are_counted_as_a_real_model_makes_them():
     assert small.passes <= done.small_tokens + chunks + 1
 
 
-async def test_deltas_carry_every_token_once():
+async def test_deltas_have_every_token_once():
     small, large = pair()
     written = {Author.SMALL: [], Author.LARGE: []}
     async for item in SplitEngine(small=small, large=large).stream(request()):

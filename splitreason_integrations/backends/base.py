@@ -1,7 +1,7 @@
-"""What the engine asks of a model: sessions that write, read and are cut, and a codec.
+"""The interface between the engine and a backend: models and their sessions.
 
-A session is one sequence living in one model. Its text is never encoded anew and its cache never
-rebuilt: `extend` adds tokens that the other author wrote, `truncate` cuts a tail off.
+A session is one sequence in one model. Its text is never encoded again and its cache never rebuilt:
+`extend` adds tokens that the other author wrote, `truncate` cuts a tail off.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -25,7 +25,14 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Tokens a session wrote. `end` is None while it goes on; `stop_token` is not among the ids."""
+    """Tokens that a session wrote.
+
+    Attributes:
+        token_ids: the new tokens, without the stop token.
+        end: why the writing ended, None while it continues.
+        stop_token: the token that ended it, if one did.
+
+    """
 
     token_ids: tuple[int, ...]
     end: End | None = None
@@ -33,7 +40,7 @@ class Written:
 
 
 class Verdict(Enum):
-    """What a watch says of a chosen token."""
+    """What a watch decides about a chosen token."""
 
     KEEP = auto()
     STOP = auto()
@@ -41,9 +48,14 @@ class Verdict(Enum):
 
 
 class Watch(Protocol):
-    """Looks at every token before it counts.
+    """Judges every token before it becomes part of the sequence.
 
     `STOP` ends the writing before the token, `REFUSE` has another one chosen in its place.
+
+    Attributes:
+        probability_of: a token whose probability is wanted at every place, None for none.
+        wants_entropy: whether the entropy in nats is wanted at every place.
+
     """
 
     probability_of: int | None
@@ -58,8 +70,17 @@ class Watch(Protocol):
 class WriteOrder:
     """How a session is to write.
 
-    `forbidden` tokens are never chosen, `stop_tokens` end the writing and are not kept, a `guide`
-    keeps the reply in its form; `deadline_s` is a time of `time.monotonic()`.
+    Attributes:
+        max_tokens: the most tokens to write.
+        sampling: how tokens are drawn.
+        seed: the request's seed.
+        stream: which of the seed's streams of random numbers to use.
+        stop_tokens: tokens that end the writing and are not kept.
+        forbidden: tokens that are never chosen.
+        watch: judges every token.
+        guide: keeps the reply in its form.
+        deadline_s: when to stop, a time of `time.monotonic()`.
+
     """
 
     max_tokens: int
@@ -74,7 +95,7 @@ class WriteOrder:
 
 
 class Session(Protocol):
-    """One sequence living in one model."""
+    """One sequence in one model."""
 
     @property
     def token_ids(self) -> Sequence[int]:
@@ -111,10 +132,14 @@ class Session(Protocol):
     async def read_probabilities(
         self, token_id: int, *, last: int | None = None, spare: int = 0
     ) -> list[float]:
-        """Read what is pending in one pass; return P(`token_id`) after each of those tokens.
+        """Read the pending tokens; return P(`token_id`) after each of them.
 
-        With `last`, which may be more than are pending, after so many of the last ones, but for
-        the `spare` very last.
+        Args:
+            token_id: the token whose probability is wanted.
+            last: return those after the last so many tokens instead, which may be more than are
+                pending.
+            spare: leave out the very last so many of these.
+
         """
         ...
 
@@ -158,11 +183,20 @@ class Closable(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model. What a `remote` one reads leaves this process.
+    """A loaded model.
 
-    One that `resumes` goes on writing where it was stopped as if it had not been; for another
-    every order is a request of its own. Only one that `shows_logits` can hold an answer to a form
-    and tell entropies.
+    Attributes:
+        name: the name under which it is reported.
+        codec: its tokenizer and chat template.
+        prices: what its tokens cost.
+        hint: a sentence that it alone sees at the end of the user's message.
+        context_tokens: the longest sequence, prompt and reply.
+        default_sampling: how it samples where the request does not say.
+        remote: whether what it reads leaves this process.
+        resumes: whether a stopped session continues as if it had not been stopped. Otherwise every
+            order is a request of its own.
+        shows_logits: whether it can keep an answer to a form and give entropies.
+
     """
 
     name: str
@@ -181,8 +215,9 @@ class Model(Protocol):
         ...
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> Session:
-        """Start a session with a prompt, and what stands behind it already.
+        """Start a session with a prompt and what is `written` behind it already.
 
-        A model that is sent messages needs the `Prompt` that its codec rendered; ids do for others.
+        A model that is sent messages needs the `Prompt` that its codec rendered; for others ids are
+        enough. Raises SessionError.
         """
         ...

@@ -1,4 +1,4 @@
-"""What a model's own generation settings say: how it samples and what ends its turn."""
+"""Sampling and end tokens from a model's own generation settings."""
 
 from transformers import GenerationConfig
 
@@ -6,7 +6,7 @@ from splitreason_integrations.sampling import Sampling
 
 
 def default_sampling(settings: GenerationConfig) -> Sampling:
-    """Return the sampling that a model was made for; greedy where it says nothing."""
+    """Return the sampling that the settings recommend; greedy if they do not sample."""
     if not settings.do_sample:
         return Sampling(temperature=0.0)
     return Sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p)

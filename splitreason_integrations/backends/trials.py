@@ -56,7 +56,7 @@ async def _tried(what: str, trial: Trial, model: Model) -> Finding:
 async def _write(
     session: Session, *, stop_tokens: frozenset[int] = frozenset(), forbidden: tuple[int, ...] = ()
 ) -> tuple[list[int], End | None]:
-    """Write greedily behind what stands in a session; cut it off again."""
+    """Write greedily behind a session's tokens; cut it off again."""
     order = WriteOrder(
         max_tokens=_TOKENS,
         sampling=Sampling(temperature=0.0),
@@ -79,7 +79,9 @@ async def _writes(_: Model, session: Session) -> str:
     ids, _end = await _write(session)
     seconds = time.monotonic() - started
     if (await _write(session))[0] != ids:
-        raise ModelCallError("greedy, it writes another text the second time", retryable=False)
+        raise ModelCallError(
+            "with greedy sampling, it wrote another text the second time", retryable=False
+        )
     return f"{len(ids)} tokens in {seconds * 1000:.0f} ms, the same ones again"
 
 
@@ -87,7 +89,7 @@ async def _answers(_: Model, session: Session) -> str:
     started = time.monotonic()
     ids, _end = await _write(session)
     if not ids:
-        raise ModelCallError("it says nothing", retryable=False)
+        raise ModelCallError("it writes nothing", retryable=False)
     return f"{len(ids)} tokens in {(time.monotonic() - started) * 1000:.0f} ms"
 
 
@@ -95,8 +97,8 @@ async def _stops(_: Model, session: Session) -> str:
     ids, _end = await _write(session)
     kept, end = await _write(session, stop_tokens=frozenset(ids[-1:]))
     if end is not End.STOP_TOKEN or kept != ids[: ids.index(ids[-1])]:
-        raise ModelCallError("it does not stop at a stop token", retryable=False)
-    return "at the token that it is told"
+        raise ModelCallError("it does not stop at stop tokens", retryable=False)
+    return "at a stop token"
 
 
 async def _avoids(_: Model, session: Session) -> str:
@@ -104,16 +106,16 @@ async def _avoids(_: Model, session: Session) -> str:
     other, _end = await _write(session, forbidden=tuple(sorted(set(ids))))
     if set(other) & set(ids):
         raise ModelCallError("it writes tokens that are forbidden", retryable=False)
-    return "what is forbidden"
+    return "forbidden tokens"
 
 
 async def _reads_along(model: Model, session: Session) -> str:
     ids, _end = await _write(session)
     session.extend(ids)
-    chances = await session.read_probabilities(min(model.codec.end_tokens), last=len(ids))
-    if len(chances) != len(ids):
-        raise ModelCallError("it does not tell a probability at every token", retryable=False)
-    return "and tells how probable a token is"
+    probabilities = await session.read_probabilities(min(model.codec.end_tokens), last=len(ids))
+    if len(probabilities) != len(ids):
+        raise ModelCallError("it does not give a probability for every token", retryable=False)
+    return "and gives the probability of a token"
 
 
 TRIALS: Mapping[str, Trial] = {
@@ -122,7 +124,7 @@ TRIALS: Mapping[str, Trial] = {
     "avoids": _avoids,
     "reads along": _reads_along,
 }
-"""What a request asks of a model. A large one need not read along."""
+"""What a request asks of a model; a large model need not read along."""
 
 ANSWERS: Trial = _answers
 """Tries that a model writes at all, where it cannot be asked to write the same again."""

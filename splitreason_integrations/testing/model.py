@@ -56,7 +56,7 @@ class ScriptedModel:
         self.shows_logits, self.context_tokens = not remote, context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability, self.fail_after = close_probability, fail_after
-        self.error = error or RuntimeError(f"{name} was told to fail")
+        self.error = error or RuntimeError(f"{name} fails on purpose")
         self.delay_s, self.slice_tokens, self.passes = delay_s, slice_tokens, 0
         self.sessions: set[ScriptedSession] = set()
         self._reply, self._opened = reply, 0

@@ -79,7 +79,7 @@ class ScriptedSession(TokenSequence):
                 return
 
     def _pass_written(self, written: Sequence[int]) -> None:
-        """Move behind one's own tokens: what stands within spans is the large model's.
+        """Move behind the model's own tokens: those within spans are the large model's.
 
         A tag that the script has and the text has not was refused. Tags are single tokens here.
         """

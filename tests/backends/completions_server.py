@@ -32,10 +32,10 @@ class Noting:
         self.top = deque()
 
     def __call__(self, token_id, *, index, probability, entropy):
-        self.top.append(self.told(probability))
+        self.top.append(self.shown(probability))
         return Verdict.KEEP
 
-    def told(self, probability):
+    def shown(self, probability):
         return {f"token_id:{self.probability_of}": math.log(max(probability, 1e-30))}
 
     def take(self, count):
@@ -67,7 +67,7 @@ class RealModel:
                 (chance,) = await session.read_probabilities(noting.probability_of, last=1)
             finally:
                 session.close()
-            top = [noting.told(chance)]
+            top = [noting.shown(chance)]
             yield completion_event(None, "x", finish="length", top=top, index=index)
 
     async def written(self, body, noting):

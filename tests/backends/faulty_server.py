@@ -1,4 +1,4 @@
-"""A completions server that fails as told: `python -m tests.backends.faulty_server [port]`.
+"""A completions server that fails on request: `python -m tests.backends.faulty_server [port]`.
 
 It keeps nothing of a model: the name that a request gives is JSON with the script to write, the
 faults to meet in turn and a number to count by. Where the script goes on is read off the prompt,
@@ -80,9 +80,9 @@ def as_text(event, script, *, chat):
     """Return an event without token ids; the tag is written out in it."""
     (choice,) = event["choices"]
     said = dict(map(tuple, script)) | {script[-1][0]: TAG}
-    told = [token for token in choice["token_ids"] if token in said]
-    ended = len(told) < len(choice["token_ids"])
-    text = "".join(said[token] for token in told)
+    named = [token for token in choice["token_ids"] if token in said]
+    ended = len(named) < len(choice["token_ids"])
+    text = "".join(said[token] for token in named)
     finish = "stop" if ended else choice["finish_reason"]
     how = {"delta": {"content": text}} if chat else {"text": text}
     return {"choices": [{"index": 0, "finish_reason": finish, **how}]}
@@ -156,46 +156,46 @@ async def refuse(request, fault):
 
 async def complete(request):
     app, body = request.app, await request.json()
-    told = json.loads(body["model"])
-    number = app["calls"][told["id"]]
-    app["calls"][told["id"]] += 1
-    fault = told["faults"][number] if number < len(told["faults"]) else {"kind": "none"}
+    asked = json.loads(body["model"])
+    number = app["calls"][asked["id"]]
+    app["calls"][asked["id"]] += 1
+    fault = asked["faults"][number] if number < len(asked["faults"]) else {"kind": "none"}
     if fault.get("port", request.url.port) != request.url.port:
         fault = {"kind": "none"}
-    app["active"].append(told["id"])
+    app["active"].append(asked["id"])
     try:
-        return await answer(request, body, told, fault)
+        return await answer(request, body, asked, fault)
     except ConnectionResetError:
         raise asyncio.CancelledError from None
     except Exception as error:
         app["anomalies"].append(repr(error))
         raise
     finally:
-        app["active"].remove(told["id"])
+        app["active"].remove(asked["id"])
 
 
-async def answer(request, body, told, fault):
+async def answer(request, body, asked, fault):
     if fault["kind"] == "status":
         return await refuse(request, fault)
     wire = Wire(request, fault)
     if fault.get("byte") == -1:
         await wire.break_off()
-    chat, script = "messages" in body, told["script"]
+    chat, script = "messages" in body, asked["script"]
     is_text = chat or isinstance(body["prompt"], str)
     prompt = read_ids(script, body) if is_text else body["prompt"]
     at = place_in(script, prompt)
     if at is None:
-        request.app["anomalies"].append(told["id"])
+        request.app["anomalies"].append(asked["id"])
         return web.Response(status=400, text="tokens were lost or doubled")
     await wire.open()
     body = {**body, "prompt": prompt}
-    events = answers(script, at, body, told["grouping"])
+    events = answers(script, at, body, asked["grouping"])
     if is_text:
         events = [as_text(event, script, chat=chat) for event in events]
         events = events[: 1 + next((n for n, e in enumerate(events) if ends(e)), len(events))]
     for index, event in enumerate(events):
         if fault["kind"] == "spoil" and index == fault["event"] % len(events):
-            await wire.send(sse(spoilt(event, fault["how"], told["script"][0][0])))
+            await wire.send(sse(spoilt(event, fault["how"], asked["script"][0][0])))
             if fault["how"] == "done":
                 return wire.response
             continue

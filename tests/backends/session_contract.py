@@ -184,7 +184,7 @@ class SessionContract:
         local.close()
 
     @pytest.mark.parametrize("same", [0, 1, 5, 9])
-    async def test_what_is_foretold_is_what_reading_along_tells(self, model, embedded, same):
+    async def test_a_draft_gives_what_reading_along_gives(self, model, embedded, same):
         own = await free(embedded[0], 12)
         chunks = [own[3 : 3 + same], SAID, [40, 41]]
         mine, local = model.open(prompt()), embedded[0].open(prompt())
@@ -209,7 +209,7 @@ class SessionContract:
         mine.close()
         local.close()
 
-    async def test_closing_ends_what_is_foretold(self, model):
+    async def test_closing_ends_a_draft(self, model):
         session = model.open(prompt())
         await write(session, order(1))
         look_ahead(session)

@@ -50,7 +50,7 @@ def pool():
 
 
 def model_of(servers, written, faults, *, speaks, grouping=(1,)):
-    told = {
+    asked = {
         "id": f"{speaks} {next(NUMBERS)}",
         "script": written,
         "faults": faults,
@@ -58,7 +58,7 @@ def model_of(servers, written, faults, *, speaks, grouping=(1,)):
     }
     size = {"vocabulary": 1024, "context_tokens": 2048}
     return ServerModel(
-        Replicas(servers), CODEC, model=json.dumps(told), name=speaks, speaks=speaks, **size
+        Replicas(servers), CODEC, model=json.dumps(asked), name=speaks, speaks=speaks, **size
     )
 
 
@@ -115,15 +115,15 @@ async def run(pool, rng, speaks):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("speaks", DIALECTS)
 async def test_every_request_ends_and_adds_up(pool, speaks):
-    rng, told, tokens = random.Random(31), [], 0
+    rng, names_seen, tokens = random.Random(31), [], 0
     for _ in range(SCHEDULES // 10):
         batch = [run(pool, random.Random(rng.random()), speaks) for _ in range(10)]
         for names, reply in await asyncio.gather(*batch):
-            told += names
+            names_seen += names
             tokens += reply.large_tokens
     assert tokens > SCHEDULES
-    assert told.count("retried") > 10
-    assert told.count("failed") > 5
+    assert names_seen.count("retried") > 10
+    assert names_seen.count("failed") > 5
     await check_servers(pool)
 
 

@@ -206,8 +206,8 @@ async def test_answers_that_must_keep_a_form_need_a_local_model(url):
 async def test_both_frameworks_take_a_server(url):
     here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, small="embedded", large=spec(url))
     assert (await there.ainvoke(QUESTION)).content == here.invoke(QUESTION).content
-    told = await asyncio.to_thread(there.invoke, QUESTION)
-    assert told.response_metadata["splitreason"]["tokens"]["large"] > 0
+    reply = await asyncio.to_thread(there.invoke, QUESTION)
+    assert reply.response_metadata["splitreason"]["tokens"]["large"] > 0
     other = LlamaIndexLLM(seed=1, small="embedded", large=spec(url))
     assert other.complete(QUESTION).text == LlamaIndexLLM(seed=1).complete(QUESTION).text
 

@@ -62,8 +62,8 @@ async def test_a_servers_key_is_the_only_password_sent(key, surroundings, monkey
     async with listening() as (heard, address):
         monkeypatch.setenv("http_proxy", f"http://{address}")
         await ask(server(api_key=key))
-    told = [headers.get("Authorization") for _, headers in heard]
-    assert told == [None if key is None else f"Bearer {key}"] * 2
+    sent = [headers.get("Authorization") for _, headers in heard]
+    assert sent == [None if key is None else f"Bearer {key}"] * 2
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
@@ -76,8 +76,8 @@ async def test_a_proxy_is_asked_with_its_own_password(name, form, monkeypatch):
         "http://models.example/v1/completions",
         "http://models.example/v1/models",
     ]
-    told = f"Basic {base64.b64encode(b'me:m@ne').decode()}"
-    assert {headers["Proxy-Authorization"] for _, headers in heard} == {told}
+    sent = f"Basic {base64.b64encode(b'me:m@ne').decode()}"
+    assert {headers["Proxy-Authorization"] for _, headers in heard} == {sent}
 
 
 async def test_a_server_may_be_asked_past_the_proxy(monkeypatch):
@@ -91,9 +91,9 @@ async def test_a_server_may_be_asked_past_the_proxy(monkeypatch):
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "https://127.0.0.1:9"])
 def test_a_proxy_of_another_kind_is_refused_without_its_password(proxy, monkeypatch):
     monkeypatch.setenv("all_proxy", proxy.replace("//", "//me:mine@"))
-    with pytest.raises(ConfigurationError, match="no_proxy") as told:
+    with pytest.raises(ConfigurationError, match="no_proxy") as refused:
         server()
-    assert "mine" not in str(told.value)
+    assert "mine" not in str(refused.value)
     server("http://127.0.0.1:9/v1")
 
 

@@ -48,7 +48,7 @@ def test_a_server_that_does_not_stop_is_cut_at_the_stop_token():
     assert (list(written.token_ids), written.end) == (ids, End.STOP_TOKEN)
 
 
-def test_an_end_that_is_not_told_is_still_an_end():
+def test_an_end_without_a_name_is_still_an_end():
     ids = embedded_codec().encode("One")
     (written,) = received([event(ids, "One", finish_reason="stop")])
     assert (written.end, list(written.token_ids)) == (End.STOP_TOKEN, ids)
@@ -71,7 +71,7 @@ def test_an_end_that_is_not_told_is_still_an_end():
         (event([2000]), "outside the vocabulary", True),
         (event([-1]), "outside the vocabulary", True),
         (event([40, 40, 40, 40, 40]), "more tokens", False),
-        (event([77], "text of another token"), "mean another text", True),
+        (event([77], "text of another token"), "decode to another text", True),
         (event([40], prompt_token_ids=[1, 2]), "another prompt", True),
         (event([5]), "forbidden by logit_bias", True),
     ],

@@ -29,16 +29,16 @@ from tests.backends.servers import LARGE, NOWHERE, QUESTION, load, order, prompt
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 KNOWN = {"tokenizer": LARGE, "context_tokens": 2048}
-TOLD = {"text": None, "continue": None, "prefix": "prefix", "partial": "partial"}
+SAID = {"text": None, "continue": None, "prefix": "prefix", "partial": "partial"}
 """How a server that speaks a dialect is named; None has it found."""
 
 
-@pytest.fixture(scope="module", params=TOLD)
+@pytest.fixture(scope="module", params=SAID)
 def spec(request):
     speaks = request.param
     echo = ["--echo"] if speaks == "prefix" else []
     with serving("dialect_server", "embedded:large", speaks, *echo) as (_, url):
-        yield OpenAIServerModel(url, speaks, dialect=TOLD[speaks], **KNOWN)
+        yield OpenAIServerModel(url, speaks, dialect=SAID[speaks], **KNOWN)
 
 
 async def test_the_same_text_as_with_both_models_here(spec):
@@ -65,9 +65,9 @@ async def test_the_large_model_alone_writes_one_long_answer(spec):
 
 async def test_both_frameworks_take_such_a_server(spec):
     here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, small="embedded", large=spec)
-    told = await there.ainvoke(QUESTION)
-    assert told.content == here.invoke(QUESTION).content
-    assert told.response_metadata["splitreason"]["tokens"]["large"] > 0
+    reply = await there.ainvoke(QUESTION)
+    assert reply.content == here.invoke(QUESTION).content
+    assert reply.response_metadata["splitreason"]["tokens"]["large"] > 0
     other = LlamaIndexLLM(seed=1, small="embedded", large=spec)
     assert other.complete(QUESTION).text == LlamaIndexLLM(seed=1).complete(QUESTION).text
 
@@ -144,7 +144,7 @@ async def test_an_answer_goes_on_over_orders_and_ends_with_the_text_it_fits(plai
 
 async def test_a_small_model_that_only_chats_is_refused_with_the_remedy(plain):
     for trigger in (Tag(), Tag(0.3)):
-        with pytest.raises(RequestError, match=r"tells no probabilities.*llama\.cpp"):
+        with pytest.raises(RequestError, match=r"gives no probabilities.*llama\.cpp"):
             await SplitEngine(small=plain, large="embedded", trigger=trigger).complete(
                 Request(messages=request_messages())
             )
@@ -241,7 +241,7 @@ def test_the_doctor_says_what_a_server_can_do(spec, plain, monkeypatch, run):
         assert spoken["facts"]["logit_bias"] is True
         assert spoken["facts"]["probabilities"] == "likeliest"
     assert found["small model speaks"]["facts"]["dialect"] == "plain"
-    assert "tells no probabilities" in found["small model reads along"]["said"]
+    assert "gives no probabilities" in found["small model reads along"]["said"]
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,9 @@ def pool():
 
 
 def model_of(servers, rng, written, faults, *, grouping=(1,), name="large"):
-    told = {"id": f"{rng.random()}", "script": written, "faults": faults, "grouping": grouping}
+    counted = {"id": f"{rng.random()}", "script": written, "faults": faults, "grouping": grouping}
     size = {"vocabulary": 1024, "context_tokens": 2048}
-    return ServerModel(Replicas(servers), CODEC, model=json.dumps(told), name=name, **size)
+    return ServerModel(Replicas(servers), CODEC, model=json.dumps(counted), name=name, **size)
 
 
 def own_tokens(written):
@@ -181,7 +181,7 @@ class Outcome:
     asked: str
     items: list
     cancelled: bool = False
-    told: Counter = field(default_factory=Counter)
+    counted: Counter = field(default_factory=Counter)
 
 
 async def run(pool, rng, log):
@@ -209,7 +209,7 @@ async def run(pool, rng, log):
     assert all(model.open_sessions == 0 for model in (some.small, *some.large))
     outcome.cancelled = not (outcome.items and isinstance(outcome.items[-1], Completion))
     if not outcome.cancelled:
-        outcome.told = check(some, scripts, outcome.items)
+        outcome.counted = check(some, scripts, outcome.items)
     return outcome
 
 
@@ -217,11 +217,11 @@ def check(some, scripts, items):
     reply = items[-1]
     assert reply.answer == "Four"
     assert reply.stop_reason == "stop"
-    told = Counter(item.name.rpartition(".")[2] for item in items if isinstance(item, Event))
-    assert told["finished"] == told["requested"] == len(reply.spans)
-    assert sum(span.attempts - 1 for span in reply.spans) == told["retried"]
-    assert reply.degraded is (told["failed"] == len(some.large))
-    assert told["fell_back"] == told["failed"]
+    counted = Counter(item.name.rpartition(".")[2] for item in items if isinstance(item, Event))
+    assert counted["finished"] == counted["requested"] == len(reply.spans)
+    assert sum(span.attempts - 1 for span in reply.spans) == counted["retried"]
+    assert reply.degraded is (counted["failed"] == len(some.large))
+    assert counted["fell_back"] == counted["failed"]
     for number, whole in enumerate(scripts):
         written = [
             token
@@ -230,7 +230,7 @@ def check(some, scripts, items):
             for token in piece.token_ids
         ]
         assert written == whole[: len(written)], "a token is lost or doubled"
-    return told
+    return counted
 
 
 def check_audit(log, outcomes):
@@ -276,9 +276,9 @@ async def test_every_request_ends_and_adds_up(pool, tmp_path):
     killing.cancel()
     await asyncio.wait({killing})
     assert len(outcomes) == SCHEDULES
-    told = sum((outcome.told for outcome in outcomes), Counter())
+    counted = sum((outcome.counted for outcome in outcomes), Counter())
     assert sum(outcome.cancelled for outcome in outcomes) > 100
-    assert min(told[name] for name in ("retried", "failed", "fell_back")) > 200
+    assert min(counted[name] for name in ("retried", "failed", "fell_back")) > 200
     assert pool.kills > 3
     check_audit(log, outcomes)
     await check_servers(pool)

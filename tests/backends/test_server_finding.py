@@ -13,7 +13,7 @@ from splitreason_integrations.testing import embedded_codec
 
 
 class Looking:
-    """Takes detection's place; ends when told to."""
+    """Takes detection's place; ends on request."""
 
     def __init__(self):
         self.begun, self.ended, self.cancelled = [], asyncio.Event(), 0

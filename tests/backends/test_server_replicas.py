@@ -109,11 +109,11 @@ async def test_a_replica_goes_on_in_the_middle_of_a_span(two):
 async def test_an_answer_cut_off_is_finished_by_another_one(two):
     (_, first), (_, second) = two
     ids = WORDS[:6]
-    told = [(token, embedded_codec().decode([token])) for token in ids] + [(CLOSE, "")]
+    script = [(token, embedded_codec().decode([token])) for token in ids] + [(CLOSE, "")]
     port = int(first.removesuffix("/v1").rpartition(":")[2])
     for byte in (-1, 0, 300, 600, 900):
         faults = [{"kind": "abort", "byte": byte, "port": port}]
-        model = model_of(servers(first, second), random.Random(byte), told, faults)
+        model = model_of(servers(first, second), random.Random(byte), script, faults)
         session = model.open(PROMPT)
         got, last = await write(session, order(20, stop_tokens=frozenset([CLOSE])))
         assert (got, last.stop_token) == (ids, CLOSE)
@@ -124,14 +124,14 @@ async def test_an_answer_cut_off_is_finished_by_another_one(two):
 
 async def test_where_all_fail_the_call_fails(two):
     (_, first), (_, second) = two
-    told = [*((token, "") for token in WORDS[:6]), (CLOSE, "")]
+    script = [*((token, "") for token in WORDS[:6]), (CLOSE, "")]
     refusals = [{"kind": "status", "status": 503, "body": "busy"}] * 9
-    session = model_of(servers(first, second), random.Random(1), told, refusals).open(PROMPT)
+    session = model_of(servers(first, second), random.Random(1), script, refusals).open(PROMPT)
     with pytest.raises(ModelCallError, match="503"):
         await write(session, order(5))
     assert session.requests == 2
     lasting = [{"kind": "status", "status": 400, "body": "no"}] * 9
-    session = model_of(servers(first, second), random.Random(2), told, lasting).open(PROMPT)
+    session = model_of(servers(first, second), random.Random(2), script, lasting).open(PROMPT)
     with pytest.raises(ModelCallError, match="400"):
         await write(session, order(5))
     assert session.requests == 1
@@ -139,9 +139,9 @@ async def test_where_all_fail_the_call_fails(two):
 
 async def test_many_requests_are_shared_out(two):
     (_, first), (_, second) = two
-    told = [*((token, embedded_codec().decode([token])) for token in WORDS[:30]), (CLOSE, "")]
+    script = [*((token, embedded_codec().decode([token])) for token in WORDS[:30]), (CLOSE, "")]
     slow = [{"kind": "slow", "slow_s": 0.01}] * 20
-    model = model_of(servers(first, second), random.Random(3), told, slow)
+    model = model_of(servers(first, second), random.Random(3), script, slow)
 
     async def one():
         session = model.open(PROMPT)

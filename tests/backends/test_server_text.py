@@ -213,6 +213,6 @@ def test_only_the_servers_own_words_name_what_is_left_out():
     lenient = Lenient()
     named = ModelCallError("http://h/v1#my-seed-top_k: no", retryable=False, status=400, said="no")
     assert not lenient.learns(named)
-    told = ModelCallError("x", retryable=False, status=400, said="unknown field 'seed'")
-    assert lenient.learns(told)
+    refusal = ModelCallError("x", retryable=False, status=400, said="unknown field 'seed'")
+    assert lenient.learns(refusal)
     assert lenient.fitted({"seed": 1, "top_k": 2}) == {"top_k": 2}

@@ -55,7 +55,7 @@ async def test_other_triggers_fire_at_the_same_places(pair, trigger):
     assert await same(pair, tasks, trigger=trigger) >= 3
 
 
-async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):
+async def test_reading_along_gives_what_a_local_model_gives(pair, embedded):
     served, local = load(pair[0]).open(prompt()), embedded[0].open(prompt())
     for session in (served, local):
         await write(session, order(3))
@@ -77,7 +77,7 @@ async def test_reading_along_tells_what_a_local_model_tells(pair, embedded):
 
 
 def trusted(some_spec):
-    """Return a model of which nothing is known yet of what it foretells."""
+    """Return a model of which nothing is known yet of whether its drafts are useful."""
     model = load(some_spec)
     model.draft_stats = DraftStats()
     return model
@@ -97,7 +97,7 @@ async def test_where_others_write_what_one_would_reading_costs_one_request(pair,
     session.close()
 
 
-async def test_a_foretelling_that_fails_costs_no_reading(pair, monkeypatch):
+async def test_a_draft_that_fails_costs_no_reading(pair, monkeypatch):
     async def failing(*_):
         raise ModelCallError("the server is gone", retryable=True)
 
@@ -115,7 +115,7 @@ async def test_a_foretelling_that_fails_costs_no_reading(pair, monkeypatch):
     plain.close()
 
 
-async def test_a_pair_that_seldom_agrees_is_seldom_foretold(pair):
+async def test_a_pair_that_seldom_agrees_is_seldom_drafted(pair):
     session = trusted(pair[0]).open(prompt())
     await write(session, order(1))
     for _ in range(20):
@@ -186,13 +186,13 @@ async def test_a_cancelled_reading_leaves_nothing_behind(pair):
     session.close()
 
 
-async def test_a_server_that_tells_no_probabilities_is_named():
+async def test_a_server_that_gives_no_probabilities_is_named():
     script = [[token, embedded_codec().decode([token])] for token in range(300, 310)]
-    told = {"id": "x", "script": script, "faults": [], "grouping": [1]}
+    asked = {"id": "x", "script": script, "faults": [], "grouping": [1]}
     with serving("faulty_server") as (_, url):
-        silent = load(replace(spec(url), model=json.dumps(told), context_tokens=2048))
+        silent = load(replace(spec(url), model=json.dumps(asked), context_tokens=2048))
         session = silent.open(prompt())
-        with pytest.raises(ModelCallError, match="does not tell log probabilities"):
+        with pytest.raises(ModelCallError, match="does not give log probabilities"):
             await write(session, order(4, watch=Deciding(), sampling=Sampling(temperature=0.0)))
         session.extend([40, 41])
         with pytest.raises(ModelCallError):

@@ -128,7 +128,7 @@ async def test_leaving_ends_the_request_on_the_server(pair):
 
 
 @pytest.mark.parametrize(("member", "name", "status"), [(1, "large", 401), (0, "larger", 404)])
-async def test_a_wrong_key_and_a_wrong_name_are_told(pair, member, name, status):
+async def test_a_wrong_key_and_a_wrong_name_are_reported(pair, member, name, status):
     known = {"tokenizer": LARGE, "context_tokens": 2048}
     session = load(OpenAIServerModel(pair[member].url, name, **known)).open(prompt())
     with pytest.raises(ModelCallError, match=str(status)) as refused:

@@ -202,7 +202,7 @@ async def test_an_engine_that_is_not_asked_sleeps_and_wakes_with_the_next_reques
 
 
 @pytest.mark.parametrize(
-    ("spec", "error", "told"),
+    ("spec", "error", "words"),
     [
         (VLLMModel("/no/folder"), ModelLoadError, "cannot be loaded"),
         (VLLMModel(str(path("small")), sleep_after_s=60), ConfigurationError, "needs a GPU"),
@@ -212,8 +212,8 @@ async def test_an_engine_that_is_not_asked_sleeps_and_wakes_with_the_next_reques
     ],
     ids=["folder", "sleep", "unknown", "wrong", "no model"],
 )
-def test_what_cannot_be_loaded_is_told(spec, error, told):
-    with pytest.raises(error, match=told):
+def test_what_cannot_be_loaded_is_reported(spec, error, words):
+    with pytest.raises(error, match=words):
         load(spec)
 
 

@@ -67,7 +67,7 @@ def test_other_names_are_refused_with_the_forms_there_are(spec):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "words"),
     [
         ({"cache_tokens": 0}, "cache_tokens must be 1 or more"),
         ({"cache_tokens": 1.5}, "whole number"),
@@ -85,8 +85,8 @@ def test_other_names_are_refused_with_the_forms_there_are(spec):
     ],
     ids=str,
 )
-def test_a_setting_that_cannot_be_is_refused_by_its_name(settings, told):
-    with pytest.raises(SettingError, match=told):
+def test_a_setting_that_cannot_be_is_refused_by_its_name(settings, words):
+    with pytest.raises(SettingError, match=words):
         VLLMModel("x", **settings)
 
 
@@ -112,7 +112,7 @@ def test_a_tokens_keys_and_values_are_counted(config, tensor_parallel, expected)
     assert found == expected
 
 
-def test_a_config_that_does_not_tell_is_named():
+def test_a_config_without_the_facts_is_named():
     with pytest.raises(ModelLoadError, match=r"'num_hidden_layers'.*set gpu_share"):
         kv_of_a_token({}, dtype_bytes=2)
 
@@ -135,7 +135,7 @@ def test_quantised_weights_keep_their_size(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08" + b"\0" * 7 + b"nothing!", b"\xff" * 40])
-def test_files_that_are_no_weights_are_told(tmp_path, content):
+def test_files_that_are_no_weights_are_reported(tmp_path, content):
     with pytest.raises(ModelLoadError, match=r"has no \.safetensors files"):
         size_of(tmp_path, QWEN_32B, dtype_bytes=2)
     (tmp_path / "model.safetensors").write_bytes(content)
@@ -143,7 +143,7 @@ def test_files_that_are_no_weights_are_told(tmp_path, content):
         size_of(tmp_path, QWEN_32B, dtype_bytes=2)
 
 
-def test_two_models_share_a_gpu_and_a_third_is_told_what_would_fit():
+def test_two_models_share_a_gpu_and_a_third_learns_what_would_fit():
     small, large = Size(3 * GIB, 28 * 1024), Size(36 * GIB, 256 * 1024)
     asked = {"gpu": 80 * GIB, "context_tokens": 8192}
     first = share(small, tokens=32_768, taken=0.0, label="small", **asked)
@@ -151,9 +151,9 @@ def test_two_models_share_a_gpu_and_a_third_is_told_what_would_fit():
     assert first == pytest.approx((3 * 1.05 + 2 + 0.89) / 80, abs=0.01)
     assert second == pytest.approx((36 * 1.05 + 2 + 8.1) / 80, abs=0.01)
     assert first + second < 0.96
-    with pytest.raises(ModelLoadError, match=r"third needs 47\.\d GiB.*at most (\d+)") as told:
+    with pytest.raises(ModelLoadError, match=r"third needs 47\.\d GiB.*at most (\d+)") as refused:
         share(large, tokens=32_768, taken=0.4, label="third", **asked)
-    fits = int(str(told.value).rpartition(" ")[2])
+    fits = int(str(refused.value).rpartition(" ")[2])
     assert share(large, tokens=fits, taken=0.4, label="third", **asked) <= 0.56
     with pytest.raises(ModelLoadError, match="at most"):
         share(large, tokens=fits + 10, taken=0.4, label="third", **asked)

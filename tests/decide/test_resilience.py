@@ -199,7 +199,7 @@ def test_a_model_that_fails_again_and_again_is_passed_over_without_a_call():
 def test_no_error_text_is_part_of_an_answer():
     some = scripted(faulty(Fault(3, fatal=True)))
     reply = blocking.run(lambda: some.complete(request(messages=HELLO)))
-    assert "told to fail" not in reply.reasoning + reply.answer
+    assert "fails on purpose" not in reply.reasoning + reply.answer
 
 
 def test_a_list_needs_a_model():

@@ -73,7 +73,7 @@ def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
 
 def test_a_large_model_that_fails_gives_no_figures():
     engine = SplitEngine(small="embedded", large=ScriptedModel(" hard</bigmodel>", fail_after=1))
-    with pytest.raises(RuntimeError, match="told to fail"):
+    with pytest.raises(RuntimeError, match="fails on purpose"):
         measure(engine, tasks(PARTS * 2), Effort(samples=2, at_once=1))
 
 

@@ -22,7 +22,7 @@ from splitreason_integrations.backends.hf.attention import ATTENTION, PARTS, Fix
 from splitreason_integrations.backends.hf.norms import in_one_kernel, spelled_out
 
 SIZES = (1, 16, 64)
-"""Tokens of a pass: a step, the usual span and the usual stretch between spans."""
+"""Tokens of a pass: a step, a usual span, and what is usually between two spans."""
 
 _LEAST_ROWS = 4096
 _STEADY_ROTATIONS = ("default", "linear", "llama3", "yarn")
@@ -103,7 +103,7 @@ class Steps:
                 if size not in self._passes:
                     self._passes[size] = self._recorded(size, place)
                 logits = self._passes[size]()[: len(token_ids)].clone()
-            except Exception as error:  # noqa: BLE001 - told, and the plain pass shows what stays
+            except Exception as error:  # noqa: BLE001 - logged; a lasting fault shows in the plain pass
                 self._give_up(error)
                 return None
         self._rows = start + len(token_ids)
@@ -181,7 +181,7 @@ class Steps:
         return _record(run, self._network.device)
 
     def _give_up(self, error: Exception) -> None:
-        """Go on without, and say why; nothing that was read is lost."""
+        """Switch recorded passes off and log why; nothing that was read is lost."""
         _log.warning(
             "%s steps without CUDA graphs, which is slower: %s",
             type(self._network).__name__,

@@ -1,8 +1,8 @@
-"""One streamed completion under way, in a task of its own.
+"""One streamed completion, read in a task of its own.
 
-However its reader is cut short, and however often, the connection is given back or closed: nothing
-but `end` interrupts the task, through a scope that the closing of connections is shielded from. A
-bare cancellation would leave some of them neither open nor closed.
+However often its reader is cancelled, the connection is returned to the pool or closed: only `end`
+interrupts the task, through a scope that the closing of connections is shielded from. A bare
+cancellation would leave some connections neither open nor closed.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ _SPARE_BYTES = 1 << 20
 _PARTS_AHEAD = 64
 _SETTLE_S = 0.1
 _SILENT_S = 1.0
-"""A server that is given up after so long without a word is taken for one that failed."""
+"""A server that is given up after so long without an event counts as failed."""
 
 
 class Call:
-    """A request to a replica; it is made when this is."""
+    """A request to a replica, sent at once."""
 
     def __init__(self, replica: Replica, question: Question) -> None:
         self.replica = replica
@@ -68,14 +68,14 @@ class Call:
         return self._server.stalled()
 
     async def usage(self) -> Usage | None:
-        """Return what the server says behind a finished answer that it took, if it does at once."""
+        """Return the usage that the server reports after a finished answer, if at once."""
         try:
             async with asyncio.timeout(_SETTLE_S):
                 while (part := await self.next()) is not None:
                     if part.usage is not None:
                         return part.usage
         except (TimeoutError, ModelCallError):
-            # The answer is whole; its price is then known by what it says.
+            # The answer is whole; its tokens are then counted here.
             return None
         return None
 
@@ -137,6 +137,6 @@ class Call:
                     done = value.strip() == b"[DONE]"
                     data = None if done else server.read(value)
                     if isinstance(data, Mapping) and data.get("error") is not None:
-                        raise server.told(data["error"])
+                        raise server.error_in_answer(data["error"])
                     yield data
         yield None

@@ -1,7 +1,7 @@
-"""`/chat/completions`: the assistant's message is gone on with, or the next step is asked for.
+"""`/chat/completions`: continues the assistant's message, or asks for the next step.
 
-Providers differ in how they are told that the last message is the beginning of a reply; `MARKS`
-has their ways. Where there is none, a large model is asked in words for the next step alone.
+Providers differ in how a request marks the last message as the beginning of a reply; see `MARKS`.
+If a provider has no way, a large model is asked in a message for the next step alone.
 """
 
 import json
@@ -38,13 +38,13 @@ _NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How a server is told to go on with the last message.
+    """How a request asks a server to continue the last message.
 
     Attributes:
-        message: what that message carries.
-        body: what the request carries.
+        message: fields of that message.
+        body: fields of the request.
         is_own: whether such a server runs the model as it is, with parameters of its kind.
-        may_echo: whether the answer may begin with the message that it goes on with.
+        may_echo: whether the answer may begin with the message that it continues.
 
     """
 
@@ -77,11 +77,11 @@ HOSTS: Mapping[str, str] = {
     "openrouter.ai": "trailing",
     "api.openai.com": PLAIN,
 }
-"""What is known of providers by their addresses, so that nothing need be tried there."""
+"""Providers known by their addresses, where no dialect need be tried."""
 
 
 class Chat(Lenient):
-    """The assistant's partial message is gone on with."""
+    """Continues the assistant's partial message."""
 
     ahead_tokens = _AHEAD_TOKENS
 
@@ -94,12 +94,12 @@ class Chat(Lenient):
             self.ahead_tokens = 0
 
     def check(self, order: WriteOrder) -> None:
-        """Raise RequestError for an order that a small model is given."""
+        """Raise RequestError for an order with a watch, which only small models get."""
         if order.watch is not None:
-            raise self._tells_no_probabilities()
+            raise self._gives_no_probabilities()
 
     def question(self, wanted: Continuation) -> Question:
-        """Return what to ask for a text to go on."""
+        """Return the question that asks for a continuation."""
         body = {
             "model": self._served.model,
             "messages": self._messages(wanted),
@@ -122,8 +122,8 @@ class Chat(Lenient):
         return ChatAnswer(self._served, wanted.order, self._controls, begun=begun)
 
     def scoring(self, prompts: Sequence[Sequence[int]], token: int) -> Question:
-        """Raise RequestError: a small model has to be somewhere else."""
-        raise self._tells_no_probabilities()
+        """Raise RequestError: a small model needs another kind of server."""
+        raise self._gives_no_probabilities()
 
     def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:
         messages, begun = self._said(wanted), self._begun(wanted)
@@ -138,12 +138,12 @@ class Chat(Lenient):
         ]
 
     def _begun(self, wanted: Continuation) -> str:
-        """Return the reply so far; empty where nothing of it stands."""
+        """Return the reply so far."""
         opening = opening_of(wanted.prompt) if isinstance(wanted.prompt, Prompt) else ""
         return opening + spelled(self._served.codec, wanted.written)
 
     def _tools(self, said: Conversation) -> dict[str, Any]:
-        """Return the tools, which the model knows of and calls in the text of its reply."""
+        """Return the tools, which the model may call in the text of its reply."""
         if not said.tools:
             return {}
         return {"tools": self._plain(said.tools), "tool_choice": "none"}
@@ -155,18 +155,18 @@ class Chat(Lenient):
         drawn = sampled(wanted.order, len(wanted.written))
         if self._mark.is_own:
             return drawn | never(wanted.order.forbidden)
-        # Providers refuse what they do not know, so that nothing is said that says nothing.
+        # Providers refuse parameters that they do not know, so neutral ones are left out.
         return {name: value for name, value in drawn.items() if value != _NEUTRAL.get(name)}
 
     @cached_property
     def _controls(self) -> Controls:
         return Controls(self._served.codec)
 
-    def _tells_no_probabilities(self) -> RequestError:
+    def _gives_no_probabilities(self) -> RequestError:
         return RequestError(
-            f"{self._served.model}: a server that only chats tells no probabilities, which a "
-            "small model needs to hand over and to read along; use one whose /completions takes "
-            "a text, such as vLLM or llama.cpp, or a small model in this process"
+            f"{self._served.model}: a server that only chats gives no probabilities, which a "
+            "small model needs for handoffs and for reading along; use one whose /completions "
+            "takes a text, such as vLLM or llama.cpp, or a small model in this process"
         )
 
 
@@ -183,7 +183,7 @@ class PlainChat(Chat):
         begun = spelled(self._served.codec, wanted.written)
         if begun.strip():
             return StepAnswer(self._served, wanted.order, self._controls, begun=begun)
-        # Nothing stands yet: this is the whole of a reply.
+        # There is no reply yet: this is the whole of it.
         thinks = isinstance(wanted.prompt, Prompt) and bool(opening_of(wanted.prompt))
         return ChatAnswer(self._served, wanted.order, self._controls, thinks=thinks)
 

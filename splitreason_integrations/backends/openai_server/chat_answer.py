@@ -1,4 +1,4 @@
-"""What is said in a chat, as text."""
+"""Answers of a chat, as text."""
 
 from collections.abc import Mapping
 from typing import Any

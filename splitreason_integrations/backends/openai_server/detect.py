@@ -1,7 +1,7 @@
-"""Finds the best dialect that a server speaks, by a few requests for a token or so.
+"""Finds the best dialect that a server speaks, with a few requests for a token or so.
 
-A server that fails is no server that does not understand: its error is raised, and the next use
-tries anew.
+A server that fails is not one that does not understand: its error is raised, and the next use
+tries again.
 """
 
 import asyncio
@@ -38,10 +38,16 @@ _BEGINNING_TOKENS = 2
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a server can do. None is not known, which it is where the dialect was not asked for.
+    """What a server can do.
 
-    `probabilities` are those of `chosen` tokens, of the `likeliest` ones or of `none`, and
-    `found` says how the dialect is known: `asked`, or `told`.
+    Attributes:
+        dialect: the dialect's name.
+        found: how it is known: `asked` of the server, or `configured`.
+        token_ids: whether it takes and gives token ids.
+        probabilities: whose it gives: of `chosen` tokens, of the `likeliest` ones, or of `none`.
+        logit_bias: whether it heeds that, None if unknown.
+        usage: whether it reports that, None if unknown.
+
     """
 
     dialect: str
@@ -54,14 +60,14 @@ class Capabilities:
     @property
     def in_words(self) -> str:
         """One line for people."""
-        told = {True: "yes", False: "no", None: "not tried"}
+        answers = {True: "yes", False: "no", None: "not tried"}
         facts = {
-            "token ids": told[self.token_ids],
+            "token ids": answers[self.token_ids],
             "probabilities": f"of {self.probabilities} tokens"
             if self.probabilities != "none"
             else "none",
-            "logit_bias": told[self.logit_bias],
-            "usage": told[self.usage],
+            "logit_bias": answers[self.logit_bias],
+            "usage": answers[self.usage],
         }
         listed = ", ".join(f"{name} {value}" for name, value in facts.items())
         return f"{self.dialect} ({self.found}): {listed}"
@@ -69,14 +75,14 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A dialect, and what goes with it."""
+    """A dialect, and what the server can do in it."""
 
     dialect: Dialect
     capabilities: Capabilities
 
 
 def dialect_of(name: str, served: Served) -> Found:
-    """Return a dialect that need not be looked for."""
+    """Return a dialect by name."""
     dialect: Dialect
     if name == TokenIds.name:
         dialect, likely = TokenIds(served), "chosen"
@@ -85,7 +91,7 @@ def dialect_of(name: str, served: Served) -> Found:
     else:
         dialect = PlainChat(served) if name == PLAIN else Chat(served, name)
         likely = "none"
-    return Found(dialect, Capabilities(name, "told", name == TokenIds.name, likely))
+    return Found(dialect, Capabilities(name, "configured", name == TokenIds.name, likely))
 
 
 async def detect(replica: Replica, served: Served) -> Found:
@@ -121,7 +127,7 @@ async def _try_ids(replica: Replica, served: Served) -> Found:
         parts = await _asked(replica, question)
     ids = [one for part in parts for one in part.token_ids or ()]
     if not ids:
-        raise _lacking(replica, "its /completions tells no token ids (return_token_ids)")
+        raise _lacking(replica, "its /completions gives no token ids (return_token_ids)")
     chosen = any(_names(part.top, f"token_id:{token}") for part in parts)
     likely = "chosen" if chosen else "likeliest" if any(part.top for part in parts) else "none"
     return Found(dialect, Capabilities("ids", "asked", True, likely, ids[:1] == [token], False))
@@ -138,7 +144,7 @@ async def _try_text(replica: Replica, served: Served) -> Found:
 
     parts = await _asked_again(replica, dialect, question)
     if not any(part.text or part.finish for part in parts):
-        raise _lacking(replica, "its /completions says nothing")
+        raise _lacking(replica, "its /completions writes nothing")
     usage = _usage(parts)
     if usage is not None and abs(usage.prompt - len(wanted.prompt)) > _BEGINNING_TOKENS:
         raise _lacking(
@@ -150,25 +156,24 @@ async def _try_text(replica: Replica, served: Served) -> Found:
     if not obeys:
         dialect.leave_out("logit_bias")
     likely = "likeliest" if any(part.top for part in parts) else "none"
-    told = usage is not None
-    return Found(dialect, Capabilities("text", "asked", False, likely, obeys, told))
+    return Found(dialect, Capabilities("text", "asked", False, likely, obeys, usage is not None))
 
 
 async def _try_chat(replica: Replica, served: Served) -> Found:
     wanted = _wanted(served, _CHAT_TOKENS)
     plain = PlainChat(served)
     parts = await _asked_again(replica, plain, lambda: plain.question(wanted))
-    told = _usage(parts) is not None
+    has_usage = _usage(parts) is not None
     found: tuple[Dialect, str] = (plain, PLAIN)
     continuing = Chat(served, "continue")
     continuing.adopt(plain)
     if await _continues(replica, continuing, served):
         found = (continuing, "continue")
-    return Found(found[0], Capabilities(found[1], "asked", False, "none", None, told))
+    return Found(found[0], Capabilities(found[1], "asked", False, "none", None, has_usage))
 
 
 async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
-    """Return whether a server goes on with a message: its prompt is then without what ends one."""
+    """Return whether a server continues a message: its prompt then lacks what ends one."""
     written = served.codec.encode(_BEGUN)
     wanted = replace(_wanted(served), written=written)
     try:

@@ -1,4 +1,4 @@
-"""How servers are spoken to: what is asked of one, and how its answer becomes token ids of ours."""
+"""Dialects of servers: how a question is put, and how its answer becomes token ids."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -44,8 +44,12 @@ _NEWER_NAMES = {"max_tokens": "max_completion_tokens"}
 class Served:
     """A model as its server and this process know it.
 
-    `vocabulary` is how many token ids it may answer with; `own` says that the codec is made of
-    the model's own tokenizer, not of one that its text is merely counted and cut by.
+    Attributes:
+        model: the server's name for it.
+        codec: its tokenizer and chat template, or those of another model.
+        vocabulary: how many token ids it may answer with.
+        own: whether the codec is made of the model's own tokenizer.
+
     """
 
     model: str
@@ -56,7 +60,15 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What is to be gone on with: a prompt, what stands behind it, and how."""
+    """A text to be continued.
+
+    Attributes:
+        prompt: the prompt.
+        written: the reply so far.
+        order: how to write.
+        max_tokens: the most tokens to ask for.
+
+    """
 
     prompt: Sequence[int]
     written: Sequence[int]
@@ -65,19 +77,25 @@ class Continuation:
 
 
 class Answer(Protocol):
-    """Makes tokens of an answer, with distrust."""
+    """Makes tokens of an answer, and checks it."""
 
     def take(self, part: Part) -> Written:
-        """Return what a part adds; raise UnreadableError where it is not what was asked for."""
+        """Return what a part adds; raise UnreadableError if it is not what was asked for."""
         ...
 
     def rest(self) -> tuple[int, ...]:
-        """Return what waits for more of the answer, where no more comes."""
+        """Return tokens that waited for more of the answer, when no more comes."""
         ...
 
 
 class Dialect(Protocol):
-    """One way of asking. `ahead_tokens` are asked for at least, for further orders to come."""
+    """One way of asking.
+
+    Attributes:
+        name: the dialect's name.
+        ahead_tokens: the least number of tokens to ask for; further orders use the rest.
+
+    """
 
     name: str
     ahead_tokens: int
@@ -87,7 +105,7 @@ class Dialect(Protocol):
         ...
 
     def question(self, wanted: Continuation) -> Question:
-        """Return what to ask for a text to go on."""
+        """Return the question that asks for a continuation."""
         ...
 
     def answer(self, wanted: Continuation) -> Answer:
@@ -99,16 +117,16 @@ class Dialect(Protocol):
         ...
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
-        """Return what to ask for a text to go on up to a token, with its probability all along.
+        """Return the question that asks for a draft up to a token, with its probabilities.
 
-        None where ids and probabilities are not both told.
+        None unless the server gives both ids and probabilities.
         """
         ...
 
     def prefill(self, sequence: Sequence[int]) -> Question | None:
-        """Return what has a text read and next to nothing written.
+        """Return the question that has a sequence read and next to nothing written.
 
-        None where it is not known to be what is gone on with.
+        None if the server's tokens of the text may be others.
         """
         ...
 
@@ -130,7 +148,7 @@ class TokenIds:
         """Do nothing: all orders can be given."""
 
     def question(self, wanted: Continuation) -> Question:
-        """Return what to ask for a text to go on."""
+        """Return the question that asks for a continuation."""
         sequence = [*wanted.prompt, *wanted.written]
         body = completion(
             self._served.model,
@@ -157,7 +175,7 @@ class TokenIds:
         return Question("/completions", body, read_part, len(prompts), 1)
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
-        """Return what to ask for a text to go on up to a token, with its probability all along."""
+        """Return the question that asks for a draft up to a token, with its probabilities."""
         order = WriteOrder(
             max_tokens=most,
             sampling=Sampling(temperature=0.0),
@@ -170,7 +188,7 @@ class TokenIds:
         return Question("/completions", asked, read_part, len(sequence), most)
 
     def prefill(self, sequence: Sequence[int]) -> Question | None:
-        """Return what has a text read and one token written."""
+        """Return the question that has a sequence read and one token written."""
         body = reading(self._served.model, sequence)
         return Question("/completions", body, read_part, len(sequence), 1)
 
@@ -180,7 +198,7 @@ class TokenIds:
 
 
 class Lenient:
-    """Leaves out of its requests what a server does not know, and calls things as it does."""
+    """Leaves out parameters that a server does not know, and uses its names for others."""
 
     def __init__(self) -> None:
         self._left_out: frozenset[str] = frozenset()
@@ -196,11 +214,11 @@ class Lenient:
         self._names |= other._names
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
-        """Return None: what it would write is not known by its ids."""
+        """Return None: a draft needs token ids."""
         return None
 
     def prefill(self, sequence: Sequence[int]) -> Question | None:
-        """Return None: whether its text is kept by the tokens that were read is not known."""
+        """Return None: the server's tokens of the text may be others."""
         return None
 
     def learns(self, error: ModelCallError) -> bool:
@@ -217,7 +235,7 @@ class Lenient:
         return bool(refused)
 
     def fitted(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a body as the server takes it."""
+        """Return a body with the parameters and names that the server takes."""
         return {
             self._names.get(name, name): value
             for name, value in body.items()

@@ -1,4 +1,4 @@
-"""Talks HTTP to one server: connections of each event loop, bounded reading, failures in words.
+"""HTTP to one server: connections of each event loop, bounded reading, readable errors.
 
 Whatever the server sends, memory stays bounded and every failure is a ModelCallError.
 """
@@ -78,7 +78,7 @@ class Server:
     async def post(
         self, path: str, body: Mapping[str, Any]
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        """Give the answer to `body`, still to be read; leaving ends the request at once."""
+        """Give the answer to `body`, not read yet; leaving the block ends the request at once."""
         session = await self._session()
         try:
             async with await self._answer(session, path, body) as response:
@@ -104,7 +104,7 @@ class Server:
     async def lines(
         self, response: aiohttp.ClientResponse, *, line_bytes: int, all_bytes: int
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the lines of an answer; raise where one, or all of them, are longer than told."""
+        """Yield the lines of an answer; raise if one, or all of them, are longer than this."""
         begun, read = bytearray(), 0
         async with aclosing(_chunks(response)) as chunks:
             async for chunk in chunks:
@@ -127,15 +127,15 @@ class Server:
             raise self.broken(f"not JSON: {self._shown(data[:80])}", retryable=retryable) from error
 
     def broken(self, what: str, *, retryable: bool = True) -> ModelCallError:
-        """Return the error for an answer that is not as it must be."""
+        """Return the error for an answer that breaks the protocol."""
         return ModelCallError(f"{self.label}: {what}", retryable=retryable)
 
     def stalled(self) -> ModelCallError:
         """Return the error for an answer that does not come in time."""
-        return ModelStalledError(f"{self.label} said nothing new for {self.read_s:g} s")
+        return ModelStalledError(f"{self.label} sent nothing new for {self.read_s:g} s")
 
-    def told(self, error: Any) -> ModelCallError:
-        """Return the error for one that the server tells of in its answer."""
+    def error_in_answer(self, error: Any) -> ModelCallError:
+        """Return the error for one that the server reports within an answer."""
         code = error.get("code") if isinstance(error, Mapping) else None
         status = code if isinstance(code, int) else HTTPStatus.INTERNAL_SERVER_ERROR
         said = self._message(error)
@@ -212,14 +212,14 @@ class Server:
         )
 
     def _message(self, error: Any) -> str:
-        """Return what an error's data say, however they are nested."""
+        """Return the message in an error's data, however it is nested."""
         for name in ("error", "message", "detail"):
             if isinstance(error, Mapping) and name in error:
                 error = error[name]
         return self._shown(str(error)[:_ERROR_BYTES].encode())
 
     def _shown(self, text: bytes) -> str:
-        """Return a server's words fit to show: one short line without the key."""
+        """Return a server's text as one short line without the key."""
         said = text.decode(errors="replace")
         if self._key is not None:
             said = said.replace(self._key, "[key]")

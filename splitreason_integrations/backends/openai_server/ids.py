@@ -1,8 +1,8 @@
 """vLLM's dialect: token ids both ways.
 
-Prompts are token ids, and `return_token_ids` has every event of the answer carry the ids that it
-adds, the stop token among them, and none or several in one event. `logprob_token_ids` has it carry
-the log probability of a chosen token at each of them.
+Prompts are token ids. With `return_token_ids` every event of the answer has the ids that it adds,
+none or several, the stop token among them. With `logprob_token_ids` it has the log probability of a
+chosen token at each of them.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import uniform
 
 _EVENT_TOKENS = 8
-"""Tokens that an event behind the first one carries: events cost time on both sides."""
+"""Tokens in an event behind the first one: events cost time on both sides."""
 _NEVER = -100
 _BROKEN = "\ufffd"
 _CONTEXT_TOKENS = 6
@@ -31,7 +31,7 @@ def sampled(order: WriteOrder, position: int) -> dict[str, Any]:
     sampling = order.sampling
     return {
         "temperature": 0.0 if sampling.greedy else sampling.temperature,
-        # A server has defaults of its own for what is not said.
+        # A server has defaults of its own for parameters that are left out.
         "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
         "top_k": -1 if sampling.top_k is None else sampling.top_k,
         "min_p": 0.0 if sampling.min_p is None else sampling.min_p,
@@ -41,7 +41,7 @@ def sampled(order: WriteOrder, position: int) -> dict[str, Any]:
 
 
 def never(token_ids: Sequence[int]) -> dict[str, Any]:
-    """Return what keeps a server from writing some tokens."""
+    """Return the parameters that keep a server from writing some tokens."""
     return {"logit_bias": {str(token): _NEVER for token in token_ids}} if token_ids else {}
 
 
@@ -83,7 +83,7 @@ def scoring(model: str, prompts: Sequence[Sequence[int]], token: int) -> dict[st
 
 
 def probability_of(token: int) -> dict[str, Any]:
-    """Return what has a server tell how probable a token is, or the most probable ones."""
+    """Return the parameters that ask for the probability of a token at every place."""
     return {
         "logprobs": TOP,
         "logprob_token_ids": [token],
@@ -92,7 +92,7 @@ def probability_of(token: int) -> dict[str, Any]:
 
 
 class Received:
-    """One answer as it grows: what of it stands, after all checks.
+    """The tokens of one answer as they arrive, checked.
 
     Args:
         codec: of the model, as it is known here.
@@ -124,7 +124,7 @@ class Received:
         self._mine = self._theirs = ""
 
     def take(self, part: Part) -> Written:
-        """Return what a part adds; raise UnreadableError where it is not what was asked for."""
+        """Return what a part adds; raise UnreadableError if it is not what was asked for."""
         if part.prompt is not None and part.prompt != list(self._sequence):
             raise UnreadableError("read another prompt than the one sent", lasting=True)
         if part.token_ids is None and part.text:
@@ -142,7 +142,7 @@ class Received:
         return Written(kept, self._end(part, stop_token), stop_token)
 
     def rest(self) -> tuple[int, ...]:
-        """Return nothing: no token that came waits."""
+        """Return nothing: no token waits for others."""
         return ()
 
     def _cut(self, part: Part) -> tuple[tuple[int, ...], int | None]:
@@ -153,11 +153,11 @@ class Received:
                 return ids[:at], token
         if part.finish != "stop":
             return ids, None
-        # By an end of its own, told or not: one that is written as a control token is no text.
+        # By an end of its own, named or not: one that is written as a control token is no text.
         own = bool(ids) and self._codec.is_control(ids[-1])
-        told = part.stop_token if part.stop_token in self._order.stop_tokens else None
+        named = part.stop_token if part.stop_token in self._order.stop_tokens else None
         ends = min(self._codec.end_tokens, default=None)
-        return (ids[:-1] if own else ids), (told if told is not None else ends)
+        return (ids[:-1] if own else ids), (named if named is not None else ends)
 
     def _check_ids(self, token_ids: Sequence[int]) -> None:
         for token in token_ids:
@@ -183,7 +183,7 @@ class Received:
         return None
 
     def _compare(self, token_ids: Sequence[int], text: str) -> None:
-        """Raise UnreadableError where the ids mean another text than the server's own."""
+        """Raise UnreadableError if the ids decode to another text than the server's."""
         mine = "".join(self._stream.push(token) for token in token_ids)
         if not self._compares:
             return
@@ -192,8 +192,8 @@ class Received:
         same = min(len(self._mine), len(self._theirs))
         if self._mine[:same] != self._theirs[:same]:
             raise UnreadableError(
-                "its token ids mean another text than it says; set tokenizer to the one that the "
-                "server's model has",
+                "its token ids decode to another text than its own; set tokenizer to the one that "
+                "the server's model has",
                 lasting=True,
             )
         self._mine, self._theirs = self._mine[same:], self._theirs[same:]

@@ -1,7 +1,7 @@
-"""Text both ways: what a server writes becomes ids of ours as it comes.
+"""Text both ways: an answer's text becomes token ids as it arrives.
 
-What stands is never encoded anew. The last tokens of a text wait until what follows cannot change
-them any more; where an answer ends, or breaks off, they stand as they are.
+Tokens are never encoded again. The last ones of a text wait until what follows cannot change them;
+when an answer ends or breaks off, they are final.
 """
 
 import json
@@ -34,7 +34,7 @@ _FORM = re.compile(r"</?[^<>\s{}\\]+>|\[/?[A-Z_]+\]")
 class TextTokens:
     """Encodes a text that comes in pieces. `controls` are the control tokens that it may spell.
 
-    `gap` sets the text apart from what stands, where it begins with neither a space nor a control
+    `gap` separates the text from the reply before it, unless it begins with a space or a control
     token: a space before that would be one that nobody wrote.
     """
 
@@ -52,8 +52,8 @@ class TextTokens:
         ids: list[int] = []
         while (found := self._spelled()) is not None:
             at, name = found
-            ids += self._stand(self._joiner.encode(self._held[:at]), self._held[:at])
-            ids += self._stand([self._controls[name]], name)
+            ids += self._final(self._joiner.encode(self._held[:at]), self._held[:at])
+            ids += self._final([self._controls[name]], name)
             self._held = self._held[at + len(name) :]
             self._set_apart()
         return ids + self._sure(len(self._held) - partial_tag(self._held, self._names))
@@ -69,7 +69,7 @@ class TextTokens:
         text, self._held = self._held, ""
         if cut_off:
             text = text.rstrip(_BROKEN) or text
-        return self._stand(self._joiner.encode(text), text)
+        return self._final(self._joiner.encode(text), text)
 
     def _set_apart(self, *, ends: bool = False) -> None:
         """Put the gap before the first text; what may yet become a control token waits."""
@@ -96,12 +96,12 @@ class TextTokens:
             return []
         offset, count = max(cuts)
         text, self._held = self._held[:offset], self._held[offset:]
-        return self._stand(ids[:count], text)
+        return self._final(ids[:count], text)
 
-    def _stand(self, ids: list[int], text: str) -> list[int]:
+    def _final(self, ids: list[int], text: str) -> list[int]:
         if not self._joiner.joins(ids, text):
             raise UnreadableError(
-                f"its tokenizer cannot write what it says: {text[:40]!r}; set tokenizer to the "
+                f"its tokenizer cannot encode its text: {text[:40]!r}; set tokenizer to the "
                 "one that the server's model has",
                 lasting=True,
             )
@@ -126,7 +126,7 @@ class TextAnswer:
         self._has_said = False
 
     def take(self, part: Part) -> Written:
-        """Return what a part adds; raise UnreadableError where it is not what was asked for."""
+        """Return what a part adds; raise UnreadableError if it is not what was asked for."""
         text = self._said(part)
         self._has_said = self._has_said or bool(text)
         ids = self._tokens.push(text)
@@ -134,8 +134,8 @@ class TextAnswer:
             ids += self._tokens.flush(cut_off=part.finish == "length")
         if part.finish == "length" and not self._has_said:
             raise UnreadableError(
-                "ended by its length before it said anything; a model that reasons where nobody "
-                "sees it needs more tokens, or to be told to reason less",
+                "ended by its length before it wrote anything; a model with hidden reasoning needs "
+                "more tokens, or less reasoning effort",
                 lasting=True,
             )
         kept, stop_token = self._cut(ids)
@@ -146,7 +146,7 @@ class TextAnswer:
         return Written(kept, End.LENGTH if part.finish == "length" else None)
 
     def rest(self) -> tuple[int, ...]:
-        """Return what waits for more of the answer, where no more comes."""
+        """Return tokens that waited for more of the answer, when no more comes."""
         return self._cut(self._tokens.flush(cut_off=True))[0]
 
     def _said(self, part: Part) -> str:
@@ -160,9 +160,9 @@ class TextAnswer:
         return kept, None if at is None else ids[at]
 
     def _end_token(self, part: Part) -> int | None:
-        told = part.stop_token
-        if told in self._order.stop_tokens:
-            return told
+        named = part.stop_token
+        if named in self._order.stop_tokens:
+            return named
         return min(self._codec.end_tokens, default=None)
 
 
@@ -186,7 +186,7 @@ class Text(Lenient):
             )
 
     def question(self, wanted: Continuation) -> Question:
-        """Return what to ask for a text to go on."""
+        """Return the question that asks for a continuation."""
         codec = self._served.codec
         body = {
             "model": self._served.model,
@@ -262,7 +262,7 @@ def spelled(codec: Codec, token_ids: Sequence[int]) -> str:
 
 
 def _one_by_one(codec: Codec, token_ids: Sequence[int]) -> list[tuple[bool, str]]:
-    """Return the text of ids for decoders to whom it matters what stands before."""
+    """Return the text of ids for decoders that depend on the tokens before."""
     stream, runs = codec.text_stream(after=codec.encode("\n")), list[tuple[bool, str]]()
     for token in token_ids:
         text, is_control = stream.push(token), codec.is_control(token)

@@ -1,8 +1,8 @@
-"""vLLM's engines in processes of this one, and the one loop in which they are spoken to.
+"""vLLM's engines in child processes, and the event loop in which all of them are used.
 
-An `AsyncLLM` belongs to the loop that it was first used in, callers come from any: what they ask
-runs in a loop of the engines' own, and what comes is handed to the loop of whoever asked. An engine
-that died is started again, one that sleeps wakes with the next request.
+An `AsyncLLM` belongs to the loop that it was first used in, and callers come from any loop. So
+requests run in a loop of the engines' own, and results are handed to the caller's loop. An engine
+that died is started again; one that sleeps wakes with the next request.
 """
 
 import asyncio
@@ -30,10 +30,16 @@ _loops: list[asyncio.AbstractEventLoop] = []
 
 
 class Engine:
-    """One engine of vLLM. `start` makes an `AsyncLLM`; that takes long and blocks.
+    """One engine of vLLM.
 
-    One that `reloads` takes other weights as it runs. On a CPU vLLM 0.32 does not: it goes on
-    with a packed copy of the old output layer, so the engine is started again.
+    Args:
+        start: makes an `AsyncLLM`; takes long and blocks.
+        label: the model's name, for errors.
+        sleep_after_s: seconds without a request after which the weights leave the GPU.
+        reloads: whether the engine can take other weights while it runs. On a CPU vLLM 0.32
+            cannot: it keeps a packed copy of the old output layer, so the engine is started again.
+        on_shut_down: called once the engine's processes have ended.
+
     """
 
     def __init__(
@@ -133,7 +139,7 @@ class Engine:
         except ModelCallError:
             raise
         except Exception as error:
-            raise self._told(error) from error
+            raise self._as_call_error(error) from error
         finally:
             self._running -= 1
             self._rest()
@@ -165,8 +171,8 @@ class Engine:
                 await self._llm.sleep(level=1)
                 self._asleep = True
 
-    def _told(self, error: BaseException) -> ModelCallError:
-        """Return what went wrong in the words of this package."""
+    def _as_call_error(self, error: BaseException) -> ModelCallError:
+        """Return an error of vLLM as one of this package."""
         from vllm.exceptions import VLLMClientError
 
         if self._llm.errored:
@@ -193,7 +199,7 @@ class Engine:
             await asyncio.to_thread(self._llm.shutdown)
             self._llm = await asyncio.to_thread(_started, self._start)
             self._asleep, self._failure = False, ""
-        except Exception as error:  # noqa: BLE001 - told to whoever asks next
+        except Exception as error:  # noqa: BLE001 - part of the next caller's error
             self._failure = f", which failed the last time: {error}"
         finally:
             self._starting = None
