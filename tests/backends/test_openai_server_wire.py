@@ -141,10 +141,12 @@ async def test_long_lines_and_long_answers_are_refused(pieces):
 
 def test_log_probabilities_are_read_with_distrust():
     codec = embedded_codec()
-    assert Part(top=[{"token_id:5": 0.0}, {"token_id:9": -1.0}]).chances(codec, 5) == [1.0, 0.0]
-    assert Part(top=[{"<bigmodel>": math.log(0.25)}]).chances(codec, 5) == [pytest.approx(0.25)]
+    by_id = Part(top=[{"token_id:5": 0.0}, {"token_id:9": -1.0}])
+    assert by_id.probabilities(codec, 5) == [1.0, 0.0]
+    by_text = Part(top=[{"<bigmodel>": math.log(0.25)}])
+    assert by_text.probabilities(codec, 5) == [pytest.approx(0.25)]
     for wrong in (None, [], {"token_id:5": "x"}, {"token_id:5": True}, {"token_id:5": 3.0}):
         with pytest.raises(ValueError, match="log probabilit"):
-            Part(top=[wrong]).chances(codec, 5)
+            Part(top=[wrong]).probabilities(codec, 5)
     with pytest.raises(ValueError, match="not one"):
-        Part(top=[{"token_id:5": math.nan}]).chances(codec, 5)
+        Part(top=[{"token_id:5": math.nan}]).probabilities(codec, 5)
