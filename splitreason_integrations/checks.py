@@ -45,7 +45,7 @@ def check_number(
     """Raise SettingError for what is no finite number from `least` to `most`."""
     kind: Any = Integral if whole else Real
     if isinstance(value, bool) or not isinstance(value, kind):
-        example = f"{least:g}" if most == math.inf else f"{most:g}"
+        example = next(f"{bound:g}" for bound in (most, least, 1) if math.isfinite(bound))
         asked = "a whole number" if whole else "a number"
         raise SettingError(
             f"{name} must be {asked} such as {example}, without quotes, got {value!r}", (name,)

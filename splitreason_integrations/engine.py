@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 from splitreason_integrations.audit.log import AuditLog
 from splitreason_integrations.audit.recording import recorded
@@ -34,14 +34,13 @@ from splitreason_integrations.loop.snapshot import restore
 from splitreason_integrations.loop.spans import SpanTracker
 from splitreason_integrations.loop.state import Item, RequestState, Settings
 from splitreason_integrations.loop.transcript import Transcript
+from splitreason_integrations.options import OPTIONS, OnLargeFailure, check_options
 from splitreason_integrations.privacy.redaction import Redact, check_installed, listed
 from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
 from splitreason_integrations.request import Request
 from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.text.prompts import check_messages
 from splitreason_integrations.text.replies import ReplyReader
-
-OnLargeFailure = Literal["small", "raise"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +67,10 @@ class SplitEngine:
     large: LargeSpec = UNNAMED
     trigger: Trigger = None  # type: ignore[assignment]  # filled in below
     policy: Policy = field(default_factory=Policy)
-    close_threshold: float = 0.5
-    handback_tokens: int = 8
-    prefill_tokens: int | None = None
-    on_large_failure: OnLargeFailure = "small"
+    close_threshold: float = OPTIONS["close_threshold"].default
+    handback_tokens: int = OPTIONS["handback_tokens"].default
+    prefill_tokens: int | None = OPTIONS["prefill_tokens"].default
+    on_large_failure: OnLargeFailure = OPTIONS["on_large_failure"].default
     retry: Retry = field(default_factory=Retry)
     human_check: HumanCheck | None = None
     audit: AuditLog | None = None
@@ -87,23 +86,7 @@ class SplitEngine:
                 f"trigger must be a Trigger such as Tag(), got {self.trigger!r}; "
                 "parse_trigger('tag>0.2') reads one from text"
             )
-        if not 0 <= self.close_threshold <= 1:
-            raise ConfigurationError(
-                f"close_threshold must lie in [0, 1], got {self.close_threshold}"
-            )
-        if self.handback_tokens < 1:
-            raise ConfigurationError(
-                f"handback_tokens must be 1 or more, got {self.handback_tokens}"
-            )
-        if self.prefill_tokens is not None and self.prefill_tokens < 1:
-            raise ConfigurationError(
-                f"prefill_tokens must be 1 or more, or None to read nothing ahead, "
-                f"got {self.prefill_tokens}"
-            )
-        if self.on_large_failure not in ("small", "raise"):
-            raise ConfigurationError(
-                f"on_large_failure must be 'small' or 'raise', got {self.on_large_failure!r}"
-            )
+        check_options("engine", self)
         check_installed((*self.policy.redact, *listed(self.redact)))
         if not isinstance(self.audit, AuditLog | None):
             raise ConfigurationError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from splitreason_integrations.checks import check_texts
 from splitreason_integrations.errors import RequestError, SettingError
+from splitreason_integrations.options import check_options
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
@@ -37,11 +38,10 @@ class Request:
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        if self.max_tokens is not None and self.max_tokens <= 0:
-            raise RequestError(f"max_tokens must be 1 or more, got {self.max_tokens}")
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
         try:
+            check_options("request", self)
             check_texts("metadata", self.metadata)
         except SettingError as error:
             raise RequestError(str(error)) from error

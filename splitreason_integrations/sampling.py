@@ -1,10 +1,9 @@
 """How a token is chosen. Randomness goes by position, so a cut-off surplus leaves no trace."""
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.options import check_options
 
 if TYPE_CHECKING:
     import torch
@@ -24,14 +23,7 @@ class Sampling:
     min_p: float | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (("temperature", 0.0, 100.0), ("top_p", 0.0, 1.0), ("min_p", 0, 1)):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
-                raise ConfigurationError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
-        if self.top_p == 0.0:
-            raise ConfigurationError("top_p must be above 0; for greedy decoding set temperature=0")
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigurationError(f"top_k must be at least 1, got {self.top_k}")
+        check_options("sampling", self)
 
     def over(self, default: "Sampling") -> "Sampling":
         """Return these settings with unset ones taken from `default`."""

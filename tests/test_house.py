@@ -19,7 +19,7 @@ PACKAGE = ROOT / "splitreason_integrations"
 
 FLOORS = [
     {"errors", "events", "records", "blocking", "processes", "embedded"},
-    {"checks", "sampling", "protocols", "problems"},
+    {"checks", "options", "sampling", "protocols", "problems"},
     {"privacy"},
     {"decide", "text"},
     {"backends", "humans", "request"},
@@ -42,6 +42,7 @@ ON_THE_GROUND = {
     "engine": "one request in, one stream out: the front door",
     "errors": "all errors, public",
     "events": "all events, shared by the engine, both adapters, audit and telemetry",
+    "options": "every option of a pair, declared once for engine, chat models and command",
     "processes": "child processes that end with this one",
     "protocols": "what text, privacy and models agree on",
     "records": "values that replies are made of",

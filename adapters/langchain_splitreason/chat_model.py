@@ -29,11 +29,8 @@ from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
-from splitreason_integrations.settings.options import (
-    MODEL_NAMES,
-    OPTIONS,
-    PairSettings,
-)
+from splitreason_integrations.options import OPTIONS
+from splitreason_integrations.settings.options import MODEL_NAMES, PairSettings
 from splitreason_integrations.text.tool_choice import read_response_format, read_tool_choice
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")

@@ -10,12 +10,13 @@ from splitreason_integrations.audit.settings import trigger_from
 from splitreason_integrations.backends.registry import ModelSpec
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import AuditError
+from splitreason_integrations.options import TABLE
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.settings.option_fields import check_policy
 
-_ENGINE = ("close_threshold", "handback_tokens", "prefill_tokens", "on_large_failure")
+_ENGINE = [one.name for one in TABLE if one.taker == "engine" and one.kind is not object]
 _REQUEST = {field.name for field in fields(Request)} - {"request_id"}
 
 
@@ -83,7 +84,7 @@ def engine_of(
             large=large or settings["large"],
             trigger=trigger_from(settings["trigger"]),
             policy=check_policy(settings["policy"]),
-            **{name: settings[name] for name in _ENGINE},
+            **{name: settings[name] for name in _ENGINE if name in settings},
         )
     except (KeyError, TypeError) as error:
         raise _of_another_version(error) from error

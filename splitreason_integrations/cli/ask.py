@@ -19,7 +19,6 @@ from splitreason_integrations.humans.console import ConsoleReviewer
 from splitreason_integrations.humans.human import HumanCheck
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
-from splitreason_integrations.sampling import Sampling
 
 
 class Check(StrEnum):
@@ -40,6 +39,7 @@ class Check(StrEnum):
         )
 
 
+@options.with_declared
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     small: options.Small = None,
@@ -48,13 +48,8 @@ def ask(
     policy: options.PolicyName = None,
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 1024,
-    temperature: Annotated[
-        float | None, typer.Option(help="0 is greedy; the models' own default without.")
-    ] = None,
-    seed: options.Seed = 0,
-    audit: Annotated[
-        Path | None, typer.Option(help="Audit log to record this in.", show_default=False)
-    ] = None,
+    seed: Annotated[int, options.declared("seed")] = 0,
+    audit: Annotated[Path | None, options.declared("audit", show_default=False)] = None,
     audit_content: Annotated[
         bool,
         typer.Option("--audit-content", help="Record the texts too, so that it can be replayed."),
@@ -65,10 +60,11 @@ def ask(
     ] = None,
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
+    **given: Any,
 ) -> None:
     """Ask one question; small and large text are told apart."""
     described = options.engine(small, large, trigger, max_share, policy)
-    engine = options.keyed(described, api_key_env)
+    engine = options.keyed(options.applied(described, given), api_key_env)
     if audit_content and audit is None:
         raise typer.BadParameter("--audit-content needs --audit FILE to record the texts in")
     if audit is not None:
@@ -77,7 +73,7 @@ def ask(
         engine = replace(engine, human_check=check.human_check())
     request = Request(
         messages=[{"role": "user", "content": question}],
-        sampling=Sampling(temperature=temperature),
+        sampling=options.sampling(given),
         max_tokens=max_tokens,
         seed=seed,
     )

@@ -34,12 +34,7 @@ def servers_command(
     spans: Annotated[int, typer.Option(min=1, help="Spans of 128 tokens, each both ways.")] = 10,
     answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
     concurrency: Annotated[int, typer.Option(min=1, help="Answers at a time under load.")] = 64,
-    close_threshold: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="P(close tag) that hands back; 1 has the large model end its spans."
-        ),
-    ] = 0.5,
+    close_threshold: Annotated[float, options.declared("close_threshold")] = 0.5,
     seed: options.Seed = 0,
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,

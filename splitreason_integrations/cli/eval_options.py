@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from splitreason_integrations.cli import options
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import hub
@@ -42,7 +43,7 @@ Samples = Annotated[int, typer.Option(min=1, help="How many tasks.")]
 SamplesPerTask = Annotated[
     int, typer.Option(min=1, help="Answers a task; above 1 with a --temperature, gives pass@k.")
 ]
-Temperature = Annotated[float, typer.Option(min=0, help="Of the sampling; 0 is greedy.")]
+Temperature = Annotated[float, options.declared("temperature")]
 Compare = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,11 +1,17 @@
-"""Options that several commands share, and what they describe."""
+"""Options that several commands share, and what they describe.
 
+Text and range of an option of the pair come from the table that declares it.
+"""
+
+import inspect
+import math
 import os
 import shlex
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,38 +26,32 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
+from splitreason_integrations.options import OPTIONS, TABLE, Option, names_for
+from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.settings import policy_files
 
-_MODELS = "embedded, hf:<folder or name>, vllm:<folder or name>, or http://<host>/v1#<model>."
-_BOTH = "Name both models or neither."
-Small = Annotated[
-    str | None, typer.Option(help=f"Small model: {_MODELS} {_BOTH}", show_default="embedded")
-]
-Large = Annotated[
-    str | None, typer.Option(help=f"Large model: {_MODELS} {_BOTH}", show_default="embedded")
-]
-_TRIGGERS = (
-    "What opens a span: tag, tag>0.2, entropy>1.5, random:0.05, keyword:PATTERN, always, never."
-)
-TriggerText = Annotated[str, typer.Option(help=_TRIGGERS)]
-OwnTrigger = Annotated[
-    str | None,
-    typer.Option(
-        "--trigger", help=f"{_TRIGGERS} The policy's own without, else tag.", show_default=False
-    ),
-]
-PolicyName = Annotated[
-    str | None,
-    typer.Option(
-        "--policy",
-        help="What is allowed: a ready-made policy's name, or a .toml file.",
-        show_default=False,
-    ),
-]
+
+def declared(name: str, **more: Any) -> Any:
+    """Return the command-line option that the table declares: its flag, text and range."""
+    option = OPTIONS[name]
+    if option.kind in (int, float):
+        more |= {
+            end: bound
+            for end, bound in (("min", option.least), ("max", option.most))
+            if math.isfinite(bound)
+        }
+    return typer.Option(option.flag, help=option.text, **more)
+
+
+Small = Annotated[str | None, declared("small", show_default="embedded")]
+Large = Annotated[str | None, declared("large", show_default="embedded")]
+TriggerText = Annotated[str, declared("trigger")]
+OwnTrigger = Annotated[str | None, declared("trigger", show_default=False)]
+PolicyName = Annotated[str | None, declared("policy", show_default=False)]
 MaxShare = Annotated[
     float | None, typer.Option(help="Cap on the offload share, 0 to 1.", show_default=False)
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Longest reply in tokens, reasoning included.")]
+MaxTokens = Annotated[int, declared("max_tokens")]
 Seed = Annotated[int, typer.Option(help="Seed of problems and sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ApiKeyEnv = Annotated[
@@ -86,6 +86,51 @@ def pair(small: str | None, large: str | None) -> tuple[str, str]:
     """
     check_pair(small or UNNAMED, large or UNNAMED, as_flags=True)
     return small or "embedded", large or "embedded"
+
+
+def with_declared(command: Callable[..., None]) -> Callable[..., None]:
+    """Add to a command an option for each number and choice of the table that it has not itself.
+
+    The command takes the given ones by name, unset ones as None.
+    """
+    signature = inspect.signature(command)
+    own = {
+        name: one for name, one in signature.parameters.items() if one.kind is not one.VAR_KEYWORD
+    }
+    added = [
+        inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(option)
+        )
+        for option in TABLE
+        if option.kind is not object and option.name not in own
+    ]
+    parameters = [*own.values(), *added]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ |= {one.name: one.annotation for one in added}
+    return command
+
+
+def _flag(option: Option) -> Any:
+    kind: Any = Literal[option.choices] if option.choices else option.kind
+    default = False if option.default is None else str(option.default)
+    return Annotated[kind | None, declared(option.name, show_default=default)]
+
+
+def applied(engine: SplitEngine, given: Mapping[str, Any]) -> SplitEngine:
+    """Return the engine with those options set that `with_declared` added and a user gave."""
+    chosen = {name: given.get(name) for name in names_for("engine")}
+    engine = replace(engine, **{name: one for name, one in chosen.items() if one is not None})
+    if given.get("timeout") is not None:
+        OPTIONS["timeout"].check(given["timeout"])
+        engine = replace(engine, policy=engine.policy.within(given["timeout"]))
+    if given.get("max_retries") is not None:
+        engine = replace(engine, retry=replace(engine.retry, attempts=given["max_retries"] + 1))
+    return engine
+
+
+def sampling(given: Mapping[str, Any]) -> Sampling:
+    """Return the sampling of those options that `with_declared` added and a user gave."""
+    return Sampling(**{name: given.get(name) for name in names_for("sampling")})
 
 
 def engine(

@@ -6,6 +6,7 @@ from os import PathLike
 from typing import Annotated, Any
 
 from pydantic import (
+    Field,
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
@@ -25,6 +26,7 @@ from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger, parse_trigger
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import HumanCheck
+from splitreason_integrations.options import OPTIONS
 from splitreason_integrations.privacy.redaction import Rule, listed
 from splitreason_integrations.settings import policy_files
 from splitreason_integrations.telemetry import Telemetry
@@ -130,6 +132,14 @@ def read_pair(name: Any) -> dict[str, Any]:
     if pair is None:
         return {"small": name.removeprefix(f"{PROVIDER}/")}
     return {"small": pair[1], "large": pair[2]}
+
+
+def declared(name: str, **more: Any) -> Any:
+    """Return the pydantic field of an option: default, text and range are those of the table."""
+    option = OPTIONS[name]
+    if "default_factory" not in more:
+        more["default"] = option.default
+    return Field(description=option.text, json_schema_extra=option.json_schema(), **more)
 
 
 # Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.

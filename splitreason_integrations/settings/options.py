@@ -2,14 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from splitreason_integrations.backends.registry import describe, pair_name
 from splitreason_integrations.checks import check_names
@@ -18,6 +13,7 @@ from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.embedded import UNNAMED, Unnamed, check_pair
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.options import OPTIONS, TABLE, OnLargeFailure, names_for
 from splitreason_integrations.records import Message
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
@@ -30,37 +26,13 @@ from splitreason_integrations.settings.option_fields import (
     SpecField,
     TelemetryField,
     TriggerField,
+    declared,
     read_pair,
     rule_names,
     type_name,
 )
 from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.text.tool_choice import Tool, must_call, offered
-
-SAMPLING = ("temperature", "top_p", "top_k", "min_p")
-OPTIONS = (
-    "small",
-    "large",
-    "trigger",
-    "policy",
-    *SAMPLING,
-    "max_tokens",
-    "timeout",
-    "stop",
-    "seed",
-    "request_metadata",
-    "max_retries",
-    "retry",
-    "on_large_failure",
-    "human_check",
-    "close_threshold",
-    "handback_tokens",
-    "prefill_tokens",
-    "audit",
-    "redact",
-    "telemetry",
-)
-"""What can be set on a chat model, and again for a single call."""
 
 MODEL_NAMES = ("model", "model_name")
 
@@ -82,29 +54,29 @@ class PairSettings(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
 
-    small: SpecField = UNNAMED
-    large: SpecField = UNNAMED
-    trigger: TriggerField = None
-    policy: PolicyField = Field(default_factory=Policy)
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    timeout: float | None = Field(default=None, gt=0)
-    stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
-    seed: int | None = None
-    request_metadata: dict[str, str] = Field(default_factory=dict)
-    max_retries: int | None = Field(default=None, ge=0)
-    retry: RetryField = None
-    on_large_failure: Literal["small", "raise"] = "small"
-    human_check: HumanField = None
-    close_threshold: float = Field(default=0.5, ge=0, le=1)
-    handback_tokens: int = Field(default=8, ge=1)
-    prefill_tokens: int | None = Field(default=None, ge=1)
-    audit: AuditField = None
-    redact: RedactField = ()
-    telemetry: TelemetryField = Field(default_factory=Telemetry)
+    small: SpecField = declared("small")
+    large: SpecField = declared("large")
+    trigger: TriggerField = declared("trigger")
+    policy: PolicyField = declared("policy", default_factory=Policy)
+    temperature: float | None = declared("temperature")
+    top_p: float | None = declared("top_p")
+    top_k: int | None = declared("top_k")
+    min_p: float | None = declared("min_p")
+    max_tokens: int | None = declared("max_tokens")
+    timeout: float | None = declared("timeout")
+    stop: list[str] | str | None = declared("stop", alias="stop_sequences")
+    seed: int | None = declared("seed")
+    request_metadata: dict[str, str] = declared("request_metadata", default_factory=dict)
+    max_retries: int | None = declared("max_retries")
+    retry: RetryField = declared("retry")
+    on_large_failure: OnLargeFailure = declared("on_large_failure")
+    human_check: HumanField = declared("human_check")
+    close_threshold: float = declared("close_threshold")
+    handback_tokens: int = declared("handback_tokens")
+    prefill_tokens: int | None = declared("prefill_tokens")
+    audit: AuditField = declared("audit")
+    redact: RedactField = declared("redact")
+    telemetry: TelemetryField = declared("telemetry", default_factory=Telemetry)
 
     @model_validator(mode="before")
     @classmethod
@@ -128,7 +100,8 @@ class PairSettings(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         check_pair(self.small, self.large)
-        self.sampling()
+        for option in TABLE:
+            option.check(getattr(self, option.name))
         return self
 
     @property
@@ -154,21 +127,8 @@ class PairSettings(BaseModel):
     def engine(self) -> SplitEngine:
         """Return the engine that these settings describe."""
         policy = self.policy if self.timeout is None else self.policy.within(self.timeout)
-        return SplitEngine(
-            small=self.small,
-            large=self.large,
-            trigger=self.trigger,
-            policy=policy,
-            close_threshold=self.close_threshold,
-            handback_tokens=self.handback_tokens,
-            prefill_tokens=self.prefill_tokens,
-            on_large_failure=self.on_large_failure,
-            retry=self._retry(),
-            human_check=self.human_check,
-            audit=self.audit,
-            redact=self.redact,
-            telemetry=self.telemetry,
-        )
+        given = {name: getattr(self, name) for name in names_for("engine")}
+        return SplitEngine(**{**given, "policy": policy, "retry": self._retry()})
 
     def request(
         self,
@@ -200,7 +160,7 @@ class PairSettings(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return what is set about sampling."""
-        return Sampling(**{name: getattr(self, name) for name in SAMPLING})
+        return Sampling(**{name: getattr(self, name) for name in names_for("sampling")})
 
     def plain_options(self) -> dict[str, Any]:
         """Return all options as plain data."""

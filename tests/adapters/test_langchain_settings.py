@@ -56,8 +56,8 @@ pytestmark = pytest.mark.filterwarnings(
         ({"policy": 3}, "policy must be a Policy, a dict"),
         ({"request_metadata": {"tenant": 3}}, "request_metadata"),
         ({"temperature": -1}, "temperature must lie in"),
-        ({"max_tokens": 0}, "greater than or equal to 1"),
-        ({"timeout": 0}, "greater than 0"),
+        ({"max_tokens": 0}, "max_tokens must be 1 or more"),
+        ({"timeout": 0}, "timeout must be above 0"),
         ({"model": "embedded", "small": "embedded"}, "either model or small"),
     ],
 )

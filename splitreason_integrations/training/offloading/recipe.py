@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from splitreason_integrations.checks import check_flag, check_number, check_positive, check_text
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError
+from splitreason_integrations.options import OPTIONS
 from splitreason_integrations.settings import from_data as building
 from splitreason_integrations.settings.from_data import Kinds
 from splitreason_integrations.training.offloading.rewards import Costs, Curriculum, Form
@@ -102,8 +103,8 @@ class Writing:
     run_by: RunBy = "transformers"
     temperature: float = 1.0
     max_tokens: int = 512
-    close_threshold: float = 0.5
-    handback_tokens: int = 8
+    close_threshold: float = OPTIONS["close_threshold"].default
+    handback_tokens: int = OPTIONS["handback_tokens"].default
     at_once: int = 8
 
     def __post_init__(self) -> None:
@@ -112,9 +113,9 @@ class Writing:
                 f"run_by must be 'transformers' or 'vllm', got {self.run_by!r}", ("run_by",)
             )
         check_positive("temperature", self.temperature)
-        check_number("close_threshold", self.close_threshold, most=1)
-        for name in ("max_tokens", "handback_tokens", "at_once"):
-            check_number(name, getattr(self, name), least=1, whole=True)
+        for name in ("max_tokens", "close_threshold", "handback_tokens"):
+            OPTIONS[name].check(getattr(self, name))
+        check_number("at_once", self.at_once, least=1, whole=True)
 
 
 @dataclass(frozen=True)

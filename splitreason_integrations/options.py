@@ -1,0 +1,258 @@
+"""Every option of a pair, declared once: name, type, range, default and text.
+
+The engine, the chat models and the command read this table, so an option has the same range, the
+same default and the same text wherever it can be set.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from splitreason_integrations.checks import check_number
+from splitreason_integrations.embedded import UNNAMED
+from splitreason_integrations.errors import SettingError
+
+OnLargeFailure = Literal["small", "raise"]
+
+Taker = Literal["engine", "sampling", "request", "chat"]
+"""What an option is a field of: `SplitEngine`, `Sampling`, `Request`, or the chat models alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One thing that can be set on a pair.
+
+    Attributes:
+        name: keyword of the chat models and of a single call.
+        taker: what it is a field of.
+        text: what it does, in one sentence; shown by `--help` and in JSON schemas.
+        kind: type of its value: float, int or str; object where a check of its own reads it.
+        default: its value where nobody sets it; None also where the taker makes a default object.
+        least: smallest value of a number.
+        most: largest value of a number.
+        above: whether a number must be larger than `least`.
+        choices: the values of a text, if only some are allowed.
+
+    """
+
+    name: str
+    taker: Taker
+    text: str
+    kind: type = object
+    default: Any = None
+    least: float = -math.inf
+    most: float = math.inf
+    above: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The option as a command line has it."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def check(self, value: Any) -> None:
+        """Check a value; an option whose default is None may be None.
+
+        Raises:
+            SettingError: the value is out of range or of another type.
+
+        """
+        if value is None and self.default is None:
+            return
+        if self.choices and value not in self.choices:
+            choices = " or ".join(map(repr, self.choices))
+            raise SettingError(f"{self.name} must be {choices}, got {value!r}", (self.name,))
+        if self.kind in (int, float):
+            whole = self.kind is int
+            check_number(self.name, value, least=self.least, most=self.most, whole=whole)
+            if self.above and value <= self.least:
+                raise SettingError(
+                    f"{self.name} must be above {self.least:g}, got {value}", (self.name,)
+                )
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the range as keywords of a JSON schema."""
+        schema: dict[str, Any] = {"enum": list(self.choices)} if self.choices else {}
+        if math.isfinite(self.least):
+            schema["exclusiveMinimum" if self.above else "minimum"] = self.least
+        if math.isfinite(self.most):
+            schema["maximum"] = self.most
+        return schema
+
+
+_MODELS = "embedded, hf:<folder or name>, vllm:<folder or name>, or http://<host>/v1#<model>."
+_BOTH = "Name both models or neither."
+
+TABLE = (
+    Option(
+        name="small",
+        taker="engine",
+        text=f"Small model: {_MODELS} {_BOTH}",
+        default=UNNAMED,
+    ),
+    Option(
+        name="large",
+        taker="engine",
+        text=f"Large model: {_MODELS} {_BOTH}",
+        default=UNNAMED,
+    ),
+    Option(
+        name="trigger",
+        taker="engine",
+        text="What opens a span: tag, tag>0.2, entropy>1.5, random:0.05, keyword:PATTERN, always, "
+        "never; unset, what the policy says, else tag.",
+    ),
+    Option(
+        name="policy",
+        taker="engine",
+        text="What is allowed: a ready-made policy's name, or a .toml file.",
+    ),
+    Option(
+        name="temperature",
+        taker="sampling",
+        text="Sampling temperature; 0 is greedy, unset is the models' own default.",
+        kind=float,
+        least=0,
+        most=100,
+    ),
+    Option(
+        name="top_p",
+        taker="sampling",
+        text="Sample from the likeliest tokens that together have this probability.",
+        kind=float,
+        least=0,
+        above=True,
+        most=1,
+    ),
+    Option(
+        name="top_k",
+        taker="sampling",
+        text="Sample from this many of the likeliest tokens.",
+        kind=int,
+        least=1,
+    ),
+    Option(
+        name="min_p",
+        taker="sampling",
+        text="Leave out tokens whose probability is less than this share of the likeliest one's.",
+        kind=float,
+        least=0,
+        most=1,
+    ),
+    Option(
+        name="max_tokens",
+        taker="request",
+        text="Longest reply in tokens, reasoning included.",
+        kind=int,
+        least=1,
+    ),
+    Option(
+        name="timeout",
+        taker="chat",
+        text="Seconds after which a reply ends with what it has.",
+        kind=float,
+        least=0,
+        above=True,
+    ),
+    Option(name="stop", taker="request", text="Texts at which the answer ends."),
+    Option(
+        name="seed",
+        taker="request",
+        text="Seed of sampling; unset, it is drawn at random and reported.",
+        kind=int,
+    ),
+    Option(
+        name="request_metadata",
+        taker="request",
+        text="Names and texts by which the policy's rules choose what applies.",
+    ),
+    Option(
+        name="max_retries",
+        taker="chat",
+        text="Further calls of a failing large model before the next one goes on.",
+        kind=int,
+        least=0,
+    ),
+    Option(
+        name="retry",
+        taker="engine",
+        text="How a failing large model is called again: a Retry such as Retry(attempts=2).",
+    ),
+    Option(
+        name="on_large_failure",
+        taker="engine",
+        text="Once every large model failed: small has the small model write on, raise ends the "
+        "request with the error.",
+        kind=str,
+        default="small",
+        choices=get_args(OnLargeFailure),
+    ),
+    Option(
+        name="human_check",
+        taker="engine",
+        text="Who is asked before or after a handoff: a HumanCheck, or a function that is asked "
+        "before each.",
+    ),
+    Option(
+        name="close_threshold",
+        taker="engine",
+        text="Probability of the small model's close tag above which a span is handed back; 1 "
+        "leaves the end to the large model.",
+        kind=float,
+        default=0.5,
+        least=0,
+        most=1,
+    ),
+    Option(
+        name="handback_tokens",
+        taker="engine",
+        text="Tokens of the large model that the small one reads at a time, to find a span's end.",
+        kind=int,
+        default=8,
+        least=1,
+    ),
+    Option(
+        name="prefill_tokens",
+        taker="engine",
+        text="Unread tokens at which a large model run by vLLM reads ahead; unset, it does not.",
+        kind=int,
+        least=1,
+    ),
+    Option(
+        name="audit",
+        taker="engine",
+        text="Audit log to record requests in, by its path.",
+    ),
+    Option(
+        name="redact",
+        taker="engine",
+        text="What is hidden from large models on servers: rules such as email, or a function "
+        "from a text to the parts to hide.",
+        default=(),
+    ),
+    Option(
+        name="telemetry",
+        taker="engine",
+        text="Where OpenTelemetry's spans and metrics go: a Telemetry, or False for nowhere.",
+    ),
+)
+
+OPTIONS = {option.name: option for option in TABLE}
+"""All options by name."""
+
+
+def names_for(taker: Taker) -> tuple[str, ...]:
+    """Return the names of the options that are fields of one taker."""
+    return tuple(option.name for option in TABLE if option.taker == taker)
+
+
+def check_options(taker: Taker, value: object) -> None:
+    """Check the fields of an engine, of a sampling or of a request that the table has a range for.
+
+    Raises:
+        SettingError: a field is out of range or of another type.
+
+    """
+    for name in names_for(taker):
+        if hasattr(value, name):
+            OPTIONS[name].check(getattr(value, name))

@@ -1,0 +1,150 @@
+"""An option is declared once: engine, chat models, requests and command read that declaration."""
+
+import inspect
+import math
+import re
+from dataclasses import fields
+from types import NoneType
+from typing import get_args
+
+import pytest
+import typer
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from langchain_splitreason import SplitReasonLLM as ChatModel
+from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
+from splitreason_integrations import Request, Sampling, SplitEngine
+from splitreason_integrations.cli import options as flags
+from splitreason_integrations.cli.ask import ask
+from splitreason_integrations.errors import SplitReasonError
+from splitreason_integrations.options import OPTIONS, TABLE, Option, names_for
+from splitreason_integrations.settings.options import PairSettings
+
+LLMS = [ChatModel, LlamaIndexLLM]
+NUMBERS = [option for option in TABLE if option.kind in (int, float)]
+OF_REQUESTS = {"request_metadata": "metadata"}
+MADE = {"policy", "retry", "telemetry", "request_metadata", "stop"}
+"""Options whose default the taker makes an object of."""
+
+
+def by_name(option):
+    return option.name
+
+
+def wrong_values(option):
+    below, above = option.least, option.most + 1
+    values = ["some"] + ([] if math.isinf(below) else [below if option.above else below - 1])
+    return values + ([] if math.isinf(above) else [above])
+
+
+def said(make, **given):
+    with pytest.raises((SplitReasonError, ValidationError)) as refused:
+        make(**given)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("option", TABLE, ids=by_name)
+def test_an_engine_sampling_or_request_has_every_option(option):
+    takers = {"engine": SplitEngine, "sampling": Sampling, "request": Request}
+    if option.taker == "chat":
+        return
+    taken = {field.name: field for field in fields(takers[option.taker])}
+    field = taken[OF_REQUESTS.get(option.name, option.name)]
+    if option.name not in MADE:
+        assert field.default == option.default
+
+
+def test_an_engine_and_a_sampling_have_no_other_options():
+    assert {field.name for field in fields(SplitEngine)} == set(names_for("engine"))
+    assert {field.name for field in fields(Sampling)} == set(names_for("sampling"))
+
+
+@pytest.mark.parametrize("llm", LLMS)
+@pytest.mark.parametrize("option", TABLE, ids=by_name)
+def test_both_chat_models_have_every_option(llm, option):
+    field = llm.model_fields[option.name]
+    assert field.description == option.text
+    if option.name not in MADE:
+        assert field.get_default(call_default_factory=True) == option.default
+    if option.kind is not object and not option.choices:
+        kinds = {one for one in get_args(field.annotation) if one is not NoneType}
+        assert kinds == {option.kind} or field.annotation is option.kind
+
+
+@pytest.mark.parametrize("llm", LLMS)
+def test_both_chat_models_have_no_other_option_of_ours(llm):
+    ours = set(llm.model_fields) - {
+        name for base in llm.__mro__[2:] for name in getattr(base, "model_fields", {})
+    }
+    assert ours <= {*OPTIONS, "streaming"}
+
+
+def test_the_json_schema_of_the_settings_says_text_and_range():
+    schema = PairSettings.model_json_schema(by_alias=False)["properties"]
+    for option in TABLE:
+        assert schema[option.name]["description"] == option.text
+        assert schema[option.name].items() >= option.json_schema().items()
+
+
+@pytest.mark.parametrize("option", NUMBERS, ids=by_name)
+def test_a_range_is_the_same_at_every_door(option):
+    for value in wrong_values(option):
+        texts = {said(lambda value=value: option.check(value))}
+        if option.taker == "engine":
+            texts.add(said(SplitEngine, **{option.name: value}))
+        if option.taker == "sampling":
+            texts.add(said(Sampling, **{option.name: value}))
+        if option.taker == "request":
+            texts.add(said(Request, messages=[], **{option.name: value}))
+        assert len(texts) == 1
+        if value != "some":
+            assert texts.pop() in said(ChatModel, **{option.name: value})
+
+
+def test_a_choice_is_held_to():
+    for make in (SplitEngine, ChatModel, LlamaIndexLLM):
+        assert "'small' or 'raise'" in said(make, on_large_failure="ignore")
+
+
+@pytest.mark.parametrize("option", TABLE, ids=by_name)
+def test_the_command_has_every_plain_option(run, option):
+    if option.kind is object and option.name not in ("small", "large", "trigger", "policy"):
+        return
+    shown = " ".join(run("ask", "--help").out.split())
+    assert re.search(rf"{option.flag} <", shown)
+    assert option.text in shown
+
+
+def test_an_option_that_is_declared_appears_in_the_command(monkeypatch):
+    added = Option(name="patience", taker="chat", text="How patient.", kind=int, least=3)
+    monkeypatch.setattr(flags, "TABLE", (*TABLE, added))
+    monkeypatch.setattr(flags, "OPTIONS", {**OPTIONS, "patience": added})
+
+    seen = []
+
+    def command(question: str, **given: object) -> None:
+        seen.append(given["patience"])
+
+    app = typer.Typer()
+    app.command()(flags.with_declared(command))
+    assert "How patient." in CliRunner().invoke(app, ["--help"]).output
+    assert CliRunner().invoke(app, ["why", "--patience", "2"]).exit_code == 2
+    assert CliRunner().invoke(app, ["why", "--patience", "3"]).exit_code == 0
+    assert seen == [3]
+
+
+def test_given_options_reach_the_engine_and_the_request():
+    given = {"close_threshold": 0.25, "max_retries": 4, "timeout": 9, "top_k": 3}
+    engine = flags.applied(SplitEngine(), given)
+    assert (engine.close_threshold, engine.retry.attempts) == (0.25, 5)
+    assert engine.policy.deadline_s == 9
+    assert flags.sampling(given) == Sampling(top_k=3)
+    assert flags.applied(SplitEngine(), {}) == SplitEngine()
+
+
+def test_ask_takes_them(run):
+    done = run("ask", "hi", "--on-large-failure", "ignore", status=2)
+    assert "'small', 'raise'" in done.err
+    assert "top_p must be above 0" in run("ask", "hi", "--top-p", "0", status=2).err
+    assert "close_threshold" in inspect.signature(ask).parameters
