@@ -1,12 +1,13 @@
 """What users set, whichever framework they come from: models, trigger, policy, sampling."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from splitreason_integrations.backends.registry import describe, pair_name
+from splitreason_integrations.backends.registry import describe, pair_name, release
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
@@ -49,6 +50,7 @@ class PairSettings(BaseModel):
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
     `redact` names what is hidden from large models on servers, such as `["email", "phone"]`, or is
     a function from a text to the parts to hide.
+    `close()`, or the end of a `with` or `async with`, frees both models.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
@@ -123,6 +125,33 @@ class PairSettings(BaseModel):
         if any(name in options for name in MODEL_NAMES):
             del kept["small"]
         return type(self)(**{**kept, **options})
+
+    def close(self) -> None:
+        """Free both models' memory, processes and connections; a later call loads them again.
+
+        Other chat models that name the same specs share the models, and load them again too.
+
+        Raises:
+            ModelInUseError: a request still uses one of the models; none is freed then.
+
+        """
+        release(self.small, self.large)
+
+    async def aclose(self) -> None:
+        """Free both models, as `close` does, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def engine(self) -> SplitEngine:
         """Return the engine that these settings describe."""
