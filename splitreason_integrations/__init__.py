@@ -9,9 +9,10 @@ from splitreason_integrations.backends.openai_server.spec import OpenAIServerMod
 from splitreason_integrations.backends.registry import ModelSpec, release
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.decide.ask_rules import AskRule, Handover
-from splitreason_integrations.decide.policy import Policy, Rule
+from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import LatencyModel, ModelTerms, Prices
 from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.decide.rules import Rule
 from splitreason_integrations.decide.triggers import (
     Always,
     Entropy,

@@ -3,11 +3,9 @@
 Async is the only implementation; `blocking` opens it to synchronous callers.
 """
 
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Any
 
 from splitreason_integrations.audit.log import AuditLog
@@ -19,28 +17,22 @@ from splitreason_integrations.backends.registry import (
     line_up,
     load_model,
 )
-from splitreason_integrations.decide.machine import Machine
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
-from splitreason_integrations.decide.triggers import Needs, Trigger, parse_trigger
+from splitreason_integrations.decide.triggers import Trigger, parse_trigger
 from splitreason_integrations.embedded import UNNAMED, check_pair
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.humans.human import Answer, HumanCheck, Paused
-from splitreason_integrations.loop.handback import Handback
 from splitreason_integrations.loop.observers import observed
-from splitreason_integrations.loop.request_loop import RequestLoop
-from splitreason_integrations.loop.setup import Setup
-from splitreason_integrations.loop.snapshot import restore
-from splitreason_integrations.loop.spans import SpanTracker
-from splitreason_integrations.loop.state import Item, RequestState, Settings
-from splitreason_integrations.loop.transcript import Transcript
+from splitreason_integrations.loop.preparation import Preparation
+from splitreason_integrations.loop.request_loop import run_request
+from splitreason_integrations.loop.snapshot import read_snapshot
+from splitreason_integrations.loop.state import Item
 from splitreason_integrations.options import OPTIONS, OnLargeFailure, check_options
 from splitreason_integrations.privacy.redaction import Redact, check_installed, listed
-from splitreason_integrations.records import Channel, Completion, Delta, Piece, token_ids
+from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.telemetry import Telemetry
-from splitreason_integrations.text.prompts import check_messages
-from splitreason_integrations.text.replies import ReplyReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,29 +100,37 @@ class SplitEngine:
 
         Where a person will answer later, a Paused comes last instead: `resume` goes on from it.
         Closing the generator early, or cancelling the task, frees both caches.
+
+        Raises:
+            RequestError: the messages or what is asked of the reply cannot be served.
+            ModelUnreachableError: the small model's server does not answer.
+            ConfigurationError: the two models cannot do together what is asked.
+
         """
-        return self._followed(request, None, None)
+        return self._observed(request, None, None)
 
     def resume(
         self, paused: Paused, answer: Answer, *, replay: bool = False
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
-        """Go on with a request that was put aside, in any process that has its models.
+        """Go on with a paused request, in any process that has its models.
 
-        Nothing is generated twice: the models read what stands there already. With `replay` the
-        reply so far is yielded again first, for a caller that has not seen it.
+        Nothing is generated twice: the models read what was written. With `replay` the reply so
+        far is yielded again first, for a caller that has not seen it. Raises as `stream` does,
+        and ModelUnreachableError where the large model's server does not answer: the request
+        stays paused, and can be resumed later.
         """
         request = Request.of(paused.state["request"])
-        return self._followed(request, paused, answer, replay=replay)
+        return self._observed(request, paused, answer, replay=replay)
 
     async def complete(self, request: Request) -> Completion:
         """Return the finished reply; raise ReviewPendingError where a person answers later."""
         return await finished(self.stream(request))
 
     async def finish(self, paused: Paused, answer: Answer) -> Completion:
-        """Return the finished reply of a request put aside; raise as `complete` does."""
+        """Return the finished reply of a paused request; raise as `complete` does."""
         return await finished(self.resume(paused, answer))
 
-    def _followed(
+    def _observed(
         self,
         request: Request,
         paused: Paused | None,
@@ -138,110 +138,28 @@ class SplitEngine:
         *,
         replay: bool = False,
     ) -> AsyncGenerator[Item | Completion | Paused, None]:
-        """Return a request's items, told to the audit log and to telemetry before its caller."""
+        """Return a request's items, which audit log and telemetry see before the caller does."""
         request = replace(request, seed=request.seed_or_drawn())
         telemetry, saved = self.telemetry, paused.state if paused else None
-        account = telemetry and telemetry.account(self, request, state=saved, replay=replay)
-        keep = account.to_keep if account else dict[str, Any]
-        items = self._run(request, paused, answer, replay=replay, keep=keep)
+        observer = telemetry and telemetry.account(self, request, state=saved, replay=replay)
+        preparation = Preparation(
+            self,
+            request,
+            saved=saved and read_snapshot(saved),
+            answer=answer,
+            replay=replay,
+            telemetry_context=observer.to_keep if observer else dict[str, Any],
+        )
+        items = run_request(preparation.loop)
         if self.audit is not None:
             items = recorded(self.audit, self, request, items, resumed=paused is not None)
-        return observed(items, account) if account else items
-
-    async def _run(
-        self,
-        request: Request,
-        paused: Paused | None,
-        answer: Answer | None,
-        *,
-        replay: bool,
-        keep: Callable[[], dict[str, Any]],
-    ) -> AsyncGenerator[Item | Completion | Paused, None]:
-        started_s = time.monotonic()
-        check_messages(request.messages)
-        loop, deltas = await self._loop(request, paused, started_s, keep)
-        if answer is not None:
-            loop.give(answer)
-        try:
-            for delta in deltas if replay else ():
-                yield delta
-            async with aclosing(loop.items()) as items:
-                async for item in items:
-                    yield item
-        finally:
-            loop.state.close()
-        yield loop.paused or _completion(loop)
-
-    async def _loop(
-        self,
-        request: Request,
-        paused: Paused | None,
-        started_s: float,
-        keep: Callable[[], dict[str, Any]],
-    ) -> tuple[RequestLoop, list[Delta]]:
-        """Return a request's turn, and what it has written already if it was put aside."""
-        saved = paused.state if paused else None
-        small = await load_model(self.small, role="small")
-        if Needs.ENTROPY in self.trigger.needs and not small.shows_logits:
-            raise ConfigurationError(
-                f"{small.name} is run by a server or by vLLM, which does not tell entropies: use "
-                "another trigger, such as Tag(), or a small model by transformers, such as "
-                "'hf:<folder>'"
-            )
-        policy = self.policy.for_request(request.metadata)
-        setup = Setup(
-            request,
-            small,
-            line_up(self.large),
-            tags_as_text=self.trigger.uses_tag,
-            redact=(*policy.redact, *listed(self.redact)),
-            hidden=saved["hidden"] if saved else None,
-        )
-        participants = await setup.first(saved["large"] if saved else 0)
-        settings, large = self._settings(request, saved, started_s), participants[1].model
-        machine = Machine(
-            policy=policy,
-            max_tokens=request.max_tokens or small.context_tokens,
-            prices=policy.prices_of(large.name, large.prices),
-        )
-        header = participants[0].prompt.header
-        reader = ReplyReader(small.codec.response_template, header, request.stop, request.tools)
-        transcript = Transcript(setup.codecs, participants[0].prompt.token_ids[-1:], reader)
-        state = RequestState(
-            settings=settings,
-            request=request,
-            machine=machine,
-            small=participants[0],
-            large=participants[1],
-            transcript=transcript,
-            spans=SpanTracker(request.request_id, machine, transcript),
-            handback=Handback(*participants, self.close_threshold, self.retry),
-            vault=setup.vault,
-            keep=keep,
-        )
-        deltas = restore(state, saved) if saved else []
-        return RequestLoop(state, setup.large), deltas
-
-    def _settings(
-        self, request: Request, saved: Mapping[str, Any] | None, started_s: float
-    ) -> Settings:
-        return Settings(
-            trigger=self.trigger,
-            seed=request.seed_or_drawn(),
-            close_threshold=self.close_threshold,
-            handback_tokens=self.handback_tokens,
-            prefill_tokens=self.prefill_tokens,
-            on_large_failure=self.on_large_failure,
-            started_s=started_s - saved["elapsed_s"] if saved else started_s,
-            retry=self.retry,
-            human_check=self.human_check,
-        )
+        return observed(items, observer) if observer else items
 
 
 async def finished(items: AsyncGenerator[Item | Completion | Paused, None]) -> Completion:
     """Return the completion that ends a stream.
 
-    Raises ReviewPendingError where the request was put aside instead.
+    Raises ReviewPendingError where the request was paused instead.
     """
     async with aclosing(items):
         async for item in items:
@@ -250,32 +168,3 @@ async def finished(items: AsyncGenerator[Item | Completion | Paused, None]) -> C
             if isinstance(item, Completion):
                 return item
     raise AssertionError("a stream ends with its completion")
-
-
-def _completion(loop: RequestLoop) -> Completion:
-    state = loop.state
-    transcript, machine, ledger = state.transcript, state.machine, state.machine.ledger
-    reader = transcript.reader
-    pieces = tuple(
-        Piece(author, tuple(token_ids(list(group))), model)
-        for (author, model), group in groupby(transcript.pieces, key=lambda piece: piece.writer)
-    )
-    return Completion(
-        request_id=state.request.request_id,
-        reasoning=reader.text(Channel.REASONING),
-        answer=reader.text(Channel.ANSWER),
-        tool_calls=reader.tool_calls,
-        pieces=pieces,
-        spans=tuple(state.spans.records),
-        prompt_tokens=state.small.prompt_tokens,
-        small_tokens=ledger.small,
-        large_tokens=ledger.large,
-        reasoning_tokens=transcript.reasoning_tokens,
-        stop_reason=machine.stop_reason,
-        latency_s=time.monotonic() - state.settings.started_s,
-        cost_usd=ledger.usd + loop.small_cost_usd,
-        human_tokens=ledger.human,
-        read_ahead_usd=ledger.ahead_usd,
-        degraded=machine.degraded,
-        seed=state.settings.seed,
-    )

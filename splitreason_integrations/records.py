@@ -114,6 +114,7 @@ class Piece:
 class Completion:
     """A finished reply and what it took; `request_id` is that of its events.
 
+    `latency_s` leaves out `loading_s`, which local weights took at their first use.
     `cost_usd` is that of all; `read_ahead_usd`, the part of it that it cost to have the large model
     read ahead, is in no span's own.
     """
@@ -134,6 +135,7 @@ class Completion:
     degraded: bool
     seed: int
     human_tokens: int = 0
+    loading_s: float = 0.0
     read_ahead_usd: float = 0.0
 
     @property
@@ -161,6 +163,7 @@ class Completion:
             "latency_s": self.latency_s,
             "cost_usd": self.cost_usd,
             "degraded": self.degraded,
+            **({"loading_s": self.loading_s} if self.loading_s else {}),
         }
 
 

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 class Ledger:
     """What a request has used so far.
 
-    `small`, `large` and `human` count kept reply tokens, `surplus` the large model's dropped
-    ones, `span` the tokens of the open span and `span_s` its seconds, `gap` the small model's
-    tokens since the last span, `unread` the tokens that the large model would have to read before
-    it writes its next one. `ahead_usd` is the part of `usd` that it cost to have it read ahead.
+    Attributes:
+        small: kept tokens of the small model.
+        large: kept tokens of the large model.
+        human: kept tokens of people.
+        surplus: dropped tokens of the large model.
+        spans: how many spans have opened.
+        span: tokens of the open span.
+        gap: tokens of the small model since the last span.
+        unread: tokens that the large model has to read before it writes its next one.
+        usd: what the large model's tokens have cost.
+        ahead_usd: the part of `usd` that prefill has cost.
+        elapsed_s: seconds since the request began that count towards its deadline.
+        span_s: seconds since the open span opened.
+
     """
 
     small: int = 0
@@ -29,7 +39,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many tokens the large model may still write, and the cap that says so."""
+    """How many tokens the large model may still write, and the cap that limits it."""
 
     tokens: int
     cap: str

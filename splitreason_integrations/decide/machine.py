@@ -1,7 +1,7 @@
 """What comes next: a transition table and the arithmetic of its caps. No I/O, no model.
 
-The engine tells the machine facts (`note`), asks it for the next `order` and carries that out.
-An illegal fact raises and changes nothing.
+The request loop notes facts, asks for the next `order` and carries it out. An illegal fact raises
+and changes nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from splitreason_integrations.records import Channel
 
 
 class State(Enum):
-    """Who has the pen."""
+    """Who writes now; nobody does while a person is asked, nor once the reply is done."""
 
     SMALL = auto()
     LARGE = auto()
@@ -71,7 +71,7 @@ class LargeWrote:
 
 @dataclass(frozen=True, slots=True)
 class LargeRead:
-    """The large model read `tokens` while the small one has the pen."""
+    """The large model read `tokens` while the small one writes."""
 
     tokens: int
 
@@ -165,7 +165,19 @@ Order = WriteSmall | WriteLarge | CloseSpan | AwaitAnswer | Finish
 
 
 class Machine:
-    """The state of one request."""
+    """The state of one request, and what its policy still allows.
+
+    Attributes:
+        policy: the caps and gates of this request.
+        max_tokens: how many tokens the reply may have.
+        prices: what the large model's tokens cost.
+        state: who writes now.
+        ledger: what the request has used so far.
+        degraded: whether the large model failed, so that the small one goes on alone.
+        stop_reason: why the reply ended; empty until then.
+        exhausted: the caps that were reached, in order.
+
+    """
 
     def __init__(self, *, policy: Policy, max_tokens: int, prices: Prices | None = None) -> None:
         self.policy = policy
@@ -181,7 +193,7 @@ class Machine:
         self.exhausted: list[str] = []
 
     def note(self, fact: Fact) -> None:
-        """Take in a fact; raise IllegalTransitionError where it cannot happen now."""
+        """Record a fact; raise IllegalTransitionError where it cannot happen now."""
         state = TRANSITIONS.get((self.state, type(fact)))
         if state is None:
             raise IllegalTransitionError(f"{type(fact).__name__} cannot happen in {self.state}")
@@ -243,10 +255,16 @@ class Machine:
         context_room: int | None = None,
         channel: Channel | None = Channel.REASONING,
     ) -> None:
-        """Tell the machine how late it is, what the large model has not read, what still fits.
+        """Update what the next order depends on.
 
-        `span_s` is the age of the open span, `channel` the part of the reply that is being
-        written: None before it has begun any, and between two of them.
+        Args:
+            elapsed_s: seconds since the request began that count towards its deadline.
+            span_s: seconds since the open span opened.
+            unread: tokens that the large model has to read before it writes; None leaves it.
+            context_room: tokens that still fit into both contexts; None leaves it.
+            channel: the part of the reply being written; None before one has begun, and between
+                two of them.
+
         """
         self._context_room = self._context_room if context_room is None else context_room
         self._channel = channel
@@ -258,7 +276,7 @@ class Machine:
         )
 
     def order(self) -> Order:
-        """Return what to do next; asking changes nothing but the list of exhausted caps."""
+        """Return what to do next; changes nothing but the list of exhausted caps."""
         if self.state is State.DONE:
             return Finish(self.stop_reason)
         if self.state is State.WAITING:
@@ -273,7 +291,7 @@ class Machine:
         return self._order_large(left) if self.state is State.LARGE else self._order_small(left)
 
     def may_open_soon(self, channel: Channel | None) -> bool:
-        """Return whether caps let a span open in this part of the reply, now or behind a gate."""
+        """Return whether caps let a span open in this part of the reply, now or after a gate."""
         opens = not self.degraded and self.policy.opens_in(channel)
         return opens and self.policy.may_open(self.ledger, self.prices).tokens > 0
 
@@ -290,7 +308,7 @@ class Machine:
         if self.degraded:
             return WriteSmall(left, may_open=False)
         if self._empty_span:
-            # The large model had nothing to say here; asking again would go on for ever.
+            # The large model wrote nothing here; another handoff would repeat that for ever.
             return WriteSmall(1, may_open=False)
         if not self.policy.opens_in(self._channel):
             # Nothing but an answer that has begun rules out that reasoning is still to come.

@@ -2,56 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any, ClassVar, Protocol, Self
 
-from splitreason_integrations.checks import (
-    below,
-    check_flag,
-    check_names,
-    check_number,
-    check_text,
-    check_texts,
-)
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.ledger import Ledger, Room
+from splitreason_integrations.decide.policy_checks import check_policy
 from splitreason_integrations.decide.pricing import ModelTerms, Prices
-from splitreason_integrations.decide.triggers import parse_trigger
-from splitreason_integrations.errors import ConfigurationError, SettingError
-from splitreason_integrations.privacy.finders import check_kind
+from splitreason_integrations.decide.rules import Rule, sooner
 from splitreason_integrations.records import Channel
 
 _UNBOUNDED = Room(tokens=1 << 30, cap="")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Settings of a policy that apply to some requests: those whose metadata say all of `when`.
-
-    `set` names what becomes of them, as in `Rule(when={"tenant": "acme"}, set={"max_spans": 2})`.
-    """
-
-    when: Mapping[str, str] = field(hash=False)
-    set: Mapping[str, Any] = field(hash=False)
-
-    def __post_init__(self) -> None:
-        check_texts("when", self.when)
-        if not isinstance(self.set, Mapping):
-            raise SettingError(
-                f"set must name settings, as in {{ max_spans = 2 }}, got {self.set!r}", ("set",)
-            )
-
-    def applies(self, metadata: Mapping[str, str]) -> bool:
-        """Return whether a request's metadata say all that this rule asks for."""
-        return self.when.items() <= metadata.items()
-
-    def within(self, deadline_s: float) -> Self:
-        """Return the rule with no later deadline than this, if it sets one."""
-        if "deadline_s" not in self.set:
-            return self
-        sooner = _sooner(self.set["deadline_s"], deadline_s)
-        return replace(self, set={**self.set, "deadline_s": sooner})
 
 
 class PolicyFiles(Protocol):
@@ -74,23 +36,31 @@ class PolicyFiles(Protocol):
 class Policy:
     """Caps on one request, enforced during the generation, and gates before a span.
 
-    A cap of None is open. `max_offload_share` holds at every moment, not only at the end.
-    `max_large_tokens` and `max_usd` count what the large model was paid for, the dropped surplus
-    included. A span ends `max_span_s` seconds after it opened, or within the step of the model
-    that is running then; at `deadline_s` the request ends with what it has.
+    A cap of None is open. Raises SettingError, which names the setting.
 
-    A span is not opened where fewer than `min_span_tokens` could be written, before the small
-    model has written `min_small_tokens` of the reply and `min_gap_tokens` since the last span.
-    With `only_in_reasoning` none opens outside the chain of thought, and the large model hands
-    back at its end.
+    Attributes:
+        summary: one line for the reader.
+        trigger: opens spans where nothing else is set, as `parse_trigger` reads it.
+        max_offload_share: large-model tokens ÷ all generated tokens, at every moment.
+        max_spans: how many spans may open.
+        max_span_tokens: tokens of one span.
+        max_span_s: seconds after which a span ends, within one step of the model that writes.
+        max_large_tokens: tokens of the large model, dropped ones included.
+        max_usd: what the large model may cost, dropped tokens included.
+        deadline_s: seconds after which the request ends with what it has.
+        min_span_tokens: no span opens where fewer could be written.
+        min_small_tokens: what the small model writes before the first span.
+        min_gap_tokens: what the small model writes between two spans.
+        only_in_reasoning: whether spans open in the chain of thought alone; the large model hands
+            back at its end.
+        ask_before: when a person is asked before a span is written.
+        ask_after: when a person is asked about a written span.
+        redact: what is hidden from large models on servers: email, phone, card, key, or phone:DE
+            for a region's own numbers.
+        rules: settings for requests with certain metadata; later rules win, and what they redact
+            is added.
+        models: prices and latency of large models by name, "*" for any other.
 
-    `ask_before` and `ask_after` say when a person is asked about a span. `redact` names what is
-    hidden from large models on servers: email, phone, card, key, or phone:DE for a region's own
-    numbers. `rules` change settings for requests with certain metadata, later ones above earlier
-    ones; what they redact is added. `models` knows prices and latency of large models by name, "*"
-    for any other.
-    `trigger` is what opens a span where nothing else is set, as `parse_trigger` reads it, and
-    `summary` one line for the reader. Raises SettingError, which names the setting.
     """
 
     files: ClassVar[PolicyFiles]
@@ -116,16 +86,7 @@ class Policy:
     models: Mapping[str, ModelTerms] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        check_text("summary", self.summary)
-        self._check_caps()
-        check_number("min_span_tokens", self.min_span_tokens, least=1, whole=True)
-        check_number("min_small_tokens", self.min_small_tokens, whole=True)
-        check_number("min_gap_tokens", self.min_gap_tokens, whole=True)
-        check_flag("only_in_reasoning", self.only_in_reasoning)
-        self._check_trigger()
-        self._check_asking()
-        self._check_rules()
-        self._check_models()
+        check_policy(self)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Policy":
@@ -154,7 +115,7 @@ class Policy:
     def within(self, deadline_s: float) -> Self:
         """Return the policy with no later deadline than this, whatever its rules say."""
         rules = tuple(rule.within(deadline_s) for rule in self.rules)
-        return replace(self, rules=rules, deadline_s=_sooner(self.deadline_s, deadline_s))
+        return replace(self, rules=rules, deadline_s=sooner(self.deadline_s, deadline_s))
 
     def prices_of(self, model: str, own: Prices) -> Prices:
         """Return what a large model's tokens cost: its own prices, else those known by its name."""
@@ -230,72 +191,3 @@ class Policy:
         if prices.output_usd == 0:
             return _UNBOUNDED
         return Room(math.floor(spare * 1_000_000 / prices.output_usd + 1e-9), "max_usd")
-
-    def _check_caps(self) -> None:
-        for cap in ("max_spans", "max_span_tokens", "max_large_tokens"):
-            if getattr(self, cap) is not None:
-                check_number(cap, getattr(self, cap), whole=True)
-        for cap in ("max_span_s", "max_usd", "deadline_s"):
-            if getattr(self, cap) is not None:
-                check_number(cap, getattr(self, cap))
-        if self.max_offload_share is not None:
-            check_number("max_offload_share", self.max_offload_share, most=1)
-
-    def _check_trigger(self) -> None:
-        if self.trigger is None:
-            return
-        check_text("trigger", self.trigger)
-        try:
-            parse_trigger(self.trigger)
-        except ConfigurationError as error:
-            raise SettingError(str(error), ("trigger",)) from error
-
-    def _check_asking(self) -> None:
-        for name in ("ask_before", "ask_after"):
-            if not isinstance(getattr(self, name), AskRule | None):
-                raise SettingError(
-                    f"{name} must be an AskRule such as AskRule(), which always asks, "
-                    f"got {getattr(self, name)!r}",
-                    (name,),
-                )
-        object.__setattr__(self, "redact", _as_tuple("redact", self.redact))
-        with below("redact"):
-            for name in self.redact:
-                check_kind(name)
-
-    def _check_rules(self) -> None:
-        object.__setattr__(self, "rules", _as_tuple("rules", self.rules))
-        known = {one.name for one in fields(self)} - _FIXED
-        for at, rule in enumerate(self.rules):
-            if not isinstance(rule, Rule):
-                raise SettingError(
-                    f"rules must hold Rule(when=, set=), got {rule!r}", ("rules", at)
-                )
-            with below("rules", at, "set"):
-                check_names(rule.set, known, what="setting of a rule")
-                replace(self, rules=(), **rule.set)
-
-    def _check_models(self) -> None:
-        if not isinstance(self.models, Mapping):
-            raise SettingError(f"models must name ModelTerms, got {self.models!r}", ("models",))
-        for name, terms in self.models.items():
-            if not isinstance(terms, ModelTerms):
-                raise SettingError(
-                    f"the terms of model {name!r} must be ModelTerms(prices=, latency=), "
-                    f"got {terms!r}",
-                    ("models", name),
-                )
-
-
-_FIXED = {"summary", "trigger", "rules", "models"}
-"""What no rule can set: it is read before there is a request."""
-
-
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise SettingError(f"{name} must be a list, as in {name} = [...], got {value!r}", (name,))
-    return tuple(value)
-
-
-def _sooner(one_s: float | None, other_s: float) -> float:
-    return other_s if one_s is None else min(one_s, other_s)

@@ -50,6 +50,7 @@ class Trigger:
     uses_tag: bool = False
     stops_at_tag: bool = False
     hands_back: bool = True
+    opens_spans: bool = True
 
     def fires(self, at: Position) -> bool:
         """Return whether a span opens at this position."""
@@ -176,6 +177,8 @@ class Always(Trigger):
 class Never(Trigger):
     """The small model writes the whole reply; its tags are suppressed."""
 
+    opens_spans = False
+
     def fires(self, at: Position) -> bool:
         """Return False."""
         return False
@@ -191,6 +194,7 @@ class Shadow(Trigger):
 
     inner: Trigger
     note: Callable[[Position], None]
+    opens_spans = False
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -232,6 +236,11 @@ class Joined(Trigger):
 class Either(Joined):
     """Fires where one of two triggers does."""
 
+    @property
+    def opens_spans(self) -> bool:  # type: ignore[override]
+        """Whether a side may open a span."""
+        return self.left.opens_spans or self.right.opens_spans
+
     def fires(self, at: Position) -> bool:
         """Return whether one side fires."""
         return self.left.fires(at) or self.right.fires(at)
@@ -242,6 +251,11 @@ class Either(Joined):
 
 class Both(Joined):
     """Fires where both triggers do."""
+
+    @property
+    def opens_spans(self) -> bool:  # type: ignore[override]
+        """Whether both sides may open a span."""
+        return self.left.opens_spans and self.right.opens_spans
 
     def fires(self, at: Position) -> bool:
         """Return whether both sides fire."""

@@ -1,7 +1,5 @@
 """What a person is asked about a span, and what their answer does to it."""
 
-import time
-
 from splitreason_integrations import events
 from splitreason_integrations.decide.ask_rules import AskRule, Handover
 from splitreason_integrations.decide.machine import (
@@ -13,7 +11,7 @@ from splitreason_integrations.decide.machine import (
 )
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision, Moment, Question
-from splitreason_integrations.loop.state import Item, RequestState
+from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.records import Author, Writer
 
 FAILURE = "failure"
@@ -51,11 +49,14 @@ class Approval:
         """Return whether there is a rule for a moment."""
         return bool(self._rules[moment])
 
-    def put_question(self, moment: Moment) -> list[Item]:
-        """Ask a person if a rule says so; return the event that tells of it."""
+    def ask_if_due(self, moment: Moment) -> bool:
+        """Ask a person if a rule says so; return whether one is asked."""
         state = self._state
-        if not self._rules[moment] or (moment == "after" and not state.spans.current.held):
-            return []
+        # Without a large model nothing is handed over, so there is nothing to approve.
+        if not self._rules[moment] or state.large_model is None:
+            return False
+        if moment == "after" and not state.spans.current.held:
+            return False
         question = question_of(state)
         facts = Handover(
             request_id=question.request_id,
@@ -67,82 +68,77 @@ class Approval:
             metadata=question.metadata,
         )
         if not any(rule.asks(facts) for rule in self._rules[moment]):
-            return []
+            return False
         state.machine.note(QuestionPut())
-        return [
-            events.HumanAsked(question.request_id, question.span, question.moment, question.model)
-        ]
+        asked = (question.span, question.moment, question.model)
+        state.emit(events.HumanAsked(question.request_id, *asked))
+        return True
 
-    def take(self, answer: Answer) -> list[Item]:
+    async def take(self, answer: Answer) -> None:
         """Do what a person answered. A span that was written is left to be accepted."""
         span = self._state.spans.current
-        span.human.append(f"{answer.decision} by {answer.by}")
-        return self._take_after(answer) if span.closed_by else self._take_before(answer)
+        span.decided(answer.decision, answer.by)
+        if span.closed_by:
+            self._take_after(answer)
+        else:
+            await self._take_before(answer)
 
-    def _take_before(self, answer: Answer) -> list[Item]:
+    async def _take_before(self, answer: Answer) -> None:
         state = self._state
         match answer.decision:
             case Decision.REFUSE:
                 state.machine.note(SpanRefused())
-                return [state.spans.drop(answer.by)]
+                state.emit(state.spans.drop(answer.by))
+                return
             case Decision.STOP:
                 state.machine.note(ReplyEnded("human_stop"))
-                return [state.spans.drop(answer.by)]
+                state.emit(state.spans.drop(answer.by))
+                return
             case Decision.EDIT:
-                state.large.ask_with_hint(answer.text)
-        # The span's time begins now: nobody answers for how long a person takes.
-        state.spans.current.started_s = time.monotonic()
-        state.machine.note(SpanApproved())
-        return [self._approved(answer)]
+                await state.large.show_hint(answer.text)
+        state.spans.current.restart_clock()
+        self._approve(answer)
 
-    def _take_after(self, answer: Answer) -> list[Item]:
+    def _take_after(self, answer: Answer) -> None:
         state, span = self._state, self._state.spans.current
         if answer.decision is Decision.APPROVE:
-            state.machine.note(SpanApproved())
-            return [self._approved(answer)]
-        items: list[Item] = [
-            events.HandoffRefused(state.request.request_id, state.spans.number, answer.by)
-        ]
-        dropped, span.held = len(span.held), []
-        span.surplus_tokens += dropped
-        self._cut()
-        written = 0
-        if answer.decision is Decision.EDIT:
-            before = state.transcript.tokens
-            items += self._write(answer.text)
-            written = state.transcript.tokens - before
+            self._approve(answer)
+            return
+        state.emit(events.HandoffRefused(state.request.request_id, state.spans.number, answer.by))
+        dropped = span.drop_held()
+        self._cut_span()
+        written = self._write(answer.text) if answer.decision is Decision.EDIT else 0
         state.machine.note(SpanReplaced(dropped, written))
-        span.closed_by = "human_stop" if answer.decision is Decision.STOP else "human"
-        return items
+        span.end("human_stop" if answer.decision is Decision.STOP else "human")
 
-    def _cut(self) -> None:
+    def _approve(self, answer: Answer) -> None:
+        state = self._state
+        state.machine.note(SpanApproved())
+        state.emit(events.HandoffApproved(state.request.request_id, state.spans.number, answer.by))
+
+    def _cut_span(self) -> None:
         """Take the span out of both sessions."""
-        state, lengths = self._state, self._state.spans.current.lengths
-        assert lengths is not None, "a span that was written has begun"
+        state = self._state
+        small_length, large_length = state.spans.current.lengths_before
         if state.settings.hands_back:
-            state.small.session.truncate(lengths[0])
+            state.small.cut(small_length)
             state.small.forget_surplus()
         if not state.handback.large_lost:
-            state.large.session.truncate(lengths[1])
+            state.large.cut(large_length)
 
-    def _write(self, text: str) -> list[Item]:
-        """Let a person's text stand in the span's place, in both sessions too."""
+    def _write(self, text: str) -> int:
+        """Put a person's text in the span's place, in both sessions too; return its tokens."""
         state = self._state
         codec = state.small.codec
         # A reply's regions are told apart by their text: a person's must not spell their borders.
-        items = list(state.transcript.add(_HUMAN, codec.encode(codec.plain(text))))
-        if not state.settings.hands_back:
-            return list(items)
-        participants = [state.small] if state.handback.large_lost else [state.small, state.large]
-        for participant in participants:
-            participant.session.extend(participant.tags.open_tokens)
-            participant.sync(state.transcript.pieces)
-            participant.session.extend(participant.tags.close_tokens)
-        return list(items)
-
-    def _approved(self, answer: Answer) -> Item:
-        state = self._state
-        return events.HandoffApproved(state.request.request_id, state.spans.number, answer.by)
+        written = state.write(_HUMAN, codec.encode(codec.plain(text)))
+        if state.settings.hands_back:
+            lost = state.handback.large_lost
+            for participant in [state.small] if lost else [state.small, state.large]:
+                participant.session.extend(participant.tags.open_tokens)
+                participant.sync(state.transcript.pieces)
+                participant.session.extend(participant.tags.close_tokens)
+        return written
 
     def _rules_for(self, moment: Moment) -> list[AskRule]:
         check, policy = self._state.settings.human_check, self._state.machine.policy

@@ -1,4 +1,4 @@
-"""Carries text from one model's tokens to another's, piece by piece, never twice."""
+"""Converts one model's tokens to another's, piece by piece, never a piece twice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,13 @@ from splitreason_integrations.text.joiner import Joiner, whole_ends
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Target ids of one piece, and where both token sequences stand at the same character.
+    """One piece in the target's tokens.
 
-    `boundaries` holds pairs (source tokens, target tokens), in order; a piece may be cut at these
-    places alone.
+    Attributes:
+        token_ids: the target's ids.
+        boundaries: pairs (source tokens, target tokens) after which both sequences are at the same
+            character, in order; a piece may be cut only there.
+
     """
 
     token_ids: tuple[int, ...]
@@ -20,7 +23,7 @@ class Converted:
 
 
 class Bridge:
-    """One direction of one request. With the same tokenizer on both sides ids pass as they are."""
+    """One direction of one request; with the same tokenizer on both sides ids pass unchanged."""
 
     def __init__(self, source: Codec, target: Codec) -> None:
         self._source = source
@@ -53,7 +56,7 @@ class Bridge:
         return Converted(tuple(target_ids), tuple((mine[at], theirs[at]) for at in shared))
 
     def rest(self) -> tuple[int, ...]:
-        """Return what waits for a next piece, where there is none to come."""
+        """Return the ids of what was held back for a next piece, where none comes."""
         text = self._stream.flush()
         return () if self._same else tuple(self._encode(text))
 

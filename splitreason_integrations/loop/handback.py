@@ -1,7 +1,7 @@
 """Where a span ends: the small model reads along, one pass a chunk, and says when to hand back.
 
-The pass that tells the small model's cache what was written also yields P(close tag) after every
-token. The span is cut at the first one over the threshold; the rest was never said.
+The pass that brings the small model's cache up to date also yields P(close tag) after every token.
+The span is cut after the first token over the threshold; the rest is dropped.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,30 @@ from splitreason_integrations.loop.participant import Participant
 
 
 class Handback:
-    """Both sessions during one span. `retry` says how often a small model that fails is asked."""
+    """Both sessions during one span.
+
+    Args:
+        small: the model that reads along.
+        large: the model that writes the span; None while none is loaded.
+        threshold: P(close tag) above which the span ends; 1 reads nothing along.
+        retry: how often a small model that fails is asked again.
+
+    """
 
     def __init__(
-        self, small: Participant, large: Participant, threshold: float, retry: Retry
+        self, small: Participant, large: Participant | None, threshold: float, retry: Retry
     ) -> None:
         self._small = small
-        self._large = large
+        self._large_model = large
         self._threshold = threshold
         self._retry = retry
         self._small_knows_end = False
         self.large_lost = False
+
+    @property
+    def _large(self) -> Participant:
+        assert self._large_model is not None, "a span that has begun has a large model"
+        return self._large_model
 
     def begin(self) -> None:
         """Show the open tag to the models that know it."""
@@ -48,14 +61,19 @@ class Handback:
         self.large_lost = True
 
     def take_over(self, large: Participant) -> None:
-        """Let another large model write on; its session knows of the span."""
-        self._large, self.large_lost = large, False
+        """Let another large model write on, whose session holds the span so far."""
+        self._large_model, self.large_lost = large, False
 
     async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
         """Bring the small model up to date with a chunk of the large model's tokens.
 
-        `ended_by` says that the large model ended the span after the chunk, and how. Returns how
-        many of the tokens stand, and who closed the span, if anybody did.
+        Args:
+            chunk: tokens in the large model's vocabulary.
+            ended_by: how the large model ended the span after the chunk; None where it did not.
+
+        Returns:
+            How many of the chunk's tokens are kept, and who closed the span, if anybody did.
+
         """
         session, tags = self._small.session, self._small.tags
         start = session.length
@@ -108,9 +126,9 @@ class Handback:
         return probability > self._threshold
 
     async def _probabilities(self, token: int, *, last: int, spare: int) -> list[float]:
-        """Return P(`token`) after each of the last tokens, from a small model that may fail.
+        """Return P(`token`) after each of the `last` tokens, without the `spare` very last.
 
-        But for the `spare` very last.
+        A small model that fails is called again, as `Retry` allows.
         """
         attempts = Attempts(self._retry)
         while True:

@@ -1,4 +1,4 @@
-"""A request's stream, told to an account item by item before its caller sees it."""
+"""A request's stream, shown to an observer item by item before its caller sees it."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing
@@ -10,41 +10,41 @@ _Item = TypeVar("_Item")
 
 
 class Observer(Protocol):
-    """What is kept of one request while it runs; what its methods raise ends the request."""
+    """Follows one request, as audit and telemetry do; what its methods raise ends the request."""
 
     async def started(self) -> None:
-        """Hear that the request begins."""
+        """Observe that the request begins."""
         ...
 
     def working(self) -> AbstractContextManager[object]:
-        """Return what holds while the next item is made, and not while its caller has it."""
+        """Return a context that is entered while an item is made, and left before it is yielded."""
         ...
 
     async def note(self, item: object) -> None:
-        """Hear of an item that its caller has not seen yet."""
+        """Observe an item before it is yielded."""
         ...
 
     async def ended_early(self, error: BaseException) -> None:
-        """Hear what ended the stream: an error, a cancellation, or a caller who had enough."""
+        """Observe an error, a cancellation or an early close that ends the stream."""
         ...
 
 
 async def observed(
-    items: AsyncGenerator[_Item, None], account: Observer
+    items: AsyncGenerator[_Item, None], observer: Observer
 ) -> AsyncGenerator[_Item, None]:
-    """Yield what `items` yields, each item once the account has it."""
+    """Yield what `items` yields, each item after the observer has seen it."""
     try:
-        await account.started()
+        await observer.started()
         async with aclosing(items):
             while True:
-                with account.working():
+                with observer.working():
                     item = await anext(items, None)
                 if item is None:
                     return
-                await account.note(item)
+                await observer.note(item)
                 yield item
     except BaseException as error:
-        # A cancelled task may still wait for the account, but only behind a shield.
+        # A cancelled task can still wait for the observer, but only inside a shield.
         with anyio.CancelScope(shield=True):
-            await account.ended_early(error)
+            await observer.ended_early(error)
         raise

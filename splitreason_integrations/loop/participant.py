@@ -1,6 +1,6 @@
-"""A model at work on one request: its session, its tags, and how far it has been told."""
+"""A model at work on one request: its session, its tags, and how much of the reply it has read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 
 from splitreason_integrations.backends.base import Model, Session
@@ -15,9 +15,20 @@ Codecs = Mapping[Writer, Codec]
 
 
 class Participant:
-    """A place at a request. `told` counts the pieces its session knows, `hint` is a person's.
+    """One of the two models that write a reply.
 
-    `codec` is how text goes in and out here: the model's own, or one that hides what may not leave.
+    Attributes:
+        writer: the model's author and number, as pieces of the reply name it.
+        model: the loaded model.
+        codec: the model's own codec, or one that hides what must not leave this process.
+        tags: how the model writes the tags that open and close a span.
+        sampling: how its tokens are drawn.
+        guide: keeps its answer in a requested form; None where none is requested.
+        prompt: the conversation in the model's own template.
+        synced_upto: how many pieces of the reply its session holds.
+        read_before: tokens that earlier sessions of this participant have read.
+        hint: what a person added to the prompt; None without one.
+
     """
 
     def __init__(
@@ -30,7 +41,7 @@ class Participant:
         codecs: Codecs,
         sampling: Sampling,
         guide: Guide | None = None,
-        prompt_with: Callable[[str], Prompt] | None = None,
+        prompt_with: Callable[[str], Awaitable[Prompt]] | None = None,
     ) -> None:
         self.writer = writer
         self.model = model
@@ -40,16 +51,16 @@ class Participant:
         self.guide = guide
         self.prompt = prompt
         self.synced_upto = 0
+        self.read_before = 0
+        self.hint: str | None = None
         self._codecs = codecs
         self._prompt_with = prompt_with
         self._bridges: dict[str, Bridge] = {}
         self._session: Session | None = None
-        self.read_before = 0
-        self.hint: str | None = None
 
     @property
     def author(self) -> Author:
-        """Who writes here."""
+        """The model's author: small or large."""
         return self.writer[0]
 
     @property
@@ -77,12 +88,12 @@ class Participant:
 
     @property
     def read_tokens(self) -> int:
-        """Tokens of the prompt or the other author that went through the model so far."""
+        """Tokens of the prompt or the other author that the model has read so far."""
         return self.read_before + (0 if self._session is None else self._session.read)
 
     @property
     def written(self) -> tuple[int, ...] | None:
-        """What stands behind the prompt in the session; None where there is no session."""
+        """The session's tokens after the prompt; None where there is no session."""
         if self._session is None:
             return None
         return tuple(self._session.token_ids[len(self.prompt.token_ids) :])
@@ -93,23 +104,27 @@ class Participant:
         return known + self._unsynced_tokens(pieces)
 
     def room(self, pieces: Sequence[Piece]) -> int:
-        """Return how many tokens fit into the context, beside what is to be told and two tags."""
+        """Return how many more tokens fit into the context, after unsynced pieces and two tags."""
         length = self.prompt_tokens if self._session is None else self._session.length
         tags = len(self.tags.open_tokens) + len(self.tags.close_tokens)
         return self.model.context_tokens - length - self._unsynced_tokens(pieces) - tags
 
     def bridge_from(self, codec: Codec) -> Bridge:
-        """Return what carries text in another codec's tokens to this model."""
+        """Return what converts another codec's tokens to this model's tokens."""
         if codec.fingerprint not in self._bridges:
             self._bridges[codec.fingerprint] = Bridge(codec, self.codec)
         return self._bridges[codec.fingerprint]
 
     def sync(self, pieces: Sequence[Piece]) -> None:
-        """Append what others wrote since the session was last told."""
-        # In one go: how another author's writing was sliced depends on the clock.
+        """Append what others wrote since the last sync."""
+        # All of one author at once: how its text was sliced depends on timing.
         new = [piece for piece in pieces[self.synced_upto :] if piece.writer != self.writer]
         for codec, group in groupby(new, key=lambda piece: self._codecs[piece.writer]):
             self.session.extend(self.bridge_from(codec).convert(token_ids(list(group))).token_ids)
+        self.synced_upto = len(pieces)
+
+    def mark_synced(self, pieces: Sequence[Piece]) -> None:
+        """Note that the session holds these pieces already: it wrote or read them itself."""
         self.synced_upto = len(pieces)
 
     def cut(self, length: int) -> int:
@@ -118,24 +133,36 @@ class Participant:
         self.session.truncate(length)
         return surplus
 
-    def open_again(self, written: Sequence[int], *, synced_upto: int | None = None) -> None:
-        """Go on in a new session that holds `written` behind the prompt."""
+    def open_again(self, written: Sequence[int]) -> None:
+        """Go on in a new session that holds `written` after the prompt."""
         self.read_before = self.read_tokens
         self.close()
         self._session = self.model.open(self.prompt, written)
-        self.synced_upto = self.synced_upto if synced_upto is None else synced_upto
         self.forget_surplus()
 
-    def ask_with_hint(self, hint: str) -> None:
+    def restore(self, *, synced_upto: int, read_tokens: int, written: Sequence[int] | None) -> None:
+        """Bring the participant to where a snapshot was taken.
+
+        Args:
+            synced_upto: how many pieces of the reply its session held.
+            read_tokens: how many tokens it had read.
+            written: the session's tokens after the prompt; None where there was no session.
+
+        """
+        self.synced_upto, self.read_before = synced_upto, read_tokens
+        if written is not None:
+            self.open_again(written)
+
+    async def show_hint(self, hint: str) -> None:
         """Show the model a hint at the end of the user's message."""
         assert self._prompt_with is not None, "this model's prompt takes no hint"
         self.hint = hint
-        written, self.prompt = self.written, self._prompt_with(hint)
+        written, self.prompt = self.written, await self._prompt_with(hint)
         if written is not None:
             self.open_again(written)
 
     def forget_surplus(self) -> None:
-        """Start the bridges afresh after a cut: what came behind it was never said."""
+        """Start the bridges anew after a cut: text after it is no part of the reply."""
         self._bridges.clear()
 
     def close(self) -> None:

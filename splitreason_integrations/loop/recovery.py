@@ -3,104 +3,150 @@
 What was received is never lost and never asked for twice.
 """
 
-import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+
+import anyio
 
 from splitreason_integrations.decide.machine import State
 from splitreason_integrations.decide.resilience import Attempts, breaker_of
 from splitreason_integrations.errors import CircuitOpenError, LargeModelError
+from splitreason_integrations.events import Event
 from splitreason_integrations.loop.participant import Participant
-from splitreason_integrations.loop.state import Item, RequestState
+from splitreason_integrations.loop.state import RequestState
 
-NextLarge = Callable[[int], Awaitable[Participant]]
-"""Returns the large model with a number; raises LookupError behind the last one."""
+NextLarge = Callable[[int, float | None], Awaitable[Participant]]
+"""Returns the large model with a number, loaded by a time of `time.monotonic()` at the latest.
+
+Raises LookupError where there is none with that number.
+"""
 
 
 class Recovery:
-    """Attempts within a span, and the large models behind the first."""
+    """Attempts within a span, and the large models behind the first.
 
-    def __init__(self, state: RequestState, next_large: NextLarge) -> None:
+    `degrade` is called where no large model can go on and the small one is to finish.
+    """
+
+    def __init__(
+        self, state: RequestState, next_large: NextLarge, *, degrade: Callable[[], None]
+    ) -> None:
         self._state = state
         self._next_large = next_large
+        self._degrade = degrade
         self._attempts = Attempts(state.settings.retry)
+        self._error: Exception | None = None
+        self._number = 0
 
     def begin(self) -> None:
-        """Count from one again: a span begins, or another model writes in it."""
+        """Count attempts from one again: a span begins, or another model writes in it."""
         self._attempts = Attempts(self._state.settings.retry)
 
-    def wait_s(self, error: Exception, length: int) -> float | None:
-        """Return how long to wait before the call is made again; None where it is not.
+    def plan_retry(self, error: Exception, length: int) -> float | None:
+        """Prepare another call of the failed model; return the wait before it, None for no call.
 
-        The session is opened anew with the `length` tokens that are known to stand in it: the old
-        one may be broken, or still at work.
+        Args:
+            error: what the call failed with.
+            length: how many tokens of the session are known to be right. The session is opened
+                anew with them: the old one may be broken, or still at work.
+
         """
         state = self._state
         if not isinstance(error, CircuitOpenError):
             breaker_of(state.large.model, state.settings.retry).failed()
-        wait_s = self._attempts.wait_s(error, until_s=state.until_s)
+        wait_s = self._attempts.wait_s(error, until_s=state.span_ends_s)
         if wait_s is None or not state.large.is_open:
             state.handback.lose_large()
             return wait_s
-        known = state.large.session.token_ids[state.large.prompt_tokens : length]
-        state.large.open_again(known)
+        state.large.open_again(state.large.session.token_ids[state.large.prompt_tokens : length])
         return wait_s
 
-    def retried(self, error: Exception, wait_s: float) -> Item:
-        """Tell that the call is made again."""
+    def retry_after(self, error: Exception, wait_s: float) -> None:
+        """Emit that the call is made again, and wait before it is."""
         name, attempt = self._state.large.model.name, self._attempts.count - 1
-        return self._state.spans.retried(error, name, attempt=attempt, wait_s=wait_s)
+        self._state.emit(self._state.spans.retried(error, name, attempt=attempt, wait_s=wait_s))
+        self._state.then(lambda: anyio.sleep(wait_s))
 
-    async def fall_back(self, error: Exception, failed: Item) -> AsyncGenerator[Item, None]:
-        """Let the next large model that can go on do so; mark the request as degraded if none can.
+    def fall_back(self, error: Exception, failed: Event) -> None:
+        """Emit the failure and let the next large model that can go on do so.
 
-        Raises LargeModelError instead, where that was asked for.
+        Where none can, the request is degraded: the small model goes on alone. Raises
+        LargeModelError instead, where that was asked for.
         """
-        state = self._state
-        yield failed
-        for number in itertools.count(state.large.writer[1] + 1):
-            if state.is_late:
-                break
-            try:
-                participant = await self._next_large(number)
-                items = self._participant(participant)
-            except LookupError:
-                break
-            except Exception as another:  # noqa: BLE001 - any failure of a large model is survived
-                yield state.spans.failed(another, f"large model {number}")
-                error = another
-                continue
-            for item in items:
-                yield item
+        self._state.emit(failed)
+        self._error, self._number = error, self._state.large.writer[1] + 1
+        self._state.then(self._try_next)
+
+    def start_without_unreached(self) -> None:
+        """Emit which large models could not be loaded, and who writes in their place."""
+        state, unreached = self._state, list(self._state.unreached)
+        state.unreached.clear()
+        for one in unreached:
+            state.emit(state.spans.failed(one.error, one.model))
+        if state.large_model is not None:
+            state.emit(state.spans.fell_back(state.large.model.name))
             return
-        if state.settings.on_large_failure == "raise":
+        self._error = unreached[-1].error
+
+        async def give_up() -> None:
+            self._give_up(unreached[-1].model)
+
+        state.then(give_up)
+
+    async def _try_next(self) -> None:
+        """Let the large model with the next number go on."""
+        state = self._state
+        if state.is_late:
+            self._give_up(state.large.model.name)
+            return
+        loading_s = state.loading.local_s
+        try:
+            new = await self._next_large(self._number, state.span_ends_s)
+            if state.span_ends_s is not None:
+                state.span_ends_s += state.loading.local_s - loading_s
+            self._replace_large(new)
+        except LookupError:
+            self._give_up(state.large.model.name)
+        except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
+            state.emit(state.spans.failed(error, f"large model {self._number}"))
+            self._error, self._number = error, self._number + 1
+            state.then(self._try_next)
+
+    def _give_up(self, model: str) -> None:
+        if self._state.settings.on_large_failure == "raise":
             raise LargeModelError(
-                f"{state.large.model.name} failed: {error}; set on_large_failure='small' to let "
+                f"{model} failed: {self._error}; set on_large_failure='small' to let "
                 "the small model finish instead"
-            ) from error
-        state.machine.degraded = True
+            ) from self._error
+        self._state.machine.degraded = True
+        self._degrade()
 
-    def _participant(self, participant: Participant) -> list[Item]:
-        """Put another large model in the failed one's place, in the middle of a span if need be."""
+    def _replace_large(self, new: Participant) -> None:
+        """Put another large model in the failed one's place, within a span if need be."""
         state, failed = self._state, self._state.large
-        if state.machine.state is State.LARGE and state.spans.current.has_begun:
-            self._tell_of_span(participant, failed)
-            started = [state.spans.start_again(participant)]
-        else:
-            started = []
+        is_open = state.machine.state is State.LARGE and state.spans.current.has_begun
+        if is_open:
+            try:
+                self._show_span(new, failed)
+            except Exception:
+                new.close()
+                raise
         failed.close()
-        state.large, machine = participant, state.machine
-        machine.prices = machine.policy.prices_of(participant.model.name, participant.model.prices)
+        state.large_model, machine = new, state.machine
+        machine.prices = machine.policy.prices_of(new.model.name, new.model.prices)
         self.begin()
-        return [state.spans.fell_back(participant.model.name), *started]
+        state.emit(state.spans.fell_back(new.model.name))
+        if is_open:
+            state.emit(state.spans.start_again(new))
 
-    def _tell_of_span(self, participant: Participant, failed: Participant) -> None:
+    def _show_span(self, new: Participant, failed: Participant) -> None:
+        """Bring another large model's session to where the failed one's was in the open span."""
         state, span = self._state, self._state.spans.current
-        participant.sync(state.transcript.pieces[: span.first_piece])
-        span.lengths = (span.lengths[0] if span.lengths else 0, participant.session.length)
+        new.sync(state.transcript.pieces[: span.first_piece])
+        span.begin(span.lengths[0] if span.lengths else 0, new.session.length)
         if state.settings.hands_back:
-            participant.session.extend(participant.tags.open_tokens)
-        participant.sync(state.transcript.pieces)
+            new.session.extend(new.tags.open_tokens)
+        new.sync(state.transcript.pieces)
         if span.held:
-            converted = participant.bridge_from(failed.codec).convert(span.held)
-            participant.session.extend(converted.token_ids)
-        state.handback.take_over(participant)
+            converted = new.bridge_from(failed.codec).convert(span.held)
+            new.session.extend(converted.token_ids)
+        state.handback.take_over(new)

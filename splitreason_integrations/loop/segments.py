@@ -12,19 +12,19 @@ from splitreason_integrations.request import Request
 from splitreason_integrations.text.tool_choice import Tool
 
 Saved = dict[str, Any]
-"""The result of a segment as plain data: the request put aside, or all of a finished reply."""
+"""The result of a segment as plain data: the paused request, or all of a finished reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request put aside, and the answer with which it goes on."""
+    """A paused request, and the answer with which it goes on."""
 
     paused: Paused
     answer: Answer
 
     @classmethod
     def of(cls, paused: Paused, given: Any) -> "Answered":
-        """Return a request with an `Answer`, or with what `read_answer` takes for one."""
+        """Return a paused request with an `Answer`, or with what `read_answer` makes one of."""
         return cls(paused, read_answer(given, by="program"))
 
     @property
@@ -43,7 +43,7 @@ class Answered:
         return "any" if self.request.must_call else "auto"
 
     def __str__(self) -> str:
-        """Say what was answered to which question: what traces show as a resumed run's input."""
+        """Return which question got which answer; traces show it as a resumed run's input."""
         answer = self.answer
         text = f": {answer.text}" if answer.text else ""
         return f"{self.paused.question.id}: {answer.decision} by {answer.by} at {answer.at}{text}"
@@ -73,7 +73,7 @@ def segment(
 
 
 def packed(items: Iterable[Item | Completion]) -> Saved:
-    """Return a finished reply as plain data; its events were told when they happened."""
+    """Return a finished reply as plain data, without its events: they were yielded already."""
     return {"items": [asdict(item) for item in items if not isinstance(item, Event)]}
 
 

@@ -1,38 +1,44 @@
-"""Prepares a request's places: each model's prompt, its tags, its grammar. Checks all of it."""
+"""Prepares the two participants of a request: prompts, tags, grammars, and checks of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import anyio.to_thread
 
 from splitreason_integrations.backends.base import Model
-from splitreason_integrations.backends.registry import ModelSpec, load_model
+from splitreason_integrations.backends.registry import ModelSpec, public_name
 from splitreason_integrations.errors import (
     ContextOverflowError,
     IncompatiblePairError,
+    ModelUnreachableError,
     RequestError,
 )
+from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
+from splitreason_integrations.loop.state import Unreached
 from splitreason_integrations.loop.transcript import SMALL
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.privacy.redaction import Rule, Vault
 from splitreason_integrations.protocols import Codec, Prompt
-from splitreason_integrations.records import Author, Writer
+from splitreason_integrations.records import Author, Message, Writer
 from splitreason_integrations.request import Request
 from splitreason_integrations.text.grammar import Guide
-from splitreason_integrations.text.prompts import (
-    align_reasoning,
-    begins_reasoning,
-    render,
-)
+from splitreason_integrations.text.prompts import align_reasoning, begins_reasoning, render
 from splitreason_integrations.text.tags import Tags, tags_of
+
+_LONG_CHARACTERS = 10_000
+"""From so many on, a conversation is rendered in a thread: 3 µs each would hold other requests."""
 
 
 class Setup:
-    """The participants of one request; large models are loaded when their turn comes.
+    """The participants of one request; large models are loaded when they are needed.
 
-    `codecs` holds the codec of every participant. What `redact` finds is kept in `vault` and does
-    not reach remote models; `hidden` is what it held when the request was put aside.
+    Attributes:
+        codecs: the codec of every participant, by writer.
+        loading: loads the models.
+        vault: what is hidden from remote models; None where nothing is to be hidden.
+        unreached: the large models that could not be loaded.
+
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Setup:
         request: Request,
         small: Model,
         larges: Sequence[ModelSpec],
+        loading: Loading,
         *,
         tags_as_text: bool,
         redact: Sequence[Rule] = (),
@@ -48,68 +55,102 @@ class Setup:
         self._request = request
         self._small = small
         self._larges = larges
+        self.loading = loading
         self._tags_as_text = tags_as_text
+        self._small_prompt = Prompt((), "")
+        self._is_long = _characters(request.messages) > _LONG_CHARACTERS
         self.vault = Vault(redact, hidden) if redact else None
-        self._small_prompt = render(
-            small.codec, request.messages, request.tools, hints=(small.hint,)
-        )
+        self.unreached: list[Unreached] = []
         self.codecs: dict[Writer, Codec] = {
             SMALL: small.codec,
             (Author.HUMAN, 0): small.codec,
         }
 
-    async def first(self, number: int = 0) -> tuple[Participant, Participant]:
-        """Return the small model's participant and that of the large model with a number."""
-        model = await load_model(self._larges[0], role="large")
-        if self.vault is not None:
-            # A long conversation takes long to search; other requests go on meanwhile.
-            texts = [self._request.messages, self._request.tools]
-            await anyio.to_thread.run_sync(self.vault.search, texts)
+    async def pair(self, *, needs_large: bool) -> tuple[Participant, Participant | None]:
+        """Return the small model and the first large one that can be reached.
+
+        No large model is loaded unless `needs_large`: where no span can open.
+        """
+        for number, spec in enumerate(self._larges if needs_large else ()):
+            try:
+                model = await self.loading.large(spec)
+            except ModelUnreachableError as error:
+                self.unreached.append(Unreached(public_name(spec), error))
+            else:
+                return await self._participants(number, model)
+        return await self._participants(0, None)
+
+    async def pair_again(
+        self, number: int, others: Collection[int]
+    ) -> tuple[Participant, Participant | None]:
+        """Return the pair of a paused request.
+
+        Args:
+            number: the large model that was writing.
+            others: every large model that has written at the reply.
+
+        """
+        model = await self.loading.large(self._larges[number])
+        small, large = await self._participants(number, model)
+        for other in others:
+            if other != number:
+                await self.large(other)
+        return small, large
+
+    async def large(self, number: int, until_s: float | None = None) -> Participant:
+        """Return the large model with a number; raise LookupError where there is none."""
+        model = await self.loading.large(self._larges[number], until_s=until_s)
         codec = self._codec_of(model)
-        self._small_prompt, prompt = self._aligned(model, codec)
+        return await self._large(number, model, codec, await self._large_prompt(model, codec))
+
+    async def _participants(
+        self, number: int, model: Model | None
+    ) -> tuple[Participant, Participant | None]:
+        if self.vault is not None:
+            texts = [self._request.messages, self._request.tools]
+            # A long conversation takes long to search; other requests go on meanwhile.
+            await anyio.to_thread.run_sync(self.vault.search, texts)
+        self._small_prompt = await self._render(self._small, self._small.codec)
+        large = None
+        if model is not None:
+            codec = self._codec_of(model)
+            self._small_prompt, prompt = await self._aligned(model, codec)
+            large = await self._large(number, model, codec, prompt)
         _check_room(self._small, self._small_prompt)
-        large = await self._large_seat(0, model, codec, prompt)
-        for one in range(1, number + 1):
-            large = await self.large(one)
         tags = tags_of(self._small.codec, as_text=self._tags_as_text)
         return await self._participant(SMALL, self._small, self._small_prompt, tags), large
 
-    async def large(self, number: int) -> Participant:
-        """Return the large model with a number; raise LookupError behind the last."""
-        model = await load_model(self._larges[number], role="large")
-        codec = self._codec_of(model)
-        return await self._large_seat(number, model, codec, self._large_prompt(model, codec))
-
-    async def _large_seat(
-        self, number: int, model: Model, codec: Codec, prompt: Prompt
-    ) -> Participant:
+    async def _large(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Participant:
         writer = (Author.LARGE, number)
         self.codecs[writer] = codec
         _check_room(model, prompt)
         tags = tags_of(codec, as_text=False)
-        return await self._participant(
-            writer, model, prompt, tags, prompt_with=partial(self._large_prompt, model, codec)
-        )
+        prompt_with = partial(self._large_prompt, model, codec)
+        return await self._participant(writer, model, prompt, tags, prompt_with=prompt_with)
 
     def _codec_of(self, model: Model) -> Codec:
         if self.vault is None or not model.remote:
             return model.codec
         return RedactingCodec(model.codec, self.vault)
 
-    def _large_prompt(self, model: Model, codec: Codec, hint: str | None = None) -> Prompt:
-        ours, theirs = self._aligned(model, codec, hint)
+    async def _large_prompt(self, model: Model, codec: Codec, hint: str | None = None) -> Prompt:
+        ours, theirs = await self._aligned(model, codec, hint)
         if ours != self._small_prompt:
             raise IncompatiblePairError(
                 f"{model.name} begins a reply with its reasoning and the reply at hand did not"
             )
         return theirs
 
-    def _aligned(
+    async def _aligned(
         self, model: Model, codec: Codec, hint: str | None = None
     ) -> tuple[Prompt, Prompt]:
-        request = self._request
-        theirs = render(codec, request.messages, request.tools, hints=(model.hint, hint))
+        theirs = await self._render(model, codec, hint)
         return align_reasoning((self._small.codec, self._small_prompt), (codec, theirs))
+
+    async def _render(self, model: Model, codec: Codec, hint: str | None = None) -> Prompt:
+        request = self._request
+        rendered = partial(render, codec, request.messages, request.tools, hints=(model.hint, hint))
+        return await anyio.to_thread.run_sync(rendered) if self._is_long else rendered()
 
     async def _participant(
         self,
@@ -118,7 +159,7 @@ class Setup:
         prompt: Prompt,
         tags: Tags,
         *,
-        prompt_with: Callable[[str], Prompt] | None = None,
+        prompt_with: Callable[[str], Awaitable[Prompt]] | None = None,
     ) -> Participant:
         return Participant(
             writer,
@@ -132,7 +173,7 @@ class Setup:
         )
 
     async def _guide(self, model: Model, prompt: Prompt, tags: Tags) -> Guide | None:
-        """Return what holds a constrained answer to its form."""
+        """Return the grammar that the answer has to follow; None where none is asked for."""
         request = self._request
         if request.response_schema is None and not request.must_call:
             return None
@@ -151,6 +192,10 @@ class Setup:
 
         # Compiling takes long; other requests go on meanwhile.
         return await anyio.to_thread.run_sync(compiled)
+
+
+def _characters(messages: Sequence[Message]) -> int:
+    return sum(len(str(message.get("content") or "")) for message in messages)
 
 
 def _check_room(model: Model, prompt: Prompt) -> None:

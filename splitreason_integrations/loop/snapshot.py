@@ -1,4 +1,4 @@
-"""A request as plain data while it waits for a person: token ids and counts, no caches.
+"""A paused request as plain data: token ids and counts, no caches.
 
 Sampling goes by position, so what is written after `restore` is what would have been written.
 """
@@ -16,14 +16,14 @@ from splitreason_integrations.loop.spans import OpenSpan
 from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.records import Author, Delta, SpanRecord
 
-VERSION = 2
+VERSION = 3
 
 TELEMETRY_KEY = "telemetry"
 """Where a paused request keeps what links its continuation to the first trace."""
 
 
 def take_snapshot(state: RequestState) -> dict[str, Any]:
-    """Return the state of a request that waits for an answer."""
+    """Return the state of a request that waits for an answer, as JSON can hold it."""
     span = asdict(state.spans.current)
     span["latency_s"] = time.monotonic() - span.pop("started_s")
     return {
@@ -39,15 +39,15 @@ def take_snapshot(state: RequestState) -> dict[str, Any]:
         "spans": [asdict(record) for record in state.spans.records],
         "span": span,
         "hidden": state.vault.kept if state.vault else {},
-        "seats": [_participant(state.small), _participant(state.large)],
-        TELEMETRY_KEY: state.keep(),
+        "participants": [_participant(state.small), _participant(state.large)],
+        TELEMETRY_KEY: state.telemetry_context(),
     }
 
 
 def _participant(participant: Participant) -> dict[str, Any]:
     written = participant.written
     return {
-        "told": participant.synced_upto,
+        "synced_upto": participant.synced_upto,
         "read": participant.read_tokens,
         "written": None if written is None else list(written),
         "model": participant.codec.fingerprint,
@@ -55,21 +55,32 @@ def _participant(participant: Participant) -> dict[str, Any]:
     }
 
 
-def restore(state: RequestState, saved: Mapping[str, Any]) -> list[Delta]:
-    """Bring a fresh state to where a request was put aside; return the reply so far.
+def read_snapshot(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a snapshot in this version's words.
 
-    Raises ConfigurationError where the state is of another version or of other models.
+    Raises ConfigurationError, which names the version, for one that this version cannot read.
     """
+    if saved.get("version") == 2:
+        return _from_version_2(saved)
     if saved.get("version") != VERSION:
         raise ConfigurationError(
-            f"the request was put aside by another version ({saved.get('version')!r}, this one "
-            f"writes {VERSION}); ask anew"
+            f"the request was paused by another version (snapshot version "
+            f"{saved.get('version')!r}, this one reads 2 and {VERSION}); ask anew"
         )
+    return saved
+
+
+async def restore(state: RequestState, saved: Mapping[str, Any]) -> list[Delta]:
+    """Bring a fresh state to where a request was paused; return the reply so far.
+
+    Raises ConfigurationError where the snapshot is of other models.
+    """
     deltas: list[Delta] = []
     for author, model, ids in saved["pieces"]:
         deltas += state.transcript.add((Author(author), model), ids)
-    for participant, place in zip((state.small, state.large), saved["seats"], strict=True):
-        _restore_seat(participant, place)
+    pair = (state.small, state.large)
+    for participant, place in zip(pair, saved["participants"], strict=True):
+        await _restore_participant(participant, place)
     if saved["large_lost"]:
         state.handback.lose_large()
     machine = state.machine
@@ -89,15 +100,20 @@ def restore(state: RequestState, saved: Mapping[str, Any]) -> list[Delta]:
     return deltas
 
 
-def _restore_seat(participant: Participant, saved: Mapping[str, Any]) -> None:
+async def _restore_participant(participant: Participant, saved: Mapping[str, Any]) -> None:
     if saved["model"] != participant.codec.fingerprint:
         raise ConfigurationError(
-            f"the request was put aside with another {participant.author} model than "
+            f"the request was paused with another {participant.author} model than "
             f"{participant.model.name}; continue it with the models that began it"
         )
     if (hint := saved.get("hint")) is not None:
-        participant.ask_with_hint(hint)
-    participant.synced_upto = saved["told"]
-    participant.read_before = saved["read"]
-    if saved["written"] is not None:
-        participant.open_again(saved["written"])
+        await participant.show_hint(hint)
+    participant.restore(
+        synced_upto=saved["synced_upto"], read_tokens=saved["read"], written=saved["written"]
+    )
+
+
+def _from_version_2(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a snapshot of version 2, which named two keys otherwise, as this version's."""
+    places = [{**place, "synced_upto": place["told"]} for place in saved["seats"]]
+    return {**saved, "version": VERSION, "participants": places}

@@ -1,6 +1,7 @@
-"""The book of a request's spans: what each took, and the events that tell of it."""
+"""Span records of one request, and the events of their handoffs."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from splitreason_integrations import events
@@ -14,8 +15,21 @@ from splitreason_integrations.records import SpanRecord
 class OpenSpan:
     """The span being written.
 
-    `held` are the tokens that a person has not accepted yet. `lengths` are those of the small and
-    the large session without the span, None until the large model has begun.
+    Attributes:
+        opened_by: the trigger that opened it.
+        started_s: when it opened, by `time.monotonic()`.
+        usd_before: what the request had cost by then.
+        start_token: how many tokens of the reply come before it.
+        first_piece: how many pieces of the reply come before it.
+        lengths: tokens of the small and the large session without the span; None until the large
+            model has begun.
+        read_tokens: how many tokens the large model had read when this was last asked.
+        surplus_tokens: tokens of the large model that were dropped.
+        attempts: how many calls of large models it took so far.
+        held: tokens that a person has not accepted yet.
+        human: what people decided about it.
+        closed_by: why it ended; empty while it is being written.
+
     """
 
     opened_by: str
@@ -36,9 +50,45 @@ class OpenSpan:
         """Whether the large model has begun to write."""
         return self.lengths is not None
 
+    @property
+    def lengths_before(self) -> tuple[int, int]:
+        """Tokens of the small and the large session without the span."""
+        assert self.lengths is not None, "a span that was written has begun"
+        return self.lengths
+
+    def begin(self, small_length: int, large_length: int) -> None:
+        """Note how long both sessions are without the span."""
+        self.lengths = (small_length, large_length)
+
+    def restart_clock(self) -> None:
+        """Start the span's time now: no cap counts how long a person takes to answer."""
+        self.started_s = time.monotonic()
+
+    def hold(self, token_ids: Sequence[int]) -> None:
+        """Keep tokens back until a person accepts them."""
+        self.held += token_ids
+
+    def drop(self, tokens: int) -> None:
+        """Count tokens of the large model that are dropped."""
+        self.surplus_tokens += tokens
+
+    def drop_held(self) -> int:
+        """Drop the tokens that were held back; return how many they were."""
+        dropped, self.held = len(self.held), []
+        self.drop(dropped)
+        return dropped
+
+    def end(self, closed_by: str) -> None:
+        """Note why the span ended."""
+        self.closed_by = closed_by
+
+    def decided(self, decision: str, by: str) -> None:
+        """Note what a person decided."""
+        self.human.append(f"{decision} by {by}")
+
 
 class SpanTracker:
-    """Records spans as they open, start and close."""
+    """Records spans as they open, start and close; returns the event of each change."""
 
     def __init__(self, request_id: str, machine: Machine, transcript: Transcript) -> None:
         self._request_id = request_id
@@ -77,7 +127,7 @@ class SpanTracker:
         return ends if deadline_s is None else min(ends, deadline_s)
 
     def open(self, opened_by: str) -> events.Event:
-        """Note that a trigger fired."""
+        """Open a span where a trigger fired."""
         self._open = OpenSpan(
             opened_by=opened_by,
             started_s=time.monotonic(),
@@ -90,25 +140,27 @@ class SpanTracker:
         )
 
     def reopen(self, span: OpenSpan) -> None:
-        """Go on with a span that was open when its request was put aside."""
+        """Go on with a span that was open when its request was paused."""
         self._open = span
 
     def drop(self, by: str) -> events.Event:
-        """Note that the span was refused before it began."""
+        """Drop the span: a person refused it before it began."""
         self._open = None
         return events.HandoffRefused(self._request_id, self.number, by)
 
     def start(self, small: Participant | None, large: Participant) -> events.Event:
-        """Note that a large model begins to write; the sessions do not know of the span yet.
+        """Begin the span, before either session holds any of it.
 
-        The small one reads along if it is given.
+        Args:
+            small: the small model, where it reads along.
+            large: the large model that writes first.
+
         """
-        span = self.current
-        span.lengths = (small.session.length if small else 0, large.session.length)
+        self.current.begin(small.session.length if small else 0, large.session.length)
         return self.start_again(large)
 
     def start_again(self, large: Participant) -> events.Event:
-        """Note that a large model begins to write in the span, perhaps after another one."""
+        """Let a large model write in the span, perhaps after another one."""
         self.current.read_tokens = large.read_tokens
         return events.HandoffStarted(
             self._request_id, self.number, self.current.start_token, large.model.name
@@ -120,9 +172,10 @@ class SpanTracker:
         self.current.read_tokens = now
         return now - before
 
-    def close(self) -> events.Event:
-        """Note that the span has ended; record it."""
+    def close(self, closed_by: str) -> events.Event:
+        """End the span and record it."""
         span, self._open = self.current, None
+        span.end(closed_by)
         pieces = self._transcript.pieces[span.first_piece :]
         record = SpanRecord(
             start_token=span.start_token,
@@ -149,21 +202,21 @@ class SpanTracker:
         )
 
     def failed(self, error: Exception, model: str) -> events.Event:
-        """Tell that a large model failed while this span was open."""
+        """Return the event of a large model that failed in this span."""
         return events.HandoffFailed(self._request_id, self.number, type(error).__name__, model)
 
     def retried(self, error: Exception, model: str, *, attempt: int, wait_s: float) -> events.Event:
-        """Tell that a failed call is made again."""
+        """Count a failed call that is made again; return its event."""
         self.current.attempts += 1
         return events.HandoffRetried(
             self._request_id, self.number, model, type(error).__name__, attempt, wait_s
         )
 
     def fell_back(self, to: str) -> events.Event:
-        """Tell who goes on instead, in the span that is open or after the last one."""
+        """Return the event of who goes on instead, in the open span or after the last one."""
         number = self.number if self.is_open else self.number - 1
         return events.HandoffFellBack(self._request_id, number, to)
 
     def exhausted(self, cap: str) -> events.Event:
-        """Tell that a cap of the request was reached."""
+        """Return the event of a cap of the request that was reached."""
         return events.BudgetExhausted(self._request_id, cap, self.number)

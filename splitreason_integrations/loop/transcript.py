@@ -15,9 +15,17 @@ SMALL: Writer = (Author.SMALL, 0)
 class Transcript:
     """Collects all authors' tokens and turns them into deltas.
 
-    `codecs` has the codec of everyone who writes; more may come while the reply grows. `pieces`
-    only ever grows. Once `stopped`, a stop string has ended the reply and further tokens are
-    dropped.
+    Args:
+        codecs: the codec of everyone who writes; more may be added while the reply grows.
+        last_of_prompt: the small prompt's last tokens, for decoding what follows them.
+        reader: separates the reply into its channels.
+
+    Attributes:
+        pieces: the reply's tokens by author; they are only ever appended.
+        tokens: how many tokens the reply has.
+        reasoning_tokens: how many of them are reasoning.
+        line: the reply's text since its last line break.
+
     """
 
     def __init__(
@@ -45,7 +53,7 @@ class Transcript:
 
     @property
     def reader(self) -> ReplyReader:
-        """The reply, told apart into its channels."""
+        """Separates the reply into its channels."""
         return self._reader
 
     @property
@@ -71,7 +79,7 @@ class Transcript:
         )
 
     def add(self, writer: Writer, token_ids: Sequence[int]) -> list[Delta]:
-        """Append tokens; return what is new to see. Every kept id is in exactly one delta."""
+        """Append tokens; return what they show. Every kept id is in exactly one delta."""
         if not token_ids:
             return []
         author = writer[0]
@@ -111,7 +119,7 @@ class Transcript:
         return self._streams[codec.fingerprint]
 
     def _change(self, writer: Writer) -> list[Delta]:
-        """Let another author go on; return what the last one left unfinished, if it stays so."""
+        """Switch to another author; return text that the last one left unfinished for good."""
         before, self._writer = self._writer, writer
         if self._stream(writer) is self._stream(before):
             return []

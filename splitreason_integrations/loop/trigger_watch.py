@@ -10,12 +10,19 @@ _RECENT_TOKENS = 24
 
 
 class TriggerWatch:
-    """Judges each token the small model chooses; `opened` tells that a span is to open.
+    """Judges each token that the small model chooses.
 
-    Where nothing but the chosen tag opens one, and the tag is one token, that is a stop token of
-    the writing (`opening`) and there is nothing to judge.
-    Tags of several tokens are recognised in the text: `held` counts the last kept tokens that may
-    belong to one, and `spare` is the text before the tag inside the first of them.
+    Where only the chosen tag opens a span, and the tag is one token, that token is a stop token of
+    the writing and there is nothing to judge. Tags of several tokens are recognised in the text.
+
+    Attributes:
+        opening: stop tokens that open a span.
+        opened: whether a span is to open here.
+        held: how many of the last kept tokens may belong to a tag.
+        spare: the text before the tag inside the first of those.
+        probability_of: the token whose probability the trigger needs; None for none.
+        wants_entropy: whether the trigger needs the entropy of the next token.
+
     """
 
     def __init__(self, trigger: Trigger, tags: Tags, codec: Codec, *, seed: int) -> None:
@@ -41,11 +48,18 @@ class TriggerWatch:
 
     @property
     def reads_tags_as_text(self) -> bool:
-        """Whether the tags are plain text, so that only reading along finds them."""
+        """Whether the tags are plain text, so that every token has to be looked at."""
         return self._text_tags
 
     def resume(self, line: str, *, may_open: bool, goes_on: bool) -> None:
-        """Start to write in a line that reads `line`; `goes_on` right behind its own tokens."""
+        """Begin to judge a writing.
+
+        Args:
+            line: the reply's text since its last line break.
+            may_open: whether a span may open.
+            goes_on: whether the small model wrote the last token itself.
+
+        """
         self._may_open = may_open
         self._stream = self._codec.text_stream()
         self._line = line

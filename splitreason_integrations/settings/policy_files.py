@@ -8,8 +8,9 @@ from typing import Any
 
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.decide.ask_rules import AskRule
-from splitreason_integrations.decide.policy import Policy, Rule
+from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import LatencyModel, ModelTerms, Prices
+from splitreason_integrations.decide.rules import Rule
 from splitreason_integrations.errors import ConfigurationError, SettingError
 from splitreason_integrations.settings import from_data as building
 from splitreason_integrations.settings.from_data import Kinds

@@ -1,4 +1,4 @@
-"""Encodes text that arrives in pieces, each behind the tokens that are already committed."""
+"""Encodes text that arrives in pieces, each after the tokens committed so far."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ _CONTEXT_TOKENS = 4
 
 
 class Joiner:
-    """Encodes a text that goes on piece by piece; what stands is never encoded anew."""
+    """Encodes a text piece by piece; committed tokens are never encoded again."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -16,31 +16,31 @@ class Joiner:
         self._before = codec.encode("\n")
 
     def encode(self, text: str) -> list[int]:
-        """Return ids of a text behind what stands."""
+        """Return ids of a text that follows the committed tokens."""
         ids = self._codec.encode(text) if text else []
         if not self.joins(ids, text):
-            # A tokenizer that puts a space before every text: encode behind a line break instead.
+            # A tokenizer that puts a space before every text: encode after a line break instead.
             lead, led = self._codec.encode("\n"), self._codec.encode("\n" + text)
             if led[: len(lead)] == lead and self.joins(led[len(lead) :], text):
                 ids = led[len(lead) :]
         return ids
 
     def advance(self, token_ids: Sequence[int]) -> None:
-        """Let ids stand."""
+        """Commit ids as context."""
         self._before = list(token_ids[-_CONTEXT_TOKENS:]) or self._before
 
     def joins(self, token_ids: Sequence[int], text: str) -> bool:
-        """Return whether ids mean just this text behind what stands."""
+        """Return whether ids decode to exactly this text after the committed tokens."""
         before = self._codec.decode(self._before)
         return self._codec.decode([*self._before, *token_ids]) == before + text
 
     def stream(self) -> TextStream:
-        """Return a decoder of tokens that follow what stands."""
+        """Return a decoder of tokens that follow the committed ones."""
         return self._codec.text_stream(after=self._before)
 
 
 def whole_ends(stream: TextStream, token_ids: Sequence[int]) -> dict[int, int]:
-    """Return, by character offset, after how many tokens that offset is reached whole."""
+    """Return a map: character offset to the number of tokens whose text ends there."""
     offset, ends = 0, {}
     for count, token_id in enumerate(token_ids, 1):
         offset += len(stream.push(token_id))

@@ -290,7 +290,7 @@ def test_foreign_states_are_refused(random_pair, embedded):
     old = Paused(paused.question, {**paused.state, "version": 0})
     with pytest.raises(ConfigurationError, match="another version"):
         list(blocking.iterate(some.resume(old, Answer(decision="refuse"))))
-    assert json.loads(paused.to_json())["state"]["version"] == 2
+    assert json.loads(paused.to_json())["state"]["version"] == 3
 
 
 @pytest.mark.parametrize("make", [LangChainLLM, LlamaIndexLLM])

@@ -10,8 +10,9 @@ from splitreason_integrations.backends.base import End, Written
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.engine import finished
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.loop import read_along as read_along_module
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.read_along import Reading
+from splitreason_integrations.loop.read_along import ReadAlong, TimedWriting
 from splitreason_integrations.testing import ScriptedModel
 from tests.loop.engine_runs import request
 
@@ -124,7 +125,10 @@ async def test_caps_hold_what_is_dropped_included(cap):
 
 
 @pytest.mark.parametrize("after", [1, 7, 8, 9, 30])
-async def test_a_failing_large_model_goes_on_where_it_was(after):
+async def test_a_failing_large_model_goes_on_where_it_was(after, monkeypatch):
+    # Only the first chunk and the rest are read, so that the failure comes before the span's end
+    # is found, however fast this machine is.
+    monkeypatch.setattr(read_along_module, "_TIMES_ITS_LENGTH", 1e9)
     pair = models(fail_after=after, error=ConnectionError("gone"))
     reply = await run(pair, retry=Retry(attempts=200, wait_s=0.0, max_wait_s=0.0))
     assert f"{NUMBERS}It is easy." in reply.reasoning
@@ -193,17 +197,27 @@ async def _parts(*parts):
         yield part
 
 
-async def test_without_anyone_reading_all_stands_as_it_comes():
-    reading = Reading(None, 8)
-    writing = _parts(Written((1, 2)), Written((3,)), Written((4,), End.STOP_TOKEN, 9))
-    found = [checked async for checked in reading.follow(writing, lambda last: last.end.name)]
-    assert [one.token_ids for one in found] == [(1, 2), (3,), (4,), (), ()]
+async def followed(parts, ended_by):
+    """Return what is kept of a writing that nobody reads along, and the ReadAlong itself."""
+    writing = TimedWriting(_parts(*parts), model="large", stall_s=None, until_s=None)
+    read_along = ReadAlong(writing, None, 8, ended_by)
+    found = []
+    while (checked := await read_along.next()) is not None:
+        found.append(checked)
+    await read_along.aclose()
+    return found, read_along
+
+
+async def test_without_anyone_reading_tokens_are_kept_as_they_come():
+    parts = Written((1, 2)), Written((3,)), Written((4,), End.STOP_TOKEN, 9)
+    found, _ = await followed(parts, lambda last: last.end.name)
+    assert [one.token_ids for one in found] == [(1, 2), (3,), (4,), ()]
     assert found[-1].closed_by == "STOP_TOKEN"
-    reading = Reading(None, 8)
-    writing = _parts(Written((1, 2)), ConnectionError("gone"))
-    found = [checked async for checked in reading.follow(writing, lambda last: None)]
-    assert [one.token_ids for one in found] == [(1, 2), (), ()]
-    assert (str(reading.failure), reading.surplus) == ("gone", 0)
+    found, read_along = await followed(
+        (Written((1, 2)), ConnectionError("gone")), lambda last: None
+    )
+    assert [one.token_ids for one in found] == [(1, 2), ()]
+    assert (str(read_along.failure), read_along.surplus) == ("gone", 0)
 
 
 class Recovering(ScriptedModel):

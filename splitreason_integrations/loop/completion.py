@@ -1,0 +1,44 @@
+"""What a finished request leaves: the reply, its spans, its tokens and what it cost."""
+
+import time
+from itertools import groupby
+
+from splitreason_integrations.loop.state import RequestState
+from splitreason_integrations.records import Channel, Completion, Piece, token_ids
+
+
+def completion_of(state: RequestState) -> Completion:
+    """Return the completion of a request that has ended."""
+    transcript, machine, ledger = state.transcript, state.machine, state.machine.ledger
+    reader = transcript.reader
+    pieces = tuple(
+        Piece(author, tuple(token_ids(list(group))), model)
+        for (author, model), group in groupby(transcript.pieces, key=lambda piece: piece.writer)
+    )
+    return Completion(
+        request_id=state.request.request_id,
+        reasoning=reader.text(Channel.REASONING),
+        answer=reader.text(Channel.ANSWER),
+        tool_calls=reader.tool_calls,
+        pieces=pieces,
+        spans=tuple(state.spans.records),
+        prompt_tokens=state.small.prompt_tokens,
+        small_tokens=ledger.small,
+        large_tokens=ledger.large,
+        reasoning_tokens=transcript.reasoning_tokens,
+        stop_reason=machine.stop_reason,
+        latency_s=time.monotonic() - state.settings.started_s - state.loading.local_s,
+        cost_usd=ledger.usd + _small_cost_usd(state),
+        human_tokens=ledger.human,
+        read_ahead_usd=ledger.ahead_usd,
+        degraded=machine.degraded,
+        seed=state.settings.seed,
+        loading_s=state.loading.local_s,
+    )
+
+
+def _small_cost_usd(state: RequestState) -> float:
+    """Return what the small model's tokens cost, the reading of spans included."""
+    return state.small.model.prices.cost_usd(
+        input_tokens=state.small.read_tokens, output_tokens=state.machine.ledger.small
+    )

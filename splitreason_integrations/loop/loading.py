@@ -1,0 +1,61 @@
+"""Loads the models of one request: servers within its deadline, local weights outside it.
+
+A server that does not answer must not keep a request waiting; the time that local weights take
+at their first use is no part of the reply's time.
+"""
+
+import time
+
+from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.description import Role
+from splitreason_integrations.backends.registry import (
+    ModelSpec,
+    is_loaded,
+    is_on_server,
+    load_model,
+)
+
+
+class Loading:
+    """The clock of one request's loading.
+
+    Args:
+        started_s: when the request began, by `time.monotonic()`.
+        deadline_s: after how many seconds the request has to end; None for no deadline.
+
+    """
+
+    def __init__(self, started_s: float, deadline_s: float | None) -> None:
+        self._started_s = started_s
+        self._deadline_s = deadline_s
+        self.local_s = 0.0
+
+    @property
+    def _ends_s(self) -> float | None:
+        """When the request has to end, by `time.monotonic()`; None without a deadline."""
+        if self._deadline_s is None:
+            return None
+        return self._started_s + self._deadline_s + self.local_s
+
+    async def small(self, spec: ModelSpec) -> Model:
+        """Return the small model; raise ModelUnreachableError at the request's deadline."""
+        return await self._load(spec, "small", self._ends_s)
+
+    async def large(self, spec: ModelSpec, *, until_s: float | None = None) -> Model:
+        """Return a large model.
+
+        Raises ModelUnreachableError at `until_s`, by `time.monotonic()`; without one after half
+        of the time that is left: the small model has to answer, too.
+        """
+        now_s, ends_s = time.monotonic(), self._ends_s
+        if until_s is None and ends_s is not None:
+            until_s = now_s + (ends_s - now_s) / 2
+        return await self._load(spec, "large", until_s)
+
+    async def _load(self, spec: ModelSpec, role: Role, until_s: float | None) -> Model:
+        if is_loaded(spec, role=role) or is_on_server(spec, role=role):
+            return await load_model(spec, role=role, deadline_s=until_s)
+        began_s = time.monotonic()
+        model = await load_model(spec, role=role)
+        self.local_s += time.monotonic() - began_s
+        return model

@@ -1,0 +1,188 @@
+"""Prepares one request: loads its models, checks it, and restores it where it was paused."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.registry import (
+    LargeSpec,
+    ModelSpec,
+    check_model_spec,
+    line_up,
+)
+from splitreason_integrations.decide.machine import Machine
+from splitreason_integrations.decide.policy import Policy
+from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.decide.triggers import Needs, Trigger
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.humans.human import Answer, HumanCheck
+from splitreason_integrations.loop.handback import Handback
+from splitreason_integrations.loop.loading import Loading
+from splitreason_integrations.loop.participant import Participant
+from splitreason_integrations.loop.request_loop import RequestLoop
+from splitreason_integrations.loop.setup import Setup
+from splitreason_integrations.loop.snapshot import restore
+from splitreason_integrations.loop.spans import SpanTracker
+from splitreason_integrations.loop.state import RequestState, Settings
+from splitreason_integrations.loop.transcript import Transcript
+from splitreason_integrations.privacy.redaction import Redact, listed
+from splitreason_integrations.records import Author
+from splitreason_integrations.request import Request
+from splitreason_integrations.text.prompts import check_messages
+from splitreason_integrations.text.replies import ReplyReader
+
+
+class EngineSettings(Protocol):
+    """What a request takes from the engine; `SplitEngine` documents each."""
+
+    @property
+    def small(self) -> ModelSpec: ...  # noqa: D102
+    @property
+    def large(self) -> LargeSpec: ...  # noqa: D102
+    @property
+    def trigger(self) -> Trigger: ...  # noqa: D102
+    @property
+    def policy(self) -> Policy: ...  # noqa: D102
+    @property
+    def close_threshold(self) -> float: ...  # noqa: D102
+    @property
+    def handback_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def prefill_tokens(self) -> int | None: ...  # noqa: D102
+    @property
+    def on_large_failure(self) -> str: ...  # noqa: D102
+    @property
+    def retry(self) -> Retry: ...  # noqa: D102
+    @property
+    def human_check(self) -> HumanCheck | None: ...  # noqa: D102
+    @property
+    def redact(self) -> Redact: ...  # noqa: D102
+
+
+class Preparation:
+    """One request before its first token.
+
+    Args:
+        engine: the settings that all its requests share.
+        request: what is asked; its seed is drawn.
+        saved: the snapshot of a paused request; None for a new one.
+        answer: what a person answered to a paused request's question.
+        replay: whether the reply so far is yielded again.
+        telemetry_context: returns what telemetry keeps in a snapshot.
+
+    """
+
+    def __init__(
+        self,
+        engine: EngineSettings,
+        request: Request,
+        *,
+        saved: Mapping[str, Any] | None,
+        answer: Answer | None,
+        replay: bool,
+        telemetry_context: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._saved = saved
+        self._answer = answer
+        self._replay = replay
+        self._telemetry_context = telemetry_context
+
+    async def loop(self) -> RequestLoop:
+        """Return the request's loop, ready to write."""
+        engine, request, saved = self._engine, self._request, self._saved
+        check_messages(request.messages)
+        larges = line_up(engine.large)
+        for spec in larges:
+            check_model_spec(spec, role="large")
+        policy = engine.policy.for_request(request.metadata)
+        started_s = time.monotonic() - (saved["elapsed_s"] if saved else 0.0)
+        loading = Loading(started_s, policy.deadline_s)
+        small = await loading.small(engine.small)
+        self._check_trigger(small)
+        setup = Setup(
+            request,
+            small,
+            larges,
+            loading,
+            tags_as_text=engine.trigger.uses_tag,
+            redact=(*policy.redact, *listed(engine.redact)),
+            hidden=saved["hidden"] if saved else None,
+        )
+        pair = await self._pair(setup)
+        state = self._state(setup, pair, policy, self._settings(started_s))
+        try:
+            await self._restore(state)
+        except BaseException:
+            await state.aclose()
+            raise
+        return RequestLoop(state, setup.large, answer=self._answer)
+
+    async def _pair(self, setup: Setup) -> tuple[Participant, Participant | None]:
+        if self._saved is None:
+            return await setup.pair(needs_large=self._engine.trigger.opens_spans)
+        others = {model for author, model, _ in self._saved["pieces"] if author == Author.LARGE}
+        return await setup.pair_again(self._saved["large"], others)
+
+    async def _restore(self, state: RequestState) -> None:
+        if self._saved is None:
+            return
+        deltas = await restore(state, self._saved)
+        if self._replay:
+            state.emit(*deltas)
+
+    def _state(
+        self,
+        setup: Setup,
+        pair: tuple[Participant, Participant | None],
+        policy: Policy,
+        settings: Settings,
+    ) -> RequestState:
+        request, (small, large) = self._request, pair
+        machine = Machine(
+            policy=policy,
+            max_tokens=request.max_tokens or small.model.context_tokens,
+            prices=policy.prices_of(large.model.name, large.model.prices) if large else Prices(),
+        )
+        template, header = small.model.codec.response_template, small.prompt.header
+        reader = ReplyReader(template, header, request.stop, request.tools)
+        transcript = Transcript(setup.codecs, small.prompt.token_ids[-1:], reader)
+        return RequestState(
+            settings=settings,
+            request=request,
+            machine=machine,
+            small=small,
+            large_model=large,
+            transcript=transcript,
+            spans=SpanTracker(request.request_id, machine, transcript),
+            handback=Handback(small, large, settings.close_threshold, settings.retry),
+            loading=setup.loading,
+            unreached=setup.unreached,
+            telemetry_context=self._telemetry_context,
+            vault=setup.vault,
+        )
+
+    def _settings(self, started_s: float) -> Settings:
+        engine = self._engine
+        return Settings(
+            trigger=engine.trigger,
+            seed=self._request.seed_or_drawn(),
+            close_threshold=engine.close_threshold,
+            handback_tokens=engine.handback_tokens,
+            prefill_tokens=engine.prefill_tokens,
+            on_large_failure=engine.on_large_failure,
+            started_s=started_s,
+            retry=engine.retry,
+            human_check=engine.human_check,
+        )
+
+    def _check_trigger(self, small: Model) -> None:
+        if Needs.ENTROPY in self._engine.trigger.needs and not small.shows_logits:
+            raise ConfigurationError(
+                f"{small.name} is run by a server or by vLLM, which gives no entropies: use "
+                "another trigger, such as Tag(), or a small model by transformers, such as "
+                "'hf:<folder>'"
+            )

@@ -1,0 +1,248 @@
+"""Start-up keeps its promises: the small model is the floor, and deadlines hold from the start."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from splitreason_integrations import (
+    Policy,
+    Retry,
+    SplitEngine,
+    TransformersModel,
+)
+from splitreason_integrations.backends import registry
+from splitreason_integrations.decide.triggers import Both, Either, Never, Shadow, Tag
+from splitreason_integrations.embedded import path
+from splitreason_integrations.engine import finished
+from splitreason_integrations.errors import (
+    ConfigurationError,
+    LargeModelError,
+    ModelUnreachableError,
+    UnknownSpecError,
+)
+from splitreason_integrations.humans.human import Answer, HumanCheck, Paused
+from splitreason_integrations.records import Completion
+from splitreason_integrations.testing import ScriptedModel, embedded_codec
+from tests.loop.engine_runs import request
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+DEAD = "http://127.0.0.1:9/v1#m"
+TEXT = "I add 3 and 4.<bigmodel> So it is.</think>\n\nSeven."
+
+
+def small(**more):
+    return ScriptedModel(TEXT, name="small", **more)
+
+
+def spare():
+    return ScriptedModel(" the sum is 7.</bigmodel>", name="spare")
+
+
+@contextlib.contextmanager
+def silent_server():
+    """A server that takes connections and never answers; gives its URL."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+
+async def items_of(engine, **asked):
+    return [item async for item in engine.stream(request(**asked))]
+
+
+def names(items):
+    return [item.name.removeprefix("splitreason.") for item in items if hasattr(item, "name")]
+
+
+async def test_a_dead_first_large_model_is_passed_over():
+    items = await items_of(SplitEngine(small=small(), large=[DEAD, spare()]))
+    reply = items[-1]
+    assert (reply.answer, reply.degraded) == ("Seven.", False)
+    assert reply.spans[0].text == " the sum is 7."
+    assert names(items) == [
+        "handoff.requested",
+        "handoff.failed",
+        "handoff.fell_back",
+        "handoff.started",
+        "handoff.finished",
+    ]
+    failed = next(item for item in items if getattr(item, "name", "").endswith("failed"))
+    fell_back = next(item for item in items if getattr(item, "name", "").endswith("fell_back"))
+    assert (failed.error, failed.model) == ("ModelUnreachableError", DEAD)
+    assert fell_back.to == "spare"
+
+
+@pytest.mark.parametrize("large", [DEAD, [DEAD, DEAD]], ids=["one", "list"])
+async def test_without_any_large_model_the_small_one_finishes(large):
+    items = await items_of(SplitEngine(small=small(), large=large))
+    reply = items[-1]
+    assert (reply.answer, reply.degraded) == ("Seven.", True)
+    assert [(span.tokens, span.closed_by) for span in reply.spans] == [(0, "failure")]
+    assert names(items)[-2:] == ["handoff.finished", "handoff.fell_back"]
+
+
+async def test_a_dead_large_model_is_an_error_where_that_is_asked_for():
+    with pytest.raises(LargeModelError, match="on_large_failure"):
+        await items_of(SplitEngine(small=small(), large=DEAD, on_large_failure="raise"))
+
+
+async def test_nobody_is_asked_about_a_handoff_to_nobody():
+    asked = []
+    check = HumanCheck(reviewer=lambda question: asked.append(question) or "approve")
+    items = await items_of(SplitEngine(small=small(), large=DEAD, human_check=check))
+    assert (items[-1].answer, asked) == ("Seven.", [])
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [Never(), Shadow(Tag(), print), Either(Never(), Never()), Both(Tag(), Never())],
+    ids=str,
+)
+async def test_where_no_span_can_open_no_large_model_is_loaded(trigger, monkeypatch):
+    loaded = []
+    load = registry.load_model
+
+    async def noted(spec, *, role, **within):
+        loaded.append(role)
+        return await load(spec, role=role, **within)
+
+    monkeypatch.setattr("splitreason_integrations.loop.loading.load_model", noted)
+    reply = (await items_of(SplitEngine(small=small(), large=DEAD, trigger=trigger)))[-1]
+    assert (reply.answer, reply.degraded, loaded) == ("Seven.", False, ["small"])
+
+
+@pytest.mark.parametrize("trigger", [Tag(), Never()], ids=str)
+@pytest.mark.parametrize("larges", [["no such model"], [DEAD, "no such model"]], ids=str)
+async def test_what_is_wrong_in_itself_fails_early(larges, trigger):
+    with pytest.raises(UnknownSpecError):
+        await items_of(SplitEngine(small=small(), large=larges, trigger=trigger))
+
+
+async def test_a_folder_without_a_model_fails_early():
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        await items_of(SplitEngine(small=small(), large=["hf:/nowhere", spare()]))
+
+
+async def test_a_dead_small_model_is_an_error():
+    with pytest.raises(ModelUnreachableError):
+        await items_of(SplitEngine(small=DEAD, large=spare()))
+
+
+async def test_a_silent_server_keeps_no_request_beyond_its_deadline():
+    with silent_server() as url:
+        engine = SplitEngine(
+            small=small(), large=f"{url}#m", policy=Policy(deadline_s=6.0), retry=Retry(attempts=1)
+        )
+        began_s = time.monotonic()
+        async with asyncio.timeout(60):
+            # The application's own thread pool stays free meanwhile.
+            replies = asyncio.gather(*(engine.complete(request()) for _ in range(40)))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(time.sleep, 0)
+            assert time.monotonic() - began_s < 30
+            assert [reply.answer for reply in await replies] == ["Seven."] * 40
+
+
+async def test_a_silent_small_model_is_an_error_at_the_deadline():
+    with silent_server() as url:
+        engine = SplitEngine(small=f"{url}#m", large=spare(), policy=Policy(deadline_s=0.5))
+        async with asyncio.timeout(60):
+            with pytest.raises(ModelUnreachableError, match="was not loaded within"):
+                await engine.complete(request())
+
+
+async def test_loading_local_weights_does_not_count_against_the_deadline(monkeypatch):
+    slow = TransformersModel(str(path("small")), device="cpu", name="slow to load")
+    load = registry.load_model
+
+    async def loading(spec, *, role, **within):
+        if spec is slow:
+            await asyncio.sleep(2.5)
+        return await load(spec, role=role, **within)
+
+    monkeypatch.setattr("splitreason_integrations.loop.loading.load_model", loading)
+    engine = SplitEngine(small=slow, large=spare(), trigger=Never(), policy=Policy(deadline_s=2.0))
+    reply = await engine.complete(request(max_tokens=20))
+    assert (reply.stop_reason, reply.tokens) == ("length", 20)
+    assert reply.loading_s >= 2.5
+    assert reply.latency_s < reply.loading_s
+    assert reply.facts()["loading_s"] == reply.loading_s
+
+
+async def paused(engine):
+    async for item in engine.stream(request()):
+        if isinstance(item, Paused):
+            return item
+    raise AssertionError("the request was not paused")
+
+
+async def test_a_resume_that_fails_leaves_no_session_open():
+    pair = small(), spare()
+    later = HumanCheck(reviewer=lambda question: None)
+    engine = SplitEngine(small=pair[0], large=pair[1], human_check=later)
+    waiting = await paused(engine)
+    state = dict(waiting.state)
+    kind = "participants" if "participants" in state else "seats"
+    state[kind] = [state[kind][0], {**state[kind][1], "model": "another"}]
+    with pytest.raises(ConfigurationError, match="another large model"):
+        await finished(engine.resume(replace(waiting, state=state), Answer(decision="approve")))
+    assert [model.open_sessions for model in pair] == [0, 0]
+
+
+async def test_a_resume_without_its_server_can_be_tried_again():
+    pair = small(), spare()
+    later = HumanCheck(reviewer=lambda question: None)
+    waiting = await paused(SplitEngine(small=pair[0], large=pair[1], human_check=later))
+    answer = Answer(decision="approve")
+    with pytest.raises(ModelUnreachableError):
+        await finished(SplitEngine(small=pair[0], large=DEAD).resume(waiting, answer))
+    assert pair[0].open_sessions == 0
+    reply = await finished(SplitEngine(small=pair[0], large=pair[1]).resume(waiting, answer))
+    assert isinstance(reply, Completion)
+    assert (reply.answer, reply.degraded) == ("Seven.", False)
+
+
+async def test_a_failing_prefill_is_logged(caplog):
+    class Failing(ScriptedModel):
+        def open(self, prompt, written=()):
+            session = super().open(prompt, written)
+
+            def prefill():
+                raise ConnectionError("no route")
+
+            session.prefill = prefill
+            return session
+
+    large = Failing(" the sum is 7.</bigmodel>", name="far")
+    engine = SplitEngine(small=small(), large=large, prefill_tokens=1)
+    reply = await engine.complete(request())
+    assert reply.answer == "Seven."
+    assert "prefill of far failed: no route" in caplog.text
+
+
+async def test_a_long_conversation_is_rendered_beside_the_event_loop():
+    threads = []
+    codec = embedded_codec()
+
+    class Noting:
+        def __getattr__(self, name):
+            return getattr(codec, name)
+
+        def render(self, messages, tools):
+            threads.append(threading.get_ident())
+            return codec.render(messages, tools)
+
+    long = [{"role": "user", "content": "Seven and eight are how many? " * 1000}]
+    pair = [
+        ScriptedModel(text, name=name, codec=Noting(), context_tokens=100_000)
+        for name, text in (("small", TEXT), ("large", " the sum is 7.</bigmodel>"))
+    ]
+    reply = await SplitEngine(small=pair[0], large=pair[1]).complete(request(messages=long))
+    assert reply.answer == "Seven."
+    assert threads
+    assert threading.get_ident() not in threads
