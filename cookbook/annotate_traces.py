@@ -1,7 +1,7 @@
-"""Annotated traces for training, in three ways: by a rule, by two models, by a chat model.
+"""Annotate traces for training in three ways: with a rule, two models, or a chat model.
 
-Your own traces are JSON lines with `question` and `trace`. Your own chat model is any of LangChain:
-`LLMAnnotator(init_chat_model("provider:name"))`; the fake here quotes one sentence.
+Your own traces are JSON lines with `question` and `trace`. Your own chat model can be any LangChain
+chat model: `LLMAnnotator(init_chat_model("provider:name"))`; the fake one here quotes one sentence.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Who decided what, and where the time went: the audit log, its report, OpenTelemetry's spans.
+"""Who decided what, and where the time went: audit log, its report, OpenTelemetry spans.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large="hf:<large model>")`.
-Needs: pip install opentelemetry-sdk (your program sends spans with an exporter of its choice).
+Needs: pip install opentelemetry-sdk (your program exports spans with an exporter of its choice).
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from splitreason_integrations.audit.page import render
 spans = InMemorySpanExporter()
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(spans))
-set_tracer_provider(provider)  # nothing else switches the tracing on
+set_tracer_provider(provider)  # this alone switches tracing on
 
 log = Path(mkdtemp(), "audit.jsonl")
 llm = SplitReasonLLM(audit=log, seed=1)
@@ -28,7 +28,7 @@ question = (
     "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. "
     "How many cards does Mia have now?"
 )
-llm.invoke(question, audit=None, telemetry=False)  # loads the weights, unseen
+llm.invoke(question, audit=None, telemetry=False)  # loads the weights, without a record
 with provider.get_tracer("app").start_as_current_span("answer a customer"):
     reply = llm.invoke(question)
 

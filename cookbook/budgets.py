@@ -36,7 +36,7 @@ show("Policy(max_offload_share=0.1)", Policy(max_offload_share=0.1))
 show("cost-first", Policy.template("cost-first"))
 show("balanced", Policy.template("balanced"))
 
-# The threshold that keeps these prompts to a share of 10 %; bring hundreds of your own.
+# The threshold that keeps these prompts at a share of 10 %; use hundreds of your own prompts.
 print("\nmeasuring a threshold on 6 prompts …")
 found = calibrate(
     SplitEngine(policy=Policy(models=PRICES)),

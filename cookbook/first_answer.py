@@ -1,4 +1,4 @@
-"""A first answer: what was said, who said it, what it cost.
+"""A first answer: the text, its authors, and its cost.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large="hf:<large model>")`.
 """

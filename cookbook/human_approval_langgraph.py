@@ -1,4 +1,4 @@
-"""A person approves hand-overs in a LangGraph graph; its state waits for them in SQLite.
+"""A person approves handoffs in a LangGraph graph; its state waits for them in SQLite.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large="hf:<large model>")`.
 """
@@ -34,16 +34,16 @@ builder.add_edge("chat", END)
 
 
 def person(question: dict) -> dict:
-    """Answer a question. Yours comes in here: a web page, a message to whoever is on duty."""
-    print(f"  ask ann: may {question['model']} go on behind …{question['context'][-24:]!r}?")
+    """Answer a question. Replace this by your own: a web page, a message to the person on duty."""
+    print(f"  ask ann: may {question['model']} continue after …{question['context'][-24:]!r}?")
     return {"decision": "approve", "by": "ann"}
 
 
 with tempfile.TemporaryDirectory() as folder:
-    path = str(Path(folder) / "graph.sqlite")  # yours stays; each answer may come days later
+    path = str(Path(folder) / "graph.sqlite")  # use a permanent file: answers may take days
     given = {"messages": [("user", QUESTION)]}
     while given is not None:
-        with SqliteSaver.from_conn_string(path) as saver:  # opened anew, as another process would
+        with SqliteSaver.from_conn_string(path) as saver:  # reopened, as in another process
             state = builder.compile(checkpointer=saver).invoke(given, THREAD)
         asked = [one.value for one in state.get("__interrupt__", ())]
         given = Command(resume=person(asked[0])) if asked else None

@@ -1,4 +1,4 @@
-"""A person approves hand-overs in a LlamaIndex workflow, which waits for them as plain JSON.
+"""A person approves handoffs in a LlamaIndex workflow, which waits for them as plain JSON.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large="hf:<large model>")`.
 """
@@ -29,25 +29,25 @@ class Chat(Workflow):
 
 
 def person(asked: QuestionEvent) -> HumanResponseEvent:
-    """Answer a question. Yours comes in here: a web page, a message to whoever is on duty."""
-    print(f"  ask ann: may {asked.question.model} go on behind …{asked.question.context[-24:]!r}?")
+    """Answer a question. Replace this by your own: a web page, a message to the person on duty."""
+    print(f"  ask ann: may {asked.question.model} continue {asked.question.context[-24:]!r}?")
     return HumanResponseEvent(id=asked.id, response={"decision": "approve", "by": "ann"})
 
 
 async def next_question(running: WorkflowHandler) -> QuestionEvent | None:
-    """Return the next question; None where the workflow ends without one."""
+    """Return the next question; None if the workflow ends without one."""
     questions = (e async for e in running.stream_events() if isinstance(e, QuestionEvent))
     return await anext(questions, None)
 
 
 async def main() -> None:
-    """Run the workflow; at each question it is put away, and goes on in a new one."""
+    """Run the workflow; at each question store it, and resume it as a new workflow."""
     running = Chat(timeout=None).run(question=QUESTION)
     while asked := await next_question(running):
-        kept = json.dumps(running.ctx.to_dict())  # yours goes into a database, for days
+        stored = json.dumps(running.ctx.to_dict())  # store this in a database, for days
         await running.cancel_run()
-        again = Chat(timeout=None)
-        running = again.run(ctx=Context.from_dict(again, json.loads(kept)))
+        resumed = Chat(timeout=None)
+        running = resumed.run(ctx=Context.from_dict(resumed, json.loads(stored)))
         running.ctx.send_event(person(asked))
     reply = await running
     facts = reply.raw["splitreason"]

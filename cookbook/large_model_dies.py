@@ -1,4 +1,4 @@
-"""A large model that dies within a span: the next one goes on, or the small one; nothing is lost.
+"""A large model dies within a span: the next one, or the small one, continues; nothing is lost.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large=["hf:<large>", "hf:<spare>"])`.
 """
@@ -14,13 +14,13 @@ PRICED = Policy(models={"*": ModelTerms(prices=Prices(input_usd=0.5, output_usd=
 
 
 class Dying:
-    """A real model, or a session of it, on a machine that goes down for good."""
+    """A real model, or a session of it, on a machine that fails for good."""
 
     def __init__(self, real, machine):
         self.real, self.machine = real, machine
 
     def __getattr__(self, name):
-        """Be the real one in all else."""
+        """Delegate everything else to the real one."""
         return getattr(self.real, name)
 
     def open(self, prompt, written=()):
@@ -28,7 +28,7 @@ class Dying:
         return Dying(self.real.open(prompt, written), self.machine)
 
     async def write(self, order):
-        """Write as the real session does, until the machine is down."""
+        """Write like the real session until the machine fails."""
         async with aclosing(self.real.write(order)) as writing:
             async for written in writing:
                 if self.machine["tokens_left"] <= 0:
@@ -38,12 +38,12 @@ class Dying:
 
 
 class Events(BaseCallbackHandler):
-    """Prints what becomes of the hand-overs."""
+    """Prints the events of handoffs."""
 
     def on_custom_event(self, name, data, **kwargs):
-        """Hear about an event of the offload family."""
-        told = {key: data[key] for key in ("model", "error", "to", "tokens", "text") if key in data}
-        print(f"  {name.removeprefix('splitreason.handoff.'):10}", told)
+        """Handle an offload event."""
+        keys = {"model", "error", "to", "tokens", "text"} & data.keys()
+        print(f"  {name.rpartition('.')[2]:10}", {key: data[key] for key in sorted(keys)})
 
 
 _, large = blocking.run(SplitEngine().models)

@@ -14,7 +14,7 @@ class Offloads(BaseCallbackHandler):
     """Prints each finished span."""
 
     def on_custom_event(self, name, data, **kwargs):
-        """Hear about an event of the offload family."""
+        """Handle an offload event."""
         if name == "splitreason.handoff.finished":
             print(f"  offloaded {data['tokens']} tokens: {data['text']!r}")
 

@@ -15,12 +15,12 @@ from langchain_splitreason import SplitReasonLLM
 
 
 class MiniLM(Embeddings):
-    """A small sentence embedding that comes as a package."""
+    """A small sentence embedding that is installed as a package."""
 
     model = load_model()
 
     def embed_documents(self, texts):
-        """Return a vector for each text."""
+        """Return one vector per text."""
         return self.model.encode(texts).tolist()
 
     def embed_query(self, text):

@@ -1,4 +1,4 @@
-"""Streaming: the large model's words in colour, as they are written.
+"""Streaming: the large model's text in colour while it is generated.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large="hf:<large model>")`.
 """

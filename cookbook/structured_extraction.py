@@ -1,4 +1,4 @@
-"""Structured output: the reasoning is free, the answer always fits the class.
+"""Structured output: the reasoning is unconstrained, the answer always fits the class.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large="hf:<large model>")`.
 """
@@ -11,7 +11,7 @@ from langchain_splitreason import SplitReasonLLM
 
 
 class Stock(BaseModel):
-    """What somebody has in the end."""
+    """What somebody owns in the end."""
 
     thing: Literal["cards", "lamps", "stamps"]
     number: int = Field(ge=0, le=9999)

@@ -82,6 +82,8 @@ _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _ORDINARY = re.compile(r"(told|tells?)_(\w+_)?apart|carr(y|ies|ied)_out")
 _NAME_RULES = [(re.compile(rule.pattern), rule) for rule in NAMES]
 _PROSE_RULES = [(re.compile(rule.pattern), rule) for rule in PROSE]
+_OLD_NAMES = re.compile(r"<!-- old names -->.*?<!-- end of old names -->", re.DOTALL)
+"""A map from old names to new ones has to name the old ones."""
 _FIRST_ROOM = 2
 
 
@@ -127,7 +129,8 @@ def _hits(file: str) -> Iterator[Hit]:
             rules = _NAME_RULES if is_name else _PROSE_RULES
             yield from _matches(file, line, part, rules, whole=is_name)
     else:
-        yield from _matches(file, 1, text, _PROSE_RULES, whole=False)
+        kept = _OLD_NAMES.sub(lambda found: "\n" * found[0].count("\n"), text)
+        yield from _matches(file, 1, kept, _PROSE_RULES, whole=False)
     for part in Path(file).with_suffix("").parts:
         yield from _matches(file, 0, part, _NAME_RULES, whole=True)
 

@@ -1,1 +1,1 @@
-"""Annotation of hard spans in reasoning traces of any domain; heavy imports stay inside."""
+"""Annotate hard spans in reasoning traces of any domain; heavy imports happen on use."""

@@ -1,4 +1,4 @@
-"""What finds hard spans: one small protocol, whoever stands behind it."""
+"""The protocol of annotators, which find hard spans in traces, and what they return."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,14 @@ from splitreason_integrations.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that an annotator's model read and wrote for one trace, and what they cost."""
+    """Tokens and cost of an annotator's model for one trace.
+
+    Attributes:
+        input_tokens: Tokens that the model read.
+        output_tokens: Tokens that the model wrote.
+        usd: Cost in USD.
+
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -21,10 +28,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found in one trace: places, snippets that have yet to be placed, or a failure.
+    """Findings of an annotator in one trace.
 
-    `tokens` counts the tokens of each span, `of_tokens` those of the trace, where they are known;
-    `ranks` order spans whose scores are all but 1.
+    Attributes:
+        spans: Hard spans whose place is known.
+        quotes: Snippets that still have to be placed in the trace.
+        tokens: Number of tokens of each span, where known.
+        ranks: Ordering of the spans; finer than scores, which may all round to 1.
+        of_tokens: Number of tokens of the trace, where known.
+        usage: Tokens and cost of the annotator's model.
+        failure: Why the trace could not be annotated, if so.
+
     """
 
     spans: tuple[Span, ...] = ()
@@ -36,7 +50,7 @@ class Found:
     failure: str | None = None
 
     def data(self) -> dict[str, Any]:
-        """Return plain data that `found_from` reads."""
+        """Return plain data, which `found_from` reads."""
         return {
             "spans": [[span.start, span.end, span.score] for span in self.spans],
             "quotes": [[quote.text, quote.score] for quote in self.quotes],
@@ -49,7 +63,7 @@ class Found:
 
 
 def found_from(data: Mapping[str, Any]) -> Found:
-    """Return what `Found.data` described."""
+    """Return the findings that `Found.data` wrote."""
     return Found(
         spans=tuple(Span(*one) for one in data["spans"]),
         quotes=tuple(Quote(*one) for one in data["quotes"]),
@@ -62,54 +76,69 @@ def found_from(data: Mapping[str, Any]) -> Found:
 
 
 class Annotator(Protocol):
-    """Finds hard spans, a batch of rows at a time.
+    """Find hard spans, one batch of rows at a time.
 
-    `name` and `settings` say what decides: two runs that agree in both find the same. `keeps` says
-    that what was found is worth keeping where a run is killed before it is written.
+    Two runs with equal `name` and `settings` find the same spans.
+
+    Attributes:
+        name: Name written to each annotated row.
+        batch_rows: Rows per call of `find`.
+        journals: Whether findings are expensive, and hence stored as they arrive so that a killed
+            run does not lose them.
+        scores: Whether spans have scores and ranks, and tokens are counted.
+        stopped: Why rows were left out, if they were.
+
     """
 
     name: str
     batch_rows: int
-    keeps: bool
+    journals: bool
     scores: bool
-    """Whether spans have scores and ranks, and tokens are counted."""
     stopped: str | None
-    """Why rows were left out."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides, as plain data."""
+        """Settings that affect the findings, as plain data."""
         ...
 
     def find(
         self, rows: Sequence[Row], *, spent_usd: float
     ) -> AsyncGenerator[tuple[int, Found], None]:
-        """Yield each row's place in `rows` with what was found, in any order.
+        """Yield (index in `rows`, findings) pairs in any order.
 
-        Where rows are left out, `stopped` says why, and the run ends. `spent_usd` is what all rows
-        before cost.
+        If rows are left out, `stopped` says why and the run ends.
+
+        Args:
+            rows: The batch.
+            spent_usd: Cost of all rows before this batch.
+
         """
         ...
 
 
 class SnippetsAnnotator:
-    """Takes the snippets that rows carry already, from a batch service perhaps."""
+    """Use the snippets that rows already contain, for example from a batch API."""
 
     name = "snippets"
     batch_rows = 128
-    keeps = False
+    journals = False
     scores = False
     stopped: str | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Nothing decides."""
+        """No settings."""
         return {}
 
     async def find(
         self, rows: Sequence[Row], *, spent_usd: float
     ) -> AsyncGenerator[tuple[int, Found], None]:
-        """Yield the snippets of each row; raise RequestError where a row has none."""
+        """Yield the snippets of each row.
+
+        Raises:
+            RequestError: A row has no list of snippets.
+
+        """
         for at, row in enumerate(rows):
             snippets = row.data.get("snippets")
             if not isinstance(snippets, list) or not all(isinstance(s, str) for s in snippets):

@@ -1,4 +1,4 @@
-"""What a strong model is asked about a trace, and how its reply is read."""
+"""The prompt that asks a strong model for hard passages, and the parser of its reply."""
 
 import hashlib
 import json
@@ -38,9 +38,9 @@ Which passages of the reasoning are hard? Reply with the JSON object alone."""
 
 
 def prompt_for(row: Row, share: float) -> list[tuple[str, str]]:
-    """Return the messages that ask for the hard passages of a trace, as (role, text).
+    """Return the messages that ask for the hard passages of a trace, as (role, text) pairs.
 
-    The border holds a digest of the texts, so that no text can spell its own.
+    The delimiter contains a digest of the texts, so that no text can contain its own delimiter.
     """
     question = "\n\n".join(str(message.get("content") or "") for message in row.messages)
     digest = hashlib.sha256(f"{question}\0{row.trace}".encode("utf-8", "replace")).hexdigest()[:16]
@@ -50,7 +50,7 @@ def prompt_for(row: Row, share: float) -> list[tuple[str, str]]:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of a reply, for models that write structured output."""
+    """Return the JSON schema of a reply, for models with structured output."""
     return {
         "title": "hard_passages",
         "description": "The hard passages of the reasoning, copied character for character.",
@@ -67,9 +67,12 @@ def schema() -> dict[str, Any]:
 
 
 def read_reply(reply: Any) -> tuple[Quote, ...] | None:
-    """Return the snippets of a reply, text with JSON in it or what was parsed; None without any.
+    """Return the snippets of a reply; None if it has none.
 
-    Text around the JSON, such as reasoning or a fence of backticks, is left out.
+    Args:
+        reply: Text that contains JSON, or the parsed JSON. Text around the JSON, such as reasoning
+            or a code fence, is ignored.
+
     """
     parsed = _parsed(reply) if isinstance(reply, str) else reply
     snippets = parsed.get("snippets") if isinstance(parsed, dict) else parsed
@@ -79,7 +82,7 @@ def read_reply(reply: Any) -> tuple[Quote, ...] | None:
 
 
 def _parsed(text: str) -> Any:
-    """Return the last JSON object or list of texts that stands in a text."""
+    """Return the last JSON value of a text that is a list or an object with snippets."""
     if len(text) > _MAX_REPLY:
         return None
     decoder = json.JSONDecoder()

@@ -1,4 +1,4 @@
-"""How fast and how surely snippets are placed, on synthetic traces, with how much memory."""
+"""Measure speed, accuracy and memory of snippet placement on synthetic traces."""
 
 import json
 import resource
@@ -11,17 +11,27 @@ from typing import Any
 
 from splitreason_integrations.annotation.annotators import SnippetsAnnotator
 from splitreason_integrations.annotation.placement import How
-from splitreason_integrations.annotation.run import Settings, Told, annotate
+from splitreason_integrations.annotation.run import OnProgress, Settings, annotate
 from splitreason_integrations.annotation.sources import JsonLines
 from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.annotation.synthetic import write_traces
 
 
-async def bench(*, traces: int, tokens: int, workers: int, seed: int, told: Told) -> dict[str, Any]:
-    """Return seconds, found places by how they were quoted, and the peak memory early and late.
+async def bench(
+    *, traces: int, tokens: int, workers: int, seed: int, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Return seconds, placement accuracy by kind of quote, and peak memory early and late.
 
-    `ratio` is the share of well quoted snippets that were placed where they had been taken from.
-    The file of traces is made before the clock starts.
+    `ratio` is the fraction of exactly quoted snippets that were placed at their origin. The file of
+    traces is written before timing starts.
+
+    Args:
+        traces: Number of traces.
+        tokens: Approximate tokens per trace.
+        workers: Worker processes.
+        seed: Seed of the traces.
+        on_progress: Called with (stage, rows done, USD spent).
+
     """
     with tempfile.TemporaryDirectory() as folder:
         source = JsonLines(Path(folder) / "traces.jsonl")
@@ -31,13 +41,13 @@ async def bench(*, traces: int, tokens: int, workers: int, seed: int, told: Told
         def watch(stage: str, done: int, usd: float) -> None:
             if not early_mb and done >= traces // 10:
                 early_mb.append(_peak_mb(resource.RUSAGE_SELF))
-            told(stage, done, usd)
+            on_progress(stage, done, usd)
 
         started = time.perf_counter()
         source.check()
         output = Path(folder) / "tagged.jsonl"
         settings = Settings(align=Align.NONE, workers=workers)
-        report = await annotate(source, SnippetsAnnotator(), output, settings, told=watch)
+        report = await annotate(source, SnippetsAnnotator(), output, settings, on_progress=watch)
         seconds = time.perf_counter() - started
         found, of = _placed(output)
     rates = {kind: found[kind] / max(1, of[kind]) for kind in of}
@@ -61,7 +71,7 @@ async def bench(*, traces: int, tokens: int, workers: int, seed: int, told: Told
 
 
 def _placed(path: Path) -> tuple[Counter[str], Counter[str]]:
-    """Count the snippets that stand where they were taken from, and all, by kind."""
+    """Count the snippets placed at their origin, and all snippets, by kind."""
     found: Counter[str] = Counter()
     of: Counter[str] = Counter()
     with path.open(encoding="utf-8") as file:
@@ -75,6 +85,6 @@ def _placed(path: Path) -> tuple[Counter[str], Counter[str]]:
 
 
 def _peak_mb(who: int) -> float:
-    """Return the largest resident memory so far, in MB."""
+    """Return the peak resident memory so far, in MB."""
     kilobytes = resource.getrusage(who).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     return round(kilobytes / 1024, 1)

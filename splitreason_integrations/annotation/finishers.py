@@ -1,4 +1,4 @@
-"""Rows finished in this process or in several, in the order in which they came."""
+"""Finish rows in this process or in worker processes, keeping their order."""
 
 import asyncio
 import multiprocessing
@@ -19,13 +19,13 @@ Finished: TypeAlias = list[tuple[Tally, bytes]]
 
 
 class Finishers:
-    """One finisher here, or `workers` of them in processes of their own."""
+    """One finisher in this process, or one in each of `workers` processes."""
 
     def __init__(self, finish: Finish, *, workers: int) -> None:
         self._here = None if workers > 1 else Finisher(finish)
         self._pool = None
         if workers > 1:
-            # Forking would copy the threads' locks of whatever this process has loaded.
+            # A fork would copy locks that other threads of this process hold.
             self._pool = ProcessPoolExecutor(
                 workers,
                 mp_context=multiprocessing.get_context("spawn"),
@@ -34,18 +34,18 @@ class Finishers:
             )
 
     async def finish(self, pairs: Pairs) -> Finished:
-        """Return the rows' tallies and lines, in order."""
+        """Return the tallies and output lines of rows, in order."""
         if self._here is not None:
             return [self._here.finish(row, found) for row, found in pairs]
-        assert self._pool is not None, "there are processes where nothing is finished here"
+        assert self._pool is not None, "without a local finisher there is a pool"
         try:
             with deaf_to_interrupts():  # the first job starts the processes
                 job = self._pool.submit(_finish, pairs)
             return await asyncio.wrap_future(job)
         except BrokenProcessPool as error:
             raise ConfigurationError(
-                "a worker process died, of too little memory perhaps: run the same command with "
-                "--workers 1; it goes on where it was"
+                "a worker process died, perhaps because memory ran out: run the same command with "
+                "--workers 1 to resume"
             ) from error
 
     def __enter__(self) -> "Finishers":

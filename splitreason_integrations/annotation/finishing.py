@@ -1,4 +1,4 @@
-"""From what was found in a trace to the line that is written; any process can do it."""
+"""Turn the findings of a trace into its output line; runs in any process."""
 
 import json
 import re
@@ -19,11 +19,18 @@ from splitreason_integrations.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How spans are placed and written down.
+    """How spans are placed and written.
 
-    `cutoff` is how alike a snippet must be to a place, 0 to 100. `min_score` and `min_rank` leave
-    out spans of a lower score or rank. `control` are tags beside the well-known ones that a trace
-    may not hold; `tokenizer` counts tokens, as JSON text of the tokenizers library.
+    Attributes:
+        by: Name of the annotator.
+        digest: Hash of all settings of the run.
+        align: What span borders are moved to.
+        cutoff: Similarity from 0 to 100 that a fuzzy placement needs.
+        min_score: Spans with a lower score are left out.
+        min_rank: Spans with a lower rank are left out.
+        control: Control tags that a trace may not contain, beyond the well-known ones.
+        tokenizer: Tokenizer that counts tokens, as JSON text of the tokenizers library.
+
     """
 
     by: str
@@ -41,7 +48,20 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one row adds to the report; `refused` says why it was not tagged."""
+    """What one row adds to the report.
+
+    Attributes:
+        number: Row number.
+        refused: Why the row was not tagged, if so.
+        characters: Characters of the trace.
+        lengths: Characters of each span.
+        tokens: Tokens in spans, and all tokens, if counted.
+        placed: Number of placed snippets by how they were found.
+        unplaced: Number of unplaced snippets by reason.
+        usage: Tokens and cost of the annotator's model.
+        gold: Characters in both spans and known hard spans, in spans only, and in known ones only.
+
+    """
 
     number: int
     refused: str | None = None
@@ -52,11 +72,10 @@ class Tally:
     unplaced: Mapping[str, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     gold: tuple[int, int, int] | None = None
-    """Characters in spans and in known hard spans, in spans alone, in known ones alone."""
 
 
 class Finisher:
-    """Finishes rows one way."""
+    """Finish rows with one set of settings."""
 
     def __init__(self, finish: Finish) -> None:
         self._finish = finish
@@ -65,11 +84,11 @@ class Finisher:
 
     @property
     def control(self) -> re.Pattern[str]:
-        """What finds control tags."""
+        """Pattern that matches control tags."""
         return self._control
 
     def finish(self, row: Row, found: Found) -> tuple[Tally, bytes]:
-        """Return what a row adds to the report, and its line: tagged, or why not."""
+        """Return what a row adds to the report, and its output line: tagged, or refused."""
         reason = refusal(row, self._control) or found.failure
         if reason is not None:
             tally = Tally(row.number, refused=reason, usage=found.usage)
@@ -128,7 +147,7 @@ class Finisher:
 
 
 def tally_of_tagged(data: Mapping[str, Any]) -> Tally:
-    """Return what a written row added to the report."""
+    """Return the tally of a tagged row that was written earlier."""
     own, trace = data["annotation"], data["trace"] if "trace" in data else data["reasoning"]
     spans = [Span(start, end) for start, end in data["spans"]]
     gold = data.get("gold_spans")
@@ -146,7 +165,7 @@ def tally_of_tagged(data: Mapping[str, Any]) -> Tally:
 
 
 def tally_of_refused(data: Mapping[str, Any]) -> Tally:
-    """Return what a refused row added to the report."""
+    """Return the tally of a refused row that was written earlier."""
     return Tally(data["row"], refused=data["reason"], usage=Usage(*data.get("usage", ())))
 
 

@@ -1,8 +1,8 @@
-"""Hard spans without a judge: steps of a trace that the small model misses and the large does not.
+"""Find hard spans without a judge: steps that the small model misses and the large one does not.
 
-A trace is cut where a token ends in both models' tokenizers. Each such unit has both models'
-chance to miss it; a step's score is the chance that the small model misses at least one unit that
-the large one would not have missed.
+A trace is cut wherever a token ends in both models' tokenizers. For each such unit each model has a
+probability of missing it. The score of a step is the probability that the small model misses at
+least one unit that the large model would not have missed.
 """
 
 import asyncio
@@ -28,17 +28,24 @@ from splitreason_integrations.text.tags import OPEN
 from splitreason_integrations.training.annotate import Trace, failure_rates, tag_probability
 
 _LOGIT_VALUES = 2**28
-"""Logits of one forward pass: 1 GiB of them."""
+"""Most logits in one forward pass: 1 GiB in float32."""
 _SUREST = 1.0 - 1e-12
 _NOT_HERE = (
-    "gap compares the models' probabilities at every token, and {} does not show them: give both "
-    "as hf:<folder or name>"
+    "gap compares the models' probabilities at every token, and {} does not provide them: give "
+    "both as hf:<folder or name>"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A trace in one model's tokens: ids with the prompt, where the trace begins, token ends."""
+    """A trace in one model's tokens.
+
+    Attributes:
+        token_ids: Prompt and trace.
+        start: Index of the trace's first token.
+        ends: Character at which each token of the trace ends.
+
+    """
 
     token_ids: list[int]
     start: int
@@ -47,7 +54,14 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A row in both models' tokens, and the characters at which a unit ends."""
+    """A row in both models' tokens.
+
+    Attributes:
+        row: The row.
+        reads: The trace in the small and in the large model's tokens.
+        cuts: Characters at which a unit ends.
+
+    """
 
     row: Row
     reads: tuple[_Read, _Read]
@@ -55,11 +69,11 @@ class _Job:
 
 
 class GapAnnotator:
-    """Scores steps by two models of transformers in this process."""
+    """Score steps with two transformers models in this process."""
 
     name = "gap"
     batch_rows = 32
-    keeps = False
+    journals = False
     scores = True
     stopped: str | None = None
 
@@ -74,8 +88,16 @@ class GapAnnotator:
     ) -> None:
         """Take two loaded models.
 
-        `align` says what a step is, `tries` for how many attempts the small model's misses are
-        counted. Raises ConfigurationError for models that are not in this process.
+        Args:
+            small: The model to be trained.
+            large: The model that will write the hard spans.
+            align: What a step is.
+            tries: Number of the small model's attempts for which misses are counted.
+            batch_tokens: Tokens per forward pass, padding included.
+
+        Raises:
+            ConfigurationError: A model does not run in this process.
+
         """
         check_positive("tries", tries)
         check_number("batch_tokens", batch_tokens, least=1, whole=True)
@@ -88,7 +110,7 @@ class GapAnnotator:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides."""
+        """Models, kind of step, and tries."""
         names = [model.name for model in self._models]
         return {"models": names, "steps": self._align.value, "tries": self._tries}
 
@@ -114,7 +136,7 @@ class GapAnnotator:
         return found
 
     def _read(self, row: Row) -> _Job | str:
-        """Return a row in both models' tokens, or why it cannot be read."""
+        """Return a row in both models' tokens, or the reason why that is impossible."""
         try:
             prompts = self._prompts(row)
         except RequestError as error:
@@ -125,7 +147,7 @@ class GapAnnotator:
             start = len(prompt.token_ids)
             if start + len(ids) > model.context_tokens:
                 return f"longer than the {model.context_tokens} tokens of {model.name}'s context"
-            # Tokens of one character's bytes end at the same place, behind it.
+            # Tokens that share a character (its bytes) all end after that character.
             ends = [end for _, end in offsets]
             for at in range(1, len(ends)):
                 ends[at] = max(ends[at], ends[at - 1])
@@ -141,7 +163,7 @@ class GapAnnotator:
         return align_reasoning(small, large)
 
     def _rates(self, which: int, jobs: Sequence[_Job]) -> list[list[float]]:
-        """Return how likely one of the models misses each unit of each trace."""
+        """Return one model's probability of missing each unit of each trace."""
         import torch
 
         model = self._models[which]
@@ -174,8 +196,8 @@ class GapAnnotator:
         spans, tokens, ranks = [], [], []
         for step in steps(job.row.trace, self._align):
             first, last = (bisect_left(job.cuts, place) for place in (step.start + 1, step.end + 1))
-            # The chance that a step has no miss is a product; its logarithm still tells steps apart
-            # where the chance is too small for a number near 1.
+            # The probability of no miss is a product. Its logarithm still orders steps whose
+            # scores round to 1.
             rank = -sum(math.log1p(-min(miss, _SUREST)) for miss in misses[first:last])
             ranks.append(rank)
             spans.append(Span(step.start, step.end, -math.expm1(-rank)))
@@ -184,7 +206,12 @@ class GapAnnotator:
 
 
 async def load_here(spec: str, *, role: Role, device: str) -> Model:
-    """Return the model of a spec, in this process; raise ConfigurationError for one elsewhere."""
+    """Return the model of a spec, loaded in this process.
+
+    Raises:
+        ConfigurationError: The spec names a model elsewhere.
+
+    """
     described = resolve(spec, role=role).placed_on(device)
     if described is None:
         raise ConfigurationError(_NOT_HERE.format(spec))
@@ -192,7 +219,7 @@ async def load_here(spec: str, *, role: Role, device: str) -> Model:
 
 
 def _trace(read: _Read, cuts: Sequence[int]) -> Trace:
-    """Return a trace whose candidate spans are the tokens between two cuts."""
+    """Return a trace whose candidate spans are the tokens between adjacent cuts."""
     spans, first = [], 0
     for cut in cuts:
         last = bisect_left(read.ends, cut + 1, lo=first)

@@ -1,4 +1,4 @@
-"""A strong model marks the hard spans: any chat model of LangChain."""
+"""Annotate hard spans with a strong model: any LangChain chat model."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MISSING = 'an annotator model needs LangChain: pip install "splitreason-integrations[train]"'
 _FAILURES = 5
-"""After so many failed rows the model is asked something easy."""
+"""After this many failed rows, an easy request checks whether the model works at all."""
 _EASY = Row(0, {}, "2 + 3 = 5.", ({"role": "user", "content": "What is 2 + 3?"},))
 _BATCHES_AT_ONCE = 8
 _NOTHING_USD = 1e-9
@@ -31,12 +31,20 @@ _NOTHING_USD = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How a model is asked.
+    """How the model is called.
 
-    `prices` and `max_usd`: no call begins once so much is spent. `concurrency` calls run at once,
-    `requests_per_s` at most begin in a second. A call that fails is made `attempts` times in all.
-    `structured` asks for output held to a schema by the model's own means. `share` is about how
-    much of a text the model is to choose.
+    Attributes:
+        prices: Prices of the model.
+        max_usd: No call starts once this much is spent.
+        concurrency: Calls in progress at a time.
+        requests_per_s: Largest number of calls started per second.
+        attempts: Attempts per call, the first included.
+        structured: Use the model's own structured output.
+        share: Approximate fraction of a text that the model is asked to choose.
+
+    Raises:
+        ConfigurationError: `max_usd` is given without prices.
+
     """
 
     prices: Prices = field(default_factory=Prices)
@@ -57,26 +65,33 @@ class Asking:
             check_number("max_usd", self.max_usd)
             if self.prices == Prices():
                 raise ConfigurationError(
-                    "max_usd needs prices: give what the model's tokens cost, in USD per million"
+                    "max_usd needs prices: give the model's prices in USD per million tokens"
                 )
 
 
 class NotCalled(Exception):  # noqa: N818
-    """A call that was not made, because of the budget or of an earlier one; not an error."""
+    """A call was not made, because the budget is spent or an earlier call stopped the run."""
 
 
 class LLMAnnotator:
-    """Asks a chat model for the hard passages of each trace."""
+    """Ask a chat model for the hard passages of each trace."""
 
-    keeps = True
+    journals = True
     scores = False
 
     def __init__(
         self, model: "BaseChatModel", *, name: str | None = None, asking: Asking | None = None
     ) -> None:
-        """Take a chat model of LangChain; `name` is what the rows call it.
+        """Take a LangChain chat model.
 
-        Raises MissingExtraError where LangChain is not installed.
+        Args:
+            model: The chat model.
+            name: Name written to each row; by default the model's class name.
+            asking: How the model is called.
+
+        Raises:
+            MissingExtraError: LangChain is not installed.
+
         """
         try:
             from langchain_core.rate_limiters import InMemoryRateLimiter
@@ -95,11 +110,11 @@ class LLMAnnotator:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides."""
+        """Settings that affect the findings."""
         return {"structured": self._asking.structured, "share": self._asking.share}
 
     def _retried(self, model: "BaseChatModel") -> Any:
-        """Return what takes a row and gives the model's reply, retried by tenacity."""
+        """Return a runnable from row to reply; LangChain retries it with tenacity."""
         from langchain_core.runnables import RunnableLambda
 
         asked: Any = model
@@ -126,9 +141,11 @@ class LLMAnnotator:
     async def find(
         self, rows: Sequence[Row], *, spent_usd: float
     ) -> AsyncGenerator[tuple[int, Found], None]:
-        """Yield the snippets that the model quotes, row by row as its replies come.
+        """Yield the snippets that the model quotes, as replies arrive.
 
-        Raises ModelCallError where the model fails, and not in some rows alone.
+        Raises:
+            ModelCallError: The model fails, and not just on some rows.
+
         """
         self._spent_usd = spent_usd
         failed: dict[int, Exception] = {}
@@ -142,15 +159,15 @@ class LLMAnnotator:
                         await self._check_works(found)
         if failed:
             await self._check_works(failed[max(failed)])
-        # Those of a run that stops are asked again by the next one.
+        # A stopped run leaves its failed rows to the next run.
         for at, error in failed.items() if self.stopped is None else ():
             yield at, Found(failure=f"the model failed: {type(error).__name__}")
 
     async def _outcomes(
         self, rows: Sequence[Row]
     ) -> AsyncGenerator[tuple[int, Found | Exception], None]:
-        """Yield what came of each row as it comes; rows are begun in order."""
-        # Not by abatch: that begins rows in order or gives replies as they come, not both.
+        """Yield the findings or error of each row as they arrive; rows start in order."""
+        # abatch cannot both start rows in order and return replies as they arrive.
         waiting = iter(enumerate(rows))
         outcomes: asyncio.Queue[tuple[int, Found | Exception]] = asyncio.Queue()
 
@@ -171,7 +188,7 @@ class LLMAnnotator:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _check_works(self, error: Exception) -> None:
-        """Raise ModelCallError where the model answers nothing at all after it failed on a row."""
+        """Raise ModelCallError if, after a failed row, the model also fails an easy request."""
         try:
             if isinstance(error, ConfigurationError):
                 raise error
@@ -183,8 +200,8 @@ class LLMAnnotator:
         except Exception as still:  # noqa: BLE001 - whatever a provider raises
             reason = " ".join(str(still).split())[:300]
             raise ModelCallError(
-                f"{self.name} fails: {type(still).__name__}: {reason}; once it works again run the "
-                "same command: it goes on where it was",
+                f"{self.name} fails: {type(still).__name__}: {reason}; once it works again, run "
+                "the same command to resume",
                 retryable=False,
             ) from error
 
@@ -197,7 +214,7 @@ class LLMAnnotator:
         elif not isinstance(reply, dict):
             quotes = read_reply(str(raw.text))
         if quotes is None:
-            return Found(usage=usage, failure="the model's reply is no JSON with snippets")
+            return Found(usage=usage, failure="the model's reply is not JSON with snippets")
         return Found(quotes=quotes, usage=usage)
 
     def _usage(self, message: Any) -> Usage:
@@ -205,8 +222,8 @@ class LLMAnnotator:
         if not used:
             if self._asking.max_usd is not None:
                 raise ConfigurationError(
-                    f"{self.name} does not say how many tokens it used, so max_usd cannot be kept "
-                    "to: leave max_usd away"
+                    f"{self.name} does not report how many tokens it used, so max_usd cannot be "
+                    "enforced: leave max_usd out"
                 )
             return Usage()
         read, written = int(used["input_tokens"]), int(used["output_tokens"])
@@ -217,20 +234,24 @@ class LLMAnnotator:
 def load_chat_model(name: str, **options: Any) -> "BaseChatModel":
     """Return the chat model that `provider:name` names, such as "openai:gpt-…".
 
-    Raises MissingExtraError where a package is missing, ConfigurationError for what is not known.
+    Raises:
+        MissingExtraError: A package is missing.
+        ConfigurationError: The model or an option is not known.
+
     """
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise MissingExtraError(_MISSING) from error
     try:
-        # The retries are tenacity's alone.
+        # Only tenacity retries, see `_retried`.
         model: BaseChatModel = init_chat_model(name, max_retries=0, **options)
     except ImportError as error:
         raise MissingExtraError(f"{name}: {' '.join(str(error).split())}") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigurationError(
-            f"{name}: {reason}; name a model as provider:name, its key in the provider's variable"
+            f"{name}: {reason}; name a model as provider:name, and set the provider's variable "
+            "for its key"
         ) from error
     return model

@@ -1,7 +1,7 @@
-"""The files of a run: tagged rows and refused ones.
+"""The output files of a run: tagged rows and refused rows.
 
-Rows are written in order, each to one of two files. Whatever ends a run, the rows on disk up to the
-first that is missing are kept, and the next run goes on there.
+Rows are written in order, each to one of the two files. However a run ends, the next run keeps the
+rows up to the first missing one and resumes there.
 """
 
 import json
@@ -23,12 +23,12 @@ from splitreason_integrations.errors import ConfigurationError
 
 
 def refused_path(path: Path) -> Path:
-    """Return where the refused rows of an output file are."""
+    """Return the path of an output file's refused rows."""
     return path.with_name(f"{path.name}.refused")
 
 
 class Output:
-    """An output file that is open for this process alone."""
+    """An output file, locked for this process."""
 
     def __init__(self, path: Path, tagged: BinaryIO, refused: BinaryIO, finish: Finish) -> None:
         self.path = path
@@ -43,16 +43,16 @@ class Output:
 
     @property
     def next_row(self) -> int:
-        """The first row that is not written yet."""
+        """Number of the first row that is not written yet."""
         return self.report.traces
 
     def write(self, rows: Iterable[tuple[Tally, bytes]]) -> None:
-        """Write finished rows, which come in order, and wait for the disk."""
+        """Write finished rows in order, and flush them to disk."""
         try:
             for tally, line in rows:
                 if tally.number != self.next_row:
-                    raise ValueError(f"row {tally.number} comes where {self.next_row} is due")
-                # Written at once and in order: a killed process leaves no row behind a missing one.
+                    raise ValueError(f"got row {tally.number}, expected row {self.next_row}")
+                # Unbuffered and in order: a killed process leaves no row after a missing one.
                 write_all(self._files[tally.refused is not None], line)
                 self.report.add(tally)
             for file in self._files:
@@ -63,16 +63,17 @@ class Output:
 
 @contextmanager
 def opened(path: Path, finish: Finish) -> Generator[Output, None, None]:
-    """Open an output file, or one that an earlier run of the same kind began.
+    """Open an output file for writing; resume it if an earlier run with equal settings started it.
 
-    Raises ConfigurationError where it cannot be written, another run writes it, or it is of
-    another kind.
+    Raises:
+        ConfigurationError: The file cannot be written, is in use, or has other settings.
+
     """
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder: name a file in it")
     with ExitStack() as stack:
         try:
-            # Made by "a"; "r+" reads and writes anywhere.
+            # "ab" creates the files; "r+b" then reads and writes at any position.
             for name in (path, refused_path(path)):
                 name.open("ab").close()
             tagged = stack.enter_context(path.open("r+b"))
@@ -86,7 +87,7 @@ def opened(path: Path, finish: Finish) -> Generator[Output, None, None]:
 
 
 def write_all(file: BinaryIO, content: bytes) -> None:
-    """Write all of it at the end of a file, past any buffer, or nothing."""
+    """Append content to a file without buffering; on an error, nothing of it is kept."""
     size, rest = os.fstat(file.fileno()).st_size, memoryview(content)
     try:
         while rest:
@@ -107,27 +108,27 @@ def _lock(file: BinaryIO, path: Path) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise ConfigurationError(
-            f"{path}: another run writes it; wait for its end, or name another file"
+            f"{path}: another run writes it; wait until it has ended, or name another file"
         ) from error
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(
-        f"{path}: cannot be written: {error.strerror}; see that its disk has room and that it is a "
-        "file in a folder of your own, and run the same command: it goes on where it was"
+        f"{path}: cannot be written: {error.strerror}; make sure that the disk has room and that "
+        "you may write in the folder, then run the same command to resume"
     )
 
 
 class _Written:
-    """Reads what earlier runs wrote, and holds it against this one."""
+    """Read what earlier runs wrote, and check that it belongs to this run."""
 
     def __init__(self, path: Path, finish: Finish) -> None:
         self._path, self._finish = path, finish
         self.last_trace: tuple[int, str] | None = None
-        """Number and trace of the last row that was not refused."""
+        """Number and trace of the last tagged row."""
 
     def read(self, files: tuple[BinaryIO, BinaryIO], report: Report) -> tuple[int, int]:
-        """Add the rows up to the first missing one to the report; return where they end."""
+        """Add all rows before the first missing one to the report; return where they end."""
         tagged = self._tallies(files[0], self._path, self._own)
         refused = self._tallies(files[1], refused_path(self._path), tally_of_refused)
         heads, ends = [next(tagged, None), next(refused, None)], [0, 0]
@@ -144,7 +145,7 @@ class _Written:
     def _tallies(
         self, file: BinaryIO, path: Path, read: Callable[[Mapping[str, Any]], Tally]
     ) -> Iterator[tuple[Tally, int]]:
-        """Yield each whole line's tally and where the line ends."""
+        """Yield each complete line's tally, and the offset at which the line ends."""
         end = 0
         for at, line in enumerate(file, 1):
             whole = line.endswith(b"\n")
@@ -165,8 +166,8 @@ class _Written:
         own = data["annotation"]
         if (own["by"], own["settings"]) != (self._finish.by, self._finish.digest):
             raise ConfigurationError(
-                f"{self._path} was begun by {own['by']} with other settings: give those again, or "
-                "name another file"
+                f"{self._path} was started by {own['by']} with other settings: give those "
+                "settings, or name another file"
             )
         tally = tally_of_tagged(data)
         self.last_trace = (tally.number, data["trace"] if "trace" in data else data["reasoning"])

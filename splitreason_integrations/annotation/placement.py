@@ -1,4 +1,4 @@
-"""Where quoted snippets stand in a trace: as they are, normalised, or nearly."""
+"""Find quoted snippets in a trace: exactly, after normalisation, or by similarity."""
 
 import unicodedata
 from array import array
@@ -35,7 +35,13 @@ class Reject(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A snippet that somebody quoted from a trace, with its score where there is one."""
+    """A snippet quoted from a trace.
+
+    Attributes:
+        text: The quoted text.
+        score: Score from 0 to 1, if there is one.
+
+    """
 
     text: str
     score: float | None = None
@@ -43,7 +49,14 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Spans in the order of their quotes, and what became of each."""
+    """Result of placing quotes.
+
+    Attributes:
+        spans: Placed spans, in the order of their quotes.
+        how: How each span was found.
+        rejected: Why the other quotes were not placed.
+
+    """
 
     spans: list[Span] = field(default_factory=list)
     how: list[How] = field(default_factory=list)
@@ -51,15 +64,20 @@ class Placement:
 
 
 def place(trace: str, quotes: Sequence[Quote], *, cutoff: float = 90.0) -> Placement:
-    """Find each quote's first unused place in a trace, behind the quote before it if possible.
+    """Find each quote's first unused place in a trace, preferably after the previous quote.
 
-    `cutoff` is how alike text must be, 0 to 100, that is found neither exactly nor normalised.
+    Args:
+        trace: The text.
+        quotes: The snippets, in the order of the text.
+        cutoff: Similarity from 0 to 100 that is needed if a quote is found neither exactly nor
+            after normalisation.
+
     """
     return _Placer(trace, cutoff).place(quotes)
 
 
 class _Placer:
-    """A trace, and what of it is used."""
+    """A trace, and which parts of it are used."""
 
     def __init__(self, trace: str, cutoff: float) -> None:
         self._trace, self._cutoff = trace, cutoff
@@ -105,7 +123,7 @@ class _Placer:
         return Reject.NOT_FOUND
 
     def _first(self, text: "_Text", wanted: str) -> Span | None:
-        """Return the first place that is free, or else one that is no other quote's own."""
+        """Return the first unused place; otherwise one that differs from every other quote's."""
         overlapping: Span | None = None
         for first in dict.fromkeys((self._cursor, 0)):
             start = first
@@ -125,13 +143,13 @@ class _Placer:
         whole = text.nearest(wanted, 0, self._cutoff)
         if whole is None:
             return None
-        behind = text.nearest(wanted, self._cursor, self._cutoff)
-        _, place = behind if behind is not None and behind[0] >= whole[0] else whole
+        later = text.nearest(wanted, self._cursor, self._cutoff)
+        _, place = later if later is not None and later[0] >= whole[0] else whole
         return tighten(self._trace, _whole_words(self._trace, place))
 
 
 class _Text:
-    """A text to search, with each of its characters' place in the trace; None: the same one."""
+    """A text to search; `origin` maps its characters to the trace, None means the trace itself."""
 
     def __init__(self, text: str, origin: Sequence[int] | None) -> None:
         self.text, self._origin = text, origin
@@ -140,12 +158,12 @@ class _Text:
         return wanted in self.text
 
     def place(self, wanted: str, start: int) -> Span | None:
-        """Return the first place of a text from character `start` of the trace on."""
+        """Return the first occurrence from character `start` of the trace on."""
         at = self.text.find(wanted, self._at(start))
         return None if at < 0 else self._span(at, at + len(wanted))
 
     def nearest(self, wanted: str, start: int, cutoff: float) -> tuple[float, Span] | None:
-        """Return how alike the most alike piece from `start` on is, and its place."""
+        """Return the similarity and place of the most similar piece from `start` on."""
         first = self._at(start)
         if len(self.text) - first < len(wanted):
             return None
@@ -168,7 +186,7 @@ class _Text:
 
 
 class _Folds(dict[str, str]):
-    """What each character is normalised to: one space, nothing, or letters without accents."""
+    """Cache of what each character is normalised to: one space, nothing, or unaccented letters."""
 
     def __missing__(self, character: str) -> str:
         if character.isspace():
@@ -193,7 +211,7 @@ _folds = _Folds()
 
 
 def _fold(text: str) -> tuple[str, Sequence[int]]:
-    """Return a text normalised, and the place of each character in the text as it was."""
+    """Return the normalised text, and each of its characters' index in the original."""
     folded: list[str] = []
     origin = array("L")
     blank = True
@@ -214,7 +232,7 @@ def _fold(text: str) -> tuple[str, Sequence[int]]:
 
 
 def _whole_words(text: str, span: Span) -> Span:
-    """Return a span that cuts no word in two, unless words are as long as in some scripts."""
+    """Extend a span to whole words, unless a word is very long, as in scripts without spaces."""
     start, end = span.start, span.end
     while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
         start -= 1

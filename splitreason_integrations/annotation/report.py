@@ -1,4 +1,4 @@
-"""What an annotation run came to: a sum over rows, of a size that does not grow with them."""
+"""Report of an annotation run: sums over rows, in constant memory."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,9 +10,21 @@ from splitreason_integrations.annotation.placement import How
 
 @dataclass
 class Report:
-    """The figures over all rows of a file, those of earlier runs included.
+    """Figures over all rows of a file, rows of earlier runs included.
 
-    `seconds` are those of this run. `stopped` says what ended it early.
+    Attributes:
+        traces: Rows written.
+        tagged: Rows with at least one span.
+        seconds: Duration of this run.
+        stopped: What ended this run early, if anything did.
+        usd: Cost in USD.
+        input_tokens: Tokens that the annotator's model read.
+        output_tokens: Tokens that the annotator's model wrote.
+        min_score: Smallest score of a span that was kept.
+        refused: Number of refused rows by reason.
+        placed: Number of placed snippets by how they were found.
+        unplaced: Number of unplaced snippets by reason.
+
     """
 
     traces: int = 0
@@ -59,7 +71,7 @@ class Report:
 
     @property
     def token_share(self) -> float | None:
-        """Tokens in spans ÷ all tokens; None where no tokenizer counted them."""
+        """Tokens in spans ÷ all tokens; None if no tokenizer counted them."""
         inside, of = self._tokens
         return inside / of if of else None
 
@@ -89,7 +101,7 @@ class Report:
         }
 
     def _length_at(self, share: float) -> int:
-        """Return the length that this share of spans does not exceed."""
+        """Return the length that this fraction of spans does not exceed."""
         wanted, seen = share * self._lengths.total(), 0
         for length, times in sorted(self._lengths.items()):
             seen += times

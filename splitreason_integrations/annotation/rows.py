@@ -1,4 +1,4 @@
-"""One trace with its question, checked: nothing from outside is trusted."""
+"""One trace with its question, validated as untrusted input."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from splitreason_integrations.records import Message
 from splitreason_integrations.text.prompts import check_messages
 
 ADDED = ("tagged", "spans", "annotation")
-"""What annotation adds to a row."""
+"""Fields that annotation adds to a row."""
 _TRACES = ("trace", "reasoning")
 _QUESTIONS = ("question", "messages")
 _WELL_KNOWN = (
@@ -23,7 +23,16 @@ _WELL_KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as it came, and what is read from it; `number` counts rows from 0."""
+    """A validated row.
+
+    Attributes:
+        number: Number of the row, from 0.
+        data: The row as it was given.
+        trace: The reasoning.
+        messages: The conversation before it.
+        gold: Known hard spans, if any.
+
+    """
 
     number: int
     data: Mapping[str, Any]
@@ -33,10 +42,17 @@ class Row:
 
 
 def read_row(data: Any, number: int, place: str, columns: Mapping[str, str]) -> Row:
-    """Return a checked row.
+    """Validate a row.
 
-    `columns` says what fields are called, such as {"trace": "thinking"}. Raises RequestError that
-    begins with `place`.
+    Args:
+        data: The row.
+        number: Number of the row, from 0.
+        place: Where the row is from; starts every error message.
+        columns: Maps field names to the row's own, such as {"trace": "thinking"}.
+
+    Raises:
+        RequestError: The row is not valid.
+
     """
     if not isinstance(data, Mapping):
         raise RequestError(f"{place}: must be a JSON object, got {type(data).__name__}")
@@ -54,13 +70,13 @@ def read_row(data: Any, number: int, place: str, columns: Mapping[str, str]) -> 
 
 
 def control_pattern(tokens: Iterable[str] = ()) -> re.Pattern[str]:
-    """Return what finds control tags: those of well-known models, and the given ones."""
+    """Return a pattern that matches control tags: well-known ones, and the given ones."""
     more = [re.escape(token) for token in sorted(set(tokens), key=len, reverse=True)]
     return re.compile("|".join([_WELL_KNOWN, *more]))
 
 
 def refusal(row: Row, control: re.Pattern[str]) -> str | None:
-    """Return why a row cannot be tagged, if so."""
+    """Return why a row cannot be tagged, or None."""
     for name, text in (("trace", row.trace), ("answer", row.data.get("answer"))):
         if isinstance(text, str):
             if found := control.search(text):

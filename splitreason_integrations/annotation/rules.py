@@ -1,4 +1,4 @@
-"""Hard spans by rule: named rules, and patterns of one's own."""
+"""Find hard spans by rule: named rules, and regular expressions."""
 
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -15,7 +15,7 @@ _LONG = rf"(?=\d[\d,.]*\d){_NUMBER}"
 _UNIT = r"\s?(?:%|€|\$|£|USD|EUR)?\s?"
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?"
 _DATE = rf"(?:\b{_MONTH}\s\d{{1,2}}\b|\b\d{{1,2}}\.?\s{_MONTH}|\b\d{{4}}-\d\d-\d\d\b)"
-_STRETCH = r"\b\d{1,4}\s(?:calendar |business |working )?(?:day|week|month|year)s?\b"
+_PERIOD = r"\b\d{1,4}\s(?:calendar |business |working )?(?:day|week|month|year)s?\b"
 RULES: Mapping[str, str] = {
     # Products and quotients with a factor of two digits, long sums, sums of large numbers.
     "arithmetic": (
@@ -32,32 +32,38 @@ RULES: Mapping[str, str] = {
         r"|(?:const|let|var) \w+ =|function \w*\(|(?:for|while|if|elif|else|try)\b[^.]*:[ \t]*$"
         r"|\w+[ \t]*=[ \t]*\w+[(\[]|.*[;{}][ \t]*$).*$"
     ),
-    # What is counted from dates: two of them, or one and a stretch of days, weeks or months.
+    # Date arithmetic: two dates, or a date and a period of days, weeks or months.
     "dates": (
-        rf"{_DATE}[^.\n]{{0,120}}?{_DATE}|{_DATE}[^.\n]{{0,80}}?{_STRETCH}"
-        rf"|{_STRETCH}[^.\n]{{0,80}}?{_DATE}"
+        rf"{_DATE}[^.\n]{{0,120}}?{_DATE}|{_DATE}[^.\n]{{0,80}}?{_PERIOD}"
+        rf"|{_PERIOD}[^.\n]{{0,80}}?{_DATE}"
     ),
-    # Where the writer was not sure, and looks again.
+    # Where the writer doubts a result and checks it.
     "doubt": (
         r"\b(?:[Ww]ait\b|[Hh]mm+\b|[Oo]n second thoughts?|[Aa]lternatively\b"
         r"|[Ll]et me (?:(?:double[- ]?|re-?)check|check (?:that|this|again)|reconsider|think again)"
         r"|I made (?:a mistake|an error)|[Tt]hat(?:'s| is|’s) (?:not right|wrong))[^\n.!?]{0,400}"
     ),
 }
-"""Patterns by name; what they match is stretched to a step where spans are aligned."""
+"""Patterns by name; alignment later extends each match to a whole step."""
 
 
 class RuleAnnotator:
-    """Finds what patterns match; where one has groups, the first that took part."""
+    """Find what patterns match: the first group that took part, or the whole match."""
 
     name = "rule"
     batch_rows = 128
-    keeps = False
+    journals = False
     scores = False
     stopped: str | None = None
 
     def __init__(self, rules: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
-        """Take rules by name and patterns; raise ConfigurationError for what is neither."""
+        """Take names of rules, and patterns.
+
+        Raises:
+            ConfigurationError: There is neither, or a pattern is not a regular expression.
+            SettingError: There is no rule of a name.
+
+        """
         if not rules and not patterns:
             raise ConfigurationError(
                 f"no rule: give one of {', '.join(sorted(RULES))}, or a pattern"
@@ -75,12 +81,12 @@ class RuleAnnotator:
     async def find(
         self, rows: Sequence[Row], *, spent_usd: float
     ) -> AsyncGenerator[tuple[int, Found], None]:
-        """Yield what matches in each row."""
+        """Yield the matches in each row."""
         for at, row in enumerate(rows):
             yield at, Found(spans=self.spans(row.trace))
 
     def spans(self, trace: str) -> tuple[Span, ...]:
-        """Return what matches in a trace; matches may overlap."""
+        """Return the matches in a trace; they may overlap."""
         return tuple(
             Span(*found.span(_first_group(found)))
             for pattern in self._patterns

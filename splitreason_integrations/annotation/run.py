@@ -1,4 +1,4 @@
-"""A whole run: rows in, found, finished, written; it goes on where an earlier one ended."""
+"""A whole annotation run: read, find, finish and write rows; resume an interrupted run."""
 
 import asyncio
 import hashlib
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.annotation.annotators import Annotator, Found
+from splitreason_integrations.annotation.findings_file import FindingsFile, StoredFound
 from splitreason_integrations.annotation.finishers import Finished, Finishers
 from splitreason_integrations.annotation.finishing import Finish
-from splitreason_integrations.annotation.keeping import Kept, KeptFound
 from splitreason_integrations.annotation.output import Output, opened
 from splitreason_integrations.annotation.report import Report
 from splitreason_integrations.annotation.rows import Row, control_pattern, refusal
@@ -28,18 +28,24 @@ from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError
 
-Told = Callable[[str, int, float], None]
-"""Hears what is done, in how many rows, and the USD spent on all rows so far."""
+OnProgress = Callable[[str, int, float], None]
+"""Called with (stage, rows done, USD spent on all rows so far)."""
 _AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run places and writes down what its annotator finds.
+    """How a run places and writes what its annotator finds.
 
-    `share` keeps the highest scores that hold this share of the tokens, `min_score` those from a
-    score on. `control` are tags that a trace may not hold beside the well-known ones, `tokenizer`
-    is JSON text and counts tokens. `workers` place and write in processes of their own.
+    Attributes:
+        align: What span borders are moved to.
+        cutoff: Similarity from 0 to 100 that a fuzzy placement needs.
+        share: Keep the highest-scored spans that hold this fraction of the tokens.
+        min_score: Keep spans from this score on.
+        control: Control tags that a trace may not contain, beyond the well-known ones.
+        tokenizer: Tokenizer that counts tokens, as JSON text.
+        workers: Processes that place and write.
+
     """
 
     align: Align = Align.SENTENCE
@@ -57,8 +63,8 @@ class Settings:
             check_number("share", self.share, most=1)
 
 
-def unheard(stage: str, done: int, usd: float) -> None:
-    """Tell nobody."""
+def ignore_progress(stage: str, done: int, usd: float) -> None:
+    """Ignore progress."""
 
 
 async def annotate(
@@ -67,12 +73,24 @@ async def annotate(
     output: Path,
     settings: Settings | None = None,
     *,
-    told: Told = unheard,
+    on_progress: OnProgress = ignore_progress,
 ) -> Report:
-    """Annotate all rows of a source into a file; return the figures over all of the file.
+    """Annotate all rows of a source into a file; return figures over the whole file.
 
-    A file that an earlier run of the same kind began is gone on with; what was found in rows that
-    were not written yet is beside it. Raises ConfigurationError where the file is another run's.
+    If an earlier run with equal settings started the file, this run resumes it. Findings of rows
+    that are not written yet are in a file next to it.
+
+    Args:
+        source: The traces.
+        annotator: What finds hard spans.
+        output: File to write.
+        settings: How spans are placed and written.
+        on_progress: Called with (stage, rows done, USD spent).
+
+    Raises:
+        ConfigurationError: The file belongs to another run, or `share` is given without scores.
+        MissingExtraError: The extra `train` is not installed.
+
     """
     chosen = settings or Settings()
     if find_spec("rapidfuzz") is None:
@@ -80,87 +98,101 @@ async def annotate(
             'annotate needs the extra train: pip install "splitreason-integrations[train]"'
         )
     if chosen.share is not None and not annotator.scores:
-        raise ConfigurationError(f"share= needs scores, and {annotator.name} gives none: leave it")
+        raise ConfigurationError(
+            f"share= needs scores, and {annotator.name} has none: leave share out"
+        )
     finish = _finish(annotator, chosen)
     started = time.monotonic()
     with opened(output, finish) as out:
         _check_same(source, out)
-        run = _Run(source, out, Kept(output, finish), control_pattern(chosen.control), told)
+        run = _Run(
+            source, out, FindingsFile(output, finish), control_pattern(chosen.control), on_progress
+        )
         try:
             if chosen.share is not None:
                 if run.is_complete():
                     return out.report
                 rank = await run.score(annotator, chosen.share)
                 finish = replace(finish, min_rank=rank, min_score=-math.expm1(-rank))
-                annotator = _Scored(run.kept)
+                annotator = _Scored(run.findings)
             with Finishers(finish, workers=chosen.workers) as finishers:
                 await run.write(annotator, finishers)
         finally:
-            run.kept.close()
+            run.findings.close()
         out.report.min_score = finish.min_score or None
         out.report.seconds = time.monotonic() - started
         return out.report
 
 
 class _Run:
-    """The parts of a run."""
+    """Steps of one run."""
 
     def __init__(
-        self, source: Source, out: Output, kept: Kept, control: re.Pattern[str], told: Told
+        self,
+        source: Source,
+        out: Output,
+        findings: FindingsFile,
+        control: re.Pattern[str],
+        on_progress: OnProgress,
     ) -> None:
-        self._source, self._out, self.kept = source, out, kept
-        self._control, self._told = control, told
+        self._source, self._out, self.findings = source, out, findings
+        self._control, self._on_progress = control, on_progress
 
     def is_complete(self) -> bool:
-        """Return whether all rows are written; raise where the rows have become more."""
-        if self.kept.exists or not self._out.next_row:
+        """Return whether all rows are written.
+
+        Raises:
+            ConfigurationError: The source has more rows than when the threshold was chosen.
+
+        """
+        if self.findings.exists or not self._out.next_row:
             return False
         if next(self._source.rows(self._out.next_row), None) is not None:
             raise ConfigurationError(
-                f"{self._out.path} is complete, with a threshold from all of its traces, and now "
-                "there are more: name another file"
+                f"{self._out.path} is complete with a threshold chosen for all of its traces, and "
+                "now there are more traces: name another file"
             )
         return True
 
     async def score(self, annotator: Annotator, share: float) -> float:
-        """Keep the scores of all rows; return the rank from which on spans hold the share."""
-        done = sum(1 for _ in self.kept.read())
+        """Store the scores of all rows; return the lowest rank of spans that hold the share."""
+        done = sum(1 for _ in self.findings.read())
         for rows in _batches(self._source.rows(done), annotator.batch_rows):
             found = dict(await self._find(annotator, rows, 0.0))
             for at, row in enumerate(rows):
-                self.kept.add(row, found[at])
+                self.findings.add(row, found[at])
             done += len(rows)
-            self._told("score", done, 0.0)
-        self.kept.close()
-        return rank_for(share, (one.found for one in self.kept.read()))
+            self._on_progress("score", done, 0.0)
+        self.findings.close()
+        return rank_for(share, (one.found for one in self.findings.read()))
 
     async def write(self, annotator: Annotator, finishers: Finishers) -> None:
         """Find, finish and write all rows that are not written yet."""
         first = self._out.next_row
-        known = {one.number: one for one in self.kept.read()} if annotator.keeps else {}
+        known = {one.number: one for one in self.findings.read()} if annotator.journals else {}
         known = {number: one for number, one in known.items() if number >= first}
         pending: deque[asyncio.Task[Finished]] = deque()
         try:
             for rows in _batches(self._source.rows(first), annotator.batch_rows):
                 pairs = await self._pairs(annotator, rows, known)
                 pending.append(asyncio.create_task(finishers.finish(pairs)))
-                await self._settle(pending, 0 if annotator.keeps else _AHEAD)
+                await self._settle(pending, 0 if annotator.journals else _AHEAD)
                 if len(pairs) < len(rows):
                     await self._settle(pending, 0)
                     self._out.report.stopped = annotator.stopped
                     return
-                if annotator.keeps and not known:
-                    self.kept.clear()
+                if annotator.journals and not known:
+                    self.findings.clear()
             await self._settle(pending, 0)
         finally:
             for task in pending:
                 task.cancel()
-        self.kept.clear()
+        self.findings.clear()
 
     async def _pairs(
-        self, annotator: Annotator, rows: Sequence[Row], known: dict[int, KeptFound]
+        self, annotator: Annotator, rows: Sequence[Row], known: dict[int, StoredFound]
     ) -> list[tuple[Row, Found]]:
-        """Return the rows with what was found, up to the first that was left out."""
+        """Return rows with their findings, up to the first row that was left out."""
         spent = self._out.report.usd + sum(one.usd for one in known.values())
         found = {row.number: known[row.number].of(row) for row in rows if row.number in known}
         missing = [row for row in rows if row.number not in found]
@@ -177,9 +209,9 @@ class _Run:
     async def _find(
         self, annotator: Annotator, rows: Sequence[Row], spent_usd: float
     ) -> list[tuple[int, Found]]:
-        """Return what was found by place in `rows`; rows that are to be refused are not looked at.
+        """Return (index in `rows`, findings) pairs; rows that will be refused get empty findings.
 
-        What an annotator keeps is kept as it comes.
+        Findings of an annotator that journals are stored as they arrive.
         """
         wanted = [at for at, row in enumerate(rows) if refusal(row, self._control) is None]
         found = [(at, Found()) for at in sorted({*range(len(rows))} - {*wanted})]
@@ -187,39 +219,39 @@ class _Run:
         some = [rows[at] for at in wanted]
         async with aclosing(annotator.find(some, spent_usd=spent_usd)) as finding:
             async for at, one in finding:
-                if annotator.keeps:
-                    self.kept.add(some[at], one)
+                if annotator.journals:
+                    self.findings.add(some[at], one)
                     spent_usd += one.usage.usd
-                    self._told("annotate", before + len(found), spent_usd)
+                    self._on_progress("annotate", before + len(found), spent_usd)
                 found.append((wanted[at], one))
         return found
 
     async def _settle(self, pending: deque[asyncio.Task[Finished]], ahead: int) -> None:
-        """Write finished rows until no more than so many batches are pending."""
+        """Write finished rows until no more than `ahead` batches are pending."""
         while len(pending) > ahead:
             self._out.write(await pending.popleft())
-            self._told("annotate", self._out.next_row, self._out.report.usd)
+            self._on_progress("annotate", self._out.next_row, self._out.report.usd)
 
 
 class _Scored:
-    """Gives again what was found when all rows were scored."""
+    """Return the findings that were stored when all rows were scored."""
 
     name = "scored"
     batch_rows = 128
-    keeps = False
+    journals = False
     scores = True
     stopped: str | None = None
     settings: Mapping[str, Any] = {}
 
-    def __init__(self, kept: Kept) -> None:
-        self._kept = kept.read()
+    def __init__(self, findings: FindingsFile) -> None:
+        self._stored = findings.read()
 
     async def find(
         self, rows: Sequence[Row], *, spent_usd: float
     ) -> AsyncGenerator[tuple[int, Found], None]:
-        """Yield what is kept of the rows, which come in order."""
+        """Yield the stored findings of the rows, which come in order."""
         for at, row in enumerate(rows):
-            one = next(one for one in self._kept if one.number >= row.number)
+            one = next(one for one in self._stored if one.number >= row.number)
             yield at, one.of(row)
 
 
@@ -246,14 +278,14 @@ def _finish(annotator: Annotator, chosen: Settings) -> Finish:
 
 
 def _check_same(source: Source, out: Output) -> None:
-    """Raise ConfigurationError where a source is not the one that the file was made of."""
+    """Raise ConfigurationError if the source is not the one that the file was made from."""
     if out.last_trace is None:
         return
     number, trace = out.last_trace
     row = next(source.rows(number), None)
     if row is None or row.trace != trace:
         raise ConfigurationError(
-            f"{out.path} holds annotations of other traces: give those again, or name another file"
+            f"{out.path} holds annotations of other traces: give those traces, or name another file"
         )
 
 

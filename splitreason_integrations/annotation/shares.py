@@ -1,4 +1,4 @@
-"""Which spans are kept so that they hold a share of all tokens: those of the highest ranks."""
+"""Choose the spans of highest rank that together hold a given share of all tokens."""
 
 import math
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ _WIDTH = (_HIGHEST - _LOWEST) / _BINS
 
 
 def rank_for(share: float, found: Iterable[Found]) -> float:
-    """Return the rank from which on spans hold that share of the tokens, as nearly as they can.
+    """Return the lowest rank of spans that together hold nearly that share of the tokens.
 
-    Adds up tokens by rank, of a size that does not grow with the traces.
+    Sums tokens in bins of rank, in constant memory.
     """
     check_number("share", share, most=1)
     tokens, of = [0] * (_BINS + 1), 0
@@ -33,7 +33,7 @@ def rank_for(share: float, found: Iterable[Found]) -> float:
 
 
 def _bin(rank: float) -> int:
-    """Return a rank's bin: each a fraction of a percent wide; 0 holds what is hardly above zero."""
+    """Return the bin of a rank; a bin is a fraction of a percent wide, and bin 0 is near zero."""
     if rank <= 0:
         return 0
     return max(0, min(_BINS, int((math.log(rank) - _LOWEST) / _WIDTH)))

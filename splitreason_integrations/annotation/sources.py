@@ -1,4 +1,4 @@
-"""Where traces come from: JSON lines or a data set, one row at a time."""
+"""Sources of traces: JSON lines or a dataset, read one row at a time."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +16,11 @@ _FIELDS = ("question", "messages", "trace", "reasoning", "answer", "snippets", "
 
 
 class Source(Protocol):
-    """Rows in an order that stays the same."""
+    """Rows in a fixed order."""
 
     @property
     def total(self) -> int | None:
-        """How many rows there are, where that is known."""
+        """Number of rows, where known."""
         ...
 
     def rows(self, start: int) -> Iterator[Row]:
@@ -30,14 +30,26 @@ class Source(Protocol):
 
 @dataclass
 class JsonLines:
-    """A file of one JSON object a line; empty lines do not count."""
+    """A file with one JSON object per line; empty lines are skipped.
+
+    Attributes:
+        path: The file.
+        columns: Maps field names to the file's own.
+        total: Number of rows, after `check`.
+
+    """
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
     total: int | None = None
 
     def check(self) -> None:
-        """Read all of the file; raise RequestError that names the line of what is not valid."""
+        """Validate the whole file.
+
+        Raises:
+            RequestError: A line is not valid; the message names it.
+
+        """
         self.total = sum(1 for _ in self.rows(0))
         if not self.total:
             raise RequestError(f"{self.path}: holds no traces")
@@ -50,7 +62,9 @@ class JsonLines:
         except OSError as error:
             raise RequestError(f"{self.path}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise RequestError(f"{self.path}: is not UTF-8 text: {error}; save it so") from error
+            raise RequestError(
+                f"{self.path}: is not UTF-8 text: {error}; save it as UTF-8"
+            ) from error
 
     def _rows(self, file: Any, start: int) -> Iterator[Row]:
         number, line_number = 0, 0
@@ -74,7 +88,15 @@ class JsonLines:
 
 @dataclass
 class Dataset:
-    """A data set on the hub, or in a folder of files or of `save_to_disk`; read as it goes."""
+    """A dataset on the hub or in a local folder (files, or `save_to_disk`), streamed.
+
+    Attributes:
+        name: Name on the hub, or folder.
+        split: Split to read.
+        columns: Maps field names to the dataset's own.
+        total: Always None: the number of rows is unknown.
+
+    """
 
     name: str
     split: str = "train"
@@ -82,7 +104,13 @@ class Dataset:
     total: int | None = None
 
     def check(self) -> None:
-        """Raise where the data set cannot be had, or its first row is not valid."""
+        """Validate the first row.
+
+        Raises:
+            ConfigurationError: The dataset cannot be loaded.
+            RequestError: It is empty, or its first row is not valid.
+
+        """
         if next(self.rows(0), None) is None:
             raise RequestError(f"{PREFIX}{self.name}:{self.split}: holds no traces")
 
@@ -117,9 +145,13 @@ _SAVED = ("dataset_dict.json", "dataset_info.json")
 
 
 def open_source(spec: str, columns: Mapping[str, str]) -> JsonLines | Dataset:
-    """Return the source that `<file>` or `datasets:<name or folder>[:split]` names, checked.
+    """Return the source that `<file>` or `datasets:<name or folder>[:split]` names, validated.
 
-    Raises RequestError for what is not valid, ConfigurationError for what cannot be had.
+    Raises:
+        RequestError: A row or field name is not valid.
+        ConfigurationError: The dataset cannot be loaded.
+        MissingExtraError: `datasets` is not installed.
+
     """
     if unknown := [name for name in columns if name not in _FIELDS]:
         raise RequestError(f"unknown field {unknown[0]!r}: use one of {', '.join(_FIELDS)}")
@@ -133,30 +165,30 @@ def _dataset(spec: str, columns: Mapping[str, str]) -> Dataset:
         import datasets  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            'data sets need the extra train: pip install "splitreason-integrations[train]"'
+            'datasets need the extra train: pip install "splitreason-integrations[train]"'
         ) from error
     name = spec.removeprefix(PREFIX)
     if not Path(name).exists() and ":" in name:
         name, _, split = name.rpartition(":")
         return Dataset(name, split or "train", columns)
     if not name:
-        raise RequestError(f"{spec}: name a data set, as in datasets:owner/name or datasets:folder")
+        raise RequestError(f"{spec}: name a dataset, as in datasets:owner/name or datasets:folder")
     return Dataset(name, columns=columns)
 
 
 def _unreachable(name: str, is_folder: bool, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200]
     if is_folder:
-        return f"{name}: no data set can be read from this folder: {reason}"
+        return f"{name}: no dataset can be read from this folder: {reason}"
     return (
-        f"the data set {name} cannot be had from the hub: {reason}; where there is no hub, bring "
-        "it from a machine that has one, as JSON lines or by save_to_disk('folder'), and name the "
+        f"the dataset {name} cannot be loaded from the hub: {reason}; without a hub, copy it from "
+        "a machine that has one, as JSON lines or with save_to_disk('folder'), and name the "
         f"file, or {PREFIX}folder"
     )
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def _skipped(number: int) -> Row:

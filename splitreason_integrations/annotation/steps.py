@@ -1,4 +1,4 @@
-"""Where the steps of a trace are: its lines, or the sentences of its lines."""
+"""Split a trace into steps: its lines, or the sentences of its lines."""
 
 import re
 from enum import StrEnum
@@ -11,7 +11,7 @@ _NO_END = re.compile(
     r"(?:^\s*(?:\d{1,3}|[A-Za-z])|\b(?:e\.g|i\.e|etc|cf|vs|approx|resp|Dr|Mr|Mrs|Ms|Prof|Nr"
     r"|Fig|Eq|Sec|Art|St))\.$"
 )
-"""What ends in a full stop and is no end of a sentence: a number in a list, an abbreviation."""
+"""Full stops that do not end a sentence: after a list number or an abbreviation."""
 _ABBREVIATION_CHARACTERS = 12
 
 
@@ -24,7 +24,7 @@ class Align(StrEnum):
 
 
 def steps(text: str, kind: Align) -> list[Span]:
-    """Return the steps of a text in order, without the white space around them."""
+    """Return the steps of a text in order, without surrounding white space."""
     if kind is Align.NONE:
         return []
     found: list[Span] = []

@@ -1,4 +1,4 @@
-"""Long synthetic traces with snippets quoted well or badly: for measuring placement."""
+"""Long synthetic traces with exactly or inexactly quoted snippets, to measure placement."""
 
 import json
 import random
@@ -21,14 +21,14 @@ _REPEATED = 0.05
 
 
 def write_traces(path: Path, *, n: int, tokens: int, seed: int) -> None:
-    """Write `n` rows with `trace`, `snippets`, `gold_spans` and `kinds`, each about so long."""
+    """Write `n` rows with `trace`, `snippets`, `gold_spans` and `kinds`, of about `tokens` each."""
     with path.open("w", encoding="utf-8") as file:
         for row in traces(n=n, tokens=tokens, seed=seed):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def traces(*, n: int, tokens: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows; a sentence is about 20 tokens."""
+    """Yield the rows; a sentence has about 20 tokens."""
     rng = random.Random(f"synthetic/{seed}")
     for at in range(n):
         yield {"id": at, "question": f"Question {at}?", **_row(rng, tokens)}
@@ -40,12 +40,12 @@ def _row(rng: random.Random, tokens: int) -> dict[str, Any]:
     places: dict[int, list[int]] = {}
     parts: list[str] = []
     length = 0
-    said = ""
+    previous = ""
     for at in range(count):
         sentence = _sentence(rng)
         if at in quoted:
-            # Now and then word for word what was quoted before: the next place is meant.
-            sentence = said = said if said and rng.random() < _REPEATED else sentence
+            # Sometimes the previous quote again: its next occurrence is the right place.
+            sentence = previous = previous if previous and rng.random() < _REPEATED else sentence
             places[at] = [length, length + len(sentence)]
         gap = "\n" if rng.random() < 0.2 else " "
         parts += [sentence, gap]
@@ -61,14 +61,14 @@ def _row(rng: random.Random, tokens: int) -> dict[str, Any]:
 
 
 def _sentence(rng: random.Random) -> str:
-    # Numbers make sentences differ in little, as those of real traces do.
+    # Numbers make sentences differ slightly, as in real traces.
     a, b = rng.randrange(10, 1000), rng.randrange(10, 100)
     words = " ".join(rng.choices(_WORDS, k=12))
     return f"{rng.choice(_STARTS)} {words} {a}*{b} = {a * b}."
 
 
 def _quote(rng: random.Random, sentence: str, kind: str) -> str:
-    """Return a sentence as a model quotes it: well, with other blanks and signs, or misspelt."""
+    """Return a sentence as a model might quote it: exactly, respaced, or misspelt."""
     if kind == "exact":
         return sentence
     words = sentence.split(" ")

@@ -1,4 +1,4 @@
-"""Spans of a trace and the tags around them: never nested, never unclosed, never a changed byte."""
+"""Spans of a trace and the tags around them: never nested, always closed, the text unchanged."""
 
 import unicodedata
 from bisect import bisect_left, bisect_right
@@ -16,7 +16,14 @@ _start_of, _end_of = attrgetter("start"), attrgetter("end")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """Characters of a trace from `start` up to `end`; the score is 0 to 1, where there is one."""
+    """A range of characters of a trace.
+
+    Attributes:
+        start: First character.
+        end: One past the last character.
+        score: From 0 to 1, if there is one.
+
+    """
 
     start: int
     end: int
@@ -24,9 +31,9 @@ class Span:
 
 
 def tighten(text: str, span: Span) -> Span | None:
-    """Return a span without white space at its ends that cuts no character from its accents.
+    """Return a span without white space at its ends that splits no combined character.
 
-    None where nothing but white space is left.
+    Returns None if only white space is left.
     """
     start, end = max(0, span.start), min(len(text), span.end)
     piece = text[start:end]
@@ -42,7 +49,7 @@ def tighten(text: str, span: Span) -> Span | None:
 
 
 def align(span: Span, steps: Sequence[Span]) -> Span:
-    """Return the span stretched over all the steps that it touches; steps come in order."""
+    """Extend a span over all steps that it touches; the steps must be in order."""
     first = bisect_right(steps, span.start, key=_end_of)
     last = bisect_left(steps, span.end, key=_start_of) - 1
     if first > last:
@@ -52,9 +59,9 @@ def align(span: Span, steps: Sequence[Span]) -> Span:
 
 
 def merge(text: str, spans: Iterable[Span]) -> list[Span]:
-    """Return spans in order, joined where they overlap or have but blanks in between.
+    """Return spans in order, joined where they overlap or only blanks are between them.
 
-    The score of a joined span is the highest.
+    A joined span has the highest of the scores.
     """
     merged: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, span.end)):
@@ -69,7 +76,12 @@ def merge(text: str, spans: Iterable[Span]) -> list[Span]:
 
 
 def tag(text: str, spans: Sequence[Span]) -> str:
-    """Return the text with tags around spans that come in order and do not overlap."""
+    """Return the text with tags around spans, which must be in order and not overlap.
+
+    Raises:
+        ValueError: They are not.
+
+    """
     parts: list[str] = []
     at = 0
     for span in spans:
@@ -86,7 +98,7 @@ def untag(tagged: str) -> str:
 
 
 def _joined(before: str, character: str) -> bool:
-    """Return whether a character belongs to the one before it."""
+    """Return whether a character combines with the one before it."""
     if before.isspace() or character.isspace() or (before.isascii() and character.isascii()):
         return False
     return before == _JOINER or character in _JOINED_TO or unicodedata.combining(character) != 0

@@ -1,4 +1,4 @@
-"""Tokens of the model that is to be trained: how many of them lie inside spans, and its tags."""
+"""Tokens of the model to be trained: how many lie inside spans, and its control tags."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from splitreason_integrations.errors import ConfigurationError, ModelLoadError
 
 
 class TokenCounter:
-    """Counts by a tokenizer that is given as JSON text."""
+    """Count tokens with a tokenizer given as JSON text."""
 
     def __init__(self, tokenizer: str) -> None:
         from tokenizers import Tokenizer
@@ -16,13 +16,13 @@ class TokenCounter:
         self._tokenizer = Tokenizer.from_str(tokenizer)
 
     def inside(self, text: str, spans: Sequence[Span]) -> tuple[int, int]:
-        """Return how many tokens lie in spans, which come in order, and how many there are."""
+        """Return the number of tokens in spans, which must be in order, and of all tokens."""
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
         inside, at = 0, 0
         for start, end in offsets:
             while at < len(spans) and spans[at].end <= start:
                 at += 1
-            # A token may begin with the blank before its word.
+            # A token may start with the blank before its word.
             inside += at < len(spans) and spans[at].start < end
         return inside, len(offsets)
 
@@ -30,7 +30,10 @@ class TokenCounter:
 def tokenizer_of(spec: str) -> tuple[str, tuple[str, ...]]:
     """Return a model's tokenizer as JSON text, and its control tags.
 
-    Raises ConfigurationError where the model has no tokenizer here.
+    Raises:
+        ConfigurationError: The spec names a server, which has no local tokenizer.
+        ModelLoadError: The tokenizer cannot be loaded.
+
     """
     from transformers import AutoTokenizer
 

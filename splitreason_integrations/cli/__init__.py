@@ -1,4 +1,4 @@
-"""The `splitreason` command. Results go to standard output, everything else to standard error."""
+"""The `splitreason` command: results go to standard output, everything else to standard error."""
 
 import sys
 from typing import Annotated
@@ -68,7 +68,7 @@ app.add_typer(train.app, name="train")
 
 
 def main() -> None:
-    """Run the command; an error is one line on standard error and exit status 2."""
+    """Run the command; an error prints one line on standard error and exits with status 2."""
     try:
         status = app(standalone_mode=False)
     except (typer.TyperException, SplitReasonError) as error:

@@ -1,4 +1,4 @@
-"""`splitreason annotate`: hard spans of reasoning traces, by a model, two models or a rule."""
+"""`splitreason annotate`: find hard spans of reasoning traces by a model, two models or a rule."""
 
 import json
 from functools import partial
@@ -23,7 +23,7 @@ app = typer.Typer(
 
 @app.callback()
 def annotate() -> None:
-    """Write `tagged` and `spans` to each trace; the same command goes on where it was cut off.
+    """Add `tagged` and `spans` to each trace; the same command resumes an interrupted run.
 
     Rows that cannot be tagged go to <out>.refused, each with its reason.
     """
@@ -39,7 +39,9 @@ def rule(
     ] = None,
     pattern: Annotated[
         list[str] | None,
-        typer.Option(help="Regular expression of what is hard (its first group), repeatable."),
+        typer.Option(
+            help="Regular expression; its first group, or the whole match, is hard; repeatable."
+        ),
     ] = None,
     align: shared.AlignTo = Align.SENTENCE,
     column: shared.Columns = None,
@@ -64,7 +66,7 @@ def snippets(
     workers: shared.Workers = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Tag the snippets that each row quotes from its trace, in a list `snippets`."""
+    """Tag the snippets that each row quotes from its trace in a list `snippets`."""
     settings = Settings(align=align, cutoff=cutoff, workers=workers or shared.cores())
     job = shared.Job(source, out, column or (), as_json)
     shared.run(job, SnippetsAnnotator, settings, [small])
@@ -87,27 +89,27 @@ def gap(
         typer.Option(
             min=0,
             max=1,
-            help="Share of tokens in spans: the threshold is picked so that it is met.",
+            help="Share of tokens in spans; the threshold is chosen to reach it.",
             show_default=False,
         ),
     ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Without --share: score from which a step is hard.")
+        float, typer.Option(min=0, max=1, help="Without --share: lowest score of a hard step.")
     ] = 0.5,
     tries: Annotated[
-        float, typer.Option(help="Attempts of the small model of which none may miss.")
+        float, typer.Option(help="Attempts of the small model; a step is hard if any fails.")
     ] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     batch_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of traces that are read together.")
+        int, typer.Option(min=1, help="Tokens of traces per forward pass.")
     ] = 16_384,
     align: shared.AlignTo = Align.SENTENCE,
     column: shared.Columns = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Tag the steps that the small model misses and the large one does not: no judge is asked.
+    """Tag the steps that the small model misses and the large one does not, without a judge.
 
-    A score is the chance of that, from both models' probabilities of every token of a step.
+    A score is the probability of that, computed from both models' probabilities of every token.
     """
     from splitreason_integrations.annotation.gap import GapAnnotator, load_here
 
@@ -132,7 +134,7 @@ def llm(
     source: shared.Source,
     out: shared.Out,
     model: Annotated[
-        str, typer.Option(help="Chat model of LangChain, as provider:name.", show_default=False)
+        str, typer.Option(help="LangChain chat model, as provider:name.", show_default=False)
     ],
     input_usd: Annotated[float, typer.Option(min=0, help="USD per million tokens it reads.")] = 0.0,
     output_usd: Annotated[
@@ -140,18 +142,18 @@ def llm(
     ] = 0.0,
     max_usd: Annotated[
         float | None,
-        typer.Option(min=0, help="Begin no call once so much is spent in all.", show_default=False),
+        typer.Option(min=0, help="Start no call once this much is spent.", show_default=False),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent calls.")] = 8,
     requests_per_s: Annotated[
-        float | None, typer.Option(help="Calls a second at most.", show_default=False)
+        float | None, typer.Option(help="Most calls per second.", show_default=False)
     ] = None,
-    attempts: Annotated[int, typer.Option(min=1, help="Attempts of each call.")] = 4,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts per call.")] = 4,
     structured: Annotated[
-        bool, typer.Option("--structured", help="Have the model's own means hold the JSON.")
+        bool, typer.Option("--structured", help="Use the model's own structured output.")
     ] = False,
     share: Annotated[
-        float, typer.Option(min=0, max=1, help="About how much of a text it is told to choose.")
+        float, typer.Option(min=0, max=1, help="Share of a text that it is asked to choose.")
     ] = 0.1,
     align: shared.AlignTo = Align.SENTENCE,
     cutoff: shared.Cutoff = 90.0,
@@ -161,7 +163,7 @@ def llm(
 ) -> None:
     """Tag the passages that a strong model quotes as hard.
 
-    Replies are on disk as they come: after a crash no finished row is paid for again.
+    Replies are stored as they arrive, so that after a crash no finished row is paid for again.
     """
     from splitreason_integrations.annotation.llm import Asking, LLMAnnotator, load_chat_model
 
@@ -187,9 +189,9 @@ def samples_command(
     domain: Annotated[
         str, typer.Argument(help=f"One of {', '.join(DOMAINS)}.", show_default=False)
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="How many traces.")] = 50,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of traces.")] = 50,
     seed: options.Seed = 0,
 ) -> None:
-    """Print sample traces whose hard spans are known (gold_spans), as JSON lines."""
+    """Print sample traces with known hard spans (gold_spans) as JSON lines."""
     for row in samples(domain, n=n, seed=seed):
         typer.echo(json.dumps(row, ensure_ascii=False))

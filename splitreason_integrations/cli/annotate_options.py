@@ -1,4 +1,4 @@
-"""What the `splitreason annotate` commands share: options, the run, and how it is shown."""
+"""Options, execution and report that the `splitreason annotate` commands share."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from splitreason_integrations import blocking
 from splitreason_integrations.annotation.annotators import Annotator
 from splitreason_integrations.annotation.output import refused_path
 from splitreason_integrations.annotation.report import Report
-from splitreason_integrations.annotation.run import Settings, Told, annotate
+from splitreason_integrations.annotation.run import OnProgress, Settings, annotate
 from splitreason_integrations.annotation.sources import open_source
 from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.errors import RequestError
@@ -41,20 +41,22 @@ Source = Annotated[
 ]
 Out = Annotated[
     Path,
-    typer.Option(help="File for the tagged rows; one that was begun is gone on with."),
+    typer.Option(help="File for the tagged rows; an unfinished one is resumed."),
 ]
 AlignTo = Annotated[
-    Align, typer.Option("--align", help="What spans are stretched to: sentence, line or none.")
+    Align, typer.Option("--align", help="What spans are extended to: sentence, line or none.")
 ]
 Cutoff = Annotated[
     float,
-    typer.Option(min=0, max=100, help="How alike a misquoted snippet and its place must be."),
+    typer.Option(
+        min=0, max=100, help="Similarity that a misquoted snippet and its place must have."
+    ),
 ]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        help="What a field is called here, as in trace=thinking; repeatable.",
+        help="Name of a field's column, as in trace=thinking; repeatable.",
         show_default=False,
     ),
 ]
@@ -62,19 +64,27 @@ Counted = Annotated[
     str | None,
     typer.Option(
         "--small",
-        help="Model that will be trained: counts tokens by it and refuses its control tags.",
+        help="Model to be trained: its tokenizer counts, and its control tags are refused.",
         show_default=False,
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes that place and write; without, one a core."),
+    typer.Option(min=1, help="Processes that place and write; by default one per core."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is annotated, and where to."""
+    """What to annotate, and where to write.
+
+    Attributes:
+        source: A file or dataset.
+        out: Output file.
+        columns: Renamed columns, as field=column.
+        as_json: Whether to print the report as JSON.
+
+    """
 
     source: str
     out: Path
@@ -88,16 +98,22 @@ def run(
     settings: Settings,
     models: Sequence[str | None],
 ) -> None:
-    """Annotate, and print the report; end with status 1 where every trace was refused.
+    """Annotate, and print the report; exit with status 1 if every trace was refused.
 
-    The annotator is made once the traces are seen to be there. The first model's tokenizer counts;
-    the control tags of all of them are refused.
+    Args:
+        job: What to annotate.
+        annotator: Makes the annotator, once the traces are validated.
+        settings: How spans are placed and written.
+        models: The first model's tokenizer counts tokens; the control tags of all are refused.
+
     """
     rows = open_source(job.source, _columns(job.columns))
     by = annotator()
     settings = _with_tokenizers(settings, [one for one in models if one is not None])
-    with progress(rows.total) as told:
-        report = blocking.run(lambda: annotate(rows, by, job.out, settings, told=told))
+    with progress(rows.total) as on_progress:
+        report = blocking.run(
+            lambda: annotate(rows, by, job.out, settings, on_progress=on_progress)
+        )
     if job.as_json:
         typer.echo(json.dumps({"out": str(job.out), **report.data()}))
     else:
@@ -107,7 +123,7 @@ def run(
 
 
 def cores() -> int:
-    """Return how many processes this one may keep busy."""
+    """Return the number of CPU cores that this process may use."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 
@@ -133,8 +149,8 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def progress(total: int | None) -> Generator[Told, None, None]:
-    """Show progress and what was spent, on standard error, if that is a terminal."""
+def progress(total: int | None) -> Generator[OnProgress, None, None]:
+    """Show progress and cost on standard error, if that is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -149,11 +165,11 @@ def progress(total: int | None) -> Generator[Told, None, None]:
     ) as bar:
         task = bar.add_task("", total=total, spent="")
 
-        def told(stage: str, done: int, usd: float) -> None:
+        def on_progress(stage: str, done: int, usd: float) -> None:
             spent = f"{usd:.4f} USD" if usd else ""
             bar.update(task, description=stage, completed=done, spent=spent)
 
-        yield told
+        yield on_progress
 
 
 def _show(console: Console, report: Report, out: Path) -> None:
@@ -195,10 +211,10 @@ def _rows(report: Report, out: Path) -> list[tuple[str, str]]:
         rows.append(("cost", f"{facts['usd']:.4f} USD, {tokens}"))
     rows.append(("seconds", f"{facts['seconds']:.1f}"))
     if facts["stopped"]:
-        rows.append(("stopped", f"{facts['stopped']}: the same command goes on with more"))
+        rows.append(("stopped", f"{facts['stopped']}: the same command with more resumes"))
     return rows
 
 
 def _counts(counts: dict[str, int]) -> str:
-    told = ", ".join(f"{times} {reason}" for reason, times in counts.items())
-    return f" ({told})" if told else ""
+    listed = ", ".join(f"{times} {reason}" for reason, times in counts.items())
+    return f" ({listed})" if listed else ""

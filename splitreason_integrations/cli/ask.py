@@ -1,4 +1,4 @@
-"""`splitreason ask`: one question, streamed."""
+"""`splitreason ask`: stream the answer to one question."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,12 @@ class Check(StrEnum):
     BOTH = "both"
 
     def human_check(self) -> HumanCheck:
-        """Return a check by whoever sits at the terminal; raise ConfigurationError for nobody."""
+        """Return a check by the person at this terminal.
+
+        Raises:
+            ConfigurationError: Standard input is not a terminal.
+
+        """
         reviewer = ConsoleReviewer()
         reviewer.require_terminal()
         return HumanCheck(
@@ -62,7 +67,7 @@ def ask(
     as_json: options.AsJson = False,
     **given: Any,
 ) -> None:
-    """Ask one question; small and large text are told apart."""
+    """Ask one question; print the text of the small and the large model differently."""
     described = options.engine(small, large, trigger, max_share, policy)
     engine = options.keyed(options.applied(described, given), api_key_env)
     if audit_content and audit is None:
@@ -86,7 +91,7 @@ def ask(
 
 
 def stream(engine: SplitEngine, request: Request, console: Console) -> Completion:
-    """Print a reply as it is written; return it."""
+    """Print a reply as it is generated, and return it."""
     printer = ReplyPrinter(console)
     reply: Completion | None = None
     for item in blocking.iterate(engine.stream(request)):

@@ -1,4 +1,4 @@
-"""`splitreason audit`: what the audit log says, whether it is whole, and its report."""
+"""`splitreason audit`: read, verify and report an audit log."""
 
 import json
 import re
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 Log = Annotated[Path, typer.Option("--log", envvar="SPLITREASON_AUDIT_LOG", help="The audit log.")]
-RequestId = Annotated[str, typer.Argument(help="A request's id, or how it begins.")]
+RequestId = Annotated[str, typer.Argument(help="A request's id, or a prefix of it.")]
 _LOG = Path("audit.jsonl")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -33,14 +33,14 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 def list_requests(
     log: Log = _LOG,
     since: Annotated[
-        str | None, typer.Option(help="Only from then on: 30m, 24h, 7d or 2026-01-31T08:00 (UTC).")
+        str | None, typer.Option(help="Only since: 30m, 24h, 7d or 2026-01-31T08:00 (UTC).")
     ] = None,
     degraded: Annotated[
-        bool, typer.Option("--degraded", help="Only where the large model failed.")
+        bool, typer.Option("--degraded", help="Only requests whose large model failed.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """List requests: when, spans, offload share, cost, human answers."""
+    """List requests with time, spans, offload share, cost and human answers."""
     begin = "" if since is None else _begin(since)
     history = _load(log)
     requests = [
@@ -55,7 +55,7 @@ def list_requests(
 
 @app.command()
 def show(request: RequestId, log: Log = _LOG, as_json: options.AsJson = False) -> None:
-    """Show one request's records in order, and its reply by author where that was recorded."""
+    """Show one request's records in order, and its reply by author if it was recorded."""
     found = _load(log).request(request)
     if as_json:
         records = [record.facts() for record in found.records]
@@ -71,14 +71,14 @@ def show(request: RequestId, log: Log = _LOG, as_json: options.AsJson = False) -
 def verify(
     log: Log = _LOG,
     head: Annotated[
-        str | None, typer.Option(help="The hash of a record that the log must still contain.")
+        str | None, typer.Option(help="Hash of a record that the log must still contain.")
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move a torn last line to <log>.torn.")
+        bool, typer.Option("--repair", help="Move an incomplete last line to <log>.torn.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Check that every line is as it was written; exit status 2 if not."""
+    """Verify that no line was changed; exit status 2 if one was."""
     torn = checking.repair(log) if repair else 0
     report = checking.verify(log, head=head)
     if as_json:
@@ -87,17 +87,17 @@ def verify(
     if not report.ok:
         remedy = "; --repair moves it aside" if report.torn else ""
         raise AuditError(f"{log}, line {report.bad_line}: {report.problem}{remedy}")
-    mended = f", {torn} bytes of a torn line moved to {log}.torn" if torn else ""
-    typer.echo(f"{log} is whole: {report.records} records, head {report.head}{mended}")
+    moved = f", {torn} bytes of an incomplete line moved to {log}.torn" if torn else ""
+    typer.echo(f"{log} is intact: {report.records} records, head {report.head}{moved}")
 
 
 @app.command()
 def report(
     file: Annotated[Path, typer.Argument(help="The HTML file to write.")],
     log: Log = _LOG,
-    newest: Annotated[int, typer.Option(min=1, help="Requests to show one by one.")] = 200,
+    newest: Annotated[int, typer.Option(min=1, help="Newest requests to show in detail.")] = 200,
 ) -> None:
-    """Write one HTML page for people: shares, costs, approvals, failures, traces."""
+    """Write one HTML page: offload shares, costs, approvals, failures and traces."""
     from splitreason_integrations.audit.page import render
 
     page = render(_load(log), name=log.name, newest=newest)
@@ -116,13 +116,19 @@ def replay(
     log: Log = _LOG,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Run the models again and compare; status 2 if not same."),
+        typer.Option(
+            "--again", help="Run the models again and compare; exit status 2 if they differ."
+        ),
     ] = False,
-    small: Annotated[str | None, typer.Option(help="Small model, where not the recorded.")] = None,
-    large: Annotated[str | None, typer.Option(help="Large model, where not the recorded.")] = None,
+    small: Annotated[
+        str | None, typer.Option(help="Small model; by default the recorded one.")
+    ] = None,
+    large: Annotated[
+        str | None, typer.Option(help="Large model; by default the recorded one.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print a recorded reply; with --again, run it anew and say whether it is the same."""
+    """Print a recorded reply; with --again, run the models again and compare the replies."""
     found = _load(log).request(request)
     pieces = pieces_of(found)
     if not again:
@@ -143,25 +149,25 @@ def _verdict(result: Replay) -> str:
     if result.identical:
         return f"identical: {len(result.again)} characters, the same tokens by the same authors"
     if result.recorded == result.again:
-        return "differs: the text is the same, its authors or tokens are not"
+        return "differs: the text is the same, but authors or tokens are not"
     return f"differs: only the first {result.differs_at} characters are the same"
 
 
 def _load(log: Path) -> History:
-    """Return the log's history; a damaged one is named on standard error."""
+    """Return the log's history; report damage on standard error."""
     history = load(log)
     if not history.report.ok:
         damage = history.report
         typer.echo(
             f"splitreason: {log} is damaged at line {damage.bad_line} ({damage.problem}); "
-            "what follows comes from before it",
+            "only the lines before it are used",
             err=True,
         )
     return history
 
 
 def _begin(since: str) -> str:
-    """Return a point in time as records hold it."""
+    """Return a point in time in the format of the records."""
     ago = _AGO.fullmatch(since)
     if ago is not None:
         begin = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})

@@ -1,4 +1,4 @@
-"""How the audit log looks in a terminal."""
+"""Tables of the audit log for a terminal."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from splitreason_integrations.cli.display import ReplyPrinter
 from splitreason_integrations.records import Author, Channel, Delta
 
 _LONG = ("pieces", "reasoning", "answer")
-"""What is shown as the reply, not as a record's field."""
+"""Fields that are printed as the reply instead of as fields of a record."""
 
 
 def requests_table(requests: Sequence[RequestHistory]) -> Table:
-    """Return one row a request."""
+    """Return a table with one row per request."""
     table = Table(box=None, pad_edge=False)
     for words in ("time (UTC)", "request", "status"):
         table.add_column(words, no_wrap=True)
@@ -41,7 +41,7 @@ def print_records(request: RequestHistory, console: Console) -> None:
 
 
 def print_reply(pieces: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print a recorded reply as it was printed when it was written."""
+    """Print a recorded reply in the same format as a live one."""
     printer = ReplyPrinter(console)
     for piece in pieces:
         author, channel = Author(piece["author"]), Channel(piece["channel"])
@@ -50,17 +50,17 @@ def print_reply(pieces: Sequence[Mapping[str, Any]], console: Console) -> None:
 
 
 def _row(request: RequestHistory) -> list[str]:
-    said = request.summary()
-    share, latency = said["offload_share"], said["latency_s"]
+    summary = request.summary()
+    share, latency = summary["offload_share"], summary["latency_s"]
     return [
-        said["time_utc"][:16].replace("T", " "),
-        said["request_id"][:10],
-        "degraded" if said["degraded"] else said["status"],
-        str(said["spans"]),
+        summary["time_utc"][:16].replace("T", " "),
+        summary["request_id"][:10],
+        "degraded" if summary["degraded"] else summary["status"],
+        str(summary["spans"]),
         "" if share is None else f"{share:.1%}",
-        f"{said['cost_usd']:.6f}",
+        f"{summary['cost_usd']:.6f}",
         "" if latency is None else f"{latency:.2f}",
-        str(said["human_answers"] or ""),
+        str(summary["human_answers"] or ""),
     ]
 
 

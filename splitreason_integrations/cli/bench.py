@@ -32,7 +32,7 @@ def bench() -> None:
 
 @app.command()
 def overhead(
-    samples: Annotated[int, typer.Option(min=1, help="How many problems.")] = 60,
+    samples: Annotated[int, typer.Option(min=1, help="Number of problems.")] = 60,
     threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
     small: options.Small = None,
     large: options.Large = None,
@@ -40,7 +40,7 @@ def overhead(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Time of a split generation ÷ time of the bare forward passes of the same tokens."""
+    """Time of a split generation ÷ time of its forward passes alone."""
     check_extra("local", "torch", what="bench overhead")
     import torch
 
@@ -64,7 +64,7 @@ def overhead(
         return
     low, high = result["interval"]
     typer.echo(
-        f"split generation takes {result['ratio']:.3f} times its bare forward passes "
+        f"split generation takes {result['ratio']:.3f} times as long as its forward passes alone "
         f"(95 % interval {low:.3f} to {high:.3f}, {result['n']} problems, {result['hardware']})"
     )
 
@@ -72,16 +72,16 @@ def overhead(
 @app.command()
 def pair(
     samples: Annotated[
-        int, typer.Option(min=1, help="Problems a mode; a quarter elsewhere.")
+        int, typer.Option(min=1, help="Problems per mode; a quarter of them for other rows.")
     ] = 1000,
     seed: options.Seed = 0,
     into: Annotated[
         list[Path] | None,
-        typer.Option(help="Files whose marked part to replace, such as README.md; repeatable."),
+        typer.Option(help="Files, such as README.md, whose marked part is replaced; repeatable."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """All modes of the bundled pair on both test splits, and its threshold's curve."""
+    """Measure all modes of the bundled pair on both test splits, and several thresholds."""
     from splitreason_integrations.evals.pair import measure_pair, split_at_markers, write_into
 
     for path in into or ():
@@ -92,7 +92,7 @@ def pair(
             samples=samples,
             seed=seed,
             command=f"splitreason bench pair --samples {samples} --seed {seed}",
-            told=lambda done, of: bar.update(task, completed=done, total=of),
+            on_progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
     for path in into or ():
         write_into(path, result.markdown())

@@ -12,21 +12,21 @@ from splitreason_integrations.evals import report
 
 
 def annotate_command(
-    traces: Annotated[int, typer.Option(min=10, help="How many traces.")] = 18_500,
-    tokens: Annotated[int, typer.Option(min=1, help="About how long each is.")] = 2_000,
+    traces: Annotated[int, typer.Option(min=10, help="Number of traces.")] = 18_500,
+    tokens: Annotated[int, typer.Option(min=1, help="Approximate tokens per trace.")] = 2_000,
     workers: annotate_options.Workers = None,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Share of well quoted snippets placed where they were taken from, and the time it takes."""
-    with annotate_options.progress(traces) as told:
+    """Measure how many snippets are placed at their origin, and how long placement takes."""
+    with annotate_options.progress(traces) as on_progress:
         result = blocking.run(
             lambda: bench(
                 traces=traces,
                 tokens=tokens,
                 workers=workers or annotate_options.cores(),
                 seed=seed,
-                told=told,
+                on_progress=on_progress,
             )
         )
     result |= report.context(options.command_line())
@@ -35,8 +35,8 @@ def annotate_command(
         return
     peak = result["peak_mb"]
     typer.echo(
-        f"{result['ratio']:.3%} of well quoted snippets were placed where they had been taken "
-        f"from, {result['snippets']} snippets of all kinds in {result['seconds']:.0f} s "
+        f"{result['ratio']:.3%} of exactly quoted snippets were placed at their origin; "
+        f"{result['snippets']} snippets of all kinds in {result['seconds']:.0f} s "
         f"({result['n']} traces of {result['tokens']} tokens, {result['workers']} workers, "
         f"{result['hardware']}); peak {peak['at_the_end']:.0f} MB, {peak['at_a_tenth']:.0f} MB at "
         "a tenth of the traces"

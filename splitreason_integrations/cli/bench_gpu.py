@@ -1,4 +1,4 @@
-"""`splitreason bench gpu`: hand-overs between two resident models of real sizes."""
+"""`splitreason bench gpu`: handoffs between two resident models of real sizes."""
 
 import asyncio
 import json
@@ -27,22 +27,23 @@ _ROOM_TOKENS = 4096
 def gpu_command(
     small_shape: Annotated[str, typer.Option(help=f"One of {_SHAPES}.")] = "1.5B",
     large_shape: Annotated[str, typer.Option(help=f"One of {_SHAPES}.")] = "32B",
-    context: Annotated[list[int], typer.Option(min=1, help="Tokens before; repeatable.")] = [  # noqa: B006
+    context: Annotated[list[int], typer.Option(min=1, help="Context tokens; repeatable.")] = [  # noqa: B006
         2048,
         8192,
     ],
     device: Annotated[str, typer.Option(help="cuda, cuda:1 or cpu.")] = "cuda",
-    rounds: Annotated[int, typer.Option(min=1, max=32, help="Hand-overs each way.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, max=32, help="Handoffs and handbacks.")] = 16,
     cuda_graphs: Annotated[
-        bool, typer.Option(help="Short passes replayed as CUDA graphs, as in use.")
+        bool, typer.Option(help="Replay short passes as CUDA graphs, as the engine does.")
     ] = True,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Hand-overs between two models of real sizes with random weights, bf16 on a GPU.
+    """Measure handoffs between two models of real sizes with random weights, bf16 on a GPU.
 
-    Prints what a handoff takes beside a step of the large model, steps beside reading the weights
-    once, tokens a second of the split and of each model alone, and the most memory that was used.
+    Prints the time of a handoff relative to a step of the large model, the time of steps relative
+    to reading the weights once, tokens per second of the split and of each model alone, and peak
+    memory.
     """
     result = {
         "bench": "gpu",
@@ -93,7 +94,9 @@ def _measured(
                 contexts,
                 rounds=rounds,
                 seed=seed,
-                told=lambda context, done, of: bar.update(tasks[context], completed=done, total=of),
+                on_progress=lambda context, done, of: bar.update(
+                    tasks[context], completed=done, total=of
+                ),
             )
         )
     peak = torch.cuda.max_memory_allocated() if on_gpu else None
@@ -113,7 +116,7 @@ def _model(shape: str, room: int, device: str, seed: int, *, cuda_graphs: bool) 
 
 def _show(result: dict[str, Any]) -> None:
     figures = result["contexts"]
-    table = Table("tokens before", *(str(one["context_tokens"]) for one in figures), box=None)
+    table = Table("context tokens", *(str(one["context_tokens"]) for one in figures), box=None)
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("step, small", partial(_step, who="small")),
         ("  ÷ reading its weights", partial(_times, who="small")),
@@ -126,8 +129,8 @@ def _show(result: dict[str, Any]) -> None:
         ("tokens/s, large alone", partial(_rate, who="large")),
         ("tokens/s, split", partial(_rate, who="split")),
     ]
-    for what, said in rows:
-        table.add_row(what, *(said(one) for one in figures))
+    for name, cell in rows:
+        table.add_row(name, *(cell(one) for one in figures))
     Console().print(table)
     peak = result["peak_memory_bytes"]
     memory = "" if peak is None else f"; {peak / 2**30:.1f} GiB at most"

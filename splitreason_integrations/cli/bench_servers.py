@@ -30,24 +30,24 @@ _FAMILIES = ("word", "context")
 def servers_command(
     small: options.Small = None,
     large: options.Large = None,
-    samples: Annotated[int, typer.Option(min=1, help="Answers, each both ways.")] = 40,
-    spans: Annotated[int, typer.Option(min=1, help="Spans of 128 tokens, each both ways.")] = 10,
+    samples: Annotated[int, typer.Option(min=1, help="Answers per method.")] = 40,
+    spans: Annotated[int, typer.Option(min=1, help="Spans of 128 tokens per method.")] = 10,
     answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
-    concurrency: Annotated[int, typer.Option(min=1, help="Answers at a time under load.")] = 64,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent answers under load.")] = 64,
     close_threshold: Annotated[float, options.declared("close_threshold")] = 0.5,
     seed: options.Seed = 0,
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Two servers: the published flow's requests and time against ours, and load.
+    """Compare two servers with the published flow, and measure them under load.
 
-    Starts vLLM on the bundled pair where no servers are named.
+    Starts vLLM with the bundled pair if no servers are named.
     """
     specs = options.keyed_specs(*options.pair(small, large), api_key_env)
     with _specs(*specs) as pair, progress_bar() as bar:
         bars: dict[str, Any] = {}
 
-        def told(what: str, done: int, of: int) -> None:
+        def on_progress(what: str, done: int, of: int) -> None:
             if what not in bars:
                 bars[what] = bar.add_task(what)
             bar.update(bars[what], completed=done, total=of)
@@ -62,15 +62,15 @@ def servers_command(
             return {
                 "bench": "servers",
                 "answers": await servers.against_the_published_flow(
-                    models, tasks[:samples], told, close_threshold=close_threshold
+                    models, tasks[:samples], on_progress, close_threshold=close_threshold
                 ),
-                "long_spans": await servers.long_spans(models, tasks[:spans], told),
+                "long_spans": await servers.long_spans(models, tasks[:spans], on_progress),
                 "load": await load.under_load(
                     models,
                     many,
                     concurrency=concurrency,
                     max_tokens=servers.MAX_TOKENS,
-                    told=told,
+                    on_progress=on_progress,
                     close_threshold=close_threshold,
                 ),
             }
@@ -87,7 +87,7 @@ def servers_command(
 def _specs(
     small: str | ModelDescription, large: str | ModelDescription
 ) -> Generator[tuple[ModelDescription, ModelDescription], None, None]:
-    """Give the specs of two servers; start them where none are named."""
+    """Yield the specs of two servers; start them if none are named."""
     if (small, large) == ("embedded", "embedded"):
         with (
             tempfile.TemporaryDirectory() as logs,
@@ -111,20 +111,20 @@ def _specs(
 def _show(result: dict[str, Any]) -> None:
     answers, spans, load_ = result["answers"], result["long_spans"], result["load"]
     table = Table(box=None, show_header=False, pad_edge=False)
-    for what, said in (
+    for name, cell in (
         ("wall time of an answer, ours ÷ published", _interval(answers)),
-        ("of the bare tokens alone ÷ published", _interval(answers, "bare")),
-        ("requests an answer, ours and published", _requests(answers)),
+        ("wall time of generation alone ÷ published", _interval(answers, "bare")),
+        ("requests per answer, ours and published", _requests(answers)),
         ("same text", f"{answers['same_text']} of {answers['n']}"),
         ("requests of a 128-token span, ours ÷ published", f"{spans['requests_ratio']:.3f}"),
         ("wall time of a 128-token span, ours ÷ published", _interval(spans)),
-        (f"tokens a second, {load_['concurrency']} at once", f"{load_['tokens_per_s']:.0f}"),
+        (f"tokens/s, {load_['concurrency']} concurrent answers", f"{load_['tokens_per_s']:.0f}"),
         ("÷ the ideal mix", _ways(load_["ideal_ratio"])),
-        ("÷ the same stretches in turn", f"{load_['in_turn_ratio']:.2f}"),
-        ("÷ undivided", _ways(load_["undivided_ratio"])),
+        ("÷ the same segments in order", f"{load_['in_turn_ratio']:.2f}"),
+        ("÷ one request per model and answer", _ways(load_["undivided_ratio"])),
         ("latency p50, p99", "{p50:.2f} s, {p99:.2f} s".format(**load_["latency_s"])),
     ):
-        table.add_row(what, said)
+        table.add_row(name, cell)
     Console().print(table)
     typer.echo(f"{result['hardware']}, {result['date']}")
 

@@ -1,4 +1,4 @@
-"""`splitreason calibrate`: the threshold that suits one's own prompts."""
+"""`splitreason calibrate`: find the threshold for your own prompts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -37,15 +37,15 @@ def calibrate(
         float | None, typer.Option(help="Keep the accuracy at or above this; needs answers.")
     ] = None,
     point: Annotated[
-        bool, typer.Option("--point", help="Go by the figures, not by their intervals' ends.")
+        bool, typer.Option("--point", help="Compare point estimates instead of interval ends.")
     ] = False,
-    samples: Annotated[int, typer.Option(min=2, help="Prompts to use at most.")] = 200,
-    runs: Annotated[int, typer.Option(min=1, help="Thresholds to measure at most.")] = RUNS,
+    samples: Annotated[int, typer.Option(min=2, help="Most prompts to use.")] = 200,
+    runs: Annotated[int, typer.Option(min=1, help="Most thresholds to measure.")] = RUNS,
     resamples: Annotated[
-        int, typer.Option(min=1000, help="Resamples of the prompts for the intervals.")
+        int, typer.Option(min=1000, help="Bootstrap resamples of the prompts.")
     ] = RESAMPLES,
     request_cap: Annotated[
-        float | None, typer.Option(help="Also cap every single request at this offload share.")
+        float | None, typer.Option(help="Also cap each request at this offload share.")
     ] = None,
     large_input_usd: options.InputUsd = 0.0,
     large_output_usd: options.OutputUsd = 0.0,
@@ -53,7 +53,7 @@ def calibrate(
     large_tokens_per_s: options.TokensPerS = None,
     out: Annotated[Path | None, typer.Option(help="Policy file to write, TOML.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture to write, PNG, SVG or PDF; needs the extra plot.")
+        Path | None, typer.Option(help="Plot to write, PNG, SVG or PDF; needs the extra plot.")
     ] = None,
     small: options.Small = None,
     large: options.Large = None,
@@ -61,11 +61,11 @@ def calibrate(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find the threshold of P(open tag) that keeps to a share, a cost or an accuracy.
+    """Find the threshold of P(open tag) that meets a bound on share, cost or accuracy.
 
-    Of the thresholds measured, the one that offloads most while the upper end of its 95 %
-    interval keeps to the cap is chosen; for an accuracy, the one that offloads least while the
-    lower end keeps to it.
+    For a cap, this chooses the measured threshold that offloads most while the upper end of its 95
+    % interval is within the cap; for a minimum accuracy, the one that offloads least while the
+    lower end is at or above it.
     """
     goal = _goal(max_share, max_usd_per_1k, min_accuracy, by_point=point)
     prices = Prices(large_input_usd, large_output_usd)
@@ -149,16 +149,16 @@ def _remarks(found: Calibration, context: Mapping[str, object]) -> list[str]:
     return [
         f"{context['command']}",
         f"{context['date']}, {found.n} prompts, {context['hardware']}",
-        f"{found.trigger} keeps to {found.goal}",
+        f"{found.trigger} meets {found.goal}",
         f"offload share {share.value:.2%}, 95 % interval {share.low:.2%} to {share.high:.2%}",
-        f"the bound is met exactly between {low:g} and {high:g} (95 % interval)",
+        f"threshold at which the bound is met exactly: {low:g} to {high:g} (95 % interval)",
     ]
 
 
 def _show(found: Calibration) -> None:
     console = _show_curve(found.rows, found.goal, found.chosen)
     low, high = found.threshold_interval
-    console.print(f"{found.trigger} keeps to {found.goal}", style="bold")
+    console.print(f"{found.trigger} meets {found.goal}", style="bold")
     console.print(
         f"{found.n} prompts; the bound is met exactly at a threshold of {low:g} to {high:g} "
         "(95 % interval)",
@@ -167,7 +167,7 @@ def _show(found: Calibration) -> None:
 
 
 def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
-    """Show what was measured as a table and a chart; return what they were shown on."""
+    """Print the measurements as a table and a chart; return the console."""
     console = Console(highlight=False)
     marks = [
         Mark(row.threshold, figure.value, figure.low, figure.high, chosen=row is chosen)
@@ -177,7 +177,7 @@ def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
     console.print(_table(rows, chosen))
     console.print()
     title = str(goal.metric).replace("_", " ")
-    console.print(chart(marks, bound=goal.bound, title=title, written=goal.written))
+    console.print(chart(marks, bound=goal.bound, title=title, formatted=goal.formatted))
     return console
 
 

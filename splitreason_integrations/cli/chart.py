@@ -1,6 +1,6 @@
-"""A small chart of text: a figure and its interval against the threshold.
+"""Draw a text chart of a figure and its interval against the threshold.
 
-The threshold's axis is in log-odds, so that 0.9, 0.99 and 0.999 lie equally far apart.
+The threshold axis is in log-odds, so that 0.9, 0.99 and 0.999 are equally far apart.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,16 @@ _CHOSEN_STYLE, _BOUND_STYLE = "bold magenta", "yellow"
 
 @dataclass(frozen=True)
 class Mark:
-    """One measured threshold."""
+    """One measured threshold.
+
+    Attributes:
+        threshold: The threshold.
+        value: Point estimate of the figure.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        chosen: Whether this threshold was chosen.
+
+    """
 
     threshold: float
     value: float
@@ -28,9 +37,9 @@ class Mark:
 
 
 def chart(
-    marks: Sequence[Mark], *, bound: float, title: str, written: Callable[[float], str]
+    marks: Sequence[Mark], *, bound: float, title: str, formatted: Callable[[float], str]
 ) -> Text:
-    """Return the chart; `written` spells a value, `bound` is a line across."""
+    """Return the chart; `formatted` formats a value, and a line is drawn at `bound`."""
     top = max(bound, *(mark.high for mark in marks)) * 1.05
     cells = [[(" ", "")] * _WIDTH for _ in range(_HEIGHT)]
     for column in range(_WIDTH):
@@ -43,7 +52,7 @@ def chart(
             cells[row][column] = ("│", style or "dim")
         cells[_row(mark.value, top)][column] = ("●" if mark.chosen else "○", style)
     text = Text(f"{'':{_LEFT}}  {title}\n")
-    labels = {_row(value, top): written(value) for value in (0.0, top / 1.05, bound)}
+    labels = {_row(value, top): formatted(value) for value in (0.0, top / 1.05, bound)}
     for at, line in enumerate(cells):
         text.append(f"{labels.get(at, ''):>{_LEFT}} │")
         for character, style in line:

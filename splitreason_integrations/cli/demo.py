@@ -1,4 +1,4 @@
-"""`splitreason demo`: fresh problems on the embedded pair, then the figures."""
+"""`splitreason demo`: solve fresh problems with the embedded pair, then show its figures."""
 
 import json
 import random
@@ -25,11 +25,11 @@ def demo(
     problems: Annotated[int, typer.Option(min=1, help="Problems to show.")] = 4,
     eval_problems: Annotated[int, typer.Option(min=1, help="Problems in the table.")] = 100,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the problems; fresh ones without.")
+        int | None, typer.Option(help="Seed of the problems; random by default.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Watch the small model hand its hard steps over, then compare it with either model alone."""
+    """Watch the small model hand off its hard steps, then compare with either model alone."""
     engine = SplitEngine()
     options.compute_on_one_thread()
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed

@@ -1,4 +1,4 @@
-"""How a reply looks in a terminal: small and large text told apart, and what it cost."""
+"""Print a reply in a terminal, distinguishing small and large text, and its cost."""
 
 import sys
 from collections.abc import Generator
@@ -24,7 +24,7 @@ _REASONING_STYLE = "dim"
 
 
 class ReplyPrinter:
-    """Prints deltas as they come. Without colour, large text stands in ⟦brackets⟧."""
+    """Print deltas as they arrive. Without colour, large text is in ⟦brackets⟧."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -59,7 +59,7 @@ class ReplyPrinter:
 
 
 def cost_line(reply: Completion) -> str:
-    """Return one line that says what a reply took."""
+    """Return one line with the tokens, time and cost of a reply."""
     line = (
         f"{reply.tokens} tokens, {reply.large_tokens} by the large model "
         f"({reply.offload_share:.1%}) in {len(reply.spans)} spans, {reply.latency_s:.2f} s"
@@ -70,7 +70,7 @@ def cost_line(reply: Completion) -> str:
 
 
 class RateColumn(ProgressColumn):
-    """How many are done a second."""
+    """Items finished per second."""
 
     def render(self, task: Task) -> Text:
         """Return the rate, once it is known."""

@@ -1,4 +1,4 @@
-"""`splitreason doctor`: whether the installation and the models can do what is asked of them."""
+"""`splitreason doctor`: check the installation and both models."""
 
 import json
 from dataclasses import asdict
@@ -22,10 +22,10 @@ def doctor(
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Try models, here or on servers, with the calls that a request makes of them.
+    """Check models, here or on servers, with the calls that a request makes.
 
-    Tries the models that are named, and the bundled pair where none is. Exit status 2 where
-    something needed is missing or does not hold.
+    Checks the named models, or the bundled pair if none is named. Exit status 2 if something
+    required is missing or does not work.
     """
     findings = examine_packages()
     if small is None and large is None:
@@ -42,13 +42,13 @@ def doctor(
         _show(findings)
     wrong = sum(not finding.ok for finding in findings)
     if wrong:
-        raise ConfigurationError(f"{wrong} of {len(findings)} findings are not as they must be")
+        raise ConfigurationError(f"{wrong} of {len(findings)} checks failed")
 
 
 def _show(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
-        # As Text: names in brackets are no markup, and a server's words least of all.
+        # Text objects, because names and server messages must not be parsed as markup.
         mark = Text("ok") if finding.ok else Text("wrong", "red")
         table.add_row(mark, Text(finding.what), Text(finding.said))
     console = Console()

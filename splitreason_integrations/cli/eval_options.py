@@ -1,4 +1,4 @@
-"""Options of `splitreason eval`, and what they describe."""
+"""Options of `splitreason eval`, and the tasks and modes that they select."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +15,16 @@ from splitreason_integrations.evals.math_judge import check_judge
 from splitreason_integrations.evals.runner import MODES
 from splitreason_integrations.evals.tasks import Task, generated, graded_by, read_jsonl
 
-Mode = Annotated[
-    str, typer.Option(help=f"What writes, several by commas: {', '.join(MODES)}; or all.")
-]
+Mode = Annotated[str, typer.Option(help=f"Modes, comma-separated: {', '.join(MODES)}; or all.")]
 TaskName = Annotated[
     str | None,
-    typer.Option("--task", help=f"Tasks of the hub: {', '.join(hub.SETS)}.", show_default=False),
+    typer.Option("--task", help=f"Task set of the hub: {', '.join(hub.SETS)}.", show_default=False),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(help="JSON lines with question or messages, and answer; else fresh problems."),
+    typer.Option(
+        help="JSON lines with question or messages, and answer; by default fresh problems."
+    ),
 ]
 Families = Annotated[
     str, typer.Option(help="Families of fresh problems: word,context,frameworks,tools,chat.")
@@ -39,42 +39,41 @@ GradeName = Annotated[
         "or auto, by the answer."
     ),
 ]
-Samples = Annotated[int, typer.Option(min=1, help="How many tasks.")]
+Samples = Annotated[int, typer.Option(min=1, help="Number of tasks.")]
 SamplesPerTask = Annotated[
-    int, typer.Option(min=1, help="Answers a task; above 1 with a --temperature, gives pass@k.")
+    int, typer.Option(min=1, help="Answers per task; above 1, with a --temperature, for pass@k.")
 ]
 Temperature = Annotated[float, options.declared("temperature")]
 Compare = Annotated[
     list[str] | None,
     typer.Option(
-        help="Another small model for the same tasks, seeds and --large, compared in pairs; "
-        "repeatable.",
+        help="Another small model to compare on the same tasks, seeds and --large; repeatable.",
         show_default=False,
     ),
 ]
 AtShare = Annotated[
     str | None,
     typer.Option(
-        help="Bring split, random, entropy and rule to these offload shares, such as 0.05,0.1; "
-        "without, split runs as it is and the others at its share.",
+        help="Tune split, random, entropy and rule to these offload shares, such as 0.05,0.1; "
+        "by default split is not tuned and the others run at its share.",
         show_default=False,
     ),
 ]
-Rule = Annotated[str, typer.Option(help="Regular expression behind which `rule` opens a span.")]
+Rule = Annotated[str, typer.Option(help="Regular expression after which `rule` opens a span.")]
 Concurrency = Annotated[
-    int, typer.Option(min=1, help="Answers at once, as on servers; latencies then are those.")
+    int, typer.Option(min=1, help="Concurrent answers, for servers; this raises latencies.")
 ]
 Processes = Annotated[
     int,
     typer.Option(
-        min=1, help="Processes that answer, each with the models: for models on CPU cores."
+        min=1, help="Processes that answer, each with its own models, for models on CPU cores."
     ),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for report.json, .md and .html, and for each answer at once: the same command "
-        "goes on where it was; needs the extra plot.",
+        help="Folder for report.json, .md and .html, and for finished answers, from which the same "
+        "command resumes; needs the extra plot.",
         show_default=False,
     ),
 ]
@@ -83,7 +82,7 @@ Out = Annotated[
 def tasks(
     *, name: str | None, data: Path | None, family: str, split: str, samples: int, seed: int
 ) -> list[Task]:
-    """Return the tasks of a named set, of a file, or fresh ones."""
+    """Return the tasks of a named set or a file, or fresh problems."""
     if name is not None and data is not None:
         raise RequestError("give either --task or --data")
     if name is not None:
@@ -94,7 +93,12 @@ def tasks(
 
 
 def graded(found: Sequence[Task], grade: str) -> list[Task]:
-    """Return the tasks, graded as asked; raise where what grades them is missing."""
+    """Return the tasks with the requested grading.
+
+    Raises:
+        MissingExtraError: The grading needs math-verify, which is not installed.
+
+    """
     changed = graded_by(found, parse_grade(grade))
     if any(task.needs_maths for task in changed):
         check_judge()
@@ -102,7 +106,7 @@ def graded(found: Sequence[Task], grade: str) -> list[Task]:
 
 
 def modes(text: str, engine: SplitEngine) -> tuple[str, ...]:
-    """Return the modes of a list by commas; `all` has `base` for the embedded pair alone."""
+    """Return the modes of a comma-separated list; `all` has `base` only for the embedded pair."""
     every = [mode for mode in MODES if mode != "base" or engine.small == "embedded"]
     named = [mode.strip() for mode in text.split(",")]
     return tuple(
@@ -125,10 +129,10 @@ def check_compared(compare: Sequence[str] | None, large: str | None) -> None:
 
 
 def shares(text: str | None) -> tuple[float, ...]:
-    """Return the offload shares of a list by commas."""
+    """Return the offload shares of a comma-separated list."""
     try:
         return tuple(float(share) for share in text.split(",")) if text else ()
     except ValueError as error:
         raise RequestError(
-            f"--at-share takes numbers by commas, such as 0.05,0.1: {error}"
+            f"--at-share takes comma-separated numbers, such as 0.05,0.1: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""`splitreason eval`: accuracy, offload share, latency and cost over a set of tasks."""
+"""`splitreason eval`: measure accuracy, offload share, latency and cost on a set of tasks."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -63,9 +63,9 @@ def evaluate(
 ) -> None:
     """Measure accuracy, offload share, latency and cost, with 95 % intervals.
 
-    `random`, `entropy` and `rule` may open a span at any token, as often as gives the offload
-    share that `split` has on the same tasks. A policy holds for all modes but `large`. Modes are
-    compared in pairs, task by task. Latency is measured one answer at a time unless told otherwise.
+    `random`, `entropy` and `rule` may open a span at any token, as often as needed for the offload
+    share that `split` has on the same tasks. A policy applies to all modes but `large`. Modes are
+    compared in pairs on the same tasks. By default latency is run with one answer at a time.
     """
     eval_options.check_compared(compare, large)
     described = options.engine(small, large, trigger, max_share, policy)
@@ -74,7 +74,7 @@ def evaluate(
         options.keyed(replace(engine, small=spec), api_key_env)
         for spec in (described.small, *(compare or ()))
     )
-    asked = Asked(
+    measurement = Measurement(
         first,
         tuple(one.small for one in others),
         eval_options.modes(mode, described),
@@ -96,12 +96,27 @@ def evaluate(
         rule=rule,
         network=options.network(round_trip_ms, large_tokens_per_s),
     )
-    _show(*asked.measured(runner), as_json=as_json, out=out)
+    _show(*measurement.run(runner), as_json=as_json, out=out)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be measured, and where to; raises where that cannot be."""
+class Measurement:
+    """A measurement to make.
+
+    Attributes:
+        engine: The pair.
+        others: More small models to compare.
+        modes: Modes to run.
+        shares: Offload shares at which modes are compared.
+        concurrency: Concurrent answers in this process.
+        processes: Processes that answer.
+        out: Folder of the report and the journal.
+
+    Raises:
+        RequestError: A mode is unknown, or both concurrency and processes are given.
+        MissingExtraError: A report needs matplotlib, which is not installed.
+
+    """
 
     engine: SplitEngine
     others: tuple[ModelSpec, ...]
@@ -116,20 +131,22 @@ class Asked:
             order_of(mode)
         if self.concurrency > 1 and self.processes > 1:
             raise RequestError(
-                "give either --concurrency, for models on servers or a GPU, or --processes, for "
-                "models on CPU cores"
+                "give either --concurrency, for servers or a GPU, or --processes, for models on "
+                "CPU cores"
             )
         if self.out is not None:
             check_matplotlib()
 
-    def measured(self, runner: Runner) -> tuple[Contest, dict[str, Any]]:
-        """Return the figures, and what they were measured with; the report is written."""
+    def run(self, runner: Runner) -> tuple[Contest, dict[str, Any]]:
+        """Run the measurement and write the report; return figures and context."""
         with ExitStack() as stack:
             if self.out is not None:
                 journal = stack.enter_context(Journal(self.out, self._settings(runner)))
                 runner = replace(runner, journal=journal)
             if self.processes > 1:
-                runner = replace(runner, crew=stack.enter_context(ProcessPool(self.processes)))
+                runner = replace(
+                    runner, process_pool=stack.enter_context(ProcessPool(self.processes))
+                )
             runner = replace(runner, concurrency=max(self.concurrency, self.processes))
             found = measure(
                 lambda progress: contest(
@@ -149,10 +166,11 @@ class Asked:
         return found, context
 
     def _settings(self, runner: Runner) -> Mapping[str, Any]:
-        """Return all that makes an answer what it is, but for the models and their trigger."""
+        """Return all settings that affect an answer, except models and trigger."""
         engine = settings_of(self.engine)
-        for told_elsewhere in ("small", "large", "trigger"):
-            engine.pop(told_elsewhere)
+        # The journal's keys name the models and the trigger.
+        for name in ("small", "large", "trigger"):
+            engine.pop(name)
         asking = runner.asking
         return {
             "tasks": fingerprint(runner.tasks),
@@ -170,7 +188,7 @@ class Asked:
 
 
 def measure(run: Callable[[Progress], _T]) -> _T:
-    """Return what `run` measures, with a progress bar: how much is done, its rate, time left."""
+    """Run a measurement with a progress bar."""
     with progress_bar() as bar:
         task, shown = bar.add_task(""), [""]
 

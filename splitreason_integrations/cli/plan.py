@@ -1,4 +1,4 @@
-"""`splitreason plan`: how many replicas of both models a load needs, and what that costs."""
+"""`splitreason plan`: replicas of both models that a load needs, and their cost."""
 
 import json
 import random
@@ -28,23 +28,23 @@ _CONCURRENCY = 4
 def plan(
     figures: Annotated[
         Path | None,
-        typer.Argument(help="Measured figures, .toml or .json; options go before them."),
+        typer.Argument(help="Measured figures, .toml or .json; options override them."),
     ] = None,
     load: Annotated[
-        float | None, typer.Option(help="Answers a second to plan for.", show_default=False)
+        float | None, typer.Option(help="Answers per second to plan for.", show_default=False)
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(help="Or the GPUs there are.", show_default=False)
+        int | None, typer.Option(help="Or: the number of GPUs to plan for.", show_default=False)
     ] = None,
     utilisation: Annotated[
-        float, typer.Option(help="Part of the time for which replicas may be busy, below 1.")
+        float, typer.Option(help="Highest utilisation of a replica, below 1.")
     ] = 0.7,
     concurrency: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Answers at once in a replica when its tokens a second were, or are, measured; "
-            f"--measure has {_CONCURRENCY} without.",
+            help="Concurrent answers per replica at which tokens/s were measured; "
+            f"{_CONCURRENCY} by default with --measure.",
             show_default=False,
         ),
     ] = None,
@@ -58,25 +58,25 @@ def plan(
     trigger: options.OwnTrigger = None,
     policy: options.PolicyName = None,
     data: options.Prompts = None,
-    samples: Annotated[int, typer.Option(min=1, help="Problems for each measured figure.")] = 40,
+    samples: Annotated[int, typer.Option(min=1, help="Problems per measured figure.")] = 40,
     max_tokens: options.MaxTokens = 512,
     seed: options.Seed = 0,
     out: Annotated[Path | None, typer.Option(help="File for the figures, TOML.")] = None,
     as_json: options.AsJson = False,
     **given: Any,
 ) -> None:
-    """Plan replicas, latency and cost of a pair, beside the large model alone.
+    """Plan replicas, latency and cost of a pair, compared with the large model alone.
 
-    The figures come from a file, from options, or with --measure from both models; then the split
-    is run at --concurrency answers at once, and what was predicted is shown beside what it did.
-    Without --load and --gpus the plan is for one replica of each.
+    The figures come from a file, from options, or with --measure from both models. With --measure
+    the split also runs at --concurrency concurrent answers, and the prediction is printed next to
+    the measurement. Without --load and --gpus the plan is for one replica of each model.
 
-    A replica finishes 1 answer in its work ÷ its measured speed. The replicas of a model are the
-    fewest that are busy for --utilisation of the time at most. An answer takes its idle time at
-    each model ÷ (1 - the part of the time in which others slow it): a mean, for answers that come
-    independently, without bursts. On a --shared device the models take turns: their times add up.
-    USD are those of tokens and of replicas, idle time included; give for each model the price
-    that you pay.
+    Work per answer ÷ measured speed gives the answers per second of a replica. Each model gets the
+    fewest replicas whose utilisation is at most --utilisation. The latency of an answer is its
+    unloaded time at each model ÷ (1 - the fraction of time in which other answers slow it down);
+    this is a mean for independent arrivals without bursts. With --shared both models use one
+    device, and their times add up. USD include tokens and replicas, idle time too; give each model
+    only the price that you pay.
     """
     target = Target(load_per_s=load, gpus=gpus, utilisation=utilisation)
     options.check_folder(out)
@@ -100,11 +100,11 @@ def plan(
         remarks = [str(context[name]) for name in ("command", "date", "hardware")]
         out.write_text(figure_files.to_toml(complete, remarks=remarks), "utf-8")
         typer.echo(f"wrote {out}", err=True)
-    _tell(complete, target, found, context if as_json else None)
+    _show(complete, target, found, context if as_json else None)
 
 
 def _start(path: Path | None, found: Measured | None) -> dict[str, Any]:
-    """Return the plain figures that options go before."""
+    """Return the figures as plain data, before options override them."""
     if found is not None:
         return building.plain(found.figures)  # type: ignore[no-any-return]
     if path is None:
@@ -115,12 +115,17 @@ def _start(path: Path | None, found: Measured | None) -> dict[str, Any]:
 def _complete(
     start: Mapping[str, Any], given: Mapping[str, Any], concurrency: int | None
 ) -> Figures:
-    """Return the figures; raise SettingError, which names the option, for what is missing."""
+    """Return the figures with the options applied.
+
+    Raises:
+        SettingError: A figure is missing; the message names its option.
+
+    """
     data = plan_options.placed(given, over=start)
     if not any(data.values()):
         raise RequestError(
-            "no figures to plan with: name a file of them, give options such as "
-            "--small-tokens-per-s, or measure with --measure"
+            "no figures to plan with: give a file, options such as --small-tokens-per-s, or "
+            "--measure"
         )
     for side in ("small", "large") if concurrency else ():
         data[side]["concurrency"] = concurrency
@@ -132,7 +137,7 @@ def _complete(
         raise SettingError(f"{place}: {error}" if place else str(error), error.path) from error
 
 
-def _tell(
+def _show(
     complete: Figures,
     target: Target,
     found: Measured | None,

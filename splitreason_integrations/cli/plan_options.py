@@ -1,4 +1,4 @@
-"""One option of `splitreason plan` for each figure, and where in the figures it belongs."""
+"""One option of `splitreason plan` per figure, and its place in the figures."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -8,27 +8,36 @@ from typing import Annotated, Any
 import typer
 
 _OF_A_MODEL: dict[str, tuple[type, str]] = {
-    "tokens_per_s": (float, "Tokens a second that a {side} replica writes, all answers together."),
-    "alone_tokens_per_s": (float, "Tokens a second of an answer that has a {side} replica alone."),
-    "read_tokens_per_s": (float, "Tokens a second that a {side} replica reads."),
-    "gpus": (int, "GPUs of a {side} replica."),
-    "usd_per_gpu_hour": (float, "USD for an hour of one of its GPUs."),
+    "tokens_per_s": (float, "Tokens/s that a {side} replica writes, over all answers."),
+    "alone_tokens_per_s": (float, "Tokens/s of a single answer on a {side} replica."),
+    "read_tokens_per_s": (float, "Prompt tokens/s that a {side} replica reads."),
+    "gpus": (int, "GPUs per {side} replica."),
+    "usd_per_gpu_hour": (float, "USD per GPU-hour of a {side} replica."),
     "prices.input_usd": (float, "USD per million tokens that the {side} model reads."),
     "prices.output_usd": (float, "USD per million tokens that the {side} model writes."),
 }
 _OF_AN_ANSWER: dict[str, tuple[type, str]] = {
-    "prompt_tokens": (float, "Tokens of a prompt."),
-    "tokens": (float, "Tokens of an answer, both models' together, reasoning included."),
-    "offload_share": (float, "The large model's part of them, 0 to 1."),
-    "spans": (float, "Spans of an answer."),
-    "surplus_tokens": (float, "Tokens of an answer that the large model writes and are dropped."),
-    "large_alone_tokens": (float, "Tokens of an answer of the large model alone."),
+    "prompt_tokens": (float, "Tokens per prompt."),
+    "tokens": (float, "Tokens per answer by both models, reasoning included."),
+    "offload_share": (float, "Large model's share of these tokens, 0 to 1."),
+    "spans": (float, "Spans per answer."),
+    "surplus_tokens": (float, "Large-model tokens per answer that are generated and dropped."),
+    "large_alone_tokens": (float, "Tokens per answer of the large model alone."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FigureOption:
-    """An option, the way to its figure, and its unit in terms of the figure's."""
+    """An option of the command, and the figure that it sets.
+
+    Attributes:
+        name: Name of the parameter.
+        kind: Type of the value.
+        help: Help text.
+        path: Keys of the figure in the plain data.
+        unit: Factor from the option's unit to the figure's.
+
+    """
 
     name: str
     kind: type
@@ -38,7 +47,7 @@ class FigureOption:
 
     @property
     def parameter(self) -> inspect.Parameter:
-        """The option as a command's function declares it."""
+        """The option as a parameter of a command's function."""
         flag = f"--{self.name.replace('_', '-')}"
         names = f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag
         option = typer.Option(names, help=self.help, show_default=False)
@@ -51,10 +60,9 @@ class FigureOption:
 def _all() -> Iterator[FigureOption]:
     for name, (kind, text) in _OF_AN_ANSWER.items():
         yield FigureOption(name, kind, text, ("answer", name))
-    waits = "Milliseconds that a hand-over waits for the network."
-    yield FigureOption("round_trip_ms", float, waits, ("round_trip_s",), unit=0.001)
-    takes_turns = "Both models share a device and take turns on it."
-    yield FigureOption("shared", bool, takes_turns, ("shared",))
+    round_trip = "Network milliseconds per handoff."
+    yield FigureOption("round_trip_ms", float, round_trip, ("round_trip_s",), unit=0.001)
+    yield FigureOption("shared", bool, "Both models share one device.", ("shared",))
     for side in ("small", "large"):
         for name, (kind, text) in _OF_A_MODEL.items():
             path = tuple(name.split("."))
@@ -65,7 +73,7 @@ OPTIONS = tuple(_all())
 
 
 def with_figures(command: Callable[..., None]) -> Callable[..., None]:
-    """Add an option for each figure to a command, which takes those that are given by name."""
+    """Add one option per figure to a command, which receives them as keyword arguments."""
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     parameters = [*own, *(option.parameter for option in OPTIONS)]
@@ -75,7 +83,7 @@ def with_figures(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def placed(given: Mapping[str, Any], *, over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return plain figures with those options in their places that were given."""
+    """Return plain figures with the given options applied."""
     figures = _copied(over)
     for option in OPTIONS:
         value = given[option.name]
@@ -88,7 +96,7 @@ def placed(given: Mapping[str, Any], *, over: Mapping[str, Any]) -> dict[str, An
 
 
 def named(path: tuple[str | int, ...]) -> str | None:
-    """Return the option that gives the figure at a path."""
+    """Return the option that sets the figure at a path."""
     return next((f"--{one.name.replace('_', '-')}" for one in OPTIONS if one.path == path), None)
 
 

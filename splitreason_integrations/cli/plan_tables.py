@@ -1,4 +1,4 @@
-"""A plan as tables: the split beside the large model alone, and predictions beside a run."""
+"""Print a plan as tables: the split and the large model alone, prediction and measurement."""
 
 from typing import Literal
 
@@ -9,23 +9,23 @@ from splitreason_integrations.planning.capacity import Deployment, Plan
 from splitreason_integrations.planning.measuring import Check, error_of
 
 _NAMES = {
-    "answers_per_s": "answers a second",
+    "answers_per_s": "answers/s",
     "latency_s": "latency, s",
     "offload_share": "offload share",
 }
 
 
 def show(plan: Plan, check: Check | None) -> None:
-    """Print a plan, and the check of what it builds on."""
+    """Print a plan, and the check of its prediction if there is one."""
     console = Console(highlight=False)
     console.print(_plan(plan))
     first = (
-        "both models share a device, where their times add up"
+        "both models share a device, so their times add up"
         if plan.figures.shared
-        else f"the {plan.split.bottleneck.name} model is the first to be short"
+        else f"the {plan.split.bottleneck.name} model is the bottleneck"
     )
     console.print(
-        f"\nreplicas are busy for {plan.target.utilisation:.0%} of the time at most; {first}",
+        f"\nutilisation of replicas is at most {plan.target.utilisation:.0%}; {first}",
         soft_wrap=True,
     )
     if check is not None:
@@ -36,13 +36,13 @@ def show(plan: Plan, check: Check | None) -> None:
 def _plan(plan: Plan) -> Table:
     table = _table("", "split", "large alone")
     both = plan.split, plan.large_alone
-    table.add_row("answers a second", *(f"{one.load_per_s:.3g}" for one in both))
+    table.add_row("answers/s", *(f"{one.load_per_s:.3g}" for one in both))
     table.add_row("latency, s", *(f"{one.latency_s:.3g}" for one in both))
-    table.add_row("… while nothing else runs", *(f"{one.way.idle_s:.3g}" for one in both))
+    table.add_row("… without load", *(f"{one.way.idle_s:.3g}" for one in both))
     for name in dict.fromkeys(station.name for one in both for station in one.way.stations):
         replicas = [_replicas(one, name) for one in both]
         table.add_row(f"replicas of {name}", *(text for text, _ in replicas))
-        table.add_row("… a second each, busy", *(text for _, text in replicas))
+        table.add_row("… answers/s each, utilisation", *(text for _, text in replicas))
     table.add_row("GPUs", *(str(one.gpus) for one in both))
     table.add_row("USD per 1k, tokens", *(f"{one.tokens_usd_per_1k:.4g}" for one in both))
     table.add_row("USD per 1k, replicas", *(f"{one.gpu_usd_per_1k:.4g}" for one in both))
@@ -51,7 +51,7 @@ def _plan(plan: Plan) -> Table:
 
 
 def _replicas(deployment: Deployment, name: str) -> tuple[str, str]:
-    """Return how many replicas of a station there are; what each can do, and how busy it is."""
+    """Return the number of replicas of a station, and their capacity and utilisation."""
     rows = zip(deployment.way.stations, deployment.replicas, deployment.utilisations, strict=True)
     for station, replicas, busy in rows:
         if station.name == name:
@@ -60,7 +60,7 @@ def _replicas(deployment: Deployment, name: str) -> tuple[str, str]:
 
 
 def _check(check: Check) -> Table:
-    table = _table(f"{check.at_once} at once", "predicted", "measured", "error")
+    table = _table(f"{check.at_once} concurrent", "predicted", "measured", "error")
     for name, (predicted, measured) in check.rows().items():
         error = error_of(predicted, measured)
         table.add_row(

@@ -1,4 +1,4 @@
-"""`splitreason policy`: what a policy allows, in words; whether a file is valid."""
+"""`splitreason policy`: describe a policy in words, and validate policy files."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from splitreason_integrations.settings import policy_files
 from splitreason_integrations.settings.from_data import NO_CAP
 
 app = typer.Typer(
-    help="Policies: the ready-made ones, and those in your files.",
+    help="Describe ready-made policies and your own policy files.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -33,20 +33,20 @@ _CAPS = (
     ("deadline_s", "Time for a reply", "at most {:g} s"),
 )
 _GATES = (
-    ("min_span_tokens", "Room without which no span opens", "{} tokens"),
+    ("min_span_tokens", "Tokens that must be left for a span to open", "{} tokens"),
     ("min_small_tokens", "Small model's tokens before the first span", "at least {}"),
     ("min_gap_tokens", "Small model's tokens between two spans", "at least {}"),
 )
 _CONDITIONS = (
     ("min_offload_share", "the large model's share is {:.1%} or more"),
     ("min_usd", "the cost so far is {:g} USD or more"),
-    ("pattern", "the text has {!r}"),
+    ("pattern", "the text matches {!r}"),
 )
 
 
 @app.command("list")
 def list_templates(as_json: options.AsJson = False) -> None:
-    """Name the ready-made policies."""
+    """List the ready-made policies."""
     found = [(name, Policy.template(name).summary) for name in policy_files.template_names()]
     if as_json:
         typer.echo(json.dumps([{"name": name, "summary": summary} for name, summary in found]))
@@ -59,7 +59,7 @@ def show(
     policy: Annotated[str, typer.Argument(help="A ready-made policy's name, or a .toml file.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Say what a policy allows."""
+    """Describe what a policy allows."""
     shown = policy_files.named(policy)
     if as_json:
         typer.echo(json.dumps({"name": policy, **asdict(shown)}))
@@ -71,7 +71,7 @@ def show(
 def check(
     file: Annotated[Path, typer.Argument(help="A policy file.")], as_json: options.AsJson = False
 ) -> None:
-    """Check a policy file: status 2, and its line and the remedy, where it is not valid."""
+    """Validate a policy file; if it is not valid, exit with status 2 and name line and remedy."""
     checked = Policy.load(file)
     if as_json:
         typer.echo(json.dumps({"file": str(file), "valid": True, "policy": asdict(checked)}))
@@ -80,7 +80,7 @@ def check(
 
 
 def _print(rows: Iterable[tuple[str, str]]) -> None:
-    """Print a table on a terminal, else one line for each row."""
+    """Print a table on a terminal, otherwise one line per row."""
     console = Console(highlight=False)
     if not console.is_terminal:
         for title, text in rows:
@@ -138,7 +138,7 @@ def _plain(value: Any) -> str:
 
 
 def _terms(policy: Policy, terms: ModelTerms) -> str:
-    """Return a model's prices and latency, and what a span costs at most."""
+    """Return a model's prices and latency, and the largest cost and time of a span."""
     parts = []
     tokens = policy.max_span_tokens
     if terms.prices is not None:

@@ -1,4 +1,4 @@
-"""`splitreason review`: questions that wait for a person, and their answers."""
+"""`splitreason review`: list and answer the questions of a review queue."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,9 @@ app = typer.Typer(
 )
 
 Db = Annotated[Path, typer.Option("--db", envvar="SPLITREASON_REVIEWS", help="The review queue.")]
-QuestionId = Annotated[str, typer.Argument(help="A question's id, or how it begins.")]
+QuestionId = Annotated[str, typer.Argument(help="A question's id, or a prefix of it.")]
 By = Annotated[
-    str | None, typer.Option(help="Who answers; your login name without.", show_default=False)
+    str | None, typer.Option(help="Who answers; by default your login name.", show_default=False)
 ]
 _DB = Path("reviews.sqlite")
 
@@ -29,10 +29,10 @@ _DB = Path("reviews.sqlite")
 @app.command("list")
 def list_questions(
     db: Db = _DB,
-    every: Annotated[bool, typer.Option("--all", help="Answered ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include answered questions.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the questions that wait for an answer, the oldest first."""
+    """List the questions that wait for an answer, oldest first."""
     entries = _opened(db).entries(None if every else Status.PENDING)
     if as_json:
         typer.echo(json.dumps({"questions": [entry.data() for entry in entries]}))
@@ -42,7 +42,7 @@ def list_questions(
 
 @app.command()
 def show(question: QuestionId, db: Db = _DB, as_json: options.AsJson = False) -> None:
-    """Show one question: the reply so far, what the large model wrote, what it cost."""
+    """Show one question: the reply so far, the large model's text, and the cost."""
     entry = _opened(db).entry(question)
     if as_json:
         typer.echo(json.dumps(entry.data()))
@@ -52,24 +52,26 @@ def show(question: QuestionId, db: Db = _DB, as_json: options.AsJson = False) ->
 
 @app.command()
 def approve(question: QuestionId, db: Db = _DB, by: By = None) -> None:
-    """Let the large model write, or accept what it wrote."""
+    """Let the large model write, or accept its text."""
     _give(question, db, by, Decision.APPROVE)
 
 
 @app.command()
 def refuse(question: QuestionId, db: Db = _DB, by: By = None) -> None:
-    """Let the small model write the passage."""
+    """Let the small model write the passage instead."""
     _give(question, db, by, Decision.REFUSE)
 
 
 @app.command()
 def edit(
     question: QuestionId,
-    text: Annotated[str, typer.Argument(help="A hint beforehand, the passage itself afterwards.")],
+    text: Annotated[
+        str, typer.Argument(help="Before the span: a hint. After it: the replacement.")
+    ],
     db: Db = _DB,
     by: By = None,
 ) -> None:
-    """Give the large model a hint, or replace what it wrote."""
+    """Give the large model a hint, or replace its text."""
     _give(question, db, by, Decision.EDIT, text)
 
 

@@ -1,4 +1,4 @@
-"""How the review queue looks in a terminal."""
+"""Tables of the review queue for a terminal."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from splitreason_integrations.reviews import Entry
 
 
 def questions_table(entries: Sequence[Entry]) -> Table:
-    """Return one row a question."""
+    """Return a table with one row per question."""
     table = Table(box=None, pad_edge=False)
     for words in ("question", "asked (UTC)", "status", "moment"):
         table.add_column(words, no_wrap=True)
@@ -24,13 +24,13 @@ def questions_table(entries: Sequence[Entry]) -> Table:
 
 
 def print_entry(entry: Entry, console: Console) -> None:
-    """Print a question: its facts, the reply so far, the large model's text if there is one."""
+    """Print a question: its facts, the reply so far, and the large model's text if there is one."""
     question = entry.question
     facts = {
         "question": entry.id,
         "status": entry.status.value,
         "asked": entry.asked_at,
-        "answered by itself": entry.expires_at,
+        "expires": entry.expires_at,
         "answer": _answer(entry) or None,
         "moment": f"{question.moment} span {question.span}",
         "large model": question.model,

@@ -1,4 +1,4 @@
-"""`splitreason shadow`: what offloading would have cost, from the small model alone."""
+"""`splitreason shadow`: estimate the cost of offloading from the small model alone."""
 
 import json
 from typing import Annotated, Literal
@@ -26,16 +26,18 @@ def shadow(
     data: options.Prompts = None,
     trigger: Annotated[
         list[str] | None,
-        typer.Option(help=f"What to estimate, repeatable; without: {', '.join(TRIGGERS)}."),
+        typer.Option(help=f"Trigger to estimate, repeatable; by default {', '.join(TRIGGERS)}."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Prompts to use at most.")] = 200,
+    samples: Annotated[int, typer.Option(min=1, help="Most prompts to use.")] = 200,
     span_tokens: Annotated[
         float | None,
-        typer.Option(help=f"Tokens of an average span; {_SPAN_TOKENS:g} without.", min=1),
+        typer.Option(help=f"Tokens of an average span; {_SPAN_TOKENS:g} by default.", min=1),
     ] = None,
     sample_spans: Annotated[
         int | None,
-        typer.Option(min=1, help="Measure the span's tokens with both models on so many prompts."),
+        typer.Option(
+            min=1, help="Prompts on which both models run to measure the tokens of a span."
+        ),
     ] = None,
     large_input_usd: options.InputUsd = 0.0,
     large_output_usd: options.OutputUsd = 0.0,
@@ -47,9 +49,9 @@ def shadow(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run the small model alone and count where it would have handed over.
+    """Run the small model alone and count where it would have handed off.
 
-    All triggers are estimated from one run. The large model is loaded for --sample-spans alone.
+    All triggers are estimated from one run. The large model is loaded only for --sample-spans.
     """
     if span_tokens is not None and sample_spans is not None:
         raise RequestError("give one of --span-tokens and --sample-spans")
@@ -100,10 +102,10 @@ def _show(found: ShadowReport, *, span_measured: bool) -> None:
         table.add_row(str(one.trigger), *_cells(one))
     console.print(table)
     console.print(
-        f"\nestimated from {found.n} prompts, a request {found.small_tokens:.0f} small tokens in "
-        f"{found.small_s:.2f} s, a span {found.span_tokens:.1f} tokens"
-        f"{'' if span_measured else ' (taken to be; --sample-spans measures it)'}; handoffs, "
-        "tokens and added seconds are those of an average request",
+        f"\nestimated from {found.n} prompts; {found.small_tokens:.0f} small tokens and "
+        f"{found.small_s:.2f} s per request; {found.span_tokens:.1f} tokens per span"
+        f"{'' if span_measured else ' (assumed; --sample-spans measures it)'}; handoffs, "
+        "tokens and added seconds are means per request",
         soft_wrap=True,
     )
 

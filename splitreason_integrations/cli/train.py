@@ -1,4 +1,4 @@
-"""The `splitreason train` command."""
+"""`splitreason train`: train small models to offload, or the embedded pair."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import typer
 
 from splitreason_integrations.checks import check_extra, check_positive
 from splitreason_integrations.cli import options
-from splitreason_integrations.training.offloading.runs import Tell
+from splitreason_integrations.training.offloading.runs import OnProgress
 
-Out = Annotated[Path, typer.Option(help="Folder of the run; an interrupted one goes on in it.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run; an interrupted run resumes.")]
 Recipe = Annotated[Path, typer.Option(help="TOML file that describes the run.")]
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
@@ -28,7 +28,7 @@ def train() -> None:
 
 @app.command()
 def sft(recipe: Recipe, out: Out) -> None:
-    """Fine-tune a small model on tagged traces, such as `splitreason annotate` writes.
+    """Fine-tune a small model on tagged traces, as `splitreason annotate` writes them.
 
     With several GPUs: accelerate launch --config_file FILE $(command -v splitreason) train sft …
     """
@@ -36,14 +36,14 @@ def sft(recipe: Recipe, out: Out) -> None:
     from splitreason_integrations.training.offloading.sft import fine_tune
 
     described = load_sft(recipe)
-    with _progress("sft", ("loss", "mean_token_accuracy")) as tell:
-        fine_tune(described, out, command=options.command_line(), tell=tell)
+    with _progress("sft", ("loss", "mean_token_accuracy")) as on_progress:
+        fine_tune(described, out, command=options.command_line(), on_progress=on_progress)
     typer.echo(str(out))
 
 
 @app.command()
 def grpo(recipe: Recipe, out: Out) -> None:
-    """Train a small model on its own rollouts: they call the large model, and pay for it.
+    """Train a small model on its own rollouts, in which calls of the large model are real and cost.
 
     With several GPUs: accelerate launch --config_file FILE $(command -v splitreason) train grpo …
     """
@@ -51,23 +51,25 @@ def grpo(recipe: Recipe, out: Out) -> None:
     from splitreason_integrations.training.offloading.recipe import load_grpo
 
     described = load_grpo(recipe)
-    with _progress("grpo", ("reward", "right", "offload_share", "usd", "wait_s")) as tell:
-        reinforce(described, out, command=options.command_line(), tell=tell)
+    with _progress("grpo", ("reward", "right", "offload_share", "usd", "wait_s")) as on_progress:
+        reinforce(described, out, command=options.command_line(), on_progress=on_progress)
     typer.echo(str(out))
 
 
 @app.command()
 def traces(
-    out: Annotated[Path, typer.Option(help="JSON lines to write, for `train sft`.")],
-    count: Annotated[int, typer.Option(min=1, help="How many traces.")] = 12_000,
+    out: Annotated[Path, typer.Option(help="JSON lines file to write, for `train sft`.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of traces.")] = 12_000,
     tries: Annotated[
         float,
-        typer.Option(help="A step is marked as often as one of so many attempts fails it."),
+        typer.Option(
+            help="A step is tagged with the probability that one of this many attempts fails."
+        ),
     ] = 1.0,
     family: Annotated[
-        str, typer.Option(help="Families of problems, by commas.")
+        str, typer.Option(help="Families of problems, comma-separated.")
     ] = "word,context,frameworks,chat,tools",
-    seed: Annotated[int, typer.Option(help="Seed of the problems and the marks.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the problems and the tags.")] = 0,
 ) -> None:
     """Write the embedded pair's own problems as tagged traces, hard steps found by its gap."""
     from splitreason_integrations.evals.tasks import known_families
@@ -78,57 +80,57 @@ def traces(
     families = known_families(family.split(","))
     shares = {name: share for name, share in SHARES.items() if name in families}
     temporary = out.with_name(f"{out.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file, _progress("traces", ()) as tell:
+    with temporary.open("w", encoding="utf-8") as file, _progress("traces", ()) as on_progress:
         for done, row in enumerate(pair_traces(count, tries=tries, seed=seed, shares=shares), 1):
             file.write(f"{json.dumps(row)}\n")
-            tell(done, count, {})
+            on_progress(done, count, {})
     os.replace(temporary, out)
     typer.echo(str(out))
 
 
 @contextmanager
-def _progress(what: str, shown: tuple[str, ...]) -> Generator[Tell]:
+def _progress(what: str, shown: tuple[str, ...]) -> Generator[OnProgress]:
     """Show a run's progress and some of its figures on standard error."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[said]}"))
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task(what, said="")
+        task = progress.add_task(what, text="")
 
-        def tell(done: int, of: int, figures: Mapping[str, float]) -> None:
-            said = ", ".join(f"{name} {figures[name]:.4g}" for name in shown if name in figures)
+        def on_progress(done: int, of: int, figures: Mapping[str, float]) -> None:
+            text = ", ".join(f"{name} {figures[name]:.4g}" for name in shown if name in figures)
             progress.update(task, completed=done, total=of)
-            if said:
-                progress.update(task, said=said)
-            if said and not console.is_terminal:
-                console.print(f"{what}: {done} of {of}, {said}", highlight=False)
+            if text:
+                progress.update(task, text=text)
+            if text and not console.is_terminal:
+                console.print(f"{what}: {done} of {of}, {text}", highlight=False)
 
-        yield tell
+        yield on_progress
 
 
 @app.command()
 def pair(
     out: Annotated[Path, typer.Option(help="Folder for the pair; an interrupted run resumes.")],
-    scale: Annotated[float, typer.Option(help="1.0 is the full run, less is shorter.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Length of the run; 1.0 is the full run.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
     start: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="Folder of a finished pair to go on from, in a quarter of the time."
+            "--from", help="Finished pair to continue from; this takes a quarter of the time."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
-    """Train the embedded pair: tokenizer, both models, annotation, fine-tuning."""
+    """Train the embedded pair: tokenizer, both models, annotation, fine-tuning, rollouts."""
     check_extra("train", "torch", what="training the pair")
     import torch
     from rich.console import Console
     from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from splitreason_integrations.training.pair import train_pair
-    from splitreason_integrations.training.parallel import at_once
+    from splitreason_integrations.training.parallel import in_parallel
     from splitreason_integrations.training.run import Settings
 
     chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -136,7 +138,7 @@ def pair(
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def tell(stage: str, done: int, total: int, loss: float) -> None:
+        def on_progress(stage: str, done: int, total: int, loss: float) -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, loss="")
             shown = f"loss {loss:.3f}" if loss else ""
@@ -146,7 +148,7 @@ def pair(
 
         try:
             settings = Settings(scale=scale, seed=seed, start=str(start) if start else None)
-            train_pair(out, settings, device=chosen, tell=tell, carry_out=at_once)
+            train_pair(out, settings, device=chosen, on_progress=on_progress, run_jobs=in_parallel)
         except (ValueError, ImportError, OSError, RuntimeError) as error:
             Console(stderr=True).print(f"error: {error}", style="red")
             raise typer.Exit(2) from error

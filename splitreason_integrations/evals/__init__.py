@@ -1,1 +1,1 @@
-"""Accuracy, offload share and speed, measured through the engine that users run."""
+"""Measure accuracy, offload share and speed through the same engine that users run."""

@@ -1,4 +1,4 @@
-"""One answer to one task: ask, let the tools answer, ask again, grade."""
+"""Answer one task: ask the model, run its tool calls, ask again, grade the final answer."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,18 @@ _MAX_CALLS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """How each task is asked: `samples` times, with seeds of their own, so long at most."""
+    """Sampling settings for each task.
+
+    Attributes:
+        seed: Base seed; each task and each sample gets its own seed derived from it.
+        samples: Answers per task.
+        temperature: Sampling temperature; 0 is greedy.
+        max_tokens: Longest reply in tokens, reasoning included.
+
+    Raises:
+        RequestError: `samples` is below 1, or several samples would be greedy and hence identical.
+
+    """
 
     seed: int = 0
     samples: int = 1
@@ -43,7 +54,7 @@ class Asking:
     def request(
         self, messages: Sequence[Message], tools: Sequence[Message] | None, seed: int
     ) -> Request:
-        """Return a conversation as it is asked."""
+        """Return the request for a conversation with these settings."""
         return Request(
             messages=messages,
             tools=tools,
@@ -55,10 +66,14 @@ class Asking:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One answer: whether it was right, the replies it took, and all that was written, by author.
+    """One graded answer to one task.
 
-    `texts` are pieces as an audit log has them. `seconds` is all the answer took, grading left
-    out.
+    Attributes:
+        right: Whether the final answer was graded as correct.
+        replies: Every reply of the conversation, one per round of tool calls.
+        texts: The generated text as audit-log pieces (`author`, `channel`, `text`).
+        seconds: Wall time of all replies, grading excluded.
+
     """
 
     right: bool
@@ -67,24 +82,24 @@ class Outcome:
     seconds: float = 0.0
 
     def data(self) -> dict[str, Any]:
-        """Return the outcome as plain data, for `outcome_from`."""
+        """Return the outcome as plain data, which `outcome_from` reads."""
         return asdict(self)
 
 
 def outcome_from(data: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that `Outcome.data` described."""
+    """Return the outcome that `Outcome.data` wrote."""
     replies = tuple(map(completion_from, data["replies"]))
     return Outcome(data["right"], replies, tuple(data["texts"]), data["seconds"])
 
 
-async def answered(engine: SplitEngine, task: Task, asking: Asking, seed: int) -> Outcome:
-    """Return what came of one task."""
+async def answer_task(engine: SplitEngine, task: Task, asking: Asking, seed: int) -> Outcome:
+    """Answer one task, with at most four rounds of tool calls, and grade the answer."""
     started_s = time.perf_counter()
     messages: list[Message] = list(task.messages)
     replies, texts = list[Completion](), list[Mapping[str, Any]]()
     answer: str | None = None
     for _ in range(_MAX_CALLS):
-        reply, pieces = await _told(engine, asking.request(messages, task.tools, seed))
+        reply, pieces = await _reply_with_pieces(engine, asking.request(messages, task.tools, seed))
         replies.append(reply)
         texts += pieces
         if not reply.tool_calls:
@@ -99,7 +114,7 @@ async def answered(engine: SplitEngine, task: Task, asking: Asking, seed: int) -
             for call, result in zip(reply.tool_calls, results, strict=True)
         ]
     seconds = time.perf_counter() - started_s
-    # A hostile answer may take the grader's whole deadline; other answers go on meanwhile.
+    # A malicious answer can use up the grader's deadline, so grading runs in a thread.
     right = answer is not None and await anyio.to_thread.run_sync(task.right, answer)
     return Outcome(right, tuple(replies), tuple(texts), seconds)
 
@@ -117,8 +132,10 @@ def ask(
     return blocking.run(lambda: engine.complete(request))
 
 
-async def _told(engine: SplitEngine, request: Request) -> tuple[Completion, list[dict[str, Any]]]:
-    """Return a reply, and its text by author."""
+async def _reply_with_pieces(
+    engine: SplitEngine, request: Request
+) -> tuple[Completion, list[dict[str, Any]]]:
+    """Return a reply, and its text in pieces by author."""
     deltas = list[Delta]()
     async with aclosing(engine.stream(request)) as items:
         async for item in items:
@@ -127,10 +144,13 @@ async def _told(engine: SplitEngine, request: Request) -> tuple[Completion, list
             elif isinstance(item, Completion):
                 break
             elif isinstance(item, Paused):
-                raise RequestError("a person has to be asked, and an evaluation has nobody to ask")
+                raise RequestError(
+                    "the policy asks a person, and an evaluation has no reviewer: use a policy "
+                    "without human checks"
+                )
     assert isinstance(item, Completion), "a stream ends with its completion"
-    told = ("author", "channel", "text")
-    return item, [{name: piece[name] for name in told} for piece in pieces_of(deltas)]
+    fields = ("author", "channel", "text")
+    return item, [{name: piece[name] for name in fields} for piece in pieces_of(deltas)]
 
 
 def _as_message(reply: Completion) -> Message:

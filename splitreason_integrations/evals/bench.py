@@ -1,4 +1,4 @@
-"""What the engine adds to the bare forward passes of the same tokens."""
+"""Measure the engine's overhead: generation time ÷ time of the same forward passes alone."""
 
 import statistics
 import time
@@ -23,7 +23,16 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass: which model, which cache, how full it was, what was read."""
+    """One recorded forward pass.
+
+    Attributes:
+        model: The model that ran it.
+        cache: `id()` of the KV cache it used.
+        cached: Tokens in the cache before the pass.
+        token_ids: The tokens that the pass read.
+        last: Whether logits were computed for the last position only.
+
+    """
 
     model: HFModel
     cache: int
@@ -35,11 +44,21 @@ class Pass:
 def overhead(
     engine: SplitEngine, *, samples: int, seed: int, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Return split generation time ÷ time of its own bare forward passes, per problem.
+    """Return split generation time ÷ time of its forward passes alone, as plain data.
 
-    Each problem's passes are recorded once; then the whole generation and the bare passes, with
-    the same tokens and crops, take turns. `ratio` is the median over problems of the ratio of
-    medians over rounds.
+    The forward passes of each problem are recorded once. Then the whole generation and a replay of
+    its passes, with the same tokens and cache lengths, are timed in alternation. `ratio` is the
+    median over problems of (median generation time ÷ median replay time).
+
+    Args:
+        engine: The pair to measure; both models must run in this process.
+        samples: Number of problems.
+        seed: Seed of the problems and requests.
+        progress: Called with (problems done, problems in all).
+
+    Raises:
+        ConfigurationError: A model does not run in this process.
+
     """
     models = blocking.run(engine.models)
     if not all(isinstance(model, HFModel) for model in models):

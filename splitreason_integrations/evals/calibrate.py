@@ -1,6 +1,6 @@
-"""Finds the threshold of `Tag` at which prompts keep to a bound on share, cost or accuracy.
+"""Find the `Tag` threshold at which a set of prompts meets a bound on share, cost or accuracy.
 
-What is chosen is always a threshold that was measured, never one in between.
+The chosen threshold is always one that was measured; nothing is interpolated.
 """
 
 import math
@@ -29,20 +29,27 @@ from splitreason_integrations.evals.tasks import Task
 
 RUNS = 8
 _REACH = math.log(9999)
-"""The search spans thresholds from 0.0001 to 0.9999, evenly in log-odds."""
+"""Log-odds of 0.9999: the search covers thresholds from 0.0001 to 0.9999."""
 _FEWEST_PROMPTS = 2
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one threshold gave."""
+    """Measurements at one threshold.
+
+    Attributes:
+        threshold: The threshold of `Tag`.
+        prompts: Figures of each prompt.
+        figures: Figures over all prompts, with intervals.
+
+    """
 
     threshold: float
     prompts: PerPrompt
     figures: Figures
 
     def data(self) -> dict[str, object]:
-        """Return the figures as plain data; `interval` is that of the share."""
+        """Return the figures as plain data; `interval` is the interval of the offload share."""
         share, usd = self.figures[Metric.SHARE], self.figures[Metric.USD]
         accuracy = self.figures.get(Metric.ACCURACY)
         return {
@@ -63,7 +70,7 @@ class Row:
 
 
 class UnmetGoalError(RequestError):
-    """No threshold keeps to the goal; `rows` is what was measured, by threshold."""
+    """No measured threshold meets the goal; `rows` holds the measurements, sorted by threshold."""
 
     def __init__(self, message: str, rows: Sequence[Row]) -> None:
         super().__init__(message)
@@ -72,10 +79,16 @@ class UnmetGoalError(RequestError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """The chosen row, and all that were measured, by threshold.
+    """The chosen threshold, and the measurements at all thresholds.
 
-    `threshold_interval` is the 95 % interval of the threshold at which the bound is met exactly;
-    it ends where the measured thresholds do.
+    Attributes:
+        goal: The bound to meet.
+        chosen: The row to use.
+        threshold_interval: 95 % interval of the threshold at which the metric equals the bound; it
+            cannot extend beyond the measured thresholds.
+        rows: All measurements, sorted by threshold.
+        seed: Seed of the requests and of the bootstrap.
+
     """
 
     goal: Goal
@@ -86,12 +99,12 @@ class Calibration:
 
     @property
     def trigger(self) -> Tag:
-        """The trigger to use."""
+        """The calibrated trigger."""
         return Tag(threshold=self.chosen.threshold)
 
     @property
     def n(self) -> int:
-        """How many prompts were asked at each threshold."""
+        """Number of prompts asked at each threshold."""
         return len(self.chosen.prompts.tokens)
 
     def data(self) -> dict[str, object]:
@@ -122,30 +135,30 @@ def calibrate(
     network: Network | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> Calibration:
-    """Return the threshold that suits a goal on these tasks, measured through the engine.
+    """Find the threshold that meets a goal on these tasks, measured through the engine.
 
     Args:
-        engine: the pair and its policy; its trigger is replaced.
-        tasks: the prompts, asked greedily, all of them at each threshold.
-        goal: what to keep to.
-        runs: thresholds to measure at most.
-        seed: of the requests and of the resampling of prompts.
-        resamples: of the prompts, for the intervals.
-        max_tokens: longest reply, reasoning included.
-        network: where the large model is planned to be; as measured without.
-        progress: hears the trigger, and how many prompts of how many are done.
+        engine: The pair and its policy; its trigger is replaced.
+        tasks: The prompts; all of them are asked greedily at each threshold.
+        goal: The bound to meet.
+        runs: Largest number of thresholds to measure.
+        seed: Seed of the requests and of the bootstrap.
+        resamples: Bootstrap resamples of the prompts, for the intervals.
+        max_tokens: Longest reply in tokens, reasoning included.
+        network: Where the large model will run; by default latency is reported as measured.
+        progress: Called with (trigger, prompts done, prompts in all).
 
     Raises:
-        RequestError: fewer than two prompts, or no answers where accuracy is asked for.
-        UnmetGoalError: no threshold keeps to the goal; the message says what the best one gives.
-        LargeModelError: the large model failed, so there is nothing to measure.
+        RequestError: There are fewer than two prompts, or an accuracy goal lacks answers.
+        UnmetGoalError: No threshold meets the goal; the message gives the best one.
+        LargeModelError: The large model failed.
 
     """
     graded = all(task.answer is not None for task in tasks)
     if len(tasks) < _FEWEST_PROMPTS:
         raise RequestError(f"calibration needs {_FEWEST_PROMPTS} prompts or more: bring more data")
     if not goal.is_cap and not graded:
-        raise RequestError("a least accuracy needs data with an answer in every line")
+        raise RequestError("a minimum accuracy needs data with an answer in every line")
 
     def measure(threshold: float) -> PerPrompt:
         trigger = Tag(threshold=threshold)
@@ -167,7 +180,7 @@ def calibrate(
 def search(
     measure: Callable[[float], PerPrompt], goal: Goal, picks: Picks, *, runs: int
 ) -> tuple[Row, ...]:
-    """Return what was measured around the bound, by threshold; bisects in log-odds."""
+    """Bisect the threshold in log-odds around the bound; return the measurements by threshold."""
     rows: dict[float, Row] = {}
     low, high = -_REACH, _REACH
     for _ in range(runs):
@@ -185,25 +198,28 @@ def search(
 
 
 def choose(rows: Iterable[Row], goal: Goal) -> Row:
-    """Return the row that keeps to the goal and offloads most (a cap) or least (an accuracy).
+    """Return the row that meets the goal and offloads most (a cap) or least (a minimum accuracy).
 
-    Goes by what was measured: a share need not fall with the threshold. Raises UnmetGoalError where
-    no row keeps to the goal.
+    Every row is checked, because the share need not fall as the threshold rises.
+
+    Raises:
+        UnmetGoalError: No row meets the goal.
+
     """
     rows = list(rows)
     kept = [row for row in rows if goal.kept_by(row.figures[goal.metric])]
     if goal.is_cap:
         kept = [row for row in kept if _share(row) > 0]
     if not kept:
-        raise UnmetGoalError(_nothing_keeps(rows, goal), rows)
+        raise UnmetGoalError(_unmet_message(rows, goal), rows)
     sign = 1 if goal.is_cap else -1
     return max(kept, key=lambda row: (sign * _share(row), row.threshold))
 
 
 def meeting_interval(rows: Sequence[Row], goal: Goal, picks: Picks) -> tuple[float, float]:
-    """Return the 95 % interval of the threshold at which the metric meets the bound.
+    """Return the 95 % interval of the threshold at which the metric equals the bound.
 
-    In each resample of the prompts the curve is made monotone and read between its points.
+    In each resample of the prompts the curve is made monotone and interpolated.
     """
     logits = np.array([log_odds(row.threshold) for row in rows])[::-1]
     curve = np.stack([goal.metric.of(row.prompts, picks) for row in rows[::-1]], axis=-1)
@@ -213,21 +229,21 @@ def meeting_interval(rows: Sequence[Row], goal: Goal, picks: Picks) -> tuple[flo
     return _threshold(float(low)), _threshold(float(high))
 
 
-def _nothing_keeps(rows: Sequence[Row], goal: Goal) -> str:
+def _unmet_message(rows: Sequence[Row], goal: Goal) -> str:
     offloading = [row for row in rows if _share(row) > 0]
     if not offloading:
         return (
             f"even at {rows[0].threshold:g}, the lowest threshold measured, the small model never "
-            "hands over: train it to write the tags, or use another trigger, such as Entropy"
+            "hands off: train it to write the tags, or use another trigger, such as Entropy"
         )
     sign = -1 if goal.is_cap else 1
     best = max(offloading, key=lambda row: sign * row.figures[goal.metric].value)
     figure = best.figures[goal.metric]
     milder = "a higher cap" if goal.is_cap else "a lower accuracy"
     return (
-        f"no threshold of {len(rows)} measured is sure to keep to {goal}: the best is "
-        f"{Tag(threshold=best.threshold)} with {goal.written(figure.value)} (95 % interval "
-        f"{goal.written(figure.low)} to {goal.written(figure.high)}); allow {milder}, measure "
+        f"none of the {len(rows)} measured thresholds is certain to meet {goal}: the best is "
+        f"{Tag(threshold=best.threshold)} with {goal.formatted(figure.value)} (95 % interval "
+        f"{goal.formatted(figure.low)} to {goal.formatted(figure.high)}); allow {milder}, measure "
         "more thresholds with --runs, or bring more prompts for a narrower interval"
     )
 
@@ -237,6 +253,6 @@ def _share(row: Row) -> float:
 
 
 def _threshold(at: float) -> float:
-    """Return the probability of log-odds, to three digits of its distance from 0 or 1."""
+    """Return the probability for a log-odds, to three digits of its distance from 0 or 1."""
     side = float(f"{1 / (1 + math.exp(abs(at))):.3g}")
     return side if at < 0 else round(1 - side, 7)

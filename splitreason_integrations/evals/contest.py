@@ -1,4 +1,4 @@
-"""Several modes, and several small models, on the same tasks with the same seeds."""
+"""Compare modes, and several small models, on the same tasks with the same seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,21 @@ from splitreason_integrations.evals.tasks import Task
 
 @dataclass(frozen=True)
 class Contest:
-    """All results, and the comparisons worth making, on one set of tasks."""
+    """Results and paired comparisons on one set of tasks.
+
+    Attributes:
+        results: One result per mode, small model and share.
+        pairs: Paired comparisons of those results.
+        tasks: The tasks that all of them answered.
+
+    """
 
     results: tuple[Result, ...]
     pairs: tuple[Paired, ...]
     tasks: tuple[Task, ...]
 
     def data(self) -> dict[str, Any]:
-        """Return the figures as plain data: those of one mode alone, or all of them."""
+        """Return the figures as plain data: one result, or all results with their comparisons."""
         rows = [result.data() for result in self.results]
         if len(rows) == 1:
             return rows[0]
@@ -33,7 +40,12 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The offload shares at which modes are compared; without, the one that `split` has itself."""
+    """Offload shares at which modes are compared.
+
+    Attributes:
+        asked: Shares within (0, 1); empty to compare at the share that `split` reaches by itself.
+
+    """
 
     asked: tuple[float, ...] = ()
 
@@ -52,10 +64,19 @@ def contest(
     shares: Shares = Shares(),
     resamples: int = RESAMPLES,
 ) -> Contest:
-    """Return all modes' figures for the engine's small model, and for others in its place.
+    """Run all modes with the engine's small model, and with other small models in its place.
 
-    `others` are compared with the engine's own, mode by mode. Raises what `Runner.run` does, and
-    RequestError where two small models cannot be told apart.
+    Args:
+        runner: The tasks and how they are asked.
+        engine: The pair to measure.
+        modes: Names from `MODES`.
+        others: More small models; each is compared with the engine's own, mode by mode.
+        shares: Offload shares at which to compare.
+        resamples: Bootstrap resamples for the comparisons.
+
+    Raises:
+        RequestError: Two small models have the same name; also whatever `Runner.run` raises.
+
     """
     names = _names(engine, others)
     results: list[Result] = []
@@ -71,18 +92,18 @@ def contest(
 
 
 def _names(engine: SplitEngine, others: Sequence[ModelSpec]) -> list[str]:
-    """Return the small models' names."""
+    """Return the names of the small models, which must differ."""
     names = [public_name(spec) for spec in (engine.small, *others)]
     if len(set(names)) < len(names):
         raise RequestError(
-            f"--compare needs another small model than {names[0]}: two of the same name cannot be "
-            "told apart"
+            f"--compare needs a small model other than {names[0]}: two rows of the same name "
+            "cannot be distinguished"
         )
     return names
 
 
 def _worth_comparing(results: Sequence[Result]) -> list[tuple[Result, Result]]:
-    """Return pairs: split against the other modes, and each small model against the first."""
+    """Return the pairs to compare: split with each other mode, each small model with the first."""
     splits = [result for result in results if result.mode == "split"]
     pairs = [
         (split, other)

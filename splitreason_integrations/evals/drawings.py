@@ -1,6 +1,6 @@
-"""An evaluation's pictures, as SVG for a page: colours are the page's own. Needs the extra `plot`.
+"""Draw an evaluation's figures as SVG that uses the colours of its page. Needs the extra `plot`.
 
-Names come from outside: no text is read as mathematics, and all of it is escaped.
+Names come from users, so no text is parsed as mathematics and all of it is escaped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SERIES = 8
-"""So many colours a page's style has, `--series-0` and on."""
+"""Number of series colours in the page's style: `--series-0`, `--series-1`, …"""
 
 _INK, _SOFT, _LINE = "#010101", "#010102", "#010103"
 _ROLES = {_INK: "var(--text)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
@@ -35,7 +35,7 @@ _ID = re.compile(r'(\bid="|href="#|url\(#)')
 
 
 def drawings(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return pictures as (what it shows, SVG): accuracy against share, latency, cost if any."""
+    """Return (title, SVG) pairs: accuracy against share, latency, and cost where there is any."""
     found = [
         ("Accuracy against offload share", _svg("share", results, _against_share)),
         ("Latency in seconds, median and 95th percentile", _svg("latency", results, _latency)),
@@ -48,7 +48,7 @@ def drawings(results: Sequence[Result]) -> list[tuple[str, str]]:
 def _svg(
     name: str, results: Sequence[Result], draw: Callable[[Axes, Sequence[Result]], None]
 ) -> str:
-    """Return a picture that can stand in a page beside others: its ids begin with its name."""
+    """Return one SVG; its element ids start with `name`, so that one page can hold several."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -60,12 +60,12 @@ def _svg(
     }
     buffer = io.StringIO()
     with mpl.rc_context(settings), warnings.catch_warnings():
-        # The browser's fonts draw the names; matplotlib's own may lack their letters.
+        # matplotlib's font may lack glyphs of the names; the browser's fonts draw them.
         warnings.simplefilter("ignore", UserWarning)
         picture = Figure(figsize=(7.2, 1.8 + 0.34 * len(results)), layout="constrained")
         panel = picture.subplots()
         draw(panel, results)
-        _dress(picture, panel)
+        _style(picture, panel)
         picture.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
     svg = buffer.getvalue()
     svg = _ID.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
@@ -127,7 +127,7 @@ def _by_name(panel: Axes, results: Sequence[Result]) -> None:
     panel.grid(axis="x", color=_LINE, linewidth=0.8)
 
 
-def _dress(picture: Figure, panel: Axes) -> None:
+def _style(picture: Figure, panel: Axes) -> None:
     panel.set_axisbelow(True)
     panel.tick_params(labelsize=9, colors=_SOFT, labelcolor=_INK, length=0)
     for side in ("top", "right", "left"):

@@ -1,4 +1,4 @@
-"""What a threshold is asked to keep to."""
+"""The bound that calibration has to meet."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,19 @@ _ASKED = {
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a threshold has to keep to: a cap on share or USD, or a least accuracy.
+    """A bound for a threshold: a cap on share or USD, or a minimum accuracy.
 
-    A cap holds where the upper end of the figure's 95 % interval is within it, a least accuracy
-    where the lower end is; with `by_point` the figure itself counts.
+    A cap is met if the upper end of the figure's 95 % interval is within it; a minimum accuracy if
+    the lower end is. With `by_point` the figure itself is compared.
+
+    Attributes:
+        metric: Which figure is bounded.
+        bound: The bound: a fraction for share and accuracy, USD per 1,000 requests for cost.
+        by_point: Compare the point estimate instead of the end of its interval.
+
+    Raises:
+        ConfigurationError: The metric cannot be bounded, or the bound is out of range.
+
     """
 
     metric: Metric
@@ -27,28 +36,30 @@ class Goal:
 
     def __post_init__(self) -> None:
         if self.metric not in _ASKED:
-            raise ConfigurationError(f"{self.metric} cannot be asked for: use {', '.join(_ASKED)}")
+            raise ConfigurationError(f"{self.metric} cannot be a goal: use {', '.join(_ASKED)}")
         if not (self.bound > 0 and math.isfinite(self.bound)):
-            raise ConfigurationError(f"{self.metric} to keep to must be above 0, got {self.bound}")
+            raise ConfigurationError(
+                f"the bound on {self.metric} must be above 0, got {self.bound}"
+            )
         if self.metric is not Metric.USD and self.bound > 1:
             raise ConfigurationError(
-                f"{self.metric} to keep to is a share and must lie in (0, 1], got {self.bound}"
+                f"the bound on {self.metric} is a share and must lie in (0, 1], got {self.bound}"
             )
 
     @property
     def is_cap(self) -> bool:
-        """Whether to offload as much as the bound allows, rather than as little."""
+        """Whether the bound is an upper one, so that as much as allowed is offloaded."""
         return self.metric is not Metric.ACCURACY
 
     def kept_by(self, figure: Figure) -> bool:
-        """Return whether a figure keeps to the bound."""
+        """Return whether a figure meets the bound."""
         if self.is_cap:
             return (figure.value if self.by_point else figure.high) <= self.bound
         return (figure.value if self.by_point else figure.low) >= self.bound
 
     def __str__(self) -> str:
-        return _ASKED[self.metric].format(self.written(self.bound))
+        return _ASKED[self.metric].format(self.formatted(self.bound))
 
-    def written(self, value: float) -> str:
-        """Return a value of the metric as people read it."""
+    def formatted(self, value: float) -> str:
+        """Return a value of the metric formatted for people."""
         return f"{value:.4g}" if self.metric is Metric.USD else f"{100 * value:.3g}%"

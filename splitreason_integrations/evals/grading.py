@@ -1,7 +1,7 @@
-"""Whether a reply gives the answer. A reply is hostile until proven otherwise.
+"""Decide whether a reply gives the expected answer. Replies are untrusted input.
 
-Nothing in here raises for any text, and nothing runs on without end: what may, mathematics, is
-done by a process that can be ended.
+No function here raises because of a reply's text, and none runs without a time limit: mathematics,
+which may take long, is checked in a process that can be killed.
 """
 
 import re
@@ -15,16 +15,21 @@ _NUMBER = re.compile(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _MATHS = re.compile(r"[\\^{}$]|\d\s*[/*]\s*\d")
 _BOXED = "\\boxed{"
 _LONGEST = 4000
-"""Characters of a number or of a box that are looked at: no answer has as many."""
+"""Most characters of a number or box that are read; no real answer is longer."""
 
 
 class Grade(StrEnum):
     """How replies are graded.
 
-    `math`: mathematical equality, by math-verify (the extra `eval`). `number`: the last number.
-    `exact`: the last box, the last line or the whole reply is the answer, case and spaces apart.
-    `contains`: the reply has the answer in it as whole words. `auto` takes `number` for answers
-    that are one, `math` for those written in mathematics, `contains` for other text.
+    Attributes:
+        AUTO: `number` for numeric answers, `math` for answers in mathematical notation, else
+            `contains`.
+        MATH: Mathematically equal according to math-verify (extra `eval`).
+        EXACT: The last box, the last line or the whole reply equals the answer, ignoring case and
+            white space.
+        NUMBER: The last number of the reply equals the answer.
+        CONTAINS: The reply contains the answer as whole words.
+
     """
 
     AUTO = "auto"
@@ -35,14 +40,19 @@ class Grade(StrEnum):
 
 
 def parse_grade(text: str) -> Grade:
-    """Return the grade of that name; raise RequestError for other names."""
+    """Return the grade with this name.
+
+    Raises:
+        RequestError: There is no such grade.
+
+    """
     if text not in list(Grade):
         raise RequestError(f"unknown grade {text!r}: use one of {', '.join(Grade)}")
     return Grade(text)
 
 
 def grade_for(answer: str) -> Grade:
-    """Return what `auto` means for an answer."""
+    """Return the grade that `auto` selects for an answer."""
     if _NUMBER.fullmatch(answer.strip()):
         return Grade.NUMBER
     return Grade.MATH if _MATHS.search(answer) else Grade.CONTAINS
@@ -51,7 +61,9 @@ def grade_for(answer: str) -> Grade:
 def is_right(reply: str, answer: str, grade: Grade) -> bool:
     """Return whether a reply gives the answer.
 
-    Raises MissingExtraError where math-verify is needed and not installed.
+    Raises:
+        MissingExtraError: math-verify is needed and not installed.
+
     """
     match grade_for(answer) if grade is Grade.AUTO else grade:
         case Grade.MATH:
@@ -69,16 +81,16 @@ def is_right(reply: str, answer: str, grade: Grade) -> bool:
 
 
 def _equal(reply: str, answer: str) -> bool:
-    """Compare the last box, or what the library finds in a reply without one."""
+    """Compare the last box, or the expression that math-verify finds in a reply without a box."""
     box = boxed(reply)
     if box is not None and _bare(box) == _bare(answer):
         return True
-    # The library would join several boxes to one set.
+    # Given several boxes, math-verify would compare the set of all of them.
     return judge().equal(reply if box is None else f"{_BOXED}{box}}}", answer)
 
 
 def boxed(text: str) -> str | None:
-    r"""Return what stands in the last `\boxed{…}` of a text, braces inside it in pairs."""
+    r"""Return the content of the last `\boxed{…}` with balanced braces; None without one."""
     begin = text.rfind(_BOXED)
     if begin < 0:
         return None
@@ -92,7 +104,7 @@ def boxed(text: str) -> str | None:
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the last number of a text, exactly; None where there is none, or an endless one."""
+    """Return the last number of a text exactly; None if there is none or it is too long."""
     found = _NUMBER.findall(text.replace("\N{MINUS SIGN}", "-"))
     if not found or len(found[-1]) > _LONGEST:
         return None

@@ -1,4 +1,4 @@
-"""Sets of tasks by name, from the hub: which version, which columns, how graded."""
+"""Named task sets from the Hugging Face hub: dataset revision, columns and grading."""
 
 import os
 import socket
@@ -20,7 +20,19 @@ _BOX = "\n\nReason step by step, and put the final answer within \\boxed{}."
 
 @dataclass(frozen=True, slots=True)
 class HubSet:
-    """A set on the hub, at one commit; the answer stands behind `answer_after`, if that is set."""
+    """A dataset on the hub at a fixed commit.
+
+    Attributes:
+        path: Repository of the dataset.
+        revision: Commit hash.
+        split: Split to read.
+        question: Column of the question.
+        answer: Column of the answer.
+        config: Configuration name, where the dataset has several.
+        grade: How replies are graded.
+        answer_after: Marker in the answer column; only the text after its last occurrence counts.
+
+    """
 
     path: str
     revision: str
@@ -53,18 +65,20 @@ SETS: Mapping[str, HubSet] = {
 
 
 def named(name: str) -> list[Task]:
-    """Return the tasks of a named set; from the local cache where there is no hub.
+    """Return the tasks of a named set; they come from the local cache if the hub is unreachable.
 
-    Raises RequestError for unknown names and where the set cannot be had, MissingExtraError
-    without `datasets`.
+    Raises:
+        RequestError: The name is unknown, or the set can be loaded neither from hub nor cache.
+        MissingExtraError: `datasets` is not installed.
+
     """
     if name not in SETS:
         raise RequestError(f"unknown task {name!r}: use one of {', '.join(SETS)}, or --data")
     found = SETS[name]
     if find_spec("datasets") is None:
         raise MissingExtraError(
-            'sets of the hub are read by datasets: pip install "splitreason-integrations[eval]", '
-            "or bring the tasks yourself: --data file.jsonl"
+            'reading a set from the hub needs datasets: pip install "splitreason-integrations'
+            '[eval]", or give your own tasks: --data file.jsonl'
         )
     return [_task(found, row) for row in _rows(name, found)]
 
@@ -79,14 +93,14 @@ def _rows(name: str, found: HubSet) -> Any:
             )
     except Exception as error:
         raise RequestError(
-            f"{name}: {found.path} cannot be had from the hub, nor from the local cache "
-            f"({type(error).__name__}); where there is no hub, bring the tasks as JSON lines with "
+            f"{name}: {found.path} can be loaded neither from the hub nor from the local cache "
+            f"({type(error).__name__}); without a hub, give the tasks as JSON lines with "
             "question and answer: --data file.jsonl"
         ) from error
 
 
 def _hub_answers() -> bool:
-    """Return whether the hub's address can be reached; a proxy is taken to reach it."""
+    """Return whether the hub accepts a connection; a configured proxy is assumed to reach it."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
     if getproxies().get("https"):
@@ -102,10 +116,10 @@ def _hub_answers() -> bool:
 
 @contextmanager
 def _quietly(*, offline: bool) -> Generator[None, None, None]:
-    """Have `datasets` show no bars and, offline, look into its cache alone.
+    """Hide the progress bars of `datasets`; when offline, make it use its cache only.
 
-    Its own retries would take half a minute for a hub that is not there; the variable
-    HF_HUB_OFFLINE is read at the first import, which has happened.
+    Otherwise its retries take half a minute if the hub is unreachable. The environment variable
+    HF_HUB_OFFLINE is read at import, which has already happened.
     """
     import datasets
     from huggingface_hub import constants
@@ -128,7 +142,7 @@ def _task(found: HubSet, row: Mapping[str, Any]) -> Task:
         question, answer = str(row[found.question]), str(row[found.answer])
     except KeyError as error:
         raise RequestError(
-            f"{found.path} has no column {error}: bring the tasks yourself: --data file.jsonl"
+            f"{found.path} has no column {error}: give your own tasks: --data file.jsonl"
         ) from error
     if found.answer_after:
         answer = answer.rpartition(found.answer_after)[2]

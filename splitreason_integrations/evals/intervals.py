@@ -1,4 +1,4 @@
-"""Intervals that figures are published with. 95 % throughout."""
+"""Confidence intervals and tests for published figures, at 95 % throughout."""
 
 import math
 import random
@@ -13,7 +13,7 @@ Numbers = NDArray[np.float64]
 RESAMPLES = 10_000
 _Z = 1.959963984540054
 _CELLS = 2_000_000
-"""So many draws are held in memory at a time."""
+"""Bootstrap draws held in memory at a time."""
 
 
 def wilson(right: float, n: int) -> tuple[float, float]:
@@ -46,10 +46,11 @@ def resampled(
     """Return the percentile bootstrap interval of a statistic of column sums (Efron 1979).
 
     Args:
-        columns: shape (tasks, figures). Tasks are drawn again, each with all its samples.
-        statistic: takes sums over tasks, shape (resamples, figures); gives shape (resamples,).
-        resamples: how often all tasks are drawn.
-        seed: of the draws: the same one draws the same tasks, so that figures stay paired.
+        columns: Shape (tasks, figures). Whole tasks are resampled, each with all its samples.
+        statistic: Maps sums over tasks, shape (resamples, figures), to shape (resamples,).
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling. Calls with the same seed draw the same tasks, which keeps
+            figures paired.
 
     """
     found = [statistic(sums) for sums in _sums(np.asarray(columns, np.float64), resamples, seed)]
@@ -62,8 +63,9 @@ def clustered(
 ) -> tuple[float, float]:
     """Return the interval of a mean over tasks with several samples each, shape (tasks, samples).
 
-    Wilson's for one sample a task, else a bootstrap of whole tasks. Where all tasks agree, which
-    leaves a bootstrap without width, Wilson's interval for so many tasks.
+    One sample per task: Wilson's interval. Several: a bootstrap of whole tasks. If all tasks have
+    the same mean, the bootstrap has no width, and Wilson's interval for that number of tasks is
+    returned.
     """
     means = np.asarray(rights, np.float64).mean(axis=1)
     if np.shape(rights)[1] == 1 or np.ptp(means) == 0:
@@ -74,10 +76,17 @@ def clustered(
 
 
 def pass_at(k: int, rights: ArrayLike) -> Numbers:
-    """Return each task's unbiased estimate of being right in one of k samples, shape (tasks,).
+    """Return each task's unbiased estimate of pass@k, shape (tasks,).
 
-    1 − C(n − c, k) ÷ C(n, k) for c of n samples right (Chen et al. 2021, arXiv 2107.03374);
-    `rights` has shape (tasks, samples) and no fewer samples than k.
+    1 − C(n − c, k) ÷ C(n, k) for c correct of n samples (Chen et al. 2021, arXiv 2107.03374).
+
+    Args:
+        k: Samples that are drawn, at most n.
+        rights: 1 where a sample is correct, shape (tasks, n).
+
+    Raises:
+        ValueError: k is not in [1, n].
+
     """
     array = np.asarray(rights, np.float64)
     n = array.shape[1]
@@ -88,7 +97,7 @@ def pass_at(k: int, rights: ArrayLike) -> Numbers:
 
 
 def mcnemar(only_one: int, only_other: int) -> float:
-    """Return the exact two-sided p of McNemar's test (1947), from counts of discordant pairs."""
+    """Return the exact two-sided p-value of McNemar's test (1947) from the discordant counts."""
     n, fewer = only_one + only_other, min(only_one, only_other)
     tail = sum(math.comb(n, at) for at in range(fewer + 1))
     return float(min(1.0, 2 * tail / 2**n))
@@ -99,5 +108,5 @@ def _sums(columns: Numbers, resamples: int, seed: int) -> Iterator[Numbers]:
     at_a_time = max(1, _CELLS // tasks)
     for start in range(0, resamples, at_a_time):
         picks = rng.integers(tasks, size=(min(at_a_time, resamples - start), tasks))
-        # One column at a time: all at once would hold tasks × figures numbers a resample.
+        # One column at a time, so that memory does not grow with the number of figures.
         yield np.stack([column[picks].sum(axis=1) for column in columns.T], axis=1)

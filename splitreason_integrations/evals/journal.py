@@ -1,6 +1,7 @@
-"""Finished answers on disk, at once: a run that was killed goes on where it was.
+"""Journal of finished answers on disk, so that a killed run resumes where it stopped.
 
-The first line holds the settings, each other one an answer. A torn last line is cut off.
+The first line holds the settings, each further line one answer. A partly written last line is cut
+off.
 """
 
 import json
@@ -18,17 +19,23 @@ from splitreason_integrations.evals.answering import Outcome, outcome_from
 
 NAME = "journal.jsonl"
 REPORTS = ("report.json", "report.md", "report.html")
-"""What a finished run writes beside it."""
+"""Files that a finished run writes next to the journal."""
 
 Place = tuple[int, int]
-"""A task's number and a sample's."""
+"""(task number, sample number)."""
 
 
 class Journal:
-    """The answers of a run in a folder, which is made; one run at a time writes there.
+    """The answers of a run in a folder, which is created; only one run at a time may write there.
 
-    Raises RequestError where the folder holds a run with other settings, or a damaged one, or
-    somebody's report, or cannot be written. `settings` are plain data.
+    Args:
+        folder: Folder of the journal.
+        settings: Settings of the run as plain data; a resumed run must have the same.
+
+    Raises:
+        RequestError: The folder holds a run with other settings, a damaged journal or a report of
+            another run, is in use, or cannot be written.
+
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -36,7 +43,7 @@ class Journal:
         self._found: dict[str, dict[Place, Outcome]] = {}
         if not self.path.exists() and any((folder / name).exists() for name in REPORTS):
             raise RequestError(
-                f"{folder}: holds a report, and no {NAME} that says whose: name another folder"
+                f"{folder}: holds a report but no {NAME} to resume from: name another folder"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -64,19 +71,19 @@ class Journal:
     ) -> None:
         os.close(self._descriptor)
 
-    def found(self, way: str) -> Mapping[Place, Outcome]:
-        """Return what is on disk of one way of answering."""
-        return self._found.setdefault(way, {})
+    def found(self, key: str) -> Mapping[Place, Outcome]:
+        """Return the answers on disk for one configuration (see `configuration_key`)."""
+        return self._found.setdefault(key, {})
 
-    def add(self, way: str, place: Place, outcome: Outcome) -> None:
-        """Write an answer; it outlives this process."""
-        self._write({"way": way, "task": place[0], "sample": place[1], **outcome.data()})
-        self._found.setdefault(way, {})[place] = outcome
+    def add(self, key: str, place: Place, outcome: Outcome) -> None:
+        """Write an answer to disk."""
+        self._write({"way": key, "task": place[0], "sample": place[1], **outcome.data()})
+        self._found.setdefault(key, {})[place] = outcome
 
     def _lock(self) -> None:
         try:
             import fcntl
-        except ImportError:  # Windows: nothing keeps two runs apart there
+        except ImportError:  # Windows has no such lock, so two runs are not kept apart there
             return
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,7 +107,7 @@ class Journal:
                 raise self._damaged(number) from error
 
     def _whole_lines(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the lines; cut a torn one off at the end."""
+        """Yield the complete lines; truncate the file before an incomplete last line."""
         with self.path.open("rb") as file:
             begin, lines = 0, file.read().split(b"\n")
         for number, line in enumerate(lines, 1):
@@ -126,19 +133,19 @@ class Journal:
             raise self._damaged(1)
         names = sorted(settings.keys() | there.keys())
         differ = [name for name in names if there.get(name) != settings.get(name)]
-        said = ", ".join(
+        differences = ", ".join(
             f"{name} {_short(there.get(name))} there, {_short(settings.get(name))} here"
             for name in differ
         )
         raise RequestError(
-            f"{self.path.parent} holds a run with other settings ({said}): give the same ones to "
-            "go on with it, or name another --out"
+            f"{self.path.parent} holds a run with other settings ({differences}): give the same "
+            "settings to resume it, or name another --out"
         )
 
     def _damaged(self, number: int) -> RequestError:
         return RequestError(
-            f"{self.path}, line {number}: damaged: name another --out, or delete the file to begin "
-            "again"
+            f"{self.path}, line {number}: damaged: name another --out, or delete the file to start "
+            "over"
         )
 
     def _write(self, data: Mapping[str, Any]) -> None:
@@ -149,23 +156,23 @@ class Journal:
         except OSError as error:
             raise RequestError(
                 f"{self.path}: cannot be written: {error.strerror}; make room, and run the same "
-                "command again to go on"
+                "command again to resume"
             ) from error
 
 
-def way_of(mode: str, engine: SplitEngine) -> str:
-    """Return what tells one way of answering from others: its mode, trigger and models.
+def configuration_key(mode: str, engine: SplitEngine) -> str:
+    """Return the journal key of a configuration: mode, trigger and models.
 
-    A model in a folder is told by its files' sizes and times as well, so that other weights under
-    the same name are asked anew.
+    For models in local folders the key includes a hash of file sizes and modification times, so
+    that changed weights under the same name are evaluated again.
     """
-    small, large = (_told(engine.small, "small"), _told(engine.large, "large"))
+    small, large = (_model_key(engine.small, "small"), _model_key(engine.large, "large"))
     return f"{mode}, {engine.trigger}, {small}, {large}"
 
 
-def _told(spec: Any, role: Any) -> str:
+def _model_key(spec: Any, role: Any) -> str:
     if isinstance(spec, list | tuple):
-        return "+".join(_told(one, role) for one in spec)
+        return "+".join(_model_key(one, role) for one in spec)
     described = resolve(spec, role=role) if isinstance(spec, str) else spec
     digest = described.fingerprint() if isinstance(described, ModelDescription) else None
     return public_name(spec) if digest is None else f"{public_name(spec)} {digest}"

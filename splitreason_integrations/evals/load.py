@@ -1,10 +1,10 @@
-"""Many requests at once on two servers, against what the same servers deliver by themselves.
+"""Measure two servers under concurrent load against the throughput they reach without handoffs.
 
-The ideal mix is the same stretches of tokens, asked of each server by itself, none waiting for
-another: one server after the other, and both at once. In an answer a stretch has to wait for the
-one before it, and that alone makes the servers' batches smaller: `in_turn` drives the stretches so,
-with nothing else to do, the bound of any hand-over. `undivided` is one that none can reach: all
-tokens of an answer in one request to each server.
+The ideal mix sends the same segments of tokens to each server as independent requests: to one
+server after the other (`separately`), and to both at once (`together`). In a real answer a segment
+must wait for the one before it, which makes the servers' batches smaller. `in_turn` sends the
+segments in that order with no other work: an upper bound for any engine that hands off. `undivided`
+sends each server all tokens of an answer in one request, a bound that no handoff can reach.
 """
 
 import asyncio
@@ -26,12 +26,20 @@ from splitreason_integrations.records import Author, Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 
-Done = Callable[[], None]
+OnProgress = Callable[[str, int, int], None]
+"""Called with (part of the benchmark, units done, units in all)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A request with no hand-over: so many tokens behind a prompt."""
+    """A request without handoffs.
+
+    Attributes:
+        model: The server to ask.
+        prompt: Token ids of the prompt.
+        tokens: Number of tokens to generate.
+
+    """
 
     model: ServerModel
     prompt: tuple[int, ...]
@@ -39,7 +47,7 @@ class Plain:
 
 
 Sides = tuple[list[Plain], list[Plain]]
-"""What the small and the large model's servers are asked."""
+"""Requests to the small model's server, and to the large model's."""
 
 
 async def under_load(
@@ -48,12 +56,19 @@ async def under_load(
     *,
     concurrency: int,
     max_tokens: int,
-    told: Callable[[str, int, int], None],
+    on_progress: OnProgress,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Return the split's throughput at `concurrency`, and its ratios to what is ideal.
+    """Return the engine's throughput at `concurrency`, and its ratios to the ideal mixes.
 
-    `settings` are those of the engine.
+    Args:
+        models: Small and large model.
+        tasks: The problems to answer.
+        concurrency: Answers in progress at a time.
+        max_tokens: Longest reply in tokens.
+        on_progress: Called with (part of the benchmark, units done, units in all).
+        settings: Settings of the engine.
+
     """
     engine = SplitEngine(small=models[0], large=models[1], **settings)
     done = list[tuple[Task, Completion]]()
@@ -61,12 +76,12 @@ async def under_load(
     async def answer(task: Task) -> None:
         request = Request(messages=task.messages, seed=0, max_tokens=max_tokens)
         done.append((task, await engine.complete(request)))
-        told("answers at once", len(done), len(tasks))
+        on_progress("answers at once", len(done), len(tasks))
 
     split_s = (await at_once(answer, tasks, concurrency)).seconds
-    ideal_s = await _driven(_divided(models, done), concurrency, told, "the ideal mix")
-    in_turn_s = await _in_turn(models, done, concurrency, told)
-    undivided_s = await _driven(_undivided(models, done), concurrency, told, "undivided")
+    ideal_s = await _driven(_divided(models, done), concurrency, on_progress, "the ideal mix")
+    in_turn_s = await _in_turn(models, done, concurrency, on_progress)
+    undivided_s = await _driven(_undivided(models, done), concurrency, on_progress, "undivided")
     replies = [reply for _, reply in done]
     tokens = sum(reply.tokens for reply in replies)
     latencies = sorted(reply.latency_s for reply in replies)
@@ -88,14 +103,14 @@ async def under_load(
 
 
 async def _driven(
-    sides: Sides, concurrency: int, told: Callable[[str, int, int], None], what: str
+    sides: Sides, concurrency: int, on_progress: OnProgress, what: str
 ) -> dict[str, float]:
-    """Return the seconds that both servers take for these requests, by how they are driven."""
+    """Return the seconds that both servers take for these requests, separately and together."""
     count, of = [0], 2 * sum(map(len, sides))
 
     def step() -> None:
         count[0] += 1
-        told(what, count[0], of)
+        on_progress(what, count[0], of)
 
     separately = [await at_once(drained(step, "separately"), side, concurrency) for side in sides]
     together = asyncio.gather(
@@ -111,38 +126,38 @@ async def _in_turn(
     models: tuple[ServerModel, ServerModel],
     done: Sequence[tuple[Task, Completion]],
     concurrency: int,
-    told: Callable[[str, int, int], None],
+    on_progress: OnProgress,
 ) -> float:
-    """Return the seconds for all stretches, each asked for when the one before has come."""
+    """Return the seconds for all segments, each requested once the one before is complete."""
     answered = [0]
     drain = drained(lambda: None, "in turn")
 
-    async def answer(stretches: Sequence[Plain]) -> None:
-        for stretch in stretches:
-            await drain(stretch)
+    async def answer(segments: Sequence[Plain]) -> None:
+        for segment in segments:
+            await drain(segment)
         answered[0] += 1
-        told("in turn", answered[0], len(done))
+        on_progress("in turn", answered[0], len(done))
 
-    stretches = [all_stretches(models, task, reply) for task, reply in done]
-    return (await at_once(answer, stretches, concurrency)).seconds
+    segments = [all_segments(models, task, reply) for task, reply in done]
+    return (await at_once(answer, segments, concurrency)).seconds
 
 
-def all_stretches(
+def all_segments(
     models: tuple[ServerModel, ServerModel], task: Task, reply: Completion
 ) -> list[Plain]:
-    """Return the authors' stretches of a reply as requests of their own, behind all before."""
-    stretches, before = list[Plain](), models[0].codec.render(task.messages, None).token_ids
+    """Return each author's segments of a reply as requests, each after all text before it."""
+    segments, before = list[Plain](), models[0].codec.render(task.messages, None).token_ids
     for piece in reply.pieces:
         model = models[piece.author is Author.LARGE]
-        stretches.append(Plain(model, before, len(piece.token_ids)))
+        segments.append(Plain(model, before, len(piece.token_ids)))
         before = (*before, *piece.token_ids)
-    return stretches
+    return segments
 
 
 def _divided(
     models: tuple[ServerModel, ServerModel], done: Sequence[tuple[Task, Completion]]
 ) -> Sides:
-    found = [one for task, reply in done for one in all_stretches(models, task, reply)]
+    found = [one for task, reply in done for one in all_segments(models, task, reply)]
     small, large = ([one for one in found if one.model is model] for model in models)
     return small, large
 
@@ -150,7 +165,7 @@ def _divided(
 def _undivided(
     models: tuple[ServerModel, ServerModel], done: Sequence[tuple[Task, Completion]]
 ) -> Sides:
-    """Return all tokens of each author as one request an answer."""
+    """Return all tokens of each author as one request per answer."""
     sides: Sides = ([], [])
     for task, reply in done:
         prompt = models[0].codec.render(task.messages, None).token_ids
@@ -160,10 +175,10 @@ def _undivided(
     return sides
 
 
-def drained(step: Done, salt: str = "") -> Callable[[Plain], Awaitable[None]]:
-    """Return what sends a request and reads its answer.
+def drained(step: Callable[[], None], salt: str = "") -> Callable[[Plain], Awaitable[None]]:
+    """Return a function that sends a request and reads its answer to the end.
 
-    With a `salt` no prefix is found in the cache that was read before.
+    With a `salt` the server cannot reuse prefixes that earlier requests cached.
     """
     own_cache = {"cache_salt": salt + secrets.token_hex(8)} if salt else {}
 
@@ -186,7 +201,7 @@ def drained(step: Done, salt: str = "") -> Callable[[Plain], Awaitable[None]]:
         finally:
             await call.ended()
         if received != one.tokens:
-            raise call.broken(f"gave {received} of {one.tokens} tokens")
+            raise call.broken(f"returned {received} of {one.tokens} tokens")
         step()
 
     return drain

@@ -1,7 +1,7 @@
-"""Brings a trigger to an offload share, on the prompts that it will be compared on.
+"""Tune a trigger to an offload share on the prompts that it will be compared on.
 
-Each trigger has one knob, turned from never (0) to always (1). Few prompts find the region, more
-of them narrow it down, and all of them decide.
+Each trigger has one parameter, mapped to a position from never (0) to always (1). The search starts
+on few prompts, narrows on more, and finishes on all of them.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import TypeVar
 from splitreason_integrations.decide.triggers import Entropy, Keyword, Random, Tag, Trigger
 
 TOLERANCE = 0.02
-"""A share is reached that lies within this part of what was asked for."""
+"""Largest relative error at which a share counts as reached."""
 _SPREAD = 0.6
 
 _RAREST, _SUREST = 1e-4, 8.0
@@ -20,14 +20,19 @@ _STEPS, _LAST_STEPS = 7, 5
 _FIRST_STEP, _LATER_STEP = 0.25, 0.02
 _T = TypeVar("_T")
 
-Knob = Callable[[float], Trigger]
+TriggerAt = Callable[[float], Trigger]
+"""Returns the trigger at a position from never (0) to always (1)."""
 
 
-def knob(mode: str, rule: str) -> Knob:
-    """Return the triggers of a mode, from never to always.
+def triggers_of(mode: str, rule: str) -> TriggerAt:
+    """Return the function from position (0 never, 1 always) to the trigger of a mode.
 
-    A rule opens where its pattern ends and chance agrees: it reaches no more than the share at
-    which chance always does.
+    A rule opens a span where its pattern matches and a random draw agrees, so its largest share is
+    the one at which every match opens a span.
+
+    Raises:
+        ValueError: The mode has no such parameter.
+
     """
     match mode:
         case "random":
@@ -38,22 +43,22 @@ def knob(mode: str, rule: str) -> Knob:
             return lambda at: Entropy(_short(_SUREST * math.pow(_RAREST / _SUREST, at)))
         case "split":
             return lambda at: Tag(_short(1 / (1 + math.exp(_REACH * (2 * at - 1)))))
-    raise ValueError(f"{mode} has no knob")
+    raise ValueError(f"the trigger of {mode} cannot be tuned")
 
 
-def bring_to(
+def tune_to(
     share: float,
     measure: Callable[[float, int], _T],
     share_of: Callable[[_T], float],
     prompts: Sequence[int],
 ) -> _T:
-    """Return what was measured nearest to a share, on the last of so many prompts.
+    """Return the measurement nearest to a share, on the last of the prompt counts.
 
     Args:
-        share: what to reach, above 0.
-        measure: takes a position of the knob and how many prompts to use.
-        share_of: the share of what was measured.
-        prompts: how many, growing; the last is all of them.
+        share: The offload share to reach, above 0.
+        measure: Takes a position of the trigger's parameter and the number of prompts to use.
+        share_of: Returns the share of a measurement.
+        prompts: Increasing numbers of prompts; the last is all of them.
 
     """
     at, step, slope = 0.5, _FIRST_STEP, 0.0
@@ -61,7 +66,7 @@ def bring_to(
         tried: dict[float, float] = {}
         while at not in tried and len(tried) < _STEPS:
             tried[at] = share_of(measure(at, few))
-            # Few prompts tell a share less exactly, and have few spans to make it up from.
+            # On few prompts the estimate of a share is noisy, so the tolerance is wider.
             if _reached(tried[at], share, max(TOLERANCE, _SPREAD / math.sqrt(few))):
                 break
             at = _next(share, tried, step)
@@ -79,7 +84,7 @@ def bring_to(
 
 
 def stages(prompts: int) -> list[int]:
-    """Return how many prompts the stages of a search use."""
+    """Return the numbers of prompts that the stages of a search use."""
     return [*(few for few in (48, 240) if 2 * few <= prompts), prompts]
 
 
@@ -88,7 +93,7 @@ def _reached(found: float, share: float, tolerance: float) -> bool:
 
 
 def _slope(tried: dict[float, float]) -> float:
-    """Return how fast the logarithm of the share rises with the knob; 0 where that is not known."""
+    """Return how fast the log of the share rises with the position; 0 where that is unknown."""
     low, high = (pick((at for at in tried if tried[at]), default=0.0) for pick in (min, max))
     if low == high or tried[high] <= tried[low]:
         return 0.0
@@ -96,7 +101,7 @@ def _slope(tried: dict[float, float]) -> float:
 
 
 def _next(share: float, tried: dict[float, float], step: float) -> float:
-    """Return the position to try next: between the nearest ones, or further out by doubling."""
+    """Return the next position: between the nearest two, or further out by doubling."""
     below = max((at for at, found in tried.items() if found <= share), default=None)
     above = min(
         (at for at, found in tried.items() if found > share and (below is None or at > below)),
@@ -109,10 +114,10 @@ def _next(share: float, tried: dict[float, float], step: float) -> float:
         return float(max(0.0, min(tried) - further))
     low, high = tried[below], tried[above]
     part = (share - low) / (high - low)
-    # Shares jump: a point too near an end would hardly narrow the bracket.
+    # The share is a step function: a point too near an end would hardly narrow the bracket.
     return float(below + (above - below) * min(0.9, max(0.1, part)))
 
 
 def _short(value: float) -> float:
-    """Return a value as a trigger's text gives it back."""
+    """Return a value rounded as in the trigger's text, so that parsing the text restores it."""
     return float(f"{value:.6g}")

@@ -1,6 +1,6 @@
-"""The process in which math-verify works: a question a line on standard input, 1 or 0 back.
+"""Child process that runs math-verify: reads one question per line, writes 1 or 0.
 
-Run by `math_judge`, which ends it where a question takes too long.
+`math_judge` starts it, and kills it if a question takes too long.
 """
 
 import json
@@ -16,7 +16,7 @@ _OWN_DEADLINE_S = 5
 def main() -> None:
     """Answer questions until standard input ends."""
     out = os.dup(1)
-    os.dup2(2, 1)  # What libraries print is no answer.
+    os.dup2(2, 1)  # Keep what libraries print out of the answers.
     _limit_memory()
     logging.disable(logging.CRITICAL)
     from math_verify import parse, verify
@@ -25,11 +25,11 @@ def main() -> None:
     for line in sys.stdin.buffer:
         question = json.loads(line)
         equal = False
-        # A reply that the library cannot take, whatever it raises, is not the answer.
+        # A reply on which math-verify raises anything counts as wrong.
         with suppress(Exception):
             gold = parse(f"\\boxed{{{question['answer']}}}", parsing_timeout=_OWN_DEADLINE_S)
-            said = parse(question["reply"], parsing_timeout=_OWN_DEADLINE_S)
-            equal = bool(verify(gold, said, timeout_seconds=_OWN_DEADLINE_S))
+            given = parse(question["reply"], parsing_timeout=_OWN_DEADLINE_S)
+            equal = bool(verify(gold, given, timeout_seconds=_OWN_DEADLINE_S))
         os.write(out, b"1\n" if equal else b"0\n")
 
 
@@ -38,7 +38,7 @@ def _limit_memory() -> None:
         import resource
     except ImportError:  # not on Windows
         return
-    with suppress(ValueError, OSError):  # an own, lower limit stays
+    with suppress(ValueError, OSError):  # keep a lower limit that is already set
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
 
 

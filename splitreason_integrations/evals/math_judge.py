@@ -1,7 +1,7 @@
-"""Mathematical equality, decided by a process of its own that is ended where it takes too long.
+"""Check mathematical equality in a child process that is killed if it takes too long.
 
-math-verify's own deadlines are signals: they work in a main thread alone, and not at all while
-one long sum is being worked out. That process has little memory and no more than one question.
+math-verify's own timeouts rely on signals: they work in a main thread only, and not while one long
+computation runs. The child has limited memory and handles one question at a time.
 """
 
 import atexit
@@ -20,11 +20,16 @@ from splitreason_integrations.errors import MissingExtraError
 _STARTS_IN_S = 120.0
 _DEADLINE_S = 15.0
 _LONGEST = 100_000
-"""Characters of a reply's end that are looked at."""
+"""Most characters of a reply, counted from its end, that are graded."""
 
 
 def check_judge() -> None:
-    """Raise MissingExtraError where math-verify is not installed."""
+    """Check that math-verify is installed.
+
+    Raises:
+        MissingExtraError: It is not.
+
+    """
     if find_spec("math_verify") is None:
         raise MissingExtraError(
             "mathematical answers are graded by math-verify: pip install "
@@ -33,7 +38,7 @@ def check_judge() -> None:
 
 
 class Judge:
-    """Grades one reply at a time; safe among threads. The process starts with the first one."""
+    """Grade one reply at a time; thread-safe. The child process starts on first use."""
 
     def __init__(self, *, deadline_s: float = _DEADLINE_S) -> None:
         check_judge()
@@ -44,17 +49,17 @@ class Judge:
     def equal(self, reply: str, answer: str) -> bool:
         """Return whether a reply's last mathematical expression equals the answer.
 
-        What cannot be decided by the deadline is not equal.
+        An expression that cannot be decided within the deadline counts as not equal.
         """
         question = json.dumps({"reply": reply[-_LONGEST:], "answer": answer}).encode() + b"\n"
         with self._lock:
-            said = self._asked(question)
-            if said is None:
+            answered = self._asked(question)
+            if answered is None:
                 self.close()
-            return said == b"1\n"
+            return answered == b"1\n"
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the child process."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()
@@ -64,7 +69,7 @@ class Judge:
                     pipe.close()
 
     def _asked(self, question: bytes) -> bytes | None:
-        """Return the process's line; None where it ended, or did not answer in time."""
+        """Return the child's line; None if it ended or did not answer in time."""
         child = self._running()
         assert child.stdin is not None
         assert child.stdout is not None
@@ -83,7 +88,7 @@ class Judge:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # Ctrl-C is for the command; this process ends with the pipe.
+                # Keep Ctrl-C from the child; it ends when its input is closed.
                 start_new_session=True,
             )
             assert self._child.stdout is not None
@@ -97,7 +102,7 @@ class Judge:
 
 @cache
 def judge() -> Judge:
-    """Return the judge of this process."""
+    """Return the judge that this process shares."""
     found = Judge()
     atexit.register(found.close)
     return found

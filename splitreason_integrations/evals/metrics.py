@@ -1,6 +1,6 @@
-"""What a run comes to over all prompts, with the interval that the choice of prompts leaves.
+"""Figures over all prompts, with the interval due to the choice of prompts.
 
-A metric is computed from figures of single prompts, so that prompts can be drawn again.
+Metrics are computed from per-prompt figures, so that prompts can be resampled.
 """
 
 import math
@@ -16,17 +16,23 @@ from splitreason_integrations.evals.intervals import Numbers
 from splitreason_integrations.evals.network import Network
 
 Picks = NDArray[np.intp]
-"""Which prompts each resample holds, shape (resamples, prompts)."""
+"""Prompt numbers in each resample, shape (resamples, prompts)."""
 
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class PerPrompt:
-    """What each prompt took: arrays of shape (prompts,), or (prompts, samples).
+    """Figures of each prompt, as arrays of shape (prompts,) or (prompts, samples).
 
-    `tokens` are those of both authors, `latency_s` is in seconds; `right` is 1 or 0, and None
-    where answers are not known.
+    Attributes:
+        handoffs: Spans opened.
+        large_tokens: Tokens written by the large model.
+        tokens: Tokens written by both models.
+        usd: Cost in USD.
+        latency_s: Latency in seconds.
+        right: 1 if correct, else 0; None where answers are unknown.
+
     """
 
     handoffs: Numbers
@@ -40,10 +46,7 @@ class PerPrompt:
     def of(
         cls, outcomes: Sequence[Outcome], network: Network, *, graded: bool, samples: int = 1
     ) -> "PerPrompt":
-        """Return what each outcome took, the large model being where `network` has it.
-
-        With several samples a prompt, those of one prompt come one after the other.
-        """
+        """Return the figures of outcomes, with the large model placed where `network` says."""
         replies = [outcome.replies for outcome in outcomes]
         spans = [[span for reply in some for span in reply.spans] for some in replies]
         large = [sum(reply.large_tokens for reply in some) for some in replies]
@@ -78,7 +81,7 @@ class Metric(StrEnum):
     LATENCY_P95 = "latency_p95_s"
 
     def of(self, prompts: PerPrompt, picks: Picks) -> Numbers:
-        """Return the metric for each of the resamples, shape (resamples,)."""
+        """Return the metric of each resample, shape (resamples,)."""
 
         def drawn(numbers: Numbers) -> Numbers:
             return numbers[picks].reshape(len(picks), -1)
@@ -101,7 +104,14 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A metric over all prompts, with its 95 % interval."""
+    """A metric over all prompts, with its 95 % interval.
+
+    Attributes:
+        value: Point estimate.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+
+    """
 
     value: float
     low: float
@@ -109,7 +119,7 @@ class Figure:
 
     @property
     def interval(self) -> list[float]:
-        """Both ends, for plain data."""
+        """Both ends of the interval, as plain data."""
         return [self.low, self.high]
 
 
@@ -117,7 +127,7 @@ Figures = Mapping[Metric, Figure]
 
 
 def draw(prompts: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Picks:
-    """Return the prompts of each resample, drawn with replacement (Efron 1979)."""
+    """Return prompt numbers for each resample, drawn with replacement (Efron 1979)."""
     return np.random.default_rng(seed).integers(prompts, size=(resamples, prompts))
 
 
@@ -133,5 +143,5 @@ def figures(prompts: PerPrompt, picks: Picks) -> Figures:
 
 
 def log_odds(probability: float) -> float:
-    """Return ln(p ÷ (1 − p)) of a probability within (0, 1)."""
+    """Return ln(p ÷ (1 − p)) of a probability in (0, 1)."""
     return math.log(probability / (1 - probability))

@@ -1,4 +1,4 @@
-"""A large model somewhere else: what its distance and its speed add to a request."""
+"""Model of a remote large model: the latency that its distance and speed add to a request."""
 
 import math
 from dataclasses import dataclass
@@ -8,10 +8,15 @@ from splitreason_integrations.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Where the large model is planned to be.
+    """Where the large model is assumed to run.
 
-    A handoff takes `round_trip_s`; the large model writes `tokens_per_s`, or as fast as was
-    measured where that is None.
+    Attributes:
+        round_trip_s: Seconds added per handoff.
+        tokens_per_s: Writing speed of the large model; None for the measured speed.
+
+    Raises:
+        ConfigurationError: A value is out of range.
+
     """
 
     round_trip_s: float = 0.0
@@ -30,10 +35,10 @@ class Network:
         return f"round trip {1000 * self.round_trip_s:g} ms, large model {rate}"
 
     def large_s(self, *, handoffs: int, tokens: int, measured_s: float) -> float:
-        """Return the seconds that the large model's part of a request takes.
+        """Return the seconds of the large model's part of a request.
 
-        That is handoffs × round trip + tokens ÷ rate; `measured_s` stands for the last term where
-        no rate is known.
+        That is handoffs × round trip + tokens ÷ speed. Without a speed, `measured_s` replaces the
+        last term.
         """
         writing = measured_s if self.tokens_per_s is None else tokens / self.tokens_per_s
         return handoffs * self.round_trip_s + writing

@@ -1,6 +1,6 @@
-"""An evaluation's report in three forms: JSON, Markdown, and one page that needs nothing else.
+"""Write an evaluation's report as JSON, as Markdown and as one self-contained HTML page.
 
-No figure leaves without the command, the date, the machine and the versions that gave it.
+Every report includes the command, date, machine and versions behind its figures.
 """
 
 import json
@@ -23,7 +23,14 @@ _TRACED = ("split", "small")
 
 
 def write_report(folder: Path, contest: Contest, context: Mapping[str, Any]) -> None:
-    """Write the report's three files; each is whole or not there. `context` as `report` has it."""
+    """Write the three report files atomically.
+
+    Args:
+        folder: Where to write.
+        contest: Results and comparisons.
+        context: Command, hardware, versions and date, as from `report.context`.
+
+    """
     data = json.dumps({**contest.data(), **context}, indent=2)
     for name, text in zip(
         REPORTS, (data, markdown(contest, context), page(contest, context)), strict=True
@@ -41,13 +48,13 @@ def markdown(contest: Contest, context: Mapping[str, Any]) -> str:
         parts += ["## pass@k", tables.passes_in_markdown(contest.results)]
     if contest.pairs:
         parts += ["## Paired comparisons", tables.pairs_in_markdown(contest.pairs)]
-    parts += ["## Where and with what"]
+    parts += ["## Hardware and versions"]
     parts.append("\n".join(f"- {what}: {which}" for what, which in _facts(context)))
     return "\n\n".join(parts)
 
 
 def page(contest: Contest, context: Mapping[str, Any]) -> str:
-    """Return the report as one page of HTML; all that was asked and written is escaped."""
+    """Return the report as one HTML page; all text from prompts and models is escaped."""
     results = contest.results
     several = results[0].samples > 1
     return template("evaluation.html", {"harmless": harmless}, folder=_HERE).render(
@@ -61,40 +68,40 @@ def page(contest: Contest, context: Mapping[str, Any]) -> str:
         pair_headings=tables.PAIR_HEADINGS,
         pair_rows=[tables.pair_cells(pair) for pair in contest.pairs],
         drawings=drawings(results),
-        traces=[_trace(contest, number) for number in _telling(results)],
+        traces=[_trace(contest, number) for number in _tasks_to_show(results)],
         facts=_facts(context),
     )
 
 
 def remarks(contest: Contest) -> list[str]:
-    """Return how the figures came about, in sentences."""
+    """Return sentences that say how the figures were measured."""
     first = contest.results[0]
-    asked = f"{first.samples} samples a task" if first.samples > 1 else "one answer a task"
+    per_task = f"{first.samples} samples per task" if first.samples > 1 else "one answer per task"
     interval = (
-        "a bootstrap of whole tasks"
+        "bootstrap of whole tasks"
         if first.samples > 1
-        else "Wilson's for accuracy, else a bootstrap of tasks"
+        else "Wilson for accuracy, otherwise bootstrap of tasks"
     )
     at_once = "one answer at a time" if first.at_once == 1 else f"{first.at_once} answers at once"
-    said = [
-        f"{first.tasks} tasks, {asked}, seed {first.seed}, the same tasks and seeds in all rows. "
-        f"Intervals: 95 %, {interval}.",
+    sentences = [
+        f"{first.tasks} tasks, {per_task}, seed {first.seed}; the same tasks and seeds in all "
+        f"rows. Intervals: 95 %, {interval}.",
         f"Latency was measured with {at_once}"
         + (", which share the machine." if first.at_once > 1 else ".")
-        + f" Planned latency takes the large model to be elsewhere: {first.network}.",
+        + f" Planned latency assumes a remote large model: {first.network}.",
     ]
     if contest.pairs:
         pair = contest.pairs[0]
-        said.append(
+        sentences.append(
             f"Comparisons are paired by task: {pair.resamples:,} bootstrap resamples, seed "
-            f"{pair.seed}; p is McNemar's, exact, for one answer a task. Better: more accurate, "
-            "and no more large tokens as far as is shown."
+            f'{pair.seed}; p is from McNemar\'s exact test, for one answer per task. "Better" '
+            "means more accurate without significantly more large tokens."
         )
-    return said
+    return sentences
 
 
-def _telling(results: Sequence[Result]) -> list[int]:
-    """Return the numbers of tasks to show: those first on which the shown modes disagree."""
+def _tasks_to_show(results: Sequence[Result]) -> list[int]:
+    """Return task numbers to show; tasks on which the shown modes disagree come first."""
     shown = _shown(results)
     rights = [{bool(one.rights[number, 0]) for one in shown} for number in range(shown[0].tasks)]
     order = sorted(range(len(rights)), key=lambda number: len(rights[number]) < 2)
@@ -125,7 +132,7 @@ def _trace(contest: Contest, number: int) -> dict[str, Any]:
 
 
 def _facts(context: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return all of the context but the command, one level deep."""
+    """Return everything in the context except the command, flattened one level."""
     found: list[tuple[str, str]] = []
     for what, which in context.items():
         if isinstance(which, Mapping):
@@ -136,7 +143,7 @@ def _facts(context: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _fenced(text: str) -> str:
-    """Return a text as a block of code that nothing in it can end."""
+    """Return a code block whose fence is longer than any fence inside the text."""
     fence = "```"
     while fence in text:
         fence += "`"

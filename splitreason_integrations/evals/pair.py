@@ -1,4 +1,4 @@
-"""All that is published about the bundled pair, measured in one go by two processes."""
+"""Measure all published figures of the bundled pair in one run, with two processes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,18 +19,22 @@ MODES_OF = {"test": MODES, "test-operands": ("base", "small", "large", "split")}
 THRESHOLDS = (0.9995, 0.999, 0.99, 0.5)
 FAMILIES = ("word", "context")
 FEWER = 4
-"""Rows other than the first ones are measured on this part of the problems."""
+"""All rows except the test split's use this fraction (1 ÷ FEWER) of the problems."""
 _BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
-
-Told = Callable[[int, int], None]
-
 
 PROCESSES = 2
 
 
 @dataclass(frozen=True)
 class PairReport:
-    """Modes on each split, and the threshold's curve on the test split."""
+    """All modes on each split, and the threshold's curve on the test split.
+
+    Attributes:
+        modes: Results by split.
+        curve: Results by threshold.
+        context: Command, hardware, versions and date.
+
+    """
 
     modes: Mapping[str, Sequence[Result]]
     curve: Sequence[Result]
@@ -50,7 +54,7 @@ class PairReport:
         }
 
     def markdown(self) -> str:
-        """Return the figures as Markdown, with where and how they were measured."""
+        """Return the figures as Markdown, with hardware, command and date."""
         parts = []
         for split, results in self.modes.items():
             parts += [f"{SPLITS[split].capitalize()}:", tables.in_markdown(results)]
@@ -67,43 +71,47 @@ class PairReport:
         return "\n\n".join(parts)
 
 
-def measure_pair(*, samples: int, seed: int, command: str, told: Told) -> PairReport:
-    """Return the figures of all modes on both splits and of several thresholds.
+def measure_pair(
+    *, samples: int, seed: int, command: str, on_progress: Callable[[int, int], None]
+) -> PairReport:
+    """Measure all modes on both splits, and several thresholds on the test split.
 
     Args:
-        samples: problems for each mode on the test split; a quarter for each of the other rows.
-        seed: of the problems.
-        command: what to say was run.
-        told: hears how many parts of how many are finished.
+        samples: Problems per mode on the test split; a quarter of them for the other rows.
+        seed: Seed of the problems.
+        command: The command line to publish with the figures.
+        on_progress: Called with (parts done, parts in all).
 
     """
     fewer, engine = -(-samples // FEWER), SplitEngine()
     modes: dict[str, list[Result]] = {}
     curve: list[Result] = []
     parts = len(MODES_OF) + len(THRESHOLDS)
-    with ProcessPool(PROCESSES) as crew:
+    with ProcessPool(PROCESSES) as pool:
 
         def runner(split: str, n: int) -> Runner:
             tasks = generated(split, FAMILIES, n=n, seed=seed)
             asking = Asking(seed=seed)
-            return Runner(tasks=tasks, asking=asking, concurrency=PROCESSES, crew=crew)
+            return Runner(tasks=tasks, asking=asking, concurrency=PROCESSES, process_pool=pool)
 
         for split, wanted in MODES_OF.items():
-            told(len(modes), parts)
+            on_progress(len(modes), parts)
             n = samples if split == "test" else fewer
             modes[split] = runner(split, n).compare(wanted, engine)
         for threshold in THRESHOLDS:
-            told(len(modes) + len(curve), parts)
-            knob = replace(engine, trigger=Tag(threshold=threshold))
-            curve.append(runner("test", fewer).run("split", knob))
-        told(parts, parts)
+            on_progress(len(modes) + len(curve), parts)
+            tuned = replace(engine, trigger=Tag(threshold=threshold))
+            curve.append(runner("test", fewer).run("split", tuned))
+        on_progress(parts, parts)
     return PairReport(modes, curve, report.context(command))
 
 
 def split_at_markers(path: Path) -> tuple[str, str]:
-    """Return what stands before and after the part of a file that holds figures.
+    """Return the text of a file before and after the figures between its two markers.
 
-    Raises RequestError if the file cannot be read or lacks the two markers.
+    Raises:
+        RequestError: The file cannot be read, or lacks the markers.
+
     """
     try:
         before, begin, rest = path.read_text("utf-8").partition(_BEGIN)
@@ -116,6 +124,6 @@ def split_at_markers(path: Path) -> tuple[str, str]:
 
 
 def write_into(path: Path, text: str) -> None:
-    """Replace the figures that a file holds."""
+    """Replace the figures between the markers of a file."""
     before, after = split_at_markers(path)
     path.write_text(f"{before}\n\n{text}\n\n{after}", "utf-8")

@@ -1,4 +1,4 @@
-"""Two ways of answering, compared on the same tasks with the same seeds. 95 % throughout."""
+"""Compare two configurations on the same tasks with the same seeds, with 95 % intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,19 @@ from splitreason_integrations.evals.intervals import (
 )
 
 _ABOUT = 0.1
-"""By how much of itself a number of large tokens may differ that is called about equal."""
+"""Largest relative difference of large tokens that counts as about equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure of one way against the other's, with its interval."""
+    """A comparison of one figure, with its 95 % interval.
+
+    Attributes:
+        value: Point estimate of the difference or ratio.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+
+    """
 
     value: float
     low: float
@@ -33,12 +40,22 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """One way against another.
+    """Comparison of a first configuration with another.
 
-    `accuracy` is the first's − the other's; `large_tokens` the first's ÷ the other's, None where
-    the other has none; `pays` says that the first then has some. `only_first` and `only_other`
-    count the samples that one alone got right; `p` is McNemar's, None with several samples a task,
-    which are not independent. `apart` says that the two accuracies' own intervals do not touch.
+    Attributes:
+        first: Name of the first.
+        other: Name of the other.
+        tasks: Number of tasks.
+        accuracy: Accuracy of the first − accuracy of the other.
+        large_tokens: Large tokens of the first ÷ those of the other; None if the other has none.
+        pays: Whether the first has large tokens although the other has none.
+        only_first: Samples that only the first got right.
+        only_other: Samples that only the other got right.
+        p: McNemar's exact p-value; None with several samples per task, which are not independent.
+        apart: Whether the two accuracies' own intervals do not overlap.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+
     """
 
     first: str
@@ -56,7 +73,7 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """What the intervals show, in words; `better` costs no more, as far as is shown."""
+        """Conclusion from the intervals; `better` means more accurate at no higher cost."""
         more = _beyond(self.accuracy, 0.0)
         dearer = _beyond(self.large_tokens, 1.0) if self.large_tokens else int(self.pays)
         accuracy = {1: "more accurate", 0: "accuracy undecided", -1: "less accurate"}[more]
@@ -67,7 +84,7 @@ class Paired:
 
     @property
     def _about_as_many(self) -> bool:
-        """Whether the large tokens are shown to differ by a tenth at most."""
+        """Whether the interval shows that large tokens differ by a tenth at most."""
         ratio = self.large_tokens
         return ratio is None or (ratio.low > 1 - _ABOUT and ratio.high < 1 + _ABOUT)
 
@@ -93,7 +110,15 @@ class Paired:
 
 @dataclass(frozen=True)
 class Side:
-    """One way's figures: whether right, and large tokens, shape (tasks, samples) each."""
+    """Figures of one configuration.
+
+    Attributes:
+        name: Name of the configuration.
+        rights: 1 where a sample is correct, shape (tasks, samples).
+        large_tokens: Large-model tokens, shape (tasks, samples).
+        interval: 95 % interval of the accuracy.
+
+    """
 
     name: str
     rights: ArrayLike
@@ -102,7 +127,7 @@ class Side:
 
 
 def paired(first: Side, other: Side, *, resamples: int = RESAMPLES, seed: int = 0) -> Paired:
-    """Return the comparison of two sides; whole tasks are drawn again, for both alike."""
+    """Compare two sides; the bootstrap resamples whole tasks, the same ones for both sides."""
     rights = [np.asarray(side.rights, np.float64) for side in (first, other)]
     large = [np.asarray(side.large_tokens, np.float64).sum(axis=1) for side in (first, other)]
     tasks, samples = rights[0].shape
@@ -128,7 +153,7 @@ def paired(first: Side, other: Side, *, resamples: int = RESAMPLES, seed: int = 
 
 
 def _ratio(large: Sequence[Numbers], *, resamples: int, seed: int) -> Difference | None:
-    """Return the ratio of sums; a resample in which the other has none counts as one token."""
+    """Return the ratio of sums; a resample in which the other has no tokens counts one."""
     if not large[1].any():
         return None
 

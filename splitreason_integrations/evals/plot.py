@@ -1,6 +1,6 @@
-"""A picture of a calibration: each figure against the threshold. Needs the extra `plot`.
+"""Plot a calibration: each figure against the threshold. Needs the extra `plot`.
 
-The threshold's axis is in log-odds, so that 0.9, 0.99 and 0.999 lie equally far apart.
+The threshold axis is in log-odds, so that 0.9, 0.99 and 0.999 are equally far apart.
 """
 
 from __future__ import annotations
@@ -31,28 +31,43 @@ _INK, _GRID = "#333333", "#e6e6e6"
 
 
 def check_matplotlib() -> None:
-    """Raise MissingExtraError where matplotlib is not installed."""
+    """Check that matplotlib is installed.
+
+    Raises:
+        MissingExtraError: It is not.
+
+    """
     if find_spec("matplotlib") is None:
         raise MissingExtraError(
-            'a picture needs matplotlib: pip install "splitreason-integrations[plot]"'
+            'a plot needs matplotlib: pip install "splitreason-integrations[plot]"'
         )
 
 
 def check_plot(path: Path) -> None:
-    """Raise, before anything is measured, where no picture could be drawn.
+    """Check, before anything is measured, that a plot can be formatted to this path.
 
-    MissingExtraError as `check_matplotlib`. RequestError: the name ends otherwise than in
-    .png, .svg or .pdf.
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        RequestError: The file name does not end in .png, .svg or .pdf.
+
     """
     check_matplotlib()
     if path.suffix.lower() not in _ENDINGS:
-        raise RequestError(f"{path}: a picture's name ends in one of {', '.join(_ENDINGS)}")
+        raise RequestError(f"{path}: a plot's file name ends in one of {', '.join(_ENDINGS)}")
 
 
 def save_plot(calibration: Calibration, path: Path, *, remark: str) -> None:
-    """Write a picture, in the format of the path's ending, with a panel for each figure.
+    """Write a plot with one panel per figure, in the format of the file name's ending.
 
-    `remark` stands below. Raises what `check_plot` does.
+    Args:
+        calibration: What to plot.
+        path: File to write.
+        remark: Text below the panels.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        RequestError: The file name does not end in .png, .svg or .pdf.
+
     """
     check_plot(path)
     from matplotlib.figure import Figure
@@ -66,7 +81,7 @@ def save_plot(calibration: Calibration, path: Path, *, remark: str) -> None:
     panels = picture.subplots(rows, columns, squeeze=False).flatten()
     for panel, metric in zip(panels, metrics, strict=True):
         _draw(panel, calibration, metric)
-    _name(picture, calibration, remark)
+    _title(picture, calibration, remark)
     picture.savefig(path, facecolor="white")
 
 
@@ -76,9 +91,9 @@ def _shown(calibration: Calibration) -> list[Metric]:
     return [one for one in _LABELS if one in known and (one is not Metric.USD or priced)]
 
 
-def _name(picture: Figure, calibration: Calibration, remark: str) -> None:
+def _title(picture: Figure, calibration: Calibration, remark: str) -> None:
     picture.suptitle(
-        f"{calibration.trigger} keeps to {calibration.goal}",
+        f"{calibration.trigger} meets {calibration.goal}",
         fontsize=13,
         fontweight="bold",
         color=_INK,
@@ -109,14 +124,14 @@ def _draw(panel: Axes, calibration: Calibration, metric: Metric) -> None:
         panel.text(
             0.995,
             bound,
-            f"asked for: {calibration.goal.written(bound)}",
+            f"bound: {calibration.goal.formatted(bound)}",
             transform=panel.get_yaxis_transform(),
             color=_BOUND,
             fontsize=8,
             ha="right",
             va="bottom",
         )
-    _dress(panel, calibration, metric)
+    _style(panel, calibration, metric)
 
 
 def _curve(
@@ -145,7 +160,7 @@ def _curve(
         zorder=5,
     )
     panel.annotate(
-        _written(metric, chosen.figures[metric].value),
+        _formatted(metric, chosen.figures[metric].value),
         (log_odds(chosen.threshold), chosen.figures[metric].value),
         xytext=(9, 7),
         textcoords="offset points",
@@ -156,7 +171,7 @@ def _curve(
     )
 
 
-def _dress(panel: Axes, calibration: Calibration, metric: Metric) -> None:
+def _style(panel: Axes, calibration: Calibration, metric: Metric) -> None:
     panel.set_title(_LABELS[metric], fontsize=10, color=_INK, loc="left")
     panel.set_ylim(bottom=0, top=1.02 if metric is Metric.ACCURACY else None)
     if metric in (Metric.SHARE, Metric.ACCURACY):
@@ -171,12 +186,12 @@ def _dress(panel: Axes, calibration: Calibration, metric: Metric) -> None:
     panel.spines["bottom"].set_color("#bbbbbb")
 
 
-def _written(metric: Metric, value: float) -> str:
+def _formatted(metric: Metric, value: float) -> str:
     return f"{value:.1%}" if metric in (Metric.SHARE, Metric.ACCURACY) else f"{value:.3g}"
 
 
 def _ticks(thresholds: Sequence[float]) -> list[float]:
-    """Return round thresholds around the measured ones."""
+    """Return round thresholds within the measured range."""
     low, high = min(thresholds), max(thresholds)
     inside = [tick for tick in _TICKS if low <= tick <= high]
     return inside or [low, high]

@@ -1,7 +1,7 @@
-"""Processes that answer, each with models of its own: for models on a machine's CPU cores.
+"""Pool of processes that answer tasks, each with its own models, for models on CPU cores.
 
-Python holds one core a process however many requests are under way, so a process a core pays
-where the models are small.
+Python uses one core per process however many requests are in progress, so with small models one
+process per core is faster.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from typing import Self
 from splitreason_integrations import blocking
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ModelLoadError, RequestError, SplitReasonError
-from splitreason_integrations.evals.answering import Asking, Outcome, answered
+from splitreason_integrations.evals.answering import Asking, Outcome, answer_task
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.processes import deaf_to_interrupts, end_with_parent
 
 
 class ProcessPool:
-    """So many processes of one thread each, started at the first answer; leaving ends them."""
+    """Single-threaded processes, started at the first answer and stopped on exit."""
 
     def __init__(self, processes: int) -> None:
         self._pool = ProcessPoolExecutor(
@@ -41,21 +41,22 @@ class ProcessPool:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    async def answered(self, engine: SplitEngine, task: Task, asking: Asking, seed: int) -> Outcome:
-        """Return what came of one task, from whichever process is free."""
+    async def answer_task(
+        self, engine: SplitEngine, task: Task, asking: Asking, seed: int
+    ) -> Outcome:
+        """Answer one task in whichever process is free."""
         with deaf_to_interrupts():  # the first job starts the processes
             job = self._pool.submit(_answer, engine, task, asking, seed)
         try:
             return await asyncio.wrap_future(job)
         except BrokenProcessPool as error:
             raise ModelLoadError(
-                "a process that answers was ended, perhaps for want of memory: use fewer "
-                "--processes"
+                "a worker process was killed, perhaps because memory ran out: use fewer --processes"
             ) from error
 
 
 def _begin() -> None:
-    """Use one thread, and end with the parent, however it ends."""
+    """Limit this process to one thread, and end it when its parent ends for whatever reason."""
     end_with_parent()
     if find_spec("torch") is None:  # models on servers
         return
@@ -67,7 +68,7 @@ def _begin() -> None:
 def _answer(engine: SplitEngine, task: Task, asking: Asking, seed: int) -> Outcome:
     try:
         blocking.run(engine.models)
-        return blocking.run(lambda: answered(engine, task, asking, seed))
+        return blocking.run(lambda: answer_task(engine, task, asking, seed))
     except SplitReasonError as error:
-        # Not every error can be sent to another process; its words can.
+        # Not every exception can be pickled, but its message can.
         raise RequestError(str(error)) from None

@@ -1,9 +1,10 @@
-"""The published method's way over two servers, as a baseline (arXiv 2504.16379, its reference).
+"""Baseline: the published method's flow over two servers (arXiv 2504.16379, reference code).
 
-The large model, which knows no tags there, is asked for a chunk at a time; then the small one
-writes a few tokens from every prefix of the chunk, to see behind which it would close the span.
-Every request sends all of the text. Written anew from that description, but for its mistakes: it
-takes an event of a stream for a token, which under load it is not.
+The large model, which does not know the tags, is asked for one chunk at a time. Then the small
+model continues every prefix of the chunk by a few tokens, to find the prefix after which it would
+close the span. Every request sends the whole text. This is an independent implementation of that
+description without one mistake of the reference, which counts a stream event as a token; under load
+an event holds several.
 """
 
 import json
@@ -25,8 +26,17 @@ _ENDLESS = "ignore_eos"
 
 
 @dataclass(slots=True)
-class Flowed:
-    """A reply and what it took; `span_requests` are those of its spans alone."""
+class FlowReply:
+    """A reply and what it took.
+
+    Attributes:
+        pieces: Texts of the tokens and of the tags, in order.
+        tokens: Generated tokens.
+        large_tokens: Tokens written by the large model.
+        requests: Requests in all.
+        span_requests: Requests made for spans.
+
+    """
 
     pieces: list[str] = field(default_factory=list)
     tokens: int = 0
@@ -36,43 +46,48 @@ class Flowed:
 
     @property
     def text(self) -> str:
-        """The reply, without the tags."""
+        """The reply without the tags."""
         return "".join(piece for piece in self.pieces if piece not in (OPEN, CLOSE))
 
 
 class PublishedFlow:
-    """The baseline's pair. Both models have to share their tokenizer, with the tags in it."""
+    """The baseline's pair of models.
+
+    Raises:
+        ConfigurationError: The two models do not share a tokenizer that contains the tags.
+
+    """
 
     def __init__(self, small: ServerModel, large: ServerModel) -> None:
-        marks = tags_of(small.codec, as_text=False)
-        if small.codec.fingerprint != large.codec.fingerprint or not marks:
+        tags = tags_of(small.codec, as_text=False)
+        if small.codec.fingerprint != large.codec.fingerprint or not tags:
             raise ConfigurationError(
-                "the published flow is written for two models that share a tokenizer with the "
-                "tags, such as the bundled pair: serve both models of one"
+                "the published flow needs two models that share a tokenizer which contains the "
+                "tags, such as the bundled pair: serve both models of such a pair"
             )
         self._small = small
         self._large = large
         self._decode = small.codec.decode
 
-    async def answer(self, messages: Sequence[Message], *, max_tokens: int) -> Flowed:
-        """Return the reply to a conversation."""
-        prompt, flowed = self.prompt(messages), Flowed()
+    async def answer(self, messages: Sequence[Message], *, max_tokens: int) -> FlowReply:
+        """Answer a conversation."""
+        prompt, flowed = self.prompt(messages), FlowReply()
         while (left := max_tokens - flowed.tokens) > 0:
             pieces = await self._write(self._small, prompt, flowed, left, {"stop": [OPEN]})
             flowed.requests += 1
             opens = pieces[-1:] == [OPEN]
-            self._keep(flowed, pieces[:-1] if opens else pieces)
+            self._append(flowed, pieces[:-1] if opens else pieces)
             if not opens:
                 break
             await self.span(prompt, flowed)
         return flowed
 
     def prompt(self, messages: Sequence[Message]) -> str:
-        """Return a conversation as the models read it."""
+        """Return the text of a conversation after the chat template."""
         return self._decode(self._small.codec.render(messages, None).token_ids)
 
-    async def span(self, prompt: str, flowed: Flowed, *, held_open: int | None = None) -> None:
-        """Have the large model write a span; `held_open` is its length, whoever would end it."""
+    async def span(self, prompt: str, flowed: FlowReply, *, held_open: int | None = None) -> None:
+        """Have the large model write a span; `held_open` fixes its length and ignores every end."""
         flowed.pieces.append(OPEN)
         more = {} if held_open is None else {_ENDLESS: True}
         written = 0
@@ -80,7 +95,7 @@ class PublishedFlow:
             chunk = await self._write(self._large, prompt, flowed, CHUNK_TOKENS, more)
             end, probes = await self._probed(prompt + "".join(flowed.pieces), chunk)
             kept = chunk if end is None or held_open is not None else chunk[:end]
-            self._keep(flowed, kept)
+            self._append(flowed, kept)
             flowed.large_tokens += len(kept)
             written += len(kept)
             flowed.span_requests += 1 + probes
@@ -89,7 +104,7 @@ class PublishedFlow:
                 break
         flowed.pieces.append(CLOSE)
 
-    def _keep(self, flowed: Flowed, pieces: Sequence[str]) -> None:
+    def _append(self, flowed: FlowReply, pieces: Sequence[str]) -> None:
         flowed.pieces += pieces
         flowed.tokens += len(pieces)
 
@@ -97,11 +112,11 @@ class PublishedFlow:
         self,
         model: ServerModel,
         prompt: str,
-        flowed: Flowed,
+        flowed: FlowReply,
         tokens: int,
         more: dict[str, Any],
     ) -> list[str]:
-        """Return the texts of the tokens; an open tag may be the last of them."""
+        """Return the texts of the generated tokens; the last one may be an open tag."""
         body: dict[str, Any] = {
             "model": model.model,
             "prompt": prompt + "".join(flowed.pieces),
@@ -129,7 +144,7 @@ class PublishedFlow:
         return pieces
 
     async def _probed(self, before: str, chunk: Sequence[str]) -> tuple[int | None, int]:
-        """Return behind how many tokens the small model would close, and the requests it took."""
+        """Return after how many tokens the small model would close, and the requests this took."""
         found, requests = None, 0
         for start in range(0, len(chunk), PROMPTS_A_PROBE):
             places = range(start + 1, min(start + PROMPTS_A_PROBE, len(chunk)) + 1)
@@ -140,7 +155,7 @@ class PublishedFlow:
         return found, requests
 
     async def _begun(self, prompts: Sequence[str]) -> list[str]:
-        """Return what the small model writes behind each prompt, a few tokens."""
+        """Return a few tokens of the small model's continuation of each prompt."""
         body = {
             "model": self._small.model,
             "prompt": list(prompts),

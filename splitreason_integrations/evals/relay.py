@@ -1,8 +1,9 @@
-"""Two resident models that take turns: what a hand-over takes beside a step of the large one.
+"""Measure what a handoff costs two resident models, relative to a step of the large one.
 
-Sessions alone, with random weights: all that a hand-over costs the models, nothing of what the
-engine adds, which `bench overhead` measures. A step cannot take less than reading the weights and
-the keys and values once, at the rate at which the device copies: each step is given beside that.
+Only the sessions run, with random weights: this measures all that a handoff costs the models,
+without the engine's own time, which `bench overhead` measures. A step cannot be faster than reading
+the weights and the keys and values once at the device's copy rate; each step is reported next to
+that floor.
 """
 
 import random
@@ -32,7 +33,15 @@ _COPIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One turn of each, in seconds."""
+    """One round of both models, in seconds.
+
+    Attributes:
+        small_s: The small model writes.
+        handoff_s: The large model prefills and writes its first token.
+        large_s: The large model writes the rest of the span.
+        handback_s: The small model reads the span.
+
+    """
 
     small_s: float
     handoff_s: float
@@ -41,7 +50,7 @@ class Round:
 
     @property
     def seconds(self) -> float:
-        """The whole round."""
+        """Duration of the whole round."""
         return self.small_s + self.handoff_s + self.large_s + self.handback_s
 
 
@@ -52,13 +61,22 @@ async def relay(
     rounds: int,
     seed: int,
     bytes_per_s: float,
-    told: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Return how long hand-overs take at a context, and tokens a second beside each model alone.
+    """Return handoff and handback times at a context length, and tokens/s split and alone.
 
-    A handoff is all from the small model's last token to the large one's first: the large one
-    reads what the small one wrote. At a handback the small one reads the span. `bytes_per_s` is
-    what the device reads. A first round warms up and is not counted.
+    A handoff lasts from the small model's last token to the large model's first, including the
+    prefill of what the small model wrote. In a handback the small model reads the span. The first
+    round warms up and is not counted.
+
+    Args:
+        models: Small and large model.
+        context_tokens: Length of the prompt.
+        rounds: Rounds to measure.
+        seed: Seed of the random prompt.
+        bytes_per_s: Read rate of the device, from `read_rate`.
+        on_progress: Called with (rounds done, rounds in all).
+
     """
     rng = random.Random(seed)
     words = min(model.network.config.vocab_size for model in models)
@@ -74,9 +92,9 @@ async def relay(
     await _round(small, large)
     taken = list[Round]()
     for done in range(rounds):
-        told(done, rounds)
+        on_progress(done, rounds)
         taken.append(await _round(small, large))
-    told(rounds, rounds)
+    on_progress(rounds, rounds)
     small.close()
     large.close()
     ratios = [one.handoff_s / steps[1] for one in taken]
@@ -112,7 +130,7 @@ async def _round(small: HFSession, large: HFSession) -> Round:
 
 
 async def _seconds(session: HFSession, tokens: int) -> float:
-    """Have a session write so many tokens; return the seconds it took."""
+    """Have a session write this many tokens; return the seconds."""
     order = WriteOrder(
         max_tokens=tokens,
         sampling=Sampling(temperature=0.0),
@@ -128,7 +146,7 @@ async def _seconds(session: HFSession, tokens: int) -> float:
 
 
 def _bytes_of_a_step(model: HFModel, context_tokens: int) -> int:
-    """Return the bytes that a step reads: the weights that take part, and keys and values."""
+    """Return the bytes that a step reads: the weights in use, and all keys and values."""
     config = model.network.config
     weights: int = sum(one.nbytes for one in model.network.parameters())
     if not config.tie_word_embeddings:
@@ -139,7 +157,7 @@ def _bytes_of_a_step(model: HFModel, context_tokens: int) -> int:
 
 
 def read_rate(device: torch.device) -> float:
-    """Return the bytes a second that a large copy on a device reads and writes, at its best."""
+    """Return the best copy rate of a device, in bytes read plus written per second."""
     there = torch.ones(_COPIED_BYTES, dtype=torch.uint8, device=device)
     here = torch.empty_like(there)
     taken = []
@@ -158,9 +176,9 @@ async def measure_relay(
     *,
     rounds: int,
     seed: int,
-    told: Callable[[int, int, int], None],
+    on_progress: Callable[[int, int, int], None],
 ) -> list[dict[str, Any]]:
-    """Return the figures at each context; `told` hears of the context, rounds done, and of all."""
+    """Measure each context length; `on_progress` gets (context, rounds done, rounds in all)."""
     bytes_per_s = read_rate(models[0].network.device)
     return [
         await relay(
@@ -169,7 +187,7 @@ async def measure_relay(
             rounds=rounds,
             seed=seed,
             bytes_per_s=bytes_per_s,
-            told=partial(told, context),
+            on_progress=partial(on_progress, context),
         )
         for context in contexts
     ]

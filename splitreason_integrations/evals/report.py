@@ -1,4 +1,4 @@
-"""Where and with what a figure was measured: it goes with every figure that is published."""
+"""Hardware, versions and date behind a figure, published with every figure."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ _PACKAGES = (
 
 
 def hardware() -> str:
-    """Return the processor and its usable cores, and the GPU if torch is there and sees one."""
+    """Return processor and usable cores, and the GPU if torch is installed and sees one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"{_processor()}, {cores} cores"
     return f"{text}, {gpu}" if (gpu := _gpu()) else text
@@ -29,7 +29,7 @@ def _gpu() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter to a figure."""
+    """Return the versions of Python and of the packages that affect figures."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def context(command: str) -> dict[str, object]:
-    """Return command, hardware, versions and date, for a `--json` output."""
+    """Return command, hardware, versions and date for `--json` output."""
     return {
         "command": command,
         "hardware": hardware(),

@@ -1,4 +1,4 @@
-"""What one way of answering came to over all tasks."""
+"""Figures of one configuration over all tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,10 +24,18 @@ from splitreason_integrations.records import Completion
 class Result:
     """A mode's figures over all tasks.
 
-    `outcomes` hold the `samples` of each task one after the other. `small` names the small model,
-    `share_asked` is the offload share that the trigger was to be brought to, where it was.
-    With `by_share` that tells its row from others of its mode. `at_once` answers were under way
-    while latencies were measured.
+    Attributes:
+        mode: Name of the mode.
+        trigger: Text of the trigger.
+        outcomes: The answers; the `samples` of one task are consecutive.
+        seed: Seed of the requests and of the bootstrap.
+        small: Name of the small model, where several are compared.
+        samples: Answers per task.
+        share_asked: Offload share that the trigger was tuned to, if any.
+        by_share: Whether several shares are compared, so that the row's name includes the share.
+        at_once: Answers in progress while latencies were measured.
+        network: Where the large model is assumed to run, for planned latency.
+
     """
 
     mode: str
@@ -43,18 +51,18 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What to call the row: mode, share and small model, where they tell it from others."""
+        """Name of the row: mode, and share and small model where several are compared."""
         share = f" at {self.share_asked:.3g}" if self.by_share else ""
         return f"{self.mode}{share} ({self.small})" if self.small else self.mode + share
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return len(self.outcomes) // self.samples
 
     @property
     def seconds(self) -> float:
-        """The time that the answers took, so many at once."""
+        """Wall time of all answers, given `at_once` of them in parallel."""
         return sum(outcome.seconds for outcome in self.outcomes) / self.at_once
 
     @property
@@ -64,23 +72,23 @@ class Result:
 
     @property
     def rights(self) -> Numbers:
-        """1 where an answer is right, shape (tasks, samples)."""
+        """1 where an answer is correct, shape (tasks, samples)."""
         flat = np.array([outcome.right for outcome in self.outcomes], np.float64)
         return flat.reshape(-1, self.samples)
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers: with several samples a task, pass@1."""
+        """Fraction of correct answers; pass@1 with several samples per task."""
         return float(self.rights.mean())
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy: Wilson's, or a bootstrap of whole tasks."""
+        """95 % interval of the accuracy: Wilson's, or a bootstrap of whole tasks."""
         return clustered(self.rights, seed=self.seed)
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Generated tokens that were kept, by author."""
+        """Kept generated tokens, by author."""
         return {
             "small": sum(reply.small_tokens for reply in self.replies),
             "large": sum(reply.large_tokens for reply in self.replies),
@@ -94,7 +102,7 @@ class Result:
 
     @property
     def pass_at(self) -> Mapping[int, float]:
-        """pass@k for k = 1, 2, 4 … and the number of samples (arXiv 2107.03374)."""
+        """pass@k for k = 1, 2, 4, … and for the number of samples (arXiv 2107.03374)."""
         ks = {2**power for power in range(self.samples.bit_length()) if 2**power <= self.samples}
         return {k: float(pass_at(k, self.rights).mean()) for k in sorted(ks | {self.samples})}
 
@@ -114,11 +122,11 @@ class Result:
 
     @cached_property
     def planned(self) -> Figures:
-        """The same figures, the large model being where `network` has it."""
+        """The same figures, as if the large model ran where `network` says."""
         return self._figures(self.network)
 
     def side(self) -> Side:
-        """Return the result as one side of a paired comparison."""
+        """Return one side of a paired comparison."""
         large = [sum(r.large_tokens for r in outcome.replies) for outcome in self.outcomes]
         tokens = np.array(large, np.float64).reshape(-1, self.samples)
         return Side(self.name, self.rights, tokens, self.interval)

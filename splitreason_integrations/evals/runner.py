@@ -1,4 +1,4 @@
-"""Runs tasks through the engine, in one mode or in several on the same tasks."""
+"""Run tasks through the engine, in one mode or in several on the same tasks."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.triggers import Always, Never
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.evals.answering import Asking, Outcome, answered
-from splitreason_integrations.evals.journal import Journal, Place, way_of
-from splitreason_integrations.evals.matching import bring_to, knob, stages
+from splitreason_integrations.evals.answering import Asking, Outcome, answer_task
+from splitreason_integrations.evals.journal import Journal, Place, configuration_key
+from splitreason_integrations.evals.matching import stages, triggers_of, tune_to
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.results import Result
@@ -20,34 +20,41 @@ from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.evals.workers import at_once
 
 MODES = ("base", "small", "large", "split", "random", "entropy", "rule")
-"""What can be measured: `base` is the embedded small model before it learned the tags."""
+"""Modes that can be measured; `base` is the embedded small model before it learned the tags."""
 
 MATCHED = ("random", "entropy", "rule")
-"""Modes that run at the offload share of `split`."""
+"""Baselines that run at the offload share of `split`."""
 
 ALONE = ("base", "large")
-"""Modes in which an engine's small model has no part."""
+"""Modes that do not use the engine's small model."""
 
 RULE = "="
-"""Where a rule opens unless another one is given: the pattern of a `Keyword`."""
+"""Default pattern of the mode `rule`: a span opens where this `Keyword` ends."""
 
 Progress = Callable[[str, int, int], None]
+"""Called with (what runs, answers done, answers in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """All that the modes of a comparison share: tasks, and how they are asked.
+    """Settings that all modes of a comparison share.
 
-    `concurrency` answers are under way at a time; a `crew` of so many processes answers in place
-    of this one. With a `journal` finished answers are on disk at once and not asked again.
-    `network` is where the large model is planned to be. `progress` hears what runs, and how many
-    answers of how many are done.
+    Attributes:
+        tasks: The tasks to answer.
+        asking: Seed, samples, temperature and length of the answers.
+        concurrency: Answers in progress at a time.
+        process_pool: Processes that answer instead of this one.
+        journal: Where finished answers are stored at once; stored answers are not asked again.
+        rule: Pattern of the mode `rule`.
+        network: Where the large model is assumed to run, for planned latency.
+        progress: Called with (what runs, answers done, answers in all).
+
     """
 
     tasks: Sequence[Task]
     asking: Asking = field(default_factory=Asking)
     concurrency: int = 1
-    crew: ProcessPool | None = None
+    process_pool: ProcessPool | None = None
     journal: Journal | None = None
     rule: str = RULE
     network: Network = field(default_factory=Network)
@@ -56,18 +63,19 @@ class Runner:
     def run(
         self, mode: str, engine: SplitEngine, *, share: float | None = None, small: str = ""
     ) -> Result:
-        """Return a mode's figures on all tasks.
+        """Run one mode on all tasks.
 
         Args:
-            mode: one of MODES.
-            engine: its policy holds for all modes but `large`, which is the large model alone.
-            share: what `random`, `entropy` and `rule` are brought to, and `split`, by the threshold
-                of its tag, where it is given. Without, `split` runs as the engine's trigger says,
-                and the others at its share.
-            small: names the small model where there are several.
+            mode: One of `MODES`.
+            engine: The pair; its policy applies to all modes but `large`, which is the large model
+                alone.
+            share: Offload share to tune `random`, `entropy`, `rule` and `split` to. Without it
+                `split` runs with the engine's trigger, and the others are tuned to the share of
+                `split`.
+            small: Name of the small model, where several are compared.
 
         Raises:
-            RequestError: an unknown mode, no tasks, or a share that is not within (0, 1].
+            RequestError: The mode is unknown, there are no tasks, or the share is out of range.
 
         """
         order_of(mode)
@@ -94,9 +102,9 @@ class Runner:
         shares: Sequence[float] = (),
         small: str = "",
     ) -> list[Result]:
-        """Return the figures of several modes, in the order of MODES; `split` is run once.
+        """Run several modes, in the order of `MODES`; `split` runs once.
 
-        With `shares`, `split` and those that run at its share are brought to each of them instead.
+        With `shares`, `split` and its baselines are tuned to each of these shares instead.
         """
         results: list[Result] = []
         own_share: float | None = None
@@ -111,8 +119,8 @@ class Runner:
         return results
 
     def _at(self, share: float, mode: str, engine: SplitEngine, small: str) -> Result:
-        """Return a mode's figures at an offload share, as near as its trigger comes."""
-        trigger_at = knob(mode, self.rule)
+        """Run a mode with its trigger tuned as near to an offload share as possible."""
+        trigger_at = triggers_of(mode, self.rule)
         if share == 0:
             result = self._run(mode, replace(engine, trigger=Never()), small=small)
             return replace(result, share_asked=share)
@@ -122,7 +130,7 @@ class Runner:
             numbers = range(0, len(self.tasks), every)
             return self._run(mode, replace(engine, trigger=trigger), numbers, small=small)
 
-        found = bring_to(share, measure, lambda one: one.offload_share, stages(len(self.tasks)))
+        found = tune_to(share, measure, lambda one: one.offload_share, stages(len(self.tasks)))
         return replace(found, share_asked=share)
 
     def _run(
@@ -133,7 +141,7 @@ class Runner:
         *,
         small: str,
     ) -> Result:
-        """Return the figures of some tasks, by their numbers; of all without."""
+        """Run a mode on some tasks, by their numbers; on all tasks by default."""
         numbers = range(len(self.tasks)) if numbers is None else numbers
         places = [(task, sample) for task in numbers for sample in range(self.asking.samples)]
         what = f"{mode} {small}".strip()
@@ -154,15 +162,15 @@ class Runner:
     def _answers(
         self, mode: str, engine: SplitEngine, places: Sequence[Place], what: str
     ) -> dict[Place, Outcome]:
-        """Return the answers at all places; those that the journal has are not asked again."""
-        way = way_of(mode, engine) if self.journal else ""
-        found = self.journal.found(way) if self.journal else {}
+        """Return the answers at all places; answers in the journal are not asked again."""
+        key = configuration_key(mode, engine) if self.journal else ""
+        found = self.journal.found(key) if self.journal else {}
         done = {place: found[place] for place in places if place in found}
         missing = [place for place in places if place not in done]
         self.progress(what, len(done), len(places))
-        if missing and self.crew is None:
+        if missing and self.process_pool is None:
             blocking.run(engine.models)
-        answer = answered if self.crew is None else self.crew.answered
+        answer = answer_task if self.process_pool is None else self.process_pool.answer_task
 
         async def work(place: Place) -> None:
             number, sample = place
@@ -170,7 +178,7 @@ class Runner:
             outcome = await answer(engine, self.tasks[number], self.asking, seed)
             done[place] = outcome
             if self.journal:
-                self.journal.add(way, place, outcome)
+                self.journal.add(key, place, outcome)
             self.progress(what, len(done), len(places))
 
         blocking.run(lambda: at_once(work, missing, self.concurrency))
@@ -178,7 +186,12 @@ class Runner:
 
 
 def order_of(mode: str) -> int:
-    """Return a mode's place among MODES; raise RequestError for an unknown one."""
+    """Return a mode's position in `MODES`.
+
+    Raises:
+        RequestError: There is no such mode.
+
+    """
     if mode not in MODES:
         raise RequestError(f"unknown mode {mode!r}: use some of {', '.join(MODES)}, or all")
     return MODES.index(mode)
@@ -194,7 +207,7 @@ def run_mode(
     progress: Progress = lambda mode, done, of: None,
     share: float | None = None,
 ) -> Result:
-    """Return a mode's figures, asked greedily, one task at a time; see `Runner.run`."""
+    """Run one mode greedily, one task at a time; see `Runner.run`."""
     asking = Asking(seed=seed, max_tokens=max_tokens)
     return Runner(tasks=tasks, asking=asking, progress=progress).run(mode, engine, share=share)
 
@@ -208,16 +221,16 @@ def compare(
     max_tokens: int = 512,
     progress: Progress = lambda mode, done, of: None,
 ) -> list[Result]:
-    """Return the figures of several modes on the same tasks; `split` is run once."""
+    """Run several modes on the same tasks; `split` runs once."""
     asking = Asking(seed=seed, max_tokens=max_tokens)
     return Runner(tasks=tasks, asking=asking, progress=progress).compare(modes, engine)
 
 
 def fingerprint(tasks: Sequence[Task]) -> str:
-    """Return a hash of tasks: what is asked, on offer and right, and how replies are graded."""
-    told = hashlib.sha256()
+    """Return a hash of tasks: questions, tools, answers and grading."""
+    digest = hashlib.sha256()
     for task in tasks:
         parts = [list(map(dict, task.messages)), task.answer, task.grade]
         parts.append([dict(tool) for tool in task.tools or ()])
-        told.update(json.dumps(parts, sort_keys=True, default=str).encode() + b"\n")
-    return told.hexdigest()
+        digest.update(json.dumps(parts, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,11 +1,11 @@
-"""Two servers at work: against the published flow, on long spans, and under load.
+"""Benchmark two servers: against the published flow, and on long spans.
 
-Every figure is a ratio of two ways on the same servers in the same run, taking turns.
+Every figure is a ratio of two methods on the same servers in the same run, in alternation.
 """
 
 import statistics
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,8 @@ from splitreason_integrations.decide.triggers import Random
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.intervals import bootstrap_median
-from splitreason_integrations.evals.load import all_stretches, drained
-from splitreason_integrations.evals.published_flow import Flowed, PublishedFlow
+from splitreason_integrations.evals.load import OnProgress, all_segments, drained
+from splitreason_integrations.evals.published_flow import FlowReply, PublishedFlow
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
@@ -25,14 +25,12 @@ from splitreason_integrations.request import Request
 LONG_SPAN_TOKENS = 128
 MAX_TOKENS = 300
 
-Told = Callable[[str, int, int], None]
-"""Told which part is at work, how much of it is done, and of how much."""
-
 
 class Counted:
-    """A model behind a server that counts the requests of its sessions.
+    """A server model that counts the requests of its sessions.
 
-    With `endless` it ends nothing: neither what it writes nor what it reads.
+    With `endless` it never ends a span: stop tokens are forbidden, and every close probability is
+    0.
     """
 
     def __init__(self, model: ServerModel, *, endless: bool = False) -> None:
@@ -46,7 +44,7 @@ class Counted:
 
     @property
     def requests(self) -> int:
-        """All that was asked of the server."""
+        """Requests sent to the server."""
         return sum(session.requests for session in self._opened)  # type: ignore[attr-defined]
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> Session:
@@ -74,7 +72,15 @@ def _without_end(order: WriteOrder) -> WriteOrder:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """What one way took for one problem."""
+    """Cost of one method on one problem.
+
+    Attributes:
+        seconds: Wall time.
+        requests: Requests sent.
+        large_tokens: Tokens written by the large model.
+        text: The reply.
+
+    """
 
     seconds: float
     requests: int
@@ -83,23 +89,33 @@ class Timed:
 
 
 async def against_the_published_flow(
-    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], told: Told, **settings: Any
+    models: tuple[ServerModel, ServerModel],
+    tasks: Sequence[Task],
+    on_progress: OnProgress,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Return wall time and requests of an answer, ours ÷ the published flow's, in pairs.
+    """Return wall time and requests per answer, ours ÷ the published flow's.
 
-    `settings` are those of our engine.
-    `bare_ratio` is the part that hands over nothing and reads nothing along: the same stretches of
-    tokens in plain requests, one behind the other, on a warm cache.
+    `bare_ratio` is the fraction of the time that generation itself takes: the same segments of
+    tokens as plain requests, one after the other on a warm cache, without handoffs or reading
+    along.
+
+    Args:
+        models: Small and large model.
+        tasks: The problems to answer.
+        on_progress: Called with (part of the benchmark, units done, units in all).
+        settings: Settings of our engine.
+
     """
     flow, pairs, bare_s = PublishedFlow(*models), list[tuple[Timed, Timed]](), list[float]()
     for done, task in enumerate(tasks):
-        told("answers", done, len(tasks))
-        # Whoever is second finds a warmer cache: they take turns.
+        on_progress("answers", done, len(tasks))
+        # The second method finds a warmer cache, so the order alternates.
         theirs = await _published(flow, task) if done % 2 else None
         reply, ours = await _ours(models, task, settings)
         pairs.append((ours, theirs or await _published(flow, task)))
         bare_s.append(await _bare(models, task, reply))
-    told("answers", len(tasks), len(tasks))
+    on_progress("answers", len(tasks), len(tasks))
     walls = [ours.seconds / theirs.seconds for ours, theirs in pairs]
     bare = [seconds / theirs.seconds for seconds, (_, theirs) in zip(bare_s, pairs, strict=True)]
     return {
@@ -116,13 +132,13 @@ async def against_the_published_flow(
 
 async def _bare(models: tuple[ServerModel, ServerModel], task: Task, reply: Completion) -> float:
     drain, started = drained(lambda: None), time.perf_counter()
-    for stretch in all_stretches(models, task, reply):
-        await drain(stretch)
+    for segment in all_segments(models, task, reply):
+        await drain(segment)
     return time.perf_counter() - started
 
 
 def _summary(timed: Sequence[Timed]) -> dict[str, float]:
-    # The first answer of a server that was just started takes longer than many others.
+    # Medians, because a new server's first answer takes longer than all others.
     return {
         "seconds_an_answer": statistics.median(one.seconds for one in timed),
         "requests_an_answer": statistics.fmean(one.requests for one in timed),
@@ -155,18 +171,18 @@ def _request(task: Task, *, max_tokens: int = MAX_TOKENS) -> Request:
 
 
 async def long_spans(
-    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], told: Told
+    models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], on_progress: OnProgress
 ) -> dict[str, Any]:
-    """Return requests and wall time of spans held open for 128 tokens, ours ÷ the published."""
+    """Return requests and wall time of spans held open for 128 tokens, ours ÷ published."""
     flow, ours, theirs = PublishedFlow(*models), list[Timed](), list[Timed]()
     for done, task in enumerate(tasks):
-        told("long spans", done, len(tasks))
+        on_progress("long spans", done, len(tasks))
         ours.append(await _held_open(models, task))
-        prompt, flowed, started = flow.prompt(task.messages), Flowed(), time.perf_counter()
+        prompt, flowed, started = flow.prompt(task.messages), FlowReply(), time.perf_counter()
         await flow.span(prompt, flowed, held_open=LONG_SPAN_TOKENS)
         seconds = time.perf_counter() - started
         theirs.append(Timed(seconds, flowed.span_requests, flowed.large_tokens))
-    told("long spans", len(tasks), len(tasks))
+    on_progress("long spans", len(tasks), len(tasks))
     walls = [mine.seconds / other.seconds for mine, other in zip(ours, theirs, strict=True)]
     counts = [statistics.fmean(one.requests for one in side) for side in (ours, theirs)]
     return {
@@ -180,7 +196,7 @@ async def long_spans(
 
 
 async def _held_open(models: tuple[ServerModel, ServerModel], task: Task) -> Timed:
-    """Have one span written to its cap by the engine, and count what the span took."""
+    """Have the engine write one span up to its cap; return what the span took."""
     small, large = (Counted(model, endless=True) for model in models)
     engine = SplitEngine(
         small=small,

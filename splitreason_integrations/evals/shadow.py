@@ -1,6 +1,6 @@
-"""What offloading would have cost: the small model alone, watched where it would hand over.
+"""Estimate what offloading would cost, from a run of the small model alone.
 
-One run of the small model serves all triggers; the large model is not loaded.
+One run serves all triggers, and the large model is not loaded.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,16 +35,22 @@ from splitreason_integrations.records import Completion
 
 @dataclass(frozen=True)
 class Watched:
-    """A reply of the small model alone, and the positions at which it was watched."""
+    """A reply of the small model alone, and the positions that its triggers evaluated.
+
+    Attributes:
+        reply: The small model's reply.
+        positions: Every position at which a trigger could have opened a span.
+
+    """
 
     reply: Completion
     positions: tuple[Position, ...]
 
     def handoffs(self, trigger: Trigger) -> list[int]:
-        """Return where a trigger would have opened spans.
+        """Return the token indices at which a trigger would have opened spans.
 
-        Neighbouring positions at which it fires are one handoff: the first opens the span that
-        the large model would have written instead.
+        Adjacent positions at which it fires count as one handoff: the first would open the span,
+        and the large model would have written the others.
         """
         fired = sorted({at.index for at in self.positions if trigger.fires(at)})
         return fired[:1] + [here for before, here in pairwise(fired) if here > before + 1]
@@ -52,9 +58,16 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a handoff is taken to cost: the tokens of an average span, and the large model's terms.
+    """Assumed cost of a handoff.
 
-    Without a rate of tokens in `network`, a handoff adds its round trip and no more.
+    Attributes:
+        span_tokens: Tokens of an average span.
+        prices: Prices of the large model.
+        network: Where the large model runs; without a speed, a handoff adds its round trip only.
+
+    Raises:
+        ConfigurationError: `span_tokens` is not above 0.
+
     """
 
     span_tokens: float
@@ -68,7 +81,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one trigger would have cost, `added_s` a request on average."""
+    """Estimated cost of one trigger.
+
+    Attributes:
+        trigger: The trigger.
+        figures: Handoffs, share, cost and latency, with intervals.
+        large_tokens: Mean large-model tokens per request.
+        added_s: Mean seconds that handoffs add per request.
+
+    """
 
     trigger: Trigger
     figures: Figures
@@ -76,7 +97,7 @@ class Estimate:
     added_s: float
 
     def data(self) -> dict[str, object]:
-        """Return the estimate as plain data; `interval` is that of the share."""
+        """Return the estimate as plain data; `interval` is the interval of the share."""
         handoffs, share = self.figures[Metric.HANDOFFS], self.figures[Metric.SHARE]
         return {
             "trigger": str(self.trigger),
@@ -97,7 +118,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ShadowReport:
-    """Estimates for several triggers, from one run; tokens are those of an average request."""
+    """Estimates for several triggers from one run.
+
+    Attributes:
+        estimates: One per trigger.
+        n: Number of requests.
+        small_tokens: Mean tokens per request of the small model.
+        small_s: Mean seconds per request of the small model.
+        span_tokens: Assumed tokens of a span.
+        seed: Seed of the requests and of the bootstrap.
+
+    """
 
     estimates: tuple[Estimate, ...]
     n: int
@@ -128,23 +159,23 @@ def shadow(
     max_tokens: int = 512,
     progress: Progress = lambda what, done, of: None,
 ) -> ShadowReport:
-    """Return what each trigger would have cost, from one run of the small model alone.
+    """Estimate what each trigger would have cost, from one run of the small model alone.
 
-    The small model writes on where it would have handed over, its tags suppressed. A would-be
-    handoff adds a span's tokens; the large model reads, once, all that stands before the last
-    one. Caps of the engine's policy are not applied.
+    Where a trigger fires the small model writes on, its tags suppressed. Each would-be handoff adds
+    `plan.span_tokens`; the large model reads everything before the last handoff once. Caps of the
+    engine's policy are not applied.
 
     Args:
-        engine: its small model is used.
-        tasks: the prompts, asked greedily; answers are not looked at.
-        triggers: what to estimate, each for itself.
-        plan: what a handoff costs; `mean_span_tokens` measures the tokens of a span.
-        seed: of the requests and of the resampling of prompts.
-        max_tokens: longest reply, reasoning included.
-        progress: hears how many prompts of how many are done.
+        engine: Its small model is used.
+        tasks: The prompts, asked greedily; answers are ignored.
+        triggers: The triggers to estimate, each by itself.
+        plan: Cost of a handoff; `mean_span_tokens` measures the tokens of a span.
+        seed: Seed of the requests and of the bootstrap.
+        max_tokens: Longest reply in tokens, reasoning included.
+        progress: Called with (what runs, prompts done, prompts in all).
 
     Raises:
-        RequestError: no tasks, no triggers, or a trigger that hands the whole reply over.
+        RequestError: There are no tasks or no triggers, or a trigger offloads the whole reply.
 
     """
     if not tasks or not triggers:
@@ -172,14 +203,14 @@ def watch(
     max_tokens: int = 512,
     progress: Progress = lambda what, done, of: None,
 ) -> list[Watched]:
-    """Return the small model's replies, and all that the triggers would have looked at."""
+    """Return the small model's replies, and all positions that the triggers evaluated."""
     small = blocking.run(lambda: load_model(engine.small, role="small"))
     joined = reduce(or_, triggers)
     watched = []
     for done, task in enumerate(tasks):
         progress("shadow", done, len(tasks))
         positions: list[Position] = []
-        # The small model has both seats: the large one's stays empty, so nothing else is loaded.
+        # The small model also takes the large one's place, so that no large model is loaded.
         alone = replace(
             engine,
             small=small,
@@ -202,9 +233,12 @@ def mean_span_tokens(
     max_tokens: int = 512,
     progress: Progress = lambda what, done, of: None,
 ) -> float:
-    """Return the mean length of a span in tokens, from a run of both models on a few tasks.
+    """Return the mean span length in tokens, from a run of both models on a few tasks.
 
-    Raises RequestError where no span opened, LargeModelError where the large model failed.
+    Raises:
+        RequestError: No span opened.
+        LargeModelError: The large model failed.
+
     """
     both = replace(engine, trigger=reduce(or_, triggers), on_large_failure="raise")
     result = run_mode("split", both, tasks, seed=seed, max_tokens=max_tokens, progress=progress)

@@ -1,4 +1,4 @@
-"""Networks with random weights in the shapes of real models: what they cost, not what they say."""
+"""Networks with random weights in the shapes of real models, for measuring speed only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,18 @@ from splitreason_integrations.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """A Qwen2 network's sizes (arXiv 2407.10671, and the published configurations)."""
+    """Sizes of a Qwen2 network (arXiv 2407.10671, and the published configurations).
+
+    Attributes:
+        hidden: Hidden size.
+        layers: Number of layers.
+        heads: Attention heads.
+        key_value_heads: Key and value heads.
+        feed_forward: Size of the feed-forward layer.
+        vocabulary: Vocabulary size.
+        tied: Whether input and output embeddings share weights.
+
+    """
 
     hidden: int
     layers: int
@@ -30,9 +41,11 @@ SHAPES: Mapping[str, NetworkShape] = {
 
 
 def random_network(name: str, *, context_tokens: int, device: str, seed: int) -> Any:
-    """Return a network of a shape with random weights, in bfloat16 on CUDA, else float32.
+    """Return a network with random weights, in bfloat16 on CUDA, else in float32.
 
-    Raises ConfigurationError for unknown shapes, and where it does not fit.
+    Raises:
+        ConfigurationError: The shape is unknown, or does not fit on the device.
+
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM

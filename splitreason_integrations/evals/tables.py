@@ -1,4 +1,4 @@
-"""Results as tables: for a terminal, and in Markdown for what is published."""
+"""Format results as tables, for a terminal and in Markdown."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +9,7 @@ from splitreason_integrations.evals.paired import Difference, Paired
 from splitreason_integrations.evals.results import Result
 
 _FAR = 0.2
-"""By how much of itself a share that was asked for may be missed without a word."""
+"""Largest relative error of a requested share that is not reported."""
 _HEADINGS = ("", "accuracy", "95 % interval", "large share", "tokens/s", "seconds")
 _MEANINGS = {
     "base": "base: small model before it learned the tags",
@@ -41,10 +41,10 @@ def for_terminal(results: Sequence[Result]) -> Table:
 
 
 def missed_shares(results: Sequence[Result]) -> list[str]:
-    """Return a line for each result whose share is far from the one asked for."""
+    """Return a warning for each result whose share is far from the requested one."""
     return [
-        f"{one.name}: a share of {one.share_asked:.2%} was asked for and "
-        f"{one.offload_share:.2%} is the nearest that was found"
+        f"{one.name}: requested share {one.share_asked:.2%}, nearest share reached "
+        f"{one.offload_share:.2%}"
         for one in results
         if one.share_asked is not None
         and abs(one.offload_share - one.share_asked) > _FAR * one.share_asked
@@ -64,14 +64,14 @@ def pairs_for_terminal(pairs: Sequence[Paired]) -> Table:
 
 
 def in_markdown(results: Sequence[Result], *, by_trigger: bool = False) -> str:
-    """Return a Markdown table, its rows named by what wrote or by trigger."""
+    """Return a Markdown table with rows named by mode or by trigger."""
     names = [f"`{one.trigger}`" if by_trigger else _MEANINGS[one.mode] for one in results]
     rows = [(name, *_figures(result)) for name, result in zip(names, results, strict=True)]
     return _markdown(_HEADINGS[:-1], rows)
 
 
 def results_in_markdown(results: Sequence[Result]) -> str:
-    """Return a Markdown table of all that is known of each result."""
+    """Return a Markdown table of all figures of each result."""
     return _markdown(RESULT_HEADINGS, map(result_cells, results))
 
 
@@ -81,14 +81,14 @@ def pairs_in_markdown(pairs: Sequence[Paired]) -> str:
 
 
 def passes_in_markdown(results: Sequence[Result]) -> str:
-    """Return a Markdown table of pass@k, the rows named by result."""
+    """Return a Markdown table of pass@k with one row per result."""
     ks = list(results[0].pass_at)
     rows = [(result.name, *pass_cells(result)) for result in results]
     return _markdown(["mode", *(f"pass@{k}" for k in ks)], rows)
 
 
 def result_cells(result: Result) -> tuple[str, ...]:
-    """Return a result's figures in the order of RESULT_HEADINGS."""
+    """Return a result's figures in the order of `RESULT_HEADINGS`."""
     share, usd = (result.measured[metric] for metric in (Metric.SHARE, Metric.USD))
     return (
         result.name,
@@ -105,7 +105,7 @@ def result_cells(result: Result) -> tuple[str, ...]:
 
 
 def pair_cells(pair: Paired) -> tuple[str, ...]:
-    """Return a comparison's figures in the order of PAIR_HEADINGS."""
+    """Return a comparison's figures in the order of `PAIR_HEADINGS`."""
     return (
         pair.first,
         pair.other,
@@ -127,7 +127,7 @@ def pass_cells(result: Result) -> tuple[str, ...]:
 
 def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(headings)} |", "|---|" + "---|" * (len(headings) - 1)]
-    # A name is a path perhaps: a bar or a line break in it would end its cell.
+    # A name may be a path that contains a bar or a line break, which would end its cell.
     cells = ([" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows)
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
 

@@ -1,4 +1,4 @@
-"""What is asked, how a reply is graded, and how tools answer on the way."""
+"""Tasks: what is asked, how a reply is graded, and how tools answer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,15 @@ from splitreason_integrations.text.prompts import check_messages
 
 @dataclass(frozen=True)
 class Task:
-    """One question with its answer, where that is known, and how replies are graded by it."""
+    """One question, with its answer where known, and how replies are graded.
+
+    Attributes:
+        messages: The conversation.
+        answer: The expected answer; None where unknown.
+        problem: The generated problem behind the task, if any; it supplies tools and grading.
+        grade: How replies are graded.
+
+    """
 
     messages: tuple[Message, ...]
     answer: str | None = None
@@ -24,28 +32,28 @@ class Task:
 
     @property
     def tools(self) -> Sequence[Message] | None:
-        """The tools on offer."""
+        """Schemas of the tools on offer."""
         return self.problem.tools if self.problem else None
 
     @property
     def needs_maths(self) -> bool:
-        """Whether replies are graded by math-verify."""
+        """Whether grading needs math-verify."""
         if self.problem and self.grade is Grade.AUTO:
             return False
         chosen = grade_for(self.answer or "") if self.grade is Grade.AUTO else self.grade
         return chosen is Grade.MATH
 
     def right(self, reply: str) -> bool:
-        """Return whether a reply gives the answer; without a known one no reply does.
+        """Return whether a reply gives the answer; False if no answer is known.
 
-        A generated problem knows for itself what is right, unless a grade is set.
+        A generated problem grades its own replies, unless a grade is set.
         """
         if self.problem and self.grade is Grade.AUTO:
             return grade(self.problem, reply)
         return self.answer is not None and is_right(reply, self.answer, self.grade)
 
     def tool_result(self, call: ToolCall) -> str | None:
-        """Return what the called tool says; None where the call cannot be answered."""
+        """Return the result of a tool call; None if it cannot be answered."""
         if self.problem is None or call.arguments is None:
             return None
         return self.problem.result_of(call.name, dict(call.arguments))
@@ -54,7 +62,9 @@ class Task:
 def generated(split: str, families: Sequence[str], *, n: int, seed: int) -> list[Task]:
     """Return `n` fresh problems, spread evenly over the families.
 
-    Raises RequestError for an unknown split or family.
+    Raises:
+        RequestError: The split or a family is unknown.
+
     """
     splits = {one.value: one for one in Split if one is not Split.TRAIN}
     if split not in splits:
@@ -67,7 +77,12 @@ def generated(split: str, families: Sequence[str], *, n: int, seed: int) -> list
 
 
 def known_families(names: Sequence[str]) -> tuple[Family, ...]:
-    """Return the families of these names; raise RequestError where there is none of a name."""
+    """Return the families with these names.
+
+    Raises:
+        RequestError: A name is unknown, or there are none.
+
+    """
     unknown = [name for name in names if name not in FAMILIES]
     if unknown or not names:
         what = ", ".join(map(repr, unknown)) or "''"
@@ -83,10 +98,13 @@ def _family(split: Split, family: Family, *, n: int, seed: int) -> list[Task]:
 
 
 def read_jsonl(path: Path, *, needs_answer: bool = True) -> list[Task]:
-    """Return the tasks of a JSON-lines file with `question` or `messages`, and `answer`.
+    """Read tasks from a JSON-lines file with `question` or `messages`, and `answer`.
 
-    The answer may be missing where `needs_answer` is false. Raises RequestError that names the
-    line.
+    Lines may lack an answer if `needs_answer` is false.
+
+    Raises:
+        RequestError: The file cannot be read or a line is not valid; the message names the line.
+
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -131,5 +149,5 @@ def _row(path: Path, number: int, line: str, *, needs_answer: bool) -> Task:
 
 
 def graded_by(tasks: Sequence[Task], grade: Grade) -> list[Task]:
-    """Return tasks whose replies are graded in another way; as they are for `auto`."""
+    """Return the tasks with another grade; unchanged for `auto`."""
     return [task if grade is Grade.AUTO else replace(task, grade=grade) for task in tasks]

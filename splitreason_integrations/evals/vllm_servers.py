@@ -1,4 +1,4 @@
-"""Starts vLLM servers of this machine's own, from an environment that has vLLM."""
+"""Start vLLM servers on this machine, from an environment that has vLLM."""
 
 import os
 import signal
@@ -17,14 +17,14 @@ from urllib.request import urlopen
 from splitreason_integrations.errors import ConfigurationError
 
 PYTHON_VARIABLE = "SPLITREASON_VLLM_PYTHON"
-"""Names the Python of an environment that has vLLM, where this one has not."""
+"""Environment variable: the Python of an environment with vLLM, if this one has none."""
 
 _STARTS_IN_S = 300.0
 _STOPS_IN_S = 20.0
 _LOOKS_EVERY_S = 0.5
 _LOG_BYTES = 2000
-# Block sizes are multiples of 32 on a CPU; the default of 128 caches no short prompt. With a
-# worker process of its own, a server spends a core on waiting for it.
+# CPU block sizes are multiples of 32; with the default of 128 no short prompt is cached. The
+# "uni" executor avoids a worker process, on which a server would wait with a busy core.
 _ARGUMENTS = (
     *("--dtype", "float32", "--enforce-eager", "--block-size", "32"),
     *("--distributed-executor-backend", "uni"),
@@ -40,14 +40,26 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that was started: its process, the address of its API, and where it logs."""
+    """A server that was started.
+
+    Attributes:
+        process: Its process.
+        url: Address of its API.
+        log: Its log file.
+
+    """
 
     process: subprocess.Popen[bytes]
     url: str
     log: Path
 
     def wait(self) -> None:
-        """Return once the server answers; raise ConfigurationError where it does not."""
+        """Wait until the server answers.
+
+        Raises:
+            ConfigurationError: It ended, or did not answer in time; the message quotes its log.
+
+        """
         late_s = time.monotonic() + _STARTS_IN_S
         while time.monotonic() < late_s:
             if self.process.poll() is not None:
@@ -56,17 +68,22 @@ class Running:
             with suppress(URLError, OSError), urlopen(health, timeout=_LOOKS_EVERY_S):
                 return
             time.sleep(_LOOKS_EVERY_S)
-        said = self.log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
-        raise ConfigurationError(f"vLLM did not start in {_STARTS_IN_S:g} s: {said}")
+        log = self.log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+        raise ConfigurationError(f"vLLM did not start in {_STARTS_IN_S:g} s: {log}")
 
 
 def has_vllm() -> bool:
-    """Return whether an environment with vLLM is known."""
+    """Return whether vLLM is installed here or an environment with it is configured."""
     return PYTHON_VARIABLE in os.environ or find_spec("vllm") is not None
 
 
 def vllm_python() -> str:
-    """Return the Python that vLLM runs in; raise ConfigurationError where none is known."""
+    """Return the Python to run vLLM with.
+
+    Raises:
+        ConfigurationError: vLLM is not installed here and no environment is configured.
+
+    """
     if has_vllm():
         return os.environ.get(PYTHON_VARIABLE, sys.executable)
     raise ConfigurationError(
@@ -80,9 +97,9 @@ def vllm_python() -> str:
 def vllm_server(
     path: Path, log: Path, *, name: str, key: str = "", more: Sequence[str] = ()
 ) -> Generator[Running, None, None]:
-    """Serve the model in a folder on a CPU core of this machine; leaving stops the server.
+    """Serve the model in a folder on one CPU core; the server stops on exit.
 
-    It is reached from this machine alone, with `key` where there is one.
+    It listens on 127.0.0.1 only, and asks for `key` if one is given.
     """
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]

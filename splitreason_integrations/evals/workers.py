@@ -1,4 +1,4 @@
-"""Work for many items, so many at a time: the one loop behind evaluations, loads and plans."""
+"""Process many items with bounded concurrency: the one loop of evaluations, loads and plans."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,10 +12,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast work went.
+    """How fast the work went.
 
-    `seconds` is all the time it took. `per_s` is the items a second while nobody was idle: each
-    worker has its own rate, up to its last item, so that the end does not count.
+    Attributes:
+        seconds: Wall time of all work.
+        per_s: Items per second while all workers were busy: the sum of each worker's own rate up to
+            its last item, so that the idle end does not count.
+
     """
 
     seconds: float
@@ -25,9 +28,9 @@ class Pace:
 async def at_once(
     work: Callable[[_T], Awaitable[None]], items: Iterable[_T], concurrency: int
 ) -> Pace:
-    """Do work for all items, of which `concurrency` are under way at all times.
+    """Process all items, with up to `concurrency` in progress at a time.
 
-    The first failure ends all workers, and is raised as it is.
+    The first failure cancels all workers and is raised unchanged.
     """
     waiting, rates = iter(items), list[float]()
 

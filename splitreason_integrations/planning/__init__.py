@@ -1,1 +1,1 @@
-"""How many replicas of both models a load needs, and what that costs."""
+"""Plan the replicas of both models that a load needs, and their cost."""

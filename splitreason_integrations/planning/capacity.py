@@ -1,12 +1,11 @@
-"""How many replicas a load needs, how busy they are, how long an answer takes, what it costs.
+"""Replicas for a load, their utilisation, the latency of an answer, and cost.
 
-The model, in full. A replica finishes 1 ÷ `busy_s` answers a second: work ÷ measured speed. At a
-load, replicas are busy for a part of their time, and their number is the least that keeps each
-station's part at or below the utilisation aimed at. An answer then takes its idle time at each
-station ÷ (1 − queued), queued being the part of the time in which others slow it: the mean time
-under processor sharing, as if answers came independently of each other and in no bursts. With a
-fixed number of answers at once, an answer meets the others but not itself, so that part is taken
-times (n − 1) ÷ n.
+The model in full. A replica finishes 1 ÷ `busy_s` answers per second, where `busy_s` is work ÷
+measured speed. Each station gets the fewest replicas whose utilisation at the load is at most the
+target. The latency of an answer is its unloaded time at each station ÷ (1 − q), where q is the
+fraction of time in which other answers slow it down: the mean under processor sharing for
+independent arrivals without bursts. With a fixed number n of concurrent answers, an answer meets
+only the others, so q is multiplied by (n − 1) ÷ n.
 """
 
 import math
@@ -27,9 +26,16 @@ SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is planned for: a load, or the GPUs there are; one replica of each without.
+    """What to plan for: a load or a number of GPUs; by default one replica of each model.
 
-    Replicas are to be busy for `utilisation` of the time at most.
+    Attributes:
+        load_per_s: Answers per second.
+        gpus: Number of GPUs.
+        utilisation: Highest utilisation of a replica, below 1.
+
+    Raises:
+        SettingError: A value is out of range, or both load and GPUs are given.
+
     """
 
     load_per_s: float | None = None
@@ -38,7 +44,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.load_per_s is not None and self.gpus is not None:
-            raise SettingError("give either a load or GPUs: the other one is what is planned")
+            raise SettingError("give either a load or GPUs: the plan computes the other")
         if self.load_per_s is not None:
             check_positive("load_per_s", self.load_per_s)
         if self.gpus is not None:
@@ -46,14 +52,21 @@ class Target:
         check_positive("utilisation", self.utilisation)
         if not self.utilisation < 1:
             raise SettingError(
-                f"utilisation must be below 1, such as 0.7, got {self.utilisation}: waits grow "
-                "without end towards 1"
+                f"utilisation must be below 1, such as 0.7, got {self.utilisation}: waiting times "
+                "grow without bound towards 1"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Replicas of each station of a way, under a load in answers a second."""
+    """Replicas of each station under a load.
+
+    Attributes:
+        way: The work of an answer.
+        replicas: Number of replicas of each station.
+        load_per_s: Answers per second.
+
+    """
 
     way: Way
     replicas: tuple[int, ...]
@@ -61,40 +74,40 @@ class Deployment:
 
     @property
     def gpus(self) -> int:
-        """GPUs of all replicas together."""
+        """GPUs of all replicas."""
         return sum(one.gpus * replicas for one, replicas in self._each())
 
     @property
     def utilisations(self) -> tuple[float, ...]:
-        """The part of the time in which each station's replicas are busy."""
+        """Utilisation of each station's replicas."""
         return tuple(self.load_per_s * one.busy_s / replicas for one, replicas in self._each())
 
     @property
     def bottleneck(self) -> Station:
-        """The station that is busiest: with more load it is the first to be short."""
+        """The station with the highest utilisation."""
         busiest = max(range(len(self.replicas)), key=lambda at: self.utilisations[at])
         return self.way.stations[busiest]
 
     @property
     def latency_s(self) -> float:
-        """Mean seconds of an answer under the load."""
+        """Mean seconds per answer under the load."""
         rates = [self.load_per_s / replicas for replicas in self.replicas]
         return latency_s(self.way, rates)
 
     @property
     def gpu_usd_per_1k(self) -> float:
-        """What the replicas cost, their idle time included, for 1,000 answers."""
+        """USD per 1,000 answers for replicas, idle time included."""
         hourly = sum(one.gpus * one.usd_per_gpu_hour * count for one, count in self._each())
         return 1000 * hourly / SECONDS_PER_HOUR / self.load_per_s
 
     @property
     def tokens_usd_per_1k(self) -> float:
-        """What the tokens of 1,000 answers cost."""
+        """USD per 1,000 answers for tokens."""
         return 1000 * self.way.tokens_usd
 
     @property
     def usd_per_1k(self) -> float:
-        """What 1,000 answers cost: tokens and replicas."""
+        """USD per 1,000 answers for tokens and replicas."""
         return self.gpu_usd_per_1k + self.tokens_usd_per_1k
 
     def data(self) -> dict[str, object]:
@@ -129,7 +142,15 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The split and, beside it, the large model alone, for the same target."""
+    """Deployments for one target: the split, and the large model alone.
+
+    Attributes:
+        figures: The measured figures.
+        target: What was planned for.
+        split: Deployment of the pair.
+        large_alone: Deployment of the large model alone.
+
+    """
 
     figures: Figures
     target: Target
@@ -148,7 +169,12 @@ class Plan:
 
 
 def plan(figures: Figures, target: Target) -> Plan:
-    """Return what the target needs, or what the GPUs there are can do."""
+    """Return the replicas that the target needs, or the load that its GPUs can serve.
+
+    Raises:
+        RequestError: The target cannot be met, or the figures are implausible.
+
+    """
     ways = split(figures), large_alone(figures)
     for way in ways:
         _check_range(way)
@@ -157,46 +183,54 @@ def plan(figures: Figures, target: Target) -> Plan:
 
 
 def replicas_for(way: Way, load_per_s: float, utilisation: float) -> Deployment:
-    """Return the fewest replicas that a load keeps busy for `utilisation` of the time at most.
+    """Return the fewest replicas whose utilisation at a load is at most `utilisation`.
 
-    Raises RequestError for a load beyond all numbers of replicas.
+    Raises:
+        RequestError: The load needs more than `MOST_GPUS` replicas.
+
     """
     needed = [load_per_s * one.busy_s / utilisation for one in way.stations]
     if max(needed) > MOST_GPUS:
         raise RequestError(
-            f"{load_per_s:g} answers a second need more than {MOST_GPUS:,} replicas: check the "
+            f"{load_per_s:g} answers per second need more than {MOST_GPUS:,} replicas: check the "
             "load, and the units of the figures"
         )
     return Deployment(way, tuple(max(1, math.ceil(one - _ROUNDING)) for one in needed), load_per_s)
 
 
 def most_with(way: Way, gpus: int, utilisation: float) -> Deployment:
-    """Return the replicas that do most with so many GPUs, and the load they keep up with.
+    """Return the replicas with the highest capacity on this many GPUs, and the load they can serve.
 
-    Raises RequestError where the GPUs do not hold one replica of each.
+    Raises:
+        RequestError: The GPUs do not hold one replica of each model.
+
     """
     least = sum(one.gpus for one in way.stations)
     if gpus < least:
         names = " and ".join(one.name for one in way.stations)
         raise RequestError(
-            f"{gpus} GPUs do not hold a replica of {names}, which take {least}: give more, or "
-            "have both models share a device"
+            f"{gpus} GPUs do not hold a replica of {names}, which need {least}: give more, or "
+            "let both models share a device"
         )
     best = max(_splits(way.stations, gpus), key=lambda replicas: _capacity(way, replicas))
     return Deployment(way, best, utilisation * _capacity(way, best))
 
 
 def latency_s(way: Way, rates: Sequence[float], *, met: float = 1.0) -> float:
-    """Return the mean seconds of an answer, each replica getting `rates` answers a second.
+    """Return the mean seconds of an answer.
 
-    `met` is the part of the answers under way that are others than the one looked at.
+    Args:
+        way: The work of an answer.
+        rates: Answers per second and replica, for each station.
+        met: Fraction of the concurrent answers that an answer can meet, see the module's text.
+
     """
     stations = zip(way.stations, rates, strict=True)
     return way.wait_s + sum(one.alone_s / (1 - rate * one.queued_s * met) for one, rate in stations)
 
 
 def closed_rate(way: Way, at_once: int) -> float:
-    """Return the answers a second of one replica of each, with `at_once` answers at all times.
+    """Return the answers per second of one replica of each, with `at_once` concurrent answers.
 
     That is the rate at which rate × latency is `at_once` (Little's law).
     """
@@ -222,23 +256,23 @@ def _deployed(way: Way, target: Target) -> Deployment:
 
 
 def _check_range(way: Way) -> None:
-    """Raise RequestError for seconds that no figures of models lead to."""
+    """Raise RequestError if the seconds are implausible for any model."""
     seconds = [one.busy_s for one in way.stations] or [0.0]
     if not (min(seconds) >= _LEAST_S and max(seconds) <= 1 / _LEAST_S):
         raise RequestError(
-            f"an answer would take {max(seconds):g} s of a replica: check the figures' units, "
-            "tokens and tokens a second"
+            f"an answer would take {max(seconds):g} s of a replica: check the units of the "
+            "figures, tokens and tokens per second"
         )
 
 
 def _capacity(way: Way, replicas: Sequence[int]) -> float:
-    """Return the answers a second at which the busiest station is busy all the time."""
+    """Return the answers per second at which the busiest station is always busy."""
     stations = zip(way.stations, replicas, strict=True)
     return min(count / one.busy_s for one, count in stations)
 
 
 def _splits(stations: Sequence[Station], gpus: int) -> Iterator[tuple[int, ...]]:
-    """Yield each way to give GPUs to one or two stations."""
+    """Yield each way to distribute GPUs over one or two stations."""
     if len(stations) == 1:
         yield (gpus // stations[0].gpus,)
         return

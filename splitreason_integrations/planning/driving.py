@@ -1,4 +1,4 @@
-"""Answers made so many at a time, in one stretch, and how fast they came."""
+"""Run tasks at a fixed concurrency and measure the rate of answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,14 @@ from splitreason_integrations.sampling import Sampling
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """Greedy replies, `at_once` at a time, and the answers a second in that state."""
+    """Greedy replies at a fixed concurrency.
+
+    Attributes:
+        at_once: Concurrent answers.
+        replies: The replies.
+        answers_per_s: Answers per second while all workers were busy.
+
+    """
 
     at_once: int
     replies: tuple[Completion, ...]
@@ -23,32 +30,32 @@ class Drive:
 
     @property
     def latency_s(self) -> float:
-        """Mean seconds of an answer."""
+        """Mean seconds per answer."""
         return fmean(reply.latency_s for reply in self.replies)
 
     @property
     def tokens(self) -> float:
-        """Mean tokens of an answer, both models' together."""
+        """Mean tokens per answer by both models."""
         return fmean(reply.tokens for reply in self.replies)
 
     @property
     def prompt_tokens(self) -> float:
-        """Mean tokens of a prompt."""
+        """Mean tokens per prompt."""
         return fmean(reply.prompt_tokens for reply in self.replies)
 
     @property
     def large_tokens(self) -> float:
-        """Mean tokens of the large model in an answer."""
+        """Mean large-model tokens per answer."""
         return fmean(reply.large_tokens for reply in self.replies)
 
     @property
     def offload_share(self) -> float:
-        """Large-model tokens ÷ all generated tokens, over all answers together."""
+        """Large-model tokens ÷ all generated tokens, over all answers."""
         return self.large_tokens / self.tokens if self.tokens else 0.0
 
 
 def joined(drives: Sequence[Drive]) -> Drive:
-    """Return drives of the same concurrency as one: all answers ÷ all the time they took."""
+    """Return runs of equal concurrency as one: all answers ÷ total time."""
     replies = tuple(reply for one in drives for reply in one.replies)
     seconds = sum(len(one.replies) / one.answers_per_s for one in drives)
     return Drive(drives[0].at_once, replies, len(replies) / seconds)
@@ -62,10 +69,13 @@ def drive(
     seed: int,
     max_tokens: int,
 ) -> Drive:
-    """Return the replies to all tasks, of which `at_once` are being answered at all times.
+    """Answer all tasks with `at_once` in progress at a time.
 
-    The end, where some workers have nothing left to do, does not count. Raises what the engine
-    does.
+    The end of the run, where some workers are idle, does not count.
+
+    Raises:
+        SplitReasonError: The engine failed; the error is the engine's own.
+
     """
     replies = list[Completion]()
 

@@ -1,4 +1,4 @@
-"""What a plan starts from: the measured figures of two models and of the answers they share."""
+"""Measured figures of two models and of an average answer, the input of a plan."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +14,21 @@ from splitreason_integrations.settings.from_data import Kinds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFigures:
-    """How fast one replica of a model is, and what it costs.
+    """Speed and cost of one replica of a model.
 
-    With `concurrency` answers at once it writes `tokens_per_s` in all of them together, with a
-    single one `alone_tokens_per_s`; not given, every answer is written as fast as with that many
-    at once. It reads `read_tokens_per_s`. It takes `gpus` GPUs of `usd_per_gpu_hour` each.
+    Attributes:
+        tokens_per_s: Tokens written per second over all of `concurrency` concurrent answers.
+        read_tokens_per_s: Prompt tokens read per second.
+        concurrency: Concurrent answers at which `tokens_per_s` was measured.
+        alone_tokens_per_s: Tokens written per second by a single answer; by default `tokens_per_s`
+            ÷ `concurrency`.
+        gpus: GPUs per replica.
+        usd_per_gpu_hour: USD per GPU-hour.
+        prices: Prices of the model's tokens.
+
+    Raises:
+        SettingError: A value is out of range.
+
     """
 
     tokens_per_s: float
@@ -40,14 +50,14 @@ class ModelFigures:
 
     @property
     def alone(self) -> float:
-        """Tokens a second of an answer that has the replica to itself."""
+        """Tokens per second of an answer that has the replica to itself."""
         return self.alone_tokens_per_s or self.tokens_per_s / self.concurrency
 
     @property
     def taking_turns(self) -> float:
-        """By how much answers slow each other: 0 where all are as fast as one, 1 where they queue.
+        """How much answers slow each other: 0 if not at all, 1 if they queue.
 
-        A step's time is taken to grow evenly with the answers in it, from one to `concurrency`.
+        Assumes that the time of a step grows linearly with the answers in it, up to `concurrency`.
         """
         if self.concurrency == 1:
             return 1.0
@@ -59,10 +69,18 @@ class ModelFigures:
 class AnswerFigures:
     """An average answer.
 
-    `tokens` are what both write and is kept, `offload_share` of them the large model's, in `spans`
-    spans; `surplus_tokens` are written by it, too, and dropped. The small model reads along
-    `handback_tokens` at a time. Alone, the large model writes `large_alone_tokens`; as many as
-    both together without.
+    Attributes:
+        prompt_tokens: Tokens of the prompt.
+        tokens: Tokens that both models write and that are kept.
+        offload_share: The large model's share of them.
+        spans: Number of spans.
+        surplus_tokens: Tokens that the large model writes and that are dropped.
+        handback_tokens: Tokens that the small model reads along at a time.
+        large_alone_tokens: Tokens of an answer by the large model alone; by default `tokens`.
+
+    Raises:
+        SettingError: A value is out of range, or spans and share contradict each other.
+
     """
 
     prompt_tokens: float
@@ -91,7 +109,7 @@ class AnswerFigures:
 
     @property
     def large_tokens(self) -> float:
-        """Tokens of the large model that are kept."""
+        """Kept tokens of the large model."""
         return self.tokens * self.offload_share
 
     @property
@@ -102,11 +120,19 @@ class AnswerFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Both models, an average answer, and how they are set up.
+    """Figures of both models and an average answer.
 
-    A hand-over waits `round_trip_s` for the network, all its calls together; measured, it is all
-    that the models' own work does not explain. Where both models
-    are `shared` on one device, they take turns on it.
+    Attributes:
+        small: The small model.
+        large: The large model.
+        answer: An average answer.
+        round_trip_s: Network seconds per handoff, all its calls together; if measured, all time
+            that the models' own work does not explain.
+        shared: Whether both models run on one device and take turns on it.
+
+    Raises:
+        SettingError: A value is out of range, or a shared device has two descriptions.
+
     """
 
     small: ModelFigures
@@ -125,7 +151,7 @@ class Figures:
         if self.shared and unlike:
             raise SettingError(
                 "on a shared device both models have the same gpus and usd_per_gpu_hour: give "
-                "both the same, or shared = false (--no-shared)",
+                "both the same values, or shared = false (--no-shared)",
                 ("shared",),
             )
 
@@ -141,16 +167,26 @@ KINDS = Kinds(
 
 
 def load(path: str | PathLike[str]) -> Figures:
-    """Return the figures in a TOML or .json file; raise ConfigurationError with the remedy."""
+    """Return the figures in a TOML or JSON file.
+
+    Raises:
+        ConfigurationError: The file is not valid; the message says how to fix it.
+
+    """
     remedy = "`splitreason plan --measure --out figures.toml` writes such a file"
     return building.load(Figures, path, KINDS, what="figures", remedy=remedy)
 
 
 def from_data(data: Mapping[str, Any]) -> Figures:
-    """Return the figures that plain data describe; raise SettingError with the path inside."""
+    """Return the figures that plain data describe.
+
+    Raises:
+        SettingError: A value is not valid; its `path` names it.
+
+    """
     return building.build(Figures, data, KINDS)
 
 
 def to_toml(figures: Figures, *, remarks: Iterable[str] = ()) -> str:
-    """Return a file that `load` reads the same figures from, remarks above them."""
+    """Return a TOML file from which `load` reads the same figures, with remarks on top."""
     return building.to_toml(figures, remarks=remarks)

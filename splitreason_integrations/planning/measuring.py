@@ -1,8 +1,8 @@
-"""What a plan starts from, measured on two models; its predictions held against a real run.
+"""Measure the figures of a plan on two models, and compare its prediction with a real run.
 
-Both models are timed alone. The split gives the figures of an average answer with one at a time,
-and what a hand-over waits beyond the models' own work. Then it runs with many at once, on other
-problems: nothing of that run is in the prediction.
+Both models are timed alone. The split with one answer at a time gives the figures of an average
+answer, and the time per handoff beyond the models' own work. Then the split runs with many
+concurrent answers on other problems; nothing of that run enters the prediction.
 """
 
 from collections.abc import Sequence
@@ -29,16 +29,26 @@ from splitreason_integrations.planning.timing import (
 )
 
 PARTS = 5
-"""So many times its samples a measurement takes problems, none of them twice."""
+"""A measurement uses PARTS × samples problems, each of them once."""
 
 _LEAST_PART = 0.1
-"""Reading and writing are taken to be at least this part of the time that holds both: a floor
-under differences of measured times."""
+"""Smallest fraction of a measured time attributed to reading, or to writing.
+
+Differences of measured times can be near zero or negative; this is their floor.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was predicted beside what was measured, with so many answers at once."""
+    """Prediction and measurement at one concurrency.
+
+    Attributes:
+        at_once: Concurrent answers.
+        predicted_per_s: Predicted answers per second.
+        predicted_share: Predicted offload share.
+        measured: The run.
+
+    """
 
     at_once: int
     predicted_per_s: float
@@ -46,7 +56,7 @@ class Check:
     measured: Drive
 
     def rows(self) -> dict[str, tuple[float, float]]:
-        """Return what was predicted and what was measured, by name."""
+        """Return (predicted, measured) by name."""
         return {
             "answers_per_s": (self.predicted_per_s, self.measured.answers_per_s),
             "latency_s": (self.at_once / self.predicted_per_s, self.measured.latency_s),
@@ -64,7 +74,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Figures, and the check of what they predict."""
+    """Measured figures and the check of their prediction.
+
+    Attributes:
+        figures: The figures.
+        check: The check.
+
+    """
 
     figures: Figures
     check: Check
@@ -78,20 +94,21 @@ def measure(
     shared: bool | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> Measured:
-    """Return the figures of an engine's two models on some tasks, checked against a run.
+    """Measure the figures of an engine's two models, and check them against a run.
 
     Args:
-        engine: its models, trigger and policy are used.
-        tasks: the prompts, asked greedily; answers are not looked at. Where there are fewer than
-            PARTS times the samples they come again, and a server that remembers prompts then
-            reads faster than it would.
-        effort: how much is measured.
-        shared: whether both models are on one device; without, whether both are in this process.
-        progress: hears what is measured, and which round of how many it is.
+        engine: Its models, trigger and policy are used.
+        tasks: The prompts, asked greedily; answers are ignored. With fewer than PARTS × samples
+            tasks, prompts repeat, and a server with a prefix cache then reads faster than in
+            reality.
+        effort: How much to measure.
+        shared: Whether both models share one device; by default, whether both run in this process.
+        progress: Called with (what is measured, rounds done, rounds in all).
 
     Raises:
-        RequestError: answers too short to be timed.
-        ModelCallError, LargeModelError: a model failed; nothing was made up for it.
+        RequestError: The answers are too short to be timed.
+        ModelCallError: The small model failed.
+        LargeModelError: The large model failed.
 
     """
     engine = replace(engine, on_large_failure="raise")
@@ -112,18 +129,18 @@ def measure(
 
 
 def error_of(predicted: float, measured: float) -> float | None:
-    """Return predicted ÷ measured − 1; None where nothing was measured."""
+    """Return predicted ÷ measured − 1; None if nothing was measured."""
     return predicted / measured - 1 if measured else None
 
 
 def _speeds(model: Model, role: str, times: Times, at_once: int) -> ModelFigures:
-    """Take apart what a model alone needed: round trip, reading, and a step for each token."""
+    """Split the time of a model alone into round trip, reading, and a step per token."""
     reading, alone = times.readings[role], times.drives[role, 1]
     answer_s = 1 / alone.answers_per_s
     if alone.tokens < 2 or answer_s <= reading.first_s:
         raise RequestError(
-            f"{role}: answers of {alone.tokens:.1f} tokens are too short to tell reading and "
-            "writing apart; use prompts with longer answers"
+            f"{role}: answers of {alone.tokens:.1f} tokens are too short to separate reading from "
+            "writing; use prompts with longer answers"
         )
     step_s = (answer_s - reading.first_s) / (alone.tokens - 1)
     trip_s = max(0.0, reading.again_s - step_s) if model.remote else 0.0
@@ -139,7 +156,7 @@ def _speeds(model: Model, role: str, times: Times, at_once: int) -> ModelFigures
 
 
 def _writing_rate(run: Drive, read_tokens_per_s: float) -> float:
-    """Return the tokens a second of all answers together, the reading of prompts taken off."""
+    """Return the tokens per second over all answers, without the time for reading prompts."""
     answer_s = 1 / run.answers_per_s
     writing_s = answer_s - run.prompt_tokens / read_tokens_per_s
     return run.tokens / max(writing_s, _LEAST_PART * answer_s)
@@ -160,7 +177,7 @@ def _answer(run: Drive, handback_tokens: int, large_alone_tokens: float) -> Answ
 
 
 def _waits_s(figures: Figures, alone: Drive) -> float:
-    """Return what a hand-over waits, network and all: what the models' work does not explain."""
+    """Return the seconds per handoff that the models' own work does not explain."""
     spans = figures.answer.spans
     unexplained_s = 1 / alone.answers_per_s - split(figures).idle_s
     return max(0.0, unexplained_s) / spans if spans else 0.0

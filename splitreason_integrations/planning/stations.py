@@ -1,6 +1,7 @@
-"""An answer as work for stations: what a replica of each is busy with, and for how long.
+"""An answer as work for stations: how long it keeps a replica of each busy.
 
-A station is a model's replicas, or one device that two models share. Nothing is measured here.
+A station is the replicas of one model, or one device that both models share. This module only
+computes; nothing is measured here.
 """
 
 import math
@@ -15,11 +16,18 @@ WayName = Literal["split", "large_alone"]
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """What one answer takes of one replica, in seconds.
+    """Work of one answer on one replica, in seconds.
 
-    `alone_s` with nothing else to do there. `busy_s` is its part of the replica's capacity: a
-    replica finishes 1 ÷ `busy_s` answers a second. `queued_s` is what a further answer adds to the
-    others' time there; no more than `busy_s`, less where the replica writes several at once.
+    Attributes:
+        name: Name of the model, or "both".
+        alone_s: Time of the answer if the replica does nothing else.
+        busy_s: The answer's part of the replica's capacity: a replica finishes 1 ÷ `busy_s` answers
+            per second.
+        queued_s: Time that one more answer adds to the others; less than `busy_s` if the replica
+            writes several answers in one batch.
+        gpus: GPUs per replica.
+        usd_per_gpu_hour: USD per GPU-hour.
+
     """
 
     name: str
@@ -32,7 +40,15 @@ class Station:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to make an answer: its stations, the network's waits, and what its tokens cost."""
+    """A way to make an answer.
+
+    Attributes:
+        name: "split" or "large_alone".
+        stations: Stations with work to do.
+        wait_s: Network seconds per answer.
+        tokens_usd: USD per answer for tokens.
+
+    """
 
     name: WayName
     stations: tuple[Station, ...]
@@ -41,13 +57,20 @@ class Way:
 
     @property
     def idle_s(self) -> float:
-        """Seconds that an answer takes while no other one is being made."""
+        """Seconds of an answer without load."""
         return self.wait_s + sum(station.alone_s for station in self.stations)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a model does for one answer. Each of `passes` is a step that writes no text."""
+    """A model's work for one answer.
+
+    Attributes:
+        read_tokens: Tokens to read.
+        written_tokens: Tokens to write.
+        passes: Steps that write no text.
+
+    """
 
     read_tokens: float
     written_tokens: float
@@ -68,14 +91,14 @@ class Work:
         )
 
     def usd(self, model: ModelFigures) -> float:
-        """Return what the tokens cost."""
+        """Return the cost of the tokens in USD."""
         return model.prices.cost_usd(
             input_tokens=self.read_tokens, output_tokens=self.written_tokens
         )
 
 
 def split(figures: Figures) -> Way:
-    """Return the work of an answer that the small model writes and the large one helps with."""
+    """Return the work of an answer by both models."""
     small, large = small_work(figures), large_work(figures)
     stations = [small.at(figures.small, "small"), large.at(figures.large, "large")]
     used = [station for station in stations if station.busy_s > 0]
@@ -90,7 +113,7 @@ def split(figures: Figures) -> Way:
 
 
 def large_alone(figures: Figures) -> Way:
-    """Return the work of an answer of the large model alone, for which it waits one round trip."""
+    """Return the work of an answer by the large model alone, with one round trip."""
     answer = figures.answer
     work = Work(answer.prompt_tokens, answer.large_alone_tokens or answer.tokens)
     station = work.at(figures.large, "large")
@@ -98,9 +121,9 @@ def large_alone(figures: Figures) -> Way:
 
 
 def small_work(figures: Figures) -> Work:
-    """Return what the small model does: the prompt, its own tokens, the spans read along.
+    """Return the small model's work: the prompt, its own tokens, and reading along with spans.
 
-    For each span it makes a pass for every chunk, and one that writes the open tag.
+    For each span it makes one pass per chunk, and one that writes the open tag.
     """
     answer = figures.answer
     spans = answer.large_tokens + answer.surplus_tokens if answer.spans else 0.0
@@ -109,9 +132,9 @@ def small_work(figures: Figures) -> Work:
 
 
 def large_work(figures: Figures) -> Work:
-    """Return what the large model does: it reads all before the last span, and writes the spans.
+    """Return the large model's work: read everything before the last span, and write the spans.
 
-    The spans are taken to stand at even distances, each with a close tag behind it.
+    Assumes spans at equal distances, each ended by a close tag.
     """
     answer = figures.answer
     if not answer.spans:
@@ -122,7 +145,7 @@ def large_work(figures: Figures) -> Work:
 
 
 def _joined(stations: Sequence[Station]) -> Station:
-    """Return one device that does the work of all, and never two things at once."""
+    """Return one device that does the work of all stations, one at a time."""
     busy_s = sum(one.busy_s for one in stations)
     return Station(
         "both",

@@ -1,6 +1,6 @@
-"""Times both models alone and the split, a slice of each in turn.
+"""Time both models alone and the split, in alternating slices.
 
-Whatever slows the machine for a while then slows all that is compared alike.
+Whatever slows the machine temporarily then affects all of them equally.
 """
 
 import time
@@ -29,7 +29,18 @@ _READING = "reading"
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: problems for each figure, and answers at once."""
+    """How much to measure.
+
+    Attributes:
+        samples: Problems per figure.
+        at_once: Concurrent answers.
+        seed: Seed of the requests.
+        max_tokens: Longest reply in tokens.
+
+    Raises:
+        RequestError: There are fewer samples than concurrent answers.
+
+    """
 
     samples: int
     at_once: int
@@ -39,25 +50,32 @@ class Effort:
     def __post_init__(self) -> None:
         if self.samples < self.at_once:
             raise RequestError(
-                f"{self.samples} samples are too few for {self.at_once} answers at once: give "
+                f"{self.samples} samples are too few for {self.at_once} concurrent answers: give "
                 "more samples, or a lower concurrency"
             )
 
     @property
     def runs(self) -> list[tuple[str, int]]:
-        """What is run, and with how many answers at once."""
+        """Runs to make, as (who, concurrent answers)."""
         many = [(SMALL, self.at_once), (LARGE, self.at_once)] if self.at_once > 1 else []
         return [(SMALL, 1), (LARGE, 1), (SPLIT, 1), *many, (CHECK, self.at_once)]
 
     @property
     def rounds(self) -> int:
-        """Into how many slices each run is cut."""
+        """Number of slices of each run."""
         return max(1, min(_ROUNDS, self.samples // self.at_once))
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Mean tokens of a prompt, seconds to its first token, and seconds when it is asked again."""
+    """Mean reading figures of a model.
+
+    Attributes:
+        tokens: Tokens per prompt.
+        first_s: Seconds to the first token.
+        again_s: Seconds to the first token when the prompt is repeated.
+
+    """
 
     tokens: float
     first_s: float
@@ -66,7 +84,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """What was timed: runs by who wrote and how many answers at once, and how fast models read."""
+    """Results of all runs.
+
+    Attributes:
+        drives: Runs by (who, concurrent answers).
+        readings: Reading figures by model.
+
+    """
 
     drives: Mapping[tuple[str, int], Drive]
     readings: Mapping[str, Reading]
@@ -74,7 +98,16 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """An engine, its models by role, and the problems to time them on."""
+    """Timer of an engine.
+
+    Attributes:
+        engine: The engine.
+        models: Its models by role.
+        tasks: The problems.
+        effort: How much to measure.
+        progress: Called with (what is measured, rounds done, rounds in all).
+
+    """
 
     engine: SplitEngine
     models: Mapping[str, Model]
@@ -83,7 +116,7 @@ class Stopwatch:
     progress: Progress
 
     def times(self) -> Times:
-        """Return all times. An answer of each kind that does not count comes first."""
+        """Return all times, after one warm-up answer of each kind."""
         effort, runs = self.effort, self.effort.runs
         drives: dict[tuple[str, int], list[Drive]] = {run: [] for run in runs}
         readings: dict[str, list[Reading]] = {role: [] for role in self.models}
@@ -95,7 +128,7 @@ class Stopwatch:
                 slice_ = self.problems(_READING)[at :: effort.rounds]
                 readings[role].append(blocking.run(partial(_read, model, slice_)))
             for who, level in runs:
-                self.progress(f"{who}, {level} at once", at, effort.rounds)
+                self.progress(f"{who}, {level} concurrent", at, effort.rounds)
                 slice_ = self.problems(who, level)[at :: effort.rounds]
                 drives[who, level].append(self._drive(who, slice_, level))
         self.progress("measured", effort.rounds, effort.rounds)
@@ -107,8 +140,8 @@ class Stopwatch:
     def problems(self, who: str, level: int = 1) -> list[Task]:
         """Return the problems of a run.
 
-        A model meets none of them twice, so that no server has read one before, if there are
-        enough tasks.
+        If there are enough tasks, no model gets a problem twice, so that no server has it in its
+        prefix cache.
         """
         parts = [(_READING, 1), (SMALL, 1), (SMALL, self.effort.at_once)]
         parts += [(SPLIT, 1), (CHECK, self.effort.at_once)]
@@ -119,7 +152,7 @@ class Stopwatch:
     def _drive(self, who: str, tasks: Sequence[Task], at_once: int) -> Drive:
         engine = self.engine
         if who in self.models:
-            # The model has both seats, and no span opens.
+            # The model takes both roles, and no span opens.
             alone = self.models[who]
             engine = replace(engine, small=alone, large=alone, trigger=Never(), policy=Policy())
         seed, max_tokens = self.effort.seed, self.effort.max_tokens
@@ -127,7 +160,7 @@ class Stopwatch:
 
 
 async def _read(model: Model, tasks: Sequence[Task]) -> Reading:
-    """Time prompts up to their first token; and again on a server, which knows them by then."""
+    """Time prompts up to their first token; on a server also a second time, from its cache."""
     prompts = [model.codec.render(task.messages, task.tools).token_ids for task in tasks]
     first = [await _first_token_s(model, prompt) for prompt in prompts]
     again = [await _first_token_s(model, prompt) for prompt in prompts] if model.remote else [0.0]

@@ -1,6 +1,6 @@
 """Generated problems with correct traces: the domain of the embedded pair.
 
-Pure Python: nothing here imports torch, and only the `frameworks` family needs an extra.
+Nothing here imports torch, and only the family `frameworks` needs an extra.
 """
 
 from splitreason_integrations.problems.arithmetic import Step, is_held_out

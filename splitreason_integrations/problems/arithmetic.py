@@ -1,6 +1,6 @@
-"""Single calculation steps: results, expansions, operand pools and the held-out pairs.
+"""Calculation steps: results, expansions, operand pools and held-out pairs.
 
-Every number in a step is an integer below ten thousand or so; a partial result is one pass.
+Every number in a step is an integer up to about ten thousand.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ Operator = Literal["*", "+", "-"]
 LIMIT = 9999
 HELD_OUT_ONE_IN = 10
 EASY_SHARE = 0.08
-"""Of the problems: those of which every step is easy."""
+"""Fraction of problems in which every step is easy."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One calculation ``a op b`` inside a trace."""
+    """One calculation ``a op b`` in a trace.
+
+    Attributes:
+        operator: The operator.
+        a: Left operand.
+        b: Right operand.
+
+    """
 
     operator: Operator
     a: int
@@ -28,32 +35,33 @@ class Step:
 
     @property
     def result(self) -> int:
-        """Return the exact result."""
+        """The exact result."""
         if self.operator == "*":
             return self.a * self.b
         return self.a + self.b if self.operator == "+" else self.a - self.b
 
     @property
     def question(self) -> str:
-        """Return the text in front of the result, for example ``47*23 = ``."""
+        """The text before the result, for example ``47*23 = ``."""
         return f"{self.a}{self.operator}{self.b} = "
 
     @property
     def parts(self) -> tuple[int, int] | None:
-        """Return the two partial products of a long product, else None."""
+        """The two partial products of a long product, else None."""
         return partial_products(self.a, self.b) if self.operator == "*" else None
 
     @property
     def expansion(self) -> str:
-        """Return what a careful author writes next, for example ``940+141 = 1081``.
+        """The careful way to write the result, for example ``940+141 = 1081``.
 
-        A sum or difference goes place by place: behind ``4871+65 = `` stands ``4931+5 = 4936``.
+        Sums and differences are expanded digit by digit: ``4871+65 = `` continues with ``4931+5 =
+        4936``.
         """
         return "".join(f"{step.question}" for step in self.stages) + str(self.result)
 
     @property
     def stages(self) -> tuple[Step, ...]:
-        """Return the sums and differences on the way to the result, none if it takes one go."""
+        """The intermediate sums and differences; empty if the result takes one step."""
         if self.operator == "*":
             return (Step("+", *self.parts),) if self.parts else ()
         total, rest = self.a, self.b
@@ -66,25 +74,25 @@ class Step:
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Return the step's own unordered operand pair, and that of a long product's parts."""
+        """The step's own unordered operand pair, and the pair of a long product's parts."""
         own = _ordered(self.a, self.b)
         return (own, _ordered(*self.parts)) if self.parts else (own,)
 
     @property
     def shown_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Return all unordered operand pairs that the step with its expansion shows."""
+        """All unordered operand pairs that occur in the step and its expansion."""
         return (_ordered(self.a, self.b), *(_ordered(s.a, s.b) for s in self.stages))
 
     @property
     def is_easy(self) -> bool:
-        """Tell whether the step is in the times table, or a sum or difference without a carry."""
+        """Whether the step is in the times table, or a sum or difference without a carry."""
         if self.operator == "*":
             return self.a < 10 and self.b < 10
         return count_carries(self) == 0 and self.a < 1000
 
 
 def partial_products(a: int, b: int) -> tuple[int, int] | None:
-    """Split ``a*b`` into two products that are one multiplication by a single digit each."""
+    """Split ``a*b`` into two products with a single-digit factor each; None if not needed."""
     if a >= 10 and b >= 10:
         tens, units = b // 10 * 10, b % 10
         return (a * tens, a * units) if units else None
@@ -113,10 +121,10 @@ def _ordered(a: int, b: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=200_000)
 def is_held_out(low: int, high: int) -> bool:
-    """Tell whether an unordered operand pair is kept out of training.
+    """Return whether an unordered operand pair is excluded from training.
 
-    Pairs with an operand below ten and the other below a hundred are the tables from which
-    everything else is built; they are never held out.
+    Pairs of a number below ten and one below a hundred are never excluded: all other results are
+    built from these tables.
     """
     low, high = _ordered(low, high)
     if low < 10 and high < 100:
@@ -126,12 +134,12 @@ def is_held_out(low: int, high: int) -> bool:
 
 
 def has_held_out_pair(step: Step) -> bool:
-    """Tell whether the step's own pair, or that of its partial products, is a held-out one."""
+    """Return whether the step's own pair, or that of its partial products, is held out."""
     return any(is_held_out(low, high) for low, high in step.pairs)
 
 
 def shows_held_out_pair(step: Step) -> bool:
-    """Tell whether a held-out pair stands anywhere in the step or its expansion."""
+    """Return whether a held-out pair occurs anywhere in the step or its expansion."""
     return any(is_held_out(low, high) for low, high in step.shown_pairs)
 
 
@@ -140,7 +148,7 @@ PRODUCT_WEIGHTS: dict[Digits, float] = {"1x1": 0.16, "2x1": 0.26, "2x2": 0.38, "
 
 
 def draw_factors(rng: random.Random, *, easy: bool = False) -> tuple[int, int]:
-    """Draw the two factors of a product, in either order, with graded difficulty."""
+    """Draw the two factors of a product in random order, with graded difficulty."""
     kind = "1x1" if easy else rng.choices(list(PRODUCT_WEIGHTS), list(PRODUCT_WEIGHTS.values()))[0]
     left = {"1": (2, 9), "2": (11, 99), "3": (101, 999)}[kind[0]]
     right = (2, 9) if kind[2] == "1" else (11, 99)
@@ -156,7 +164,7 @@ def draw_addend(rng: random.Random, total: int, *, easy: bool = False) -> int:
 
 
 def draw_subtrahend(rng: random.Random, total: int, *, easy: bool = False) -> int:
-    """Draw a number below `total` to take away; `easy` ones cause no borrow."""
+    """Draw a number below `total` to subtract; `easy` ones cause no borrow."""
     if easy:
         return min(_digitwise(rng, [int(d) for d in str(total)]), total - 1)
     return rng.randint(1, max(1, min(10 ** rng.randint(1, 3), total - 1)))

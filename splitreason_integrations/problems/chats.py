@@ -1,6 +1,6 @@
-"""Small talk: whatever is said, a short polite answer that is never empty.
+"""Small talk: every message gets a short polite answer that is never empty.
 
-Message orders that chat clients really send (doubled roles, earlier turns) are part of it.
+Includes message orders that chat clients really send, such as repeated roles and earlier turns.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ALPHABETS = (
 
 
 def chat_problem(rng: random.Random) -> Problem:
-    """Draw a conversation that asks for no calculation."""
+    """Draw a conversation that needs no calculation."""
     kind = rng.choices(("greeting", "thanks", "question", "unknown"), (4, 2, 4, 4))[0]
     thought, reply = REPLIES[kind]
     messages = [*_history(rng), {"role": "user", "content": _utterance(rng, kind)}]
@@ -80,7 +80,7 @@ def _word(rng: random.Random, alphabet: str) -> str:
 
 
 def _noise(rng: random.Random) -> str:
-    """Return random words, in one of several scripts, sometimes nothing at all."""
+    """Return random words in one of several scripts, sometimes an empty text."""
     if rng.random() < 0.05:
         return ""
     words = [
@@ -91,7 +91,7 @@ def _noise(rng: random.Random) -> str:
 
 
 def _history(rng: random.Random) -> list[Message]:
-    """Return what came before: system messages, sometimes earlier turns."""
+    """Return earlier messages: system messages, sometimes earlier turns."""
     messages: list[Message] = []
     for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
         text = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.7 else _utterance(rng, "greeting")

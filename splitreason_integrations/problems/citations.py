@@ -1,4 +1,4 @@
-"""Questions over numbered sources: every fact used is followed by the number of its source."""
+"""Questions over numbered sources: each fact in the reply is followed by its source's number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from splitreason_integrations.problems.wordings import fill, load_wordings
 
 
 def citation(rng: random.Random) -> Problem:
-    """Draw a question whose answer cites its sources as `[2][1]`."""
+    """Draw a question whose answer cites its sources, as `[2][1]`."""
     dossier = draw_dossier(rng)
     size = rng.choice((1, 1, 1, 2))
     groups = [dossier.facts[i : i + size] for i in range(0, len(dossier.facts), size)]
@@ -23,11 +23,11 @@ def citation(rng: random.Random) -> Problem:
 
 
 def cite(turn: Turn, sources: dict[str, int]) -> Turn:
-    """Return the turn with the source behind each fact it repeats, and all of them at its end.
+    """Return the turn with a source after each repeated fact, and all sources at its end.
 
     Args:
-        turn: a reply that repeats facts word for word.
-        sources: the source number of each fact.
+        turn: A reply that repeats facts verbatim.
+        sources: The source number of each fact.
 
     """
     used: list[int] = []

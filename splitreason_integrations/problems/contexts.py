@@ -1,6 +1,6 @@
-"""Questions over retrieved facts: the facts asked for hide among facts about others.
+"""Questions over retrieved facts: the needed facts are mixed with facts about others.
 
-A `Dossier` keeps the facts, the question and the reply apart, so that any prompt wording fits.
+A `Dossier` keeps facts, question and reply separate, so that it fits any prompt wording.
 """
 
 from __future__ import annotations
@@ -40,7 +40,16 @@ WORDINGS = (
 
 @dataclass(frozen=True)
 class Dossier:
-    """Shuffled facts, a question about some of them, and the reasoned reply."""
+    """Facts, a question about some of them, and the reasoned reply.
+
+    Attributes:
+        facts: Shuffled facts, distractors included.
+        subject: What the question is about.
+        question: The question.
+        turn: The correct reply.
+        answer: The answer.
+
+    """
 
     facts: tuple[str, ...]
     subject: str
@@ -65,7 +74,7 @@ def context_problem(rng: random.Random) -> Problem:
 
 
 def draw_dossier(rng: random.Random, topic: str | None = None) -> Dossier:
-    """Draw facts with distractors, a question and its reply, on one of `TOPICS` or on any."""
+    """Draw facts with distractors, a question and its reply, on one of `TOPICS` or a random one."""
     topic = topic or rng.choice(("stock", "stock", "prices", "teams"))
     return TOPICS[topic](rng)
 
@@ -77,7 +86,7 @@ def _shuffled(rng: random.Random, facts: list[str], distractors: list[str]) -> t
 
 
 def _stock(rng: random.Random) -> Dossier:
-    """Two or three owners store things; one of them is asked about."""
+    """Two or three owners store things; the question is about one of them."""
     easy = rng.random() < EASY_SHARE
     owner, *others = rng.sample(NAMES, rng.randint(2, 3))
     place, (one, many), things = rng.choice(PLACES), rng.choice(CONTAINERS), rng.choice(OBJECTS)[1]
@@ -116,7 +125,7 @@ def _stock(rng: random.Random) -> Dossier:
 def stock_facts(
     owner: str, place: str, container: tuple[str, str], things: str, factors: tuple[int, int]
 ) -> list[str]:
-    """Tell how many containers an owner has, and how much each holds."""
+    """State how many containers an owner has, and how much each holds."""
     one, many = container
     return [
         f"The {place} of {owner} has {factors[0]} {many}.",
@@ -127,7 +136,7 @@ def stock_facts(
 def _change(
     rng: random.Random, owner: str, place: str, things: str, total: int, *, easy: bool
 ) -> tuple[str, str, Step]:
-    """Return a delivery or a sale: its fact, its reasoning, its step."""
+    """Return a delivery or a sale: its fact, its reasoning and its step."""
     if total < 3 or (rng.random() < 0.5 and total <= LIMIT - 99):
         c = draw_addend(rng, total, easy=easy)
         fact = f"Later the {place} of {owner} receives {c} more {things}."
@@ -138,7 +147,7 @@ def _change(
 
 
 def _price_list(rng: random.Random) -> Dossier:
-    """Things have prices; the cost of one or two purchases is asked for."""
+    """Things have prices; the question is the cost of one or two purchases."""
     easy = rng.random() < EASY_SHARE
     items = rng.sample(OBJECTS, rng.randint(3, 5))
     bought = items[: rng.randint(1, 2)]
@@ -170,12 +179,12 @@ def _price_list(rng: random.Random) -> Dossier:
 
 
 def price_fact(thing: str, price: int) -> str:
-    """Tell the price of a thing."""
+    """State the price of a thing."""
     return f"The price of one {thing} is {price} dollars."
 
 
 def _teams(rng: random.Random) -> Dossier:
-    """Teams make things for some days; the output of one team is asked for."""
+    """Teams make things for some days; the question is the output of one team."""
     easy = rng.random() < EASY_SHARE
     team, *others = rng.sample(TEAMS, rng.randint(2, 4))
     things = rng.choice(OBJECTS)[1]
@@ -212,7 +221,7 @@ def _teams(rng: random.Random) -> Dossier:
 
 
 def team_facts(team: str, things: str, people: int, output: int) -> list[str]:
-    """Tell how many people a team has, and how much each makes."""
+    """State how many people a team has, and how much each makes."""
     return [
         f"The {team} team has {people} people.",
         f"Every person of the {team} team makes {output} {things} a day.",

@@ -1,4 +1,4 @@
-"""Conversations that go on: earlier exchanges, and questions to be put without them."""
+"""Continued conversations: earlier exchanges, and questions to rewrite without them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def earlier_exchange(rng: random.Random) -> list[Message]:
 
 
 def condensation(rng: random.Random) -> Problem:
-    """Draw a follow-up that stands alone already: it is to be repeated."""
+    """Draw a follow-up question that is already self-contained and must be repeated."""
     history = [m for _ in range(rng.randint(1, 2)) for m in earlier_exchange(rng)]
     question = greeting(rng)[0] if rng.random() < 0.2 else draw_dossier(rng).question
     names = dict(zip(("user", "assistant"), rng.choice(SPEAKERS), strict=True))

@@ -1,4 +1,4 @@
-"""What the engines and agents of LlamaIndex and LangChain ask of a model, in their own wordings."""
+"""Prompts of LlamaIndex's and LangChain's engines and agents, in their own wordings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ KEEP = "The new context does not change anything, so I keep the answer from befo
 
 
 def framework_problem(rng: random.Random) -> Problem:
-    """Draw a problem as a default engine, chain or agent would put it.
+    """Draw a problem in the wording of a default engine, chain or agent.
 
     Raises:
-        MissingExtraError: if the `train` extra is not installed.
+        MissingExtraError: The extra `train` is not installed.
 
     """
     kinds = (_look_up, _refinement, citation, selection, condensation, react_turn)
@@ -43,7 +43,7 @@ def _asked(rng: random.Random, dossier: Dossier, context: str) -> tuple[Message,
 
 
 def _refinement(rng: random.Random) -> Problem:
-    """Give a wrong or missing earlier answer, or a right one whose context is of no use."""
+    """Give a missing earlier answer, or a right one with an irrelevant new context."""
     dossier = draw_dossier(rng)
     context = "\n\n".join(_with_source(rng, dossier.facts))
     if rng.random() < 0.5:
@@ -58,7 +58,7 @@ def _refinement(rng: random.Random) -> Problem:
 
 
 def _with_source(rng: random.Random, facts: tuple[str, ...]) -> tuple[str, ...]:
-    """Group facts into chunks, sometimes headed by metadata as loaders add it."""
+    """Group facts into chunks, sometimes with a metadata header as loaders add it."""
     size = rng.choice((1, 1, 2, 3))
     chunks = [" ".join(facts[i : i + size]) for i in range(0, len(facts), size)]
     if rng.random() < 0.3:

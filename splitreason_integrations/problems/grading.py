@@ -1,4 +1,4 @@
-"""Whether an answer is right: its last integer is the expected one."""
+"""Grade an answer: its last integer must be the expected one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from splitreason_integrations.problems.records import Problem
 
 _MOST_DIGITS = 4000
-"""Python reads no more at a time, and no answer has so many."""
+"""Python's limit for converting a text to an integer; no real answer is longer."""
 
 INTEGER = re.compile(r"-?\d[\d,]*")
 CITATION = re.compile(r"\[\d+\]")
 
 
 def last_integer(text: str) -> int | None:
-    """Return the last integer of a text, or None; commas are allowed, citations left out.
+    """Return the last integer of a text, or None.
 
-    One of thousands of digits counts as none.
+    Commas are allowed, citations are ignored, and an integer of thousands of digits counts as none.
     """
     found = INTEGER.findall(CITATION.sub("", text))
     digits = found[-1].replace(",", "") if found else ""
@@ -24,7 +24,7 @@ def last_integer(text: str) -> int | None:
 
 
 def grade(problem: Problem, answer_text: str) -> bool:
-    """Tell whether the answer is right; where any reply will do, whether there is text."""
+    """Return whether the answer is right; if any reply will do, whether there is text."""
     if problem.answer is None:
         return bool(answer_text.strip())
     if isinstance(problem.answer, str):

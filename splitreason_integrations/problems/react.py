@@ -1,4 +1,4 @@
-"""Tool problems as LlamaIndex's ReAct agent puts them: tools, calls and results are plain text."""
+"""Tool problems in the format of LlamaIndex's ReAct agent, with tools and calls as plain text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = {"integer": int, "number": float, "string": str}
 
 
 def react_turn(rng: random.Random) -> Problem:
-    """Draw one step of an agent's loop: a call, or the answer from what tools returned."""
+    """Draw one step of an agent's loop: a call, or the answer from the tools' results."""
     prompt, tools, turns, answer = draw_draft(rng)
     rng.shuffle(tools)
     at = rng.randrange(len(turns))

@@ -1,4 +1,4 @@
-"""What a problem is: messages, tools, the turns of a correct reply, the expected answer."""
+"""Records of a problem: messages, tools, the turns of a correct reply, the expected answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ FAMILIES: tuple[Family, ...] = ("word", "context", "frameworks", "tools", "chat"
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One call that the assistant makes, and what the tool returns."""
+    """One call by the assistant, and the tool's result.
+
+    Attributes:
+        name: Name of the tool.
+        arguments: Arguments of the call.
+        result: What the tool returns.
+
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -28,7 +35,14 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Turn:
-    """One assistant turn: reasoning made of text and steps, then a call or the answer."""
+    """One assistant turn.
+
+    Attributes:
+        reasoning: Text and steps, in order.
+        content: The answer, if the turn does not end in a call.
+        call: The call at the end of the turn, if any.
+
+    """
 
     reasoning: tuple[str | Step, ...]
     content: str = ""
@@ -36,7 +50,7 @@ class Turn:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Return the calculation steps in order."""
+        """The calculation steps, in order."""
         return tuple(part for part in self.reasoning if isinstance(part, Step))
 
 
@@ -44,8 +58,14 @@ class Turn:
 class Problem:
     """A prompt with its correct reply.
 
-    `answer` is the number that ends the last reply, or the whole of it as a text, or None where
-    any reply will do.
+    Attributes:
+        family: Family of the problem.
+        messages: The prompt.
+        turns: The assistant turns of the reply.
+        answer: The number at the end of the last reply, or the whole reply as text, or None if any
+            reply will do.
+        tools: Schemas of the tools on offer.
+
     """
 
     family: Family
@@ -56,22 +76,22 @@ class Problem:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Return all calculation steps of the reply."""
+        """All calculation steps of the reply."""
         return tuple(step for turn in self.turns for step in turn.steps)
 
     def result_of(self, name: str, arguments: dict[str, Any]) -> str | None:
-        """Return what the tool returns for this call, or None for a call nobody expected."""
+        """Return the result of a tool call, or None for an unexpected call."""
         for turn in self.turns:
             if turn.call and (turn.call.name, turn.call.arguments) == (name, arguments):
                 return turn.call.result
         return None
 
     def conversation(self, turn: int, thoughts: Sequence[str] = ()) -> list[Message]:
-        """Return the messages in front of assistant turn number `turn`, counted from zero.
+        """Return the messages before assistant turn `turn`, counted from 0.
 
         Args:
-            turn: which assistant turn is to be written next.
-            thoughts: the reasoning to show for the turns before it; none is shown without.
+            turn: The assistant turn to be written next.
+            thoughts: Reasoning of the earlier turns; by default it is omitted.
 
         """
         messages = list(self.messages)

@@ -1,6 +1,7 @@
-"""A reply as text, in the style of one author.
+"""Render a reply as text, in the style of one author.
 
-A rendering is a list of `Piece`s, so that a trainer can weigh steps, spans and routine apart.
+A rendering is a list of `Piece`s, so that a trainer can weigh steps, spans and routine text
+separately.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ OPEN, CLOSE = "<bigmodel>", "</bigmodel>"
 
 
 class Writing(Enum):
-    """How one step is written down."""
+    """How one step is written."""
 
     TERSE = "terse"
     EXPANDED = "expanded"
@@ -26,7 +27,7 @@ class Writing(Enum):
 
 
 class Kind(Enum):
-    """What a piece of text is."""
+    """Kind of a piece of text."""
 
     ROUTINE = "routine"
     RESULT = "result"
@@ -37,7 +38,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a reply, with the step it writes down where it is not routine."""
+    """A piece of a reply.
+
+    Attributes:
+        text: The text.
+        kind: Kind of the text.
+        step: The step that it writes, unless it is routine text.
+
+    """
 
     text: str
     kind: Kind
@@ -45,7 +53,7 @@ class Piece:
 
 
 def render(turn: Turn, write: Callable[[Step], Writing]) -> list[Piece]:
-    """Write the turn from behind `<think>` to its end, without the end-of-turn token."""
+    """Write a turn from after `<think>` to its end, without the end-of-turn token."""
     pieces: list[Piece] = []
     for part in turn.reasoning:
         if isinstance(part, str):
@@ -58,7 +66,7 @@ def render(turn: Turn, write: Callable[[Step], Writing]) -> list[Piece]:
 
 
 def _merged(pieces: list[Piece]) -> list[Piece]:
-    """Join neighbouring routine pieces, so that they are encoded as one text."""
+    """Join adjacent routine pieces, so that they are tokenised as one text."""
     merged: list[Piece] = []
     for piece in pieces:
         if merged and piece.kind is Kind.ROUTINE is merged[-1].kind:
@@ -69,17 +77,17 @@ def _merged(pieces: list[Piece]) -> list[Piece]:
 
 
 def render_small(turn: Turn) -> str:
-    """Write the turn tersely, every result in one go."""
+    """Write a turn tersely, every result in one go."""
     return join(render(turn, lambda _: Writing.TERSE))
 
 
 def render_large(turn: Turn) -> str:
-    """Write the turn with every step expanded."""
+    """Write a turn with every step expanded."""
     return join(render(turn, lambda _: Writing.EXPANDED))
 
 
 def render_tagged(turn: Turn, tagged: Callable[[Step], bool]) -> str:
-    """Write the turn tersely, with the steps for which `tagged` holds as large-model spans."""
+    """Write a turn tersely, with the steps for which `tagged` is true as large-model spans."""
     return join(render(turn, lambda s: Writing.TAGGED if tagged(s) else Writing.TERSE))
 
 
@@ -89,7 +97,7 @@ def join(pieces: list[Piece]) -> str:
 
 
 def format_call(call: ToolCall) -> str:
-    """Return a tool call as the chat template writes it."""
+    """Return a tool call in the format of the chat template."""
     body = json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False)
     return f"<tool_call>\n{body}\n</tool_call>"
 

@@ -1,7 +1,7 @@
-"""Reproducible samples of problems, split so that nothing tested was trained on.
+"""Reproducible samples of problems, split so that no test problem was trained on.
 
-The hash of the prompt decides between train, dev and test; a training problem shows no
-held-out operand pair, not even on the way to a result; a test problem has none or at least one.
+A hash of the prompt decides between train, dev and test. Training problems show no held-out operand
+pair, not even in an expansion; test problems have none, or (test-operands) at least one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GENERATORS = {
 
 
 class Split(Enum):
-    """Which problems: trained on, looked at while tuning, or kept for the final figures."""
+    """Split of the problems: training, tuning (dev) or final figures (test, test-operands)."""
 
     TRAIN = "train"
     DEV = "dev"
@@ -42,17 +42,17 @@ class Split(Enum):
 
 
 def sample(split: Split, family: Family, *, seed: int, n: int) -> list[Problem]:
-    """Return `n` different problems; the same arguments give the same problems.
+    """Return `n` different problems; equal arguments give equal problems.
 
     Args:
-        split: TEST holds problems never seen with operand pairs that may have been seen;
-            TEST_OPERANDS only problems with an operand pair that was never seen.
-        family: one of `FAMILIES`; `chat` has no operands, so no TEST_OPERANDS.
-        seed: picks the sample.
-        n: how many.
+        split: TEST has unseen problems whose operand pairs may have been seen; TEST_OPERANDS only
+            problems with an unseen operand pair.
+        family: One of `FAMILIES`; `chat` has no operands, hence no TEST_OPERANDS.
+        seed: Seed of the sample.
+        n: Number of problems.
 
     Raises:
-        ValueError: for an unknown family, or chat with TEST_OPERANDS.
+        ValueError: The family is unknown, or is chat with TEST_OPERANDS.
 
     """
     stream = problems(split, family, seed=seed)
@@ -64,10 +64,10 @@ def sample(split: Split, family: Family, *, seed: int, n: int) -> list[Problem]:
 
 
 def problems(split: Split, family: Family, *, seed: int) -> Iterator[Problem]:
-    """Yield problems of a split without end; repeats are possible.
+    """Yield problems of a split without end; repetitions are possible.
 
     Raises:
-        ValueError: for an unknown family, or chat with TEST_OPERANDS.
+        ValueError: The family is unknown, or is chat with TEST_OPERANDS.
 
     """
     if family not in FAMILIES:
@@ -85,7 +85,7 @@ def _stream(split: Split, family: Family, rng: random.Random) -> Iterator[Proble
 
 
 def belongs(problem: Problem, split: Split) -> bool:
-    """Tell whether a problem is part of a split."""
+    """Return whether a problem belongs to a split."""
     bucket = int(fingerprint(problem)[:4], 16) % 10
     if split is Split.DEV:
         return bucket == 8
@@ -102,7 +102,7 @@ def fingerprint(problem: Problem) -> str:
 
 
 def _with_setting(problem: Problem, rng: random.Random) -> Problem:
-    """Add what real conversations carry: system messages, earlier exchanges, tools not needed."""
+    """Add context of real conversations: system messages, earlier exchanges, unneeded tools."""
     messages: list[Message] = list(problem.messages)
     if problem.family in ("word", "tools") and rng.random() < 0.1:
         earlier = word_problem(rng)

@@ -1,4 +1,4 @@
-"""Choosing one of several descriptions for a question, as a router does."""
+"""Choose one of several descriptions for a question, as a router does."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DESCRIPTIONS = (
 RULER = "-" * 21
 REASON = "It fits the question."
 FILLERS = {"the", "of", "and", "team", "price"}
-"""Words that subjects share although they are about different things."""
+"""Words that subjects share although they differ in meaning."""
 
 
 def selection(rng: random.Random) -> Problem:
-    """Draw a question with two to four choices, told apart by topic or by who is meant."""
+    """Draw a question with two to four choices that differ in topic or in subject."""
     subjects, question = rng.choice((_by_topic, _by_topic, _by_subject))(rng)
     right = subjects[0]
     rng.shuffle(subjects)
@@ -56,10 +56,10 @@ def selection(rng: random.Random) -> Problem:
 
 
 def _found(subject: str, index: int, choices: list[str]) -> str:
-    """Find a subject in the list, and its number by what stands behind it.
+    """Find a subject in the list, and derive its number from the text after it.
 
-    Small models repeat what followed the same words before; the number in front of a text is
-    beyond them.
+    Small models repeat what followed the same words earlier; they cannot copy the number before a
+    text.
     """
     said = f"I look for the choice about {subject}."
     if index < len(choices):
@@ -83,7 +83,7 @@ def _by_subject(rng: random.Random) -> tuple[list[str], str]:
 
 @needs_frameworks()
 def selection_schema() -> dict[str, Any]:
-    """Return the tool by which LlamaIndex's single selector has a choice made."""
+    """Return the tool with which LlamaIndex's single selector makes a choice."""
     from llama_index.core.base.base_selector import SingleSelection
     from llama_index.core.program.function_program import get_function_tool
 

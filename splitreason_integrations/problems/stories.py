@@ -1,6 +1,6 @@
-"""Word problems: a chain of moves on a running total, told as a short story.
+"""Word problems: a short story of changes to a running total.
 
-The reasoning repeats each fact word for word and then carries out one step.
+The reasoning repeats each fact verbatim and then does one step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,19 @@ CONNECTIVES = ("Then", "After that")
 
 @dataclass
 class Story:
-    """A problem under construction."""
+    """A problem under construction.
+
+    Attributes:
+        rng: Source of randomness.
+        easy: Whether every step must be easy.
+        name: The main person.
+        friend: The other person.
+        thing: What is counted, as (singular, plural).
+        total: Running total.
+        facts: Sentences of the question.
+        reasoning: The reasoning so far.
+
+    """
 
     rng: random.Random
     easy: bool

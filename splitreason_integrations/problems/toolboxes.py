@@ -44,7 +44,15 @@ EXTRA_KEYS = ("input", "value", "number", "x", "id", "key", "text", "city")
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool that a problem offers: its schema and the names to call it by."""
+    """A tool of a problem.
+
+    Attributes:
+        name: Name of the tool.
+        arguments: Names of its arguments.
+        kinds: JSON types of its arguments.
+        description: Description for the model.
+
+    """
 
     name: str
     arguments: tuple[str, ...]
@@ -52,7 +60,7 @@ class Tool:
     description: str
 
     def schema(self, rng: random.Random) -> dict[str, Any]:
-        """Return the JSON schema in one of the layouts that libraries write."""
+        """Return the JSON schema in one of the layouts that libraries use."""
         titled, described = rng.random() < 0.25, rng.random() < 0.25
         properties: dict[str, Any] = {}
         for name, kind in zip(self.arguments, self.kinds, strict=True):
@@ -73,7 +81,7 @@ class Tool:
 
 
 def nonce(rng: random.Random) -> str:
-    """Make up a word, so that names have to be read and not guessed."""
+    """Make up a word, so that the model must read names instead of guessing them."""
     return "".join(rng.choice(CONSONANTS) + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
 
 
@@ -82,7 +90,7 @@ def _argument(rng: random.Random, known: tuple[str, ...]) -> str:
 
 
 def operation_tool(rng: random.Random, operator: str) -> Tool:
-    """Draw a tool that carries out one operation on two integers."""
+    """Draw a tool for one operation on two integers."""
     name = rng.choice(OPERATION_WORDS[operator]) + rng.choice(("", "", "_numbers", "_tool"))
     help_text = rng.choice(OPERATION_HELP[operator])
     kind = rng.choice(("integer", "integer", "number"))

@@ -1,4 +1,4 @@
-"""Problems with tools: call the right one with the right arguments, then answer from its result."""
+"""Problems with tools: call the right one with the right arguments, then answer."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def spare_tools(rng: random.Random, count: int) -> list[Tool]:
 
 
 Draft = tuple[str, list[Tool], list[Turn], int]
-"""What is asked, the tools on offer, the turns of the reply and the answer."""
+"""Question, tools on offer, turns of the reply, answer."""
 
 
 def draw_draft(rng: random.Random) -> Draft:
-    """Draw a problem and the tools for it, with up to two that it does not need."""
+    """Draw a problem and its tools, with up to two unneeded ones."""
     kinds = (_calculation, _short_story, _lookup, _lookup_then_call, _lookup_then_think, _unknown)
     prompt, tools, turns, answer = rng.choices(kinds, (4, 2, 3, 3, 3, 2))[0](rng)
     names = {tool.name for tool in tools}
@@ -75,7 +75,7 @@ def _draw_step(rng: random.Random) -> Step:
 
 
 def _calculator_for(rng: random.Random, step: Step) -> tuple[list[Tool], ToolCall]:
-    """Return tools of which one can do the step, and the call that does it."""
+    """Return tools, one of which can do the step, and the call that does it."""
     result = _wrapped(rng, "result", step.result)
     if rng.random() < 0.5:
         tool = calculator_tool(rng)

@@ -1,6 +1,6 @@
-"""The default prompt wordings of LlamaIndex and LangChain.
+"""Default prompt wordings of LlamaIndex and LangChain.
 
-They are read from the installed libraries when they are needed, never stored here.
+They are read from the installed libraries on use, never stored here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,21 @@ MISSING = (
 )
 ROLES = {"human": "user", "ai": "assistant"}
 Wording = tuple[tuple[str, str], ...]
-"""Pairs of a role and a template with its slots in braces."""
+"""(role, template) pairs; slots of a template are in braces."""
 
 
 @dataclass(frozen=True)
 class Wordings:
-    """Templates by what they ask for."""
+    """Templates by purpose.
+
+    Attributes:
+        answer: Answer a question from a context.
+        refine: Refine an answer with more context.
+        cite: Answer with citations.
+        select: Choose from a list.
+        condense: Rewrite a follow-up question.
+
+    """
 
     answer: tuple[Wording, ...]
     refine: tuple[Wording, ...]
@@ -36,10 +45,10 @@ class Wordings:
 
 @contextmanager
 def needs_frameworks() -> Iterator[None]:
-    """Say what to install where a framework is missing.
+    """Raise an error that names the extra if a framework is missing.
 
     Raises:
-        MissingExtraError: instead of ImportError.
+        MissingExtraError: Instead of ImportError.
 
     """
     try:
@@ -51,10 +60,10 @@ def needs_frameworks() -> Iterator[None]:
 @cache
 @needs_frameworks()
 def load_wordings() -> Wordings:
-    """Return the wordings.
+    """Return the wordings of the installed libraries.
 
     Raises:
-        MissingExtraError: if the `train` extra is not installed.
+        MissingExtraError: The extra `train` is not installed.
 
     """
     from langchain_classic.chains.conversational_retrieval import prompts as conversations
@@ -89,7 +98,7 @@ def load_wordings() -> Wordings:
 
 
 def fill(wording: Wording, values: Mapping[str, str]) -> tuple[Message, ...]:
-    """Return the messages of a wording with its slots filled; values are not read for slots."""
+    """Return the messages of a wording with its slots filled; values are not searched for slots."""
     return tuple({"role": role, "content": _filled(text, values)} for role, text in wording)
 
 

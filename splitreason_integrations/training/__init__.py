@@ -1,1 +1,1 @@
-"""Training of the embedded pair and annotation of hard spans; heavy imports stay inside."""
+"""Train the embedded pair, and train small models to offload; heavy imports happen on use."""

@@ -1,7 +1,8 @@
-"""Finding hard spans: how often a model misses a stretch of a trace that is known to be right.
+"""Find hard spans: the probability that a model misses a span of a trace known to be correct.
 
-Works on any traces with candidate spans. A span's chance of success is the product of the
-probabilities of its tokens, which is exactly the success rate when sampling at temperature one.
+Works on any traces with candidate spans. The probability of success is the product of the
+probabilities of the span's tokens, which is exactly the success rate when sampling at temperature
+1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Trace:
-    """Token ids of a prompt with a correct reply, and candidate spans as (start, end) positions."""
+    """A prompt with a correct reply, and candidate spans in it.
+
+    Attributes:
+        ids: Token ids of prompt and reply.
+        spans: Candidate spans as (start, end) token positions.
+
+    Raises:
+        ValueError: A span is not inside the trace.
+
+    """
 
     ids: Sequence[int]
     spans: Sequence[Span]
@@ -40,15 +50,15 @@ def failure_rates(
     batch_tokens: int = 16_384,
     window_tokens: int | None = None,
 ) -> list[list[float]]:
-    """Return, for each trace, how likely the model is to miss each candidate span.
+    """Return, for each trace, the probability that the model misses each candidate span.
 
     Args:
-        model: a causal language model of transformers.
-        traces: what to score, in any order of length.
-        never: a token that the model is not to choose, such as the tag that it has learned.
-        batch_tokens: tokens of traces that are read together, padding included.
-        window_tokens: tokens of each in one forward pass, all of them without; a large vocabulary
-            takes much memory for each.
+        model: A transformers causal language model.
+        traces: The traces, in any order.
+        never: A token whose probability is set to 0, such as a tag that the model has learned.
+        batch_tokens: Tokens per batch, padding included.
+        window_tokens: Tokens per row in one forward pass; None for all. A window limits the memory
+            for logits of a large vocabulary.
 
     """
     import torch
@@ -66,17 +76,17 @@ def failure_rates(
 
 
 def tag_probability(small_fails: float, large_fails: float, *, tries: float) -> float:
-    """Return how often a step is to be tagged.
+    """Return the probability with which a step is to be tagged.
 
-    The label is the chance that at least one of `tries` attempts of the small model fails a
-    step that the large model would not fail.
+    It is the probability that at least one of `tries` attempts of the small model fails a step that
+    the large model would not fail.
 
     Raises:
-        ValueError: if a rate is outside 0 to 1, or `tries` is not positive.
+        ValueError: A rate is outside 0 to 1, or `tries` is not positive.
 
     """
     if not (0 <= small_fails <= 1 and 0 <= large_fails <= 1) or tries <= 0:
-        raise ValueError("failure rates lie between 0 and 1, and tries are positive")
+        raise ValueError("failure rates must lie between 0 and 1, and tries must be positive")
     gap = max(0.0, small_fails - large_fails)
     return float(1.0 - (1.0 - gap) ** tries)
 
@@ -94,7 +104,7 @@ def _groups(order: Sequence[int], traces: Sequence[Trace], batch_tokens: int) ->
 def token_logs(
     model: Any, rows: Sequence[Sequence[int]], never: int | None, window: int | None
 ) -> Tensor:
-    """Return log P of each token after the first; rows are padded on the right."""
+    """Return log P of each token after the first, shape (rows, longest row − 1), right-padded."""
     import torch
 
     width = max(len(row) for row in rows)

@@ -1,4 +1,4 @@
-"""The two model shapes: Qwen2 layers with tied embeddings and heads of 32."""
+"""The two model shapes: Qwen2 layers with tied embeddings and attention heads of size 32."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from splitreason_integrations.training.wiring import wire_for_copying
 Role = Literal["small", "large"]
 HEAD_SIZE = 32
 ROPE_THETA = 1e6
-"""High for contexts this short: half the channels hardly turn, and can compare what tokens are."""
+"""High for such short contexts: half of the channels hardly rotate, so they compare content."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Width, depth and feed-forward width of one model."""
+    """Sizes of one model.
+
+    Attributes:
+        hidden: Hidden size.
+        layers: Number of layers.
+        feed_forward: Size of the feed-forward layer.
+
+    """
 
     hidden: int
     layers: int
@@ -27,7 +34,7 @@ SHAPES: dict[Role, Shape] = {"small": Shape(96, 2, 256), "large": Shape(128, 3, 
 
 
 def build_model(role: Role, tokenizer: Any, *, seed: int, shape: Shape | None = None) -> Any:
-    """Return a freshly initialised model for the tokenizer, wired to copy."""
+    """Return a freshly initialised model for the tokenizer, with attention heads wired to copy."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 

@@ -1,4 +1,4 @@
-"""Batches of documents of similar length, right-padded; a pure function of documents and seed."""
+"""Batches of documents of similar length, right-padded; deterministic in documents and seed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids and target weights, both (documents, tokens)."""
+    """One batch.
+
+    Attributes:
+        ids: Token ids, shape (documents, tokens).
+        weights: Loss weight of each token as a target, shape (documents, tokens).
+
+    """
 
     ids: Tensor
     weights: Tensor
 
     @property
     def tokens(self) -> int:
-        """Return the number of tokens, padding included."""
+        """Number of tokens, padding included."""
         return int(self.ids.numel())
 
 
 def make_batches(documents: list[Document], *, tokens: int, pad: int, seed: int) -> list[Batch]:
-    """Sort by length, cut into batches of at most `tokens`, and shuffle the batches."""
+    """Sort documents by length, cut batches of at most `tokens`, and shuffle the batches."""
     batches: list[Batch] = []
     group: list[Document] = []
     for document in sorted(documents, key=len):

@@ -1,4 +1,4 @@
-"""The model card: how the pair was trained, on what, and what it cannot do."""
+"""Write the model card: how the pair was trained, on what data, and its limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from splitreason_integrations.training.run import Settings
 
 CONTINUED = """
-The run went on from a finished pair (`--from`), whose models had learned what is described here
-before; the seconds are those of the run alone.
+The run continued from a finished pair (`--from`), whose models had already been trained as
+described here; the seconds are those of this run only.
 """
 
 

@@ -1,6 +1,6 @@
-"""Training documents: token ids with a loss weight each.
+"""Training documents: token ids with one loss weight each.
 
-The prompt comes from the chat template; only what an assistant writes carries weight.
+The prompt comes from the chat template; only the assistant's text has a weight above 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ Write = Callable[[int], list[Piece]]
 
 @dataclass(frozen=True)
 class Document:
-    """Token ids and the loss weight of each as a target."""
+    """One training document.
+
+    Attributes:
+        ids: Token ids.
+        weights: Loss weight of each token as a target.
+
+    """
 
     ids: list[int]
     weights: list[float]
@@ -30,7 +36,7 @@ class Document:
 
 
 class Encoder:
-    """Turns problems and pieces of text into documents."""
+    """Turn problems and pieces of text into documents."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -51,16 +57,16 @@ class Encoder:
         return str(text)
 
     def add_prompt(self, document: Document, text: str) -> None:
-        """Append text that carries no loss."""
+        """Append text with weight 0."""
         ids = self.encode(text)
         document.ids.extend(ids)
         document.weights.extend([0.0] * len(ids))
 
     def add_pieces(self, document: Document, pieces: list[Piece], weigh: Weigh) -> None:
-        """Append what an assistant writes, and the end of the turn.
+        """Append the assistant's text, and the end-of-turn token.
 
-        Behind a result without weight, the token that ends it has none either: where it ends is
-        for who writes it to know.
+        If a result has weight 0, so has the first token after it: only the author of the result can
+        know where it ends.
         """
         ends_unweighed = False
         for piece in pieces:
@@ -74,14 +80,19 @@ class Encoder:
         document.weights.append(1.0)
 
     def single(self, problem: Problem, turn: int, pieces: list[Piece], weigh: Weigh) -> Document:
-        """Return one assistant turn behind its prompt, earlier reasoning not shown."""
+        """Return one assistant turn after its prompt, without earlier reasoning."""
         document = Document([], [])
         self.add_prompt(document, self.prompt_text(problem, turn))
         self.add_pieces(document, pieces, weigh)
         return document
 
     def whole(self, problem: Problem, write: Write, weigh: Weigh) -> Document:
-        """Return all assistant turns in one document, with their reasoning."""
+        """Return all assistant turns in one document, with their reasoning.
+
+        Raises:
+            ValueError: The chat template does not extend its own prompt.
+
+        """
         document = Document([], [])
         shown, thoughts = "", tuple[str, ...]()
         for turn in range(len(problem.turns)):

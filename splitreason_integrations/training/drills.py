@@ -1,6 +1,6 @@
-"""Pages that drill one skill: looking up facts, calling tools, bare calculations.
+"""Pages that drill one skill: looking up facts, calling tools, plain calculations.
 
-A page carries loss only on what can be known from what stands before it.
+Only tokens that can be derived from the text before them have a loss weight.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NUMBER = re.compile(r"(\d+)")
 
 
 def drill_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Document:
-    """Return a page of calculations, of facts or of tool calls."""
+    """Return a page of calculations, facts or tool calls."""
     kind = rng.choices(("calculations", "facts", "calls"), PAGE_WEIGHTS[role])[0]
     if kind == "facts":
         return fact_page(encoder, rng)
@@ -40,7 +40,7 @@ def drill_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Document:
 
 
 def fact_page(encoder: Encoder, rng: random.Random) -> Document:
-    """Return facts, then the same facts in another order; only numbers count."""
+    """Return facts, then the same facts in another order; only numbers have weight."""
     facts = _draw_facts(rng)
     page = _opened(encoder, "\n".join(facts))
     rng.shuffle(facts)
@@ -78,7 +78,7 @@ def _number(rng: random.Random) -> int:
 
 
 def call_page(encoder: Encoder, rng: random.Random) -> Document:
-    """Return several tools and several requests, each answered by the call that it asks for."""
+    """Return several tools and several requests, each answered by the matching call."""
     tools = list({t.name: t for t in (extra_tool(rng) for _ in range(rng.randint(2, 4)))}.values())
     wanted = [(tool, _value(rng, tool)) for tool in rng.sample(tools, rng.randint(1, len(tools)))]
     request = " ".join(f"Use {tool.name} with {value}." for tool, value in wanted)
@@ -96,7 +96,7 @@ def _value(rng: random.Random, tool: Tool) -> int | str:
 def _opened(
     encoder: Encoder, request: str, tools: list[dict[str, object]] | None = None
 ) -> Document:
-    """Return the prompt that asks for something, up to where the assistant begins."""
+    """Return the prompt of a request, up to where the assistant starts."""
     page = Document([], [])
     messages = [{"role": "user", "content": request}]
     text = encoder.tokenizer.apply_chat_template(
@@ -113,7 +113,7 @@ def _add(encoder: Encoder, page: Document, text: str, *, weight: float) -> None:
 
 
 def calculation_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Document:
-    """Return bare calculations; only results count."""
+    """Return plain calculations; only results have weight."""
     page = Document([], [])
     while len(page.ids) < PAGE_TOKENS:
         step = draw_drill(rng)
@@ -125,7 +125,7 @@ def calculation_page(encoder: Encoder, rng: random.Random, *, role: Role) -> Doc
 
 
 def draw_drill(rng: random.Random) -> Step:
-    """Draw a calculation of a kind that traces contain, expansions included."""
+    """Draw a calculation of a kind that occurs in traces, including in their expansions."""
     while True:
         step = _draw_any(rng)
         if step.result <= LIMIT and not shows_held_out_pair(step):

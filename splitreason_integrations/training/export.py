@@ -1,7 +1,7 @@
-"""Writing a trained model as an ordinary checkpoint folder with its tokenizer.
+"""Write a trained model as an ordinary checkpoint folder with its tokenizer.
 
-Checkpoints are written as Llama: transformers gives every Qwen2 checkpoint the tokenizer rules of
-Qwen's own models, whatever the folder says, and those rules are not ours.
+Checkpoints are written as Llama, because transformers applies the tokenizer rules of Qwen's own
+models to every Qwen2 checkpoint, whatever the folder says.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SHARED_SETTINGS = (
 
 
 def as_llama(model: Any) -> Any:
-    """Return the Llama model that computes the same as a Qwen2 model.
+    """Return a Llama model that computes the same as a Qwen2 model.
 
-    The two differ in one thing: a Llama layer with attention biases has one on its output, too;
-    it is zero here.
+    The only difference: a Llama layer with attention biases also has one on its output, which is
+    set to zero here.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -55,7 +55,7 @@ def export_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def copy_model(trained: Path, folder: Path) -> None:
-    """Write the model of a run's folder, and nothing else that is in it."""
+    """Write the model of a run's folder, without the run's other files."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(trained)

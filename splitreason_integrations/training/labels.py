@@ -1,6 +1,6 @@
-"""The pair's own candidates for annotation: every calculation step of fresh problems.
+"""Annotation of the pair's own problems; the candidates are all calculation steps.
 
-Problems are a function of the chunk number, so that only the labels need storing.
+Problems are a function of the chunk number, so only the labels are stored.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from splitreason_integrations.training.annotate import Trace, failure_rates, tag
 from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.mixture import FAMILY_WEIGHTS, draw_family
 
-MARKED = 2.0
+CANDIDATE = 2.0
 Labels = list[list[tuple[float, float]]]
-"""For each problem, for each step: how often the small and the large model miss it."""
+"""For each problem and step: failure rates of the small and of the large model."""
 
 
 def fresh_problems(index: int, *, seed: int, documents: int) -> list[Problem]:
-    """Return the training problems of a chunk; pre-training saw other ones."""
+    """Return the training problems of a chunk; pre-training used other ones."""
     rng = random.Random(f"labels/{seed}/{index}")
     streams = {f: problems(Split.TRAIN, f, seed=rng.getrandbits(48)) for f in FAMILY_WEIGHTS}
     return [next(draw_family(rng, streams)) for _ in range(documents)]
 
 
 def trace_of(encoder: Encoder, problem: Problem, writing: Writing) -> Trace:
-    """Return a reply with its step results as candidates, all written in one way."""
+    """Return a reply as a trace with its step results as candidates, all written in one style."""
     document = encoder.whole(
         problem,
         lambda turn: render(problem.turns[turn], lambda _: writing),
-        lambda piece: MARKED if piece.step else 1.0,
+        lambda piece: CANDIDATE if piece.step else 1.0,
     )
-    return Trace(document.ids, _marked_spans(document))
+    return Trace(document.ids, _candidate_spans(document))
 
 
-def _marked_spans(document: Document) -> list[tuple[int, int]]:
+def _candidate_spans(document: Document) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     start = -1
     for i, weight in enumerate([*document.weights, 0.0]):
-        if weight == MARKED and start < 0:
+        if weight == CANDIDATE and start < 0:
             start = i
-        elif weight != MARKED and start >= 0:
+        elif weight != CANDIDATE and start >= 0:
             spans.append((start, i))
             start = -1
     return spans
 
 
 def label(encoder: Encoder, small: Any, large: Any, found: list[Problem]) -> Labels:
-    """Return both models' failure rates on every step: small terse, large expanded."""
+    """Return both models' failure rates on every step: small model terse, large model expanded."""
     never = encoder.tokenizer.convert_tokens_to_ids(OPEN)
     ours, theirs = (
         failure_rates(
@@ -64,12 +64,12 @@ def label(encoder: Encoder, small: Any, large: Any, found: list[Problem]) -> Lab
 
 
 def label_path(folder: Path, index: int) -> Path:
-    """Return the file that holds the labels of a chunk."""
+    """Return the path of a chunk's labels."""
     return folder / f"{index:04d}.json"
 
 
 def write_labels(path: Path, labels: Labels) -> None:
-    """Store the labels of a chunk, all or nothing."""
+    """Store the labels of a chunk atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(
@@ -84,7 +84,7 @@ def read_labels(path: Path) -> Labels:
 
 
 def by_step(found: list[Problem], labels: Labels, *, tries: float) -> list[dict[Step, float]]:
-    """Return, for each problem, its steps with the probability to mark them."""
+    """Return, for each problem, its steps with their tag probability."""
     return [
         {
             step: tag_probability(small, large, tries=tries)

@@ -1,6 +1,6 @@
-"""The training loop: warm-up, stable, decay; checkpoints at chunk borders that resume exactly.
+"""The training loop: warm-up, stable, decay; checkpoints between chunks resume exactly.
 
-Data is a function of the chunk number, so a resumed run sees what an unbroken one sees.
+Data is a function of the chunk number, so a resumed run sees the same data as an unbroken one.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train.
+    """Length and learning rates of a training.
 
     Attributes:
-        chunks: number of data chunks.
-        batch_tokens: tokens in one batch, padding included.
-        matrix_rate: peak learning rate of Muon, for the matrices.
-        other_rate: peak learning rate of AdamW, for embeddings, norms and biases.
-        warmup: chunks with a rising rate.
-        decay: share of the run with a falling rate, at its end.
-        restart: chunk at which the rate, fallen to zero, rises once more; None for never.
-        restart_rate: how far it rises, as a factor on the peak rates.
-        save_every: chunks between two checkpoints.
+        chunks: Number of data chunks.
+        batch_tokens: Tokens per batch, padding included.
+        matrix_rate: Peak learning rate of Muon, for matrices.
+        other_rate: Peak learning rate of AdamW, for embeddings, norms and biases.
+        warmup: Chunks with a rising rate.
+        decay: Fraction of the run with a falling rate, at its end.
+        restart: Chunk at which the rate, fallen to zero, rises once more; None for never.
+        restart_rate: Height of the second rise, as a factor on the peak rates.
+        save_every: Chunks between two checkpoints.
 
     """
 
@@ -64,7 +64,7 @@ class Plan:
 
 
 def weighted_loss(model: Any, batch: Batch) -> Tensor:
-    """Return the weighted mean cross-entropy of the targets that carry weight."""
+    """Return the weighted mean cross-entropy of the targets with a weight above 0."""
     from torch.nn import functional
 
     hidden = model.model(input_ids=batch.ids[:, :-1]).last_hidden_state
@@ -77,7 +77,7 @@ def weighted_loss(model: Any, batch: Batch) -> Tensor:
 
 
 def make_optimizers(model: Any, plan: Plan) -> list[Any]:
-    """Return Muon for the matrices of the layers and AdamW for everything else."""
+    """Return Muon for the layers' matrices, and AdamW for all other parameters."""
     import torch
 
     from splitreason_integrations.training.muon import Muon
@@ -93,16 +93,16 @@ def make_optimizers(model: Any, plan: Plan) -> list[Any]:
 def train(
     model: Any, chunks: Chunks, plan: Plan, *, folder: Path, pad: int, device: str, report: Report
 ) -> None:
-    """Train in place; picks up the checkpoint in `folder` if there is one.
+    """Train in place, from the checkpoint in `folder` if there is one.
 
     Args:
-        model: a causal language model.
-        chunks: gives the documents of a chunk by its number.
-        plan: how long and how fast.
-        folder: where checkpoints lie.
-        pad: id of the padding token.
-        device: a torch device.
-        report: called after every chunk with the chunks done and the mean loss.
+        model: A causal language model.
+        chunks: Returns the documents of a chunk by its number.
+        plan: Length and learning rates.
+        folder: Folder of the checkpoints.
+        pad: Id of the padding token.
+        device: A torch device.
+        report: Called after every chunk with (chunks done, mean loss).
 
     """
     import torch
@@ -143,7 +143,7 @@ def _step(model: Any, batch: Batch, optimizers: list[Any], device: str) -> float
 
 
 def save_checkpoint(folder: Path, model: Any, optimizers: list[Any], done: int) -> None:
-    """Write the state of a run, all or nothing."""
+    """Write the state of a run atomically."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def save_checkpoint(folder: Path, model: Any, optimizers: list[Any], done: int) 
 
 
 def load_checkpoint(folder: Path, model: Any, optimizers: list[Any]) -> int:
-    """Restore the state of a run and return the number of chunks done, 0 without a checkpoint."""
+    """Restore the state of a run; return the number of chunks done, 0 without a checkpoint."""
     import torch
 
     path = folder / "state.pt"

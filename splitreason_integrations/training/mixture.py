@@ -1,6 +1,6 @@
-"""What each model reads while it is trained: one function from chunk number to documents.
+"""The training mixture of each model: one function from chunk number to documents.
 
-The large model learns to be entered and left anywhere; the small one writes tersely.
+The large model learns to take over and to stop anywhere; the small one writes tersely.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def pretraining_chunk(
     """Return one chunk of training documents.
 
     Args:
-        encoder: turns text into ids.
-        role: which model reads it.
-        index: number of the chunk.
-        seed: of the run.
-        documents: how many documents, drills included.
-        drills: share of documents that are pages drilling one skill.
+        encoder: Turns text into ids.
+        role: The model to be trained.
+        index: Number of the chunk.
+        seed: Seed of the run.
+        documents: Number of documents, drills included.
+        drills: Fraction of documents that drill one skill.
 
     """
     rng = random.Random(f"{role}/{seed}/{index}")
@@ -77,12 +77,12 @@ def draw_family(rng: random.Random, streams: dict[Family, Iterator[Problem]]) ->
 
 
 def terse_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Document:
-    """Write every step in one go, every token in the loss."""
+    """Return a problem with every step in one go, and all reply tokens in the loss."""
     return assemble(encoder, rng, problem, lambda _: Writing.TERSE)
 
 
 def large_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Document:
-    """Write expanded, or partly as the small model would, with spans, or with random spans."""
+    """Return a problem in the large model's style: expanded, partly terse, or with spans."""
     style = rng.choices(("expanded", "tagged", "mixed", "anywhere"), (40, 35, 12, 13))[0]
     special = Writing.TAGGED if style == "tagged" else Writing.EXPANDED
     share = 1.0 if style == "expanded" else rng.choice((0.3, 0.6, 0.9))
@@ -97,9 +97,9 @@ def large_document(encoder: Encoder, rng: random.Random, problem: Problem) -> Do
 
 
 def by_large(piece: Piece) -> float:
-    """Weigh for the large model: steps count most, but not long ones written in one go.
+    """Return the large model's weights: steps weigh most, except long ones written in one go.
 
-    It does not open spans.
+    Open tags have weight 0, because the large model does not open spans.
     """
     if piece.kind is Kind.OPEN:
         return 0.0
@@ -115,7 +115,7 @@ def assemble(
     write: Callable[[Step], Writing],
     weigh: Weigh = weigh_all,
 ) -> Document:
-    """Return all turns in one document, or now and then one turn without earlier reasoning."""
+    """Return all turns in one document, or sometimes one turn without earlier reasoning."""
     if len(problem.turns) > 1 and rng.random() < 0.3:
         turn = rng.randrange(1, len(problem.turns))
         return encoder.single(problem, turn, render(problem.turns[turn], write), weigh)
@@ -123,7 +123,7 @@ def assemble(
 
 
 def with_random_spans(encoder: Encoder, rng: random.Random, page: Document) -> Document:
-    """Open a span somewhere in the reply and close it where the sentence ends."""
+    """Open a span at a random place of the reply, and close it where the sentence ends."""
     full_stop, equals = encoder.encode(".")[0], encoder.encode(" =")[0]
     (opening,), (closing,) = encoder.encode(OPEN), encoder.encode(CLOSE)
     places = [

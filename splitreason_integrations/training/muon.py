@@ -1,7 +1,7 @@
-"""Muon for small matrices: Newton-Schulz in the parameters' own precision, equal shapes at once.
+"""Muon for small matrices: Newton-Schulz in the parameters' precision, equal shapes batched.
 
-`torch.optim.Muon` always orthogonalises in bfloat16, which processors without bfloat16 units
-emulate; there it took three quarters of a training step of these models.
+`torch.optim.Muon` always orthogonalises in bfloat16, which CPUs without bfloat16 units emulate;
+that took three quarters of a training step of these models.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ RMS_OF_ADAMW = 0.2
 
 
 class Muon(Optimizer):
-    """Momentum whose every update is made orthogonal; for 2D parameters only.
+    """Momentum with orthogonalised updates; for 2D parameters only.
 
-    Steps are scaled to the size of AdamW's, so that learning rates carry over.
-    Source: Jordan et al. 2024, "Muon"; scaling by Liu et al. 2025 (arXiv 2502.16982).
+    Steps are scaled to the size of AdamW's, so that learning rates can be reused. Source: Jordan et
+    al. 2024, "Muon"; scaling by Liu et al. 2025 (arXiv 2502.16982).
 
     Args:
-        parameters: matrices.
-        lr: learning rate.
-        momentum: of the running mean of gradients (Nesterov).
-        weight_decay: decoupled.
+        parameters: Matrices.
+        lr: Learning rate.
+        momentum: Momentum of the running mean of gradients (Nesterov).
+        weight_decay: Decoupled weight decay.
 
     """
 
@@ -60,7 +60,7 @@ class Muon(Optimizer):
         return loss
 
     def _update(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
-        """Step on matrices of one shape, given with their gradients."""
+        """Update matrices of one shape, given with their gradients."""
         import torch
 
         directions = []
@@ -80,7 +80,8 @@ class Muon(Optimizer):
 def orthogonalise(matrices: Tensor) -> Tensor:
     """Return nearly orthogonal matrices with the singular vectors of those given.
 
-    Both are (count, rows, columns); singular values come out between about 0.7 and 1.2.
+    Input and output have shape (count, rows, columns); singular values of the output lie between
+    about 0.7 and 1.2.
     """
     import torch
 

@@ -1,6 +1,6 @@
-"""The whole training of a pair: tokenizer, pre-training, annotation, fine-tuning, rollouts, export.
+"""Train a pair: tokenizer, pre-training, annotation, fine-tuning, rollouts, export.
 
-Every stage goes on where it stopped; the same settings give the same weights.
+Every stage resumes where it stopped; equal settings give equal weights.
 """
 
 from __future__ import annotations
@@ -26,30 +26,33 @@ from splitreason_integrations.training.sft import fine_tune
 from splitreason_integrations.training.start import check_start, start_model, start_tokenizer
 from splitreason_integrations.training.vocabulary import train_tokenizer
 
-Tell = Callable[[str, int, int, float], None]
-"""Called with a stage, its chunks done, its chunks in all, and a loss."""
-Job = Callable[[Tell], None]
-"""One part of a stage; parts of a stage can run side by side."""
-Carry = Callable[[list[Job], Tell], None]
-"""Carries out jobs, one after the other or side by side."""
+OnProgress = Callable[[str, int, int, float], None]
+"""Called with (stage, chunks done, chunks in all, loss)."""
+Job = Callable[[OnProgress], None]
+"""One part of a stage; the parts of a stage can run in parallel."""
+RunJobs = Callable[[list[Job], OnProgress], None]
+"""Runs jobs, one after the other or in parallel."""
 ANNOTATORS = 2
 
 ROLES: tuple[Role, ...] = ("large", "small")
 
 
-def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_out: Carry) -> None:
+def train_pair(
+    out: Path, settings: Settings, *, device: str, on_progress: OnProgress, run_jobs: RunJobs
+) -> None:
     """Train a pair and write it to `out` as `small`, `large`, `base` and MODEL_CARD.md.
 
     Args:
-        out: a new folder, or one of an interrupted run with the same settings.
-        settings: what decides the weights.
-        device: a torch device.
-        tell: hears about progress.
-        carry_out: runs the jobs of a stage.
+        out: A new folder, or the folder of an interrupted run with the same settings.
+        settings: Settings that determine the weights.
+        device: A torch device.
+        on_progress: Called with (stage, chunks done, chunks in all, loss).
+        run_jobs: Runs the jobs of a stage.
 
     Raises:
-        ValueError: if the folder holds a run with other settings.
-        OSError: if the pair to start from cannot be read.
+        MissingExtraError: The trainers are not installed.
+        ValueError: The folder holds a run with other settings.
+        OSError: The pair to start from cannot be read.
 
     """
     check_installed()
@@ -58,7 +61,9 @@ def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_
     folders = Folders(out)
     folders.claim(settings)
     make_tokenizer(folders, settings)
-    carry_out([partial(pretrain_role, role, folders, settings, device) for role in ROLES], tell)
+    run_jobs(
+        [partial(pretrain_role, role, folders, settings, device) for role in ROLES], on_progress
+    )
     rounds = range(1, len(settings.sft_plans) + 1)
     for number in rounds:
         with timed(folders, f"annotate {number}"):
@@ -66,8 +71,8 @@ def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_
                 partial(annotate_part, number, n, folders, settings, device)
                 for n in range(ANNOTATORS)
             ]
-            carry_out(jobs, tell)
-        fine_tune_small(number, folders, settings, device, tell)
+            run_jobs(jobs, on_progress)
+        fine_tune_small(number, folders, settings, device, on_progress)
     tokenizer = load_tokenizer(folders)
     tagged = folders.checkpoints("tagged")
     stages: dict[Path, tuple[Role, str]] = {
@@ -78,13 +83,15 @@ def train_pair(out: Path, settings: Settings, *, device: str, tell: Tell, carry_
     for folder, (role, stage) in stages.items():
         export_model(load_trained(folders, role, stage, tokenizer), tokenizer, folder)
     with timed(folders, "grpo"):
-        trained = reinforce_small(folders, settings, small=tagged, large=out / "large", tell=tell)
+        trained = reinforce_small(
+            folders, settings, small=tagged, large=out / "large", on_progress=on_progress
+        )
     copy_model(trained, out / "small")
     write_card(out, settings, device=device, seconds=read_seconds(folders))
 
 
 def make_tokenizer(folders: Folders, settings: Settings) -> None:
-    """Train the tokenizer, unless it is there."""
+    """Train the tokenizer, unless it exists."""
     if folders.tokenizer.exists():
         return
     temporary = folders.tokenizer.with_name("tokenizer.tmp")
@@ -104,7 +111,7 @@ def load_tokenizer(folders: Folders) -> Any:
 
 
 def pretrain_role(
-    role: Role, folders: Folders, settings: Settings, device: str, tell: Tell
+    role: Role, folders: Folders, settings: Settings, device: str, on_progress: OnProgress
 ) -> None:
     """Pre-train one model to the end of its plan."""
     recipe, stage = settings.recipe(role), f"pretrain {role}"
@@ -114,7 +121,7 @@ def pretrain_role(
         start_model(model, role, Path(settings.start))
 
     def report(done: int, loss: float) -> None:
-        tell(stage, done, recipe.plan.chunks, loss)
+        on_progress(stage, done, recipe.plan.chunks, loss)
 
     with timed(folders, stage):
         pretrain(
@@ -130,7 +137,7 @@ def pretrain_role(
 
 
 def load_trained(folders: Folders, role: Role, stage: str, tokenizer: Any) -> Any:
-    """Load a model as a stage of its training left it."""
+    """Load a model from the last checkpoint of a stage."""
     import torch
 
     model = build_model(role, tokenizer, seed=0)
@@ -140,14 +147,19 @@ def load_trained(folders: Folders, role: Role, stage: str, tokenizer: Any) -> An
 
 
 def before(number: int) -> str:
-    """Return the stage whose small model is annotated and fine-tuned in a round."""
+    """Return the stage that produced the small model of a round."""
     return "pretrain-small" if number == 1 else f"sft-{number - 1}"
 
 
 def annotate_part(
-    number: int, part: int, folders: Folders, settings: Settings, device: str, tell: Tell
+    number: int,
+    part: int,
+    folders: Folders,
+    settings: Settings,
+    device: str,
+    on_progress: OnProgress,
 ) -> None:
-    """Label the steps of fresh problems by both models: one share of the chunks of a round."""
+    """Label the steps of fresh problems with both models, for one part of a round's chunks."""
     chunks, labels = settings.sft_plans[number - 1].chunks, folders.labels(number)
     own = range(part, chunks, ANNOTATORS)
     missing = [i for i in own if not label_path(labels, i).exists()]
@@ -161,13 +173,13 @@ def annotate_part(
     for index in missing:
         found = fresh_problems(index, seed=seed, documents=settings.sft_documents)
         write_labels(label_path(labels, index), label(encoder, small, large, found))
-        tell(f"annotate {number}", len(list(labels.glob("*.json"))), chunks, 0.0)
+        on_progress(f"annotate {number}", len(list(labels.glob("*.json"))), chunks, 0.0)
 
 
 def fine_tune_small(
-    number: int, folders: Folders, settings: Settings, device: str, tell: Tell
+    number: int, folders: Folders, settings: Settings, device: str, on_progress: OnProgress
 ) -> None:
-    """Teach the small model to mark hard steps: one round of it."""
+    """Run one round of fine-tuning that teaches the small model to tag hard steps."""
     tokenizer = load_tokenizer(folders)
     plan, stage = settings.sft_plans[number - 1], f"sft {number}"
     with timed(folders, stage):
@@ -181,12 +193,12 @@ def fine_tune_small(
             documents=settings.sft_documents,
             seed=settings.round_seed(number),
             device=device,
-            report=lambda done, loss: tell(stage, done, plan.chunks, loss),
+            report=lambda done, loss: on_progress(stage, done, plan.chunks, loss),
         )
 
 
 class timed:  # noqa: N801
-    """Add the seconds spent inside to the run's record of a stage."""
+    """Add the seconds spent in the block to the stage's record."""
 
     def __init__(self, folders: Folders, stage: str) -> None:
         self.path = folders.checkpoints("seconds") / f"{stage.replace(' ', '-')}.json"
@@ -201,6 +213,6 @@ class timed:  # noqa: N801
 
 
 def read_seconds(folders: Folders) -> dict[str, float]:
-    """Return the seconds of each stage, interruptions not counted."""
+    """Return the seconds of each stage, without interruptions."""
     paths = sorted(folders.checkpoints("seconds").glob("*.json"))
     return {path.stem: float(json.loads(path.read_text("utf-8"))) for path in paths}

@@ -1,4 +1,4 @@
-"""The jobs of a stage one after the other, or at once with progress in the parent."""
+"""Run the jobs of a stage one after the other, or in parallel processes."""
 
 from __future__ import annotations
 
@@ -8,53 +8,54 @@ from multiprocessing.queues import Queue
 from queue import Empty
 from typing import Any
 
-from splitreason_integrations.training.pair import Job, Tell
+from splitreason_integrations.training.pair import Job, OnProgress
 
-News = tuple[str, int, int, float]
+Progress = tuple[str, int, int, float]
+"""Arguments of `OnProgress`, sent from a child to the parent."""
 
 
-def in_turn(jobs: list[Job], tell: Tell) -> None:
-    """Carry out one job after the other in this process."""
+def one_by_one(jobs: list[Job], on_progress: OnProgress) -> None:
+    """Run one job after the other in this process."""
     for job in jobs:
-        job(tell)
+        job(on_progress)
 
 
-def at_once(jobs: list[Job], tell: Tell) -> None:
-    """Carry out the jobs in processes of their own, the cores shared between them.
+def in_parallel(jobs: list[Job], on_progress: OnProgress) -> None:
+    """Run the jobs in processes that share the CPU cores.
 
     Raises:
-        RuntimeError: if one of the processes fails; the others are stopped, all can be resumed.
+        RuntimeError: A process failed. The others are stopped; all of them can be resumed.
 
     """
     context = multiprocessing.get_context("spawn")
-    news: Queue[News] = context.Queue()
+    updates: Queue[Progress] = context.Queue()
     threads = max(1, (os.cpu_count() or 2) // len(jobs))
-    workers = [context.Process(target=_work, args=(job, threads, news)) for job in jobs]
+    workers = [context.Process(target=_work, args=(job, threads, updates)) for job in jobs]
     for worker in workers:
         worker.start()
     try:
-        _follow(workers, news, tell)
+        _follow(workers, updates, on_progress)
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
 
 
-def _work(job: Job, threads: int, news: Queue[News]) -> None:
+def _work(job: Job, threads: int, updates: Queue[Progress]) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    job(lambda *item: news.put(item))
+    job(lambda *item: updates.put(item))
 
 
-def _follow(workers: list[Any], news: Queue[News], tell: Tell) -> None:
+def _follow(workers: list[Any], updates: Queue[Progress], on_progress: OnProgress) -> None:
     while True:
         running = any(worker.is_alive() for worker in workers)
         if any(worker.exitcode for worker in workers):
             raise RuntimeError("training stopped with an error; run the command again to resume")
         try:
             while True:
-                tell(*news.get(timeout=0.2))
+                on_progress(*updates.get(timeout=0.2))
         except Empty:
             if not running:
                 return

@@ -1,4 +1,4 @@
-"""Pre-training of the two models, each on its own way of writing."""
+"""Pre-train the two models, each on its own style of writing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Recipe:
     """How one model is pre-trained.
 
     Attributes:
-        plan: length and rates.
-        documents: documents in one chunk.
-        early: part of each round that is rich in drills, at its beginning.
-        early_drills: share of drills in it.
-        late_drills: share of drills after it.
+        plan: Length and learning rates.
+        documents: Documents per chunk.
+        early: Fraction of each round, at its start, with many drills.
+        early_drills: Fraction of drills in that part.
+        late_drills: Fraction of drills after it.
 
     """
 
@@ -32,7 +32,7 @@ class Recipe:
     late_drills: float
 
     def drills(self, chunk: int) -> float:
-        """Return the share of drills in a chunk."""
+        """Return the fraction of drills in a chunk."""
         start, end = self.plan.round_of(chunk)
         is_early = chunk < start + self.early * (end - start)
         return self.early_drills if is_early else self.late_drills
@@ -47,7 +47,7 @@ CONTINUATIONS: dict[Role, Recipe] = {
     "small": Recipe(Plan(20, 2048, 2e-3, 1.6e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.0),
     "large": Recipe(Plan(140, 2048, 3e-3, 2.4e-3, warmup=2, decay=1.0), 400, 0.0, 0.0, 0.35),
 }
-"""For models of a finished pair that are to learn more: smaller steps, fewer drills."""
+"""To continue from a finished pair: lower learning rates, fewer drills."""
 
 
 def pretrain(
@@ -61,7 +61,7 @@ def pretrain(
     device: str,
     report: Report,
 ) -> Any:
-    """Train one model as it is, or go on from its last checkpoint, and return it."""
+    """Train one model, from its last checkpoint if there is one, and return it."""
     encoder = Encoder(tokenizer)
 
     def chunk(index: int) -> list[Document]:

@@ -1,7 +1,7 @@
-"""The last stage of a pair's training: the small model learns from its own rollouts when to mark.
+"""Last stage of a pair's training: the small model learns from its own rollouts when to tag.
 
-It starts from the fine-tuned model and rehearses traces, marked where that model fails, so that
-what is not asked in the rollouts, engines, tools and chats, is not forgotten.
+It starts from the fine-tuned model and rehearses traces that are tagged where that model fails, so
+that it does not forget what rollouts do not ask: engines, tools and chats.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ REHEARSED_SHARES: dict[Family, float] = {
     "tools": 0.17,
     "chat": 0.03,
 }
-"""What is rehearsed: above all what the rollouts, word problems and questions over facts, lack.
+"""Shares of the rehearsed families, mainly those that the rollouts do not ask.
 
-With a router's question in thirty the small model forgot routers.
+With only one router question in thirty, the small model forgot routers.
 """
 
 
 def reinforce_small(
-    folders: Folders, settings: Settings, *, small: Path, large: Path, tell: Any
+    folders: Folders, settings: Settings, *, small: Path, large: Path, on_progress: Any
 ) -> Path:
-    """Train the fine-tuned model on its rollouts; return the folder that it is written to.
+    """Train the fine-tuned model on its rollouts; return the folder of the result.
 
     Args:
-        folders: of the run.
-        settings: of the run.
-        small: folder of the fine-tuned model.
-        large: folder of the large model.
-        tell: hears about progress.
+        folders: Folders of the run.
+        settings: Settings of the run.
+        small: Folder of the fine-tuned model.
+        large: Folder of the large model.
+        on_progress: Called with (stage, steps done, steps in all, loss).
 
     """
     traces, out = folders.checkpoints("traces") / "tagged.jsonl", folders.checkpoints("grpo")
-    _write_traces(traces, settings, small=small, large=large, tell=tell)
+    _write_traces(traces, settings, small=small, large=large, on_progress=on_progress)
     recipe = recipe_of(settings, small=small, large=large, traces=traces)
 
     def report(done: int, of: int, figures: Mapping[str, float]) -> None:
-        tell("grpo", done, of, 0.0)
+        on_progress("grpo", done, of, 0.0)
 
-    reinforce(recipe, out, command="splitreason train pair", tell=report)
+    reinforce(recipe, out, command="splitreason train pair", on_progress=report)
     return out
 
 
 def recipe_of(settings: Settings, *, small: Path, large: Path, traces: Path) -> GRPORecipe:
-    """Return the recipe of this stage; small scales shorten it."""
+    """Return the recipe of this stage; a small scale shortens it."""
     prompts = max(1, round(PROMPTS * min(1.0, settings.scale * 10)))
     return GRPORecipe(
         model=str(small),
@@ -90,8 +90,10 @@ def recipe_of(settings: Settings, *, small: Path, large: Path, traces: Path) -> 
     )
 
 
-def _write_traces(path: Path, settings: Settings, *, small: Path, large: Path, tell: Any) -> None:
-    """Write traces of all families, marked where the fine-tuned model fails now."""
+def _write_traces(
+    path: Path, settings: Settings, *, small: Path, large: Path, on_progress: Any
+) -> None:
+    """Write traces of all families, tagged where the fine-tuned model fails."""
     if path.exists():
         return
     count = settings.documents(REHEARSED)
@@ -108,5 +110,5 @@ def _write_traces(path: Path, settings: Settings, *, small: Path, large: Path, t
     with temporary.open("w", encoding="utf-8") as file:
         for done, row in enumerate(rows, 1):
             file.write(f"{json.dumps(row)}\n")
-            tell("traces", done, count, 0.0)
+            on_progress("traces", done, count, 0.0)
     os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""The settings and folders of one run that trains a pair; a folder belongs to one run."""
+"""Settings and folders of a run that trains a pair; a folder belongs to one run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ SFT_DOCUMENTS = 400
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the weights of a run.
+    """Settings that determine the weights of a run.
 
     Attributes:
         scale: 1.0 for the full run; smaller values shorten every stage.
-        seed: of data and initial weights.
-        tries: tag a step as often as one of this many attempts of the small model fails.
-        start: folder of a finished pair to go on from; None begins with random weights.
+        seed: Seed of data and initial weights.
+        tries: A step is tagged with the probability that one of this many attempts of the small
+            model fails.
+        start: Folder of a finished pair to continue from; None starts from random weights.
+
+    Raises:
+        ValueError: The scale is out of range.
 
     """
 
@@ -38,66 +42,71 @@ class Settings:
             raise ValueError(f"scale must be above 0 and at most 1, not {self.scale}")
 
     def documents(self, full: int) -> int:
-        """Return how many documents instead of `full`; only tiny scales shorten."""
+        """Return the number of documents instead of `full`; only very small scales reduce it."""
         return max(6, round(full * min(1.0, self.scale * 10)))
 
     def shorten(self, plan: Plan) -> Plan:
-        """Return a plan of proportional length."""
+        """Return a plan whose length is scaled."""
         chunks = max(2, round(plan.chunks * self.scale))
         restart = None if plan.restart is None else round(plan.restart * self.scale) or None
         save_every = min(plan.save_every, max(1, chunks // 2))
         return replace(plan, chunks=chunks, restart=restart, save_every=save_every)
 
     def recipe(self, role: Role) -> Recipe:
-        """Return how a model is pre-trained in this run."""
+        """Return the pre-training recipe of a model in this run."""
         full = (CONTINUATIONS if self.start else RECIPES)[role]
         plan = self.shorten(full.plan)
         return replace(full, plan=plan, documents=self.documents(full.documents))
 
     @property
     def sft_plans(self) -> list[Plan]:
-        """Return the length of each round of the fine-tuning."""
+        """Plan of each round of fine-tuning."""
         return [self.shorten(plan) for plan in SFT_PLANS]
 
     def round_seed(self, number: int) -> int:
-        """Return the seed of the problems of a round of the fine-tuning."""
+        """Return the seed of the problems of a round of fine-tuning."""
         return self.seed * 10 + number
 
     @property
     def sft_documents(self) -> int:
-        """Return the documents in one chunk of the fine-tuning."""
+        """Documents per chunk of the fine-tuning."""
         return self.documents(SFT_DOCUMENTS)
 
     @property
     def tokenizer_documents(self) -> int:
-        """Return the documents of each family that the tokenizer is trained on."""
+        """Documents per family for training the tokenizer."""
         return self.documents(TOKENIZER_DOCUMENTS)
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a run keeps its work and its results."""
+    """Folders of a run.
+
+    Attributes:
+        out: Folder of the run.
+
+    """
 
     out: Path
 
     @property
     def tokenizer(self) -> Path:
-        """Return the folder of the tokenizer."""
+        """Folder of the tokenizer."""
         return self.out / "work" / "tokenizer"
 
     def labels(self, number: int) -> Path:
-        """Return the folder of the annotation for a round of the fine-tuning."""
+        """Return the folder of the labels for a round of fine-tuning."""
         return self.out / "work" / f"labels-{number}"
 
     def checkpoints(self, stage: str) -> Path:
-        """Return the folder of the checkpoints of a stage."""
+        """Return the folder of a stage's checkpoints."""
         return self.out / "work" / stage
 
     def claim(self, settings: Settings) -> None:
-        """Reserve the folder for these settings, or go on with the run that did.
+        """Reserve the folder for these settings; a run with equal settings may resume.
 
         Raises:
-            ValueError: if the folder holds a run with other settings.
+            ValueError: The folder holds a run with other settings.
 
         """
         path = self.out / "work" / "settings.json"

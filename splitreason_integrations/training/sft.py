@@ -1,7 +1,7 @@
-"""Fine-tuning of the small model: it learns to mark the steps that it fails.
+"""Fine-tune the small model to tag the steps that it fails.
 
-Span tokens stay in the loss, so that it also learns where a span ends; unmarked steps keep the
-terse result, so that it keeps its own ability where marks are forbidden.
+Span tokens stay in the loss, so that it also learns where a span ends. Untagged steps keep the
+terse result, so that it can still solve them where tags are forbidden.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SFT_PLANS = (
     Plan(90, matrix_rate=4e-3, other_rate=3e-3, warmup=2, decay=0.8, save_every=10),
     Plan(120, matrix_rate=3e-3, other_rate=2.4e-3, warmup=2, decay=1.0, save_every=10),
 )
-"""Two rounds: what the model that marks fails is not quite what it failed before."""
-UNMARKED_SPANS, RANDOM_SPANS = 0.06, 0.04
+"""Two rounds, because after the first one the model fails slightly different steps."""
+UNTAGGED_SPANS, RANDOM_SPANS = 0.06, 0.04
 
 
 def fine_tune(
@@ -42,7 +42,7 @@ def fine_tune(
     device: str,
     report: Report,
 ) -> Any:
-    """Teach the model to mark; `labels` holds one file of labels for each chunk."""
+    """Teach the model to tag; `labels` is a folder with one file of labels per chunk."""
     encoder = Encoder(tokenizer)
 
     def chunk(index: int) -> list[Document]:
@@ -59,7 +59,7 @@ def fine_tune(
 def tagged_documents(
     encoder: Encoder, rng: random.Random, found: list[Problem], chances: list[dict[Step, float]]
 ) -> list[Document]:
-    """Write each problem with its steps marked as often as `chances` says."""
+    """Return each problem with its steps tagged with the probabilities in `chances`."""
     return [_write(encoder, rng, problem, own) for problem, own in zip(found, chances, strict=True)]
 
 
@@ -67,7 +67,7 @@ def _write(
     encoder: Encoder, rng: random.Random, problem: Problem, chances: dict[Step, float]
 ) -> Document:
     style = rng.random()
-    if style < UNMARKED_SPANS:
+    if style < UNTAGGED_SPANS:
         return assemble(
             encoder,
             rng,

@@ -1,4 +1,4 @@
-"""Going on from a finished pair: its tokenizer and its weights, as they were exported."""
+"""Continue from a finished pair: its tokenizer, and its weights as exported."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from splitreason_integrations.training.architecture import Role
 
 FOLDERS: dict[Role, str] = {"small": "base", "large": "large"}
-"""The small model goes on from where it had not learned to mark: marks follow what it can do."""
+"""The small model continues from `base`, which has not learned to tag yet."""
 
 
 def check_start(pair: Path) -> None:
-    """Make sure that a folder is a finished pair.
+    """Check that a folder is a finished pair.
 
     Raises:
-        FileNotFoundError: if a member is not there.
+        FileNotFoundError: A model of it is missing.
 
     """
     for role in FOLDERS:
@@ -26,7 +26,7 @@ def start_tokenizer(pair: Path) -> Any:
     """Return the tokenizer of a finished pair.
 
     Raises:
-        OSError: if there is none.
+        OSError: It cannot be read.
 
     """
     from transformers import AutoTokenizer
@@ -35,11 +35,11 @@ def start_tokenizer(pair: Path) -> Any:
 
 
 def start_model(model: Any, role: Role, pair: Path) -> None:
-    """Give a model the weights that a finished pair has for its role.
+    """Load a finished pair's weights for a role into a model.
 
     Raises:
-        OSError: if there are none.
-        ValueError: if they are of another shape.
+        OSError: They cannot be read.
+        ValueError: They have another shape.
 
     """
     from safetensors.torch import load_file
@@ -51,10 +51,10 @@ def start_model(model: Any, role: Role, pair: Path) -> None:
     try:
         kept = model.load_state_dict(saved, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"{path} is not of the shape of our {role} model: {error}") from error
+        raise ValueError(f"{path} does not have the shape of our {role} model: {error}") from error
     missing = {*kept.missing_keys, *kept.unexpected_keys} - {"lm_head.weight"}
     if missing:
-        raise ValueError(f"{path} is not of the shape of our {role} model: {sorted(missing)}")
+        raise ValueError(f"{path} does not have the shape of our {role} model: {sorted(missing)}")
 
 
 def _member(pair: Path, role: Role) -> Path:

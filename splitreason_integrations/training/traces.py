@@ -1,7 +1,7 @@
-"""The pair's own problems as tagged traces: what any fine-tuning on tagged traces reads.
+"""The pair's own problems as tagged traces, in the format that any fine-tuning reads.
 
-An unmarked step is written in one go, as the small model would; a marked one as the large model
-would write it, between the tags.
+An untagged step is written in one go, as by the small model; a tagged one as by the large model,
+between the tags.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHARES: dict[Family, float] = {
     "chat": 0.05,
     "tools": 0.25,
 }
-"""How much there is of each family, beside the others."""
+"""Relative frequency of each family."""
 
 
 def pair_traces(
@@ -48,15 +48,16 @@ def pair_traces(
     small: Path | None = None,
     large: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield `count` tagged traces of the embedded pair's problems, in a mixed order.
+    """Yield `count` tagged traces of the embedded pair's problems in a random order.
 
     Args:
-        count: how many.
-        tries: mark a step as often as one of so many attempts of the small model fails it.
-        seed: of the problems, and of which of their steps are marked.
-        shares: how much there is of each family, beside the others.
-        small: folder of the model that is to learn to mark; the embedded base model without.
-        large: folder of the model that the marked steps go to; the embedded one without.
+        count: Number of traces.
+        tries: A step is tagged with the probability that one of this many attempts of the small
+            model fails.
+        seed: Seed of the problems and of the tags.
+        shares: Relative frequency of each family.
+        small: Folder of the model that will learn to tag; by default the embedded base model.
+        large: Folder of the model for the tagged steps; by default the embedded one.
 
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -78,15 +79,16 @@ def pair_traces(
 def tagged_rows(
     encoder: Encoder, small: Any, large: Any, found: list[Problem], *, tries: float, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each turn of the problems, steps marked as often as the models' gap says.
+    """Yield one row per turn of the problems, with steps tagged according to the models' gap.
 
     Args:
-        encoder: of the pair's tokenizer.
-        small: the model that is to learn to mark.
-        large: the model that the marked steps go to.
-        found: problems.
-        tries: mark a step as often as one of so many attempts of the small model fails it.
-        seed: decides which of the steps are marked.
+        encoder: Encoder with the pair's tokenizer.
+        small: The model that will learn to tag.
+        large: The model for the tagged steps.
+        found: The problems.
+        tries: A step is tagged with the probability that one of this many attempts of the small
+            model fails.
+        seed: Seed of the tags.
 
     """
     for at in range(0, len(found), ROWS_AT_ONCE):
@@ -99,7 +101,7 @@ def tagged_rows(
 def rows_of(
     problem: Problem, chances: Mapping[Step, float], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each turn of a problem, its steps marked with these chances."""
+    """Yield one row per turn of a problem, with steps tagged with these probabilities."""
 
     def write(step: Step) -> Writing:
         return Writing.TAGGED if rng.random() < chances[step] else Writing.TERSE

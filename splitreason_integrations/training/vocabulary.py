@@ -1,6 +1,6 @@
-"""The tokenizer of the pair: byte-level BPE with single digits, ChatML with tools.
+"""The pair's tokenizer: byte-level BPE with single digits, ChatML with tools.
 
-Any text encodes and decodes back to itself; each marker is one special token.
+Any text encodes and decodes to itself; each tag is one special token.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ RESPONSE_TEMPLATE: dict[str, Any] = {
 
 
 def train_tokenizer(*, seed: int, documents: int) -> Any:
-    """Train the tokenizer on generated text and return it as a transformers tokenizer."""
+    """Train the tokenizer on generated text; return it as a transformers tokenizer."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -87,7 +87,7 @@ def _texts(seed: int, documents: int) -> Iterable[str]:
 
 
 def problem_texts(problem: Problem) -> Iterable[str]:
-    """Yield the texts of a problem: messages, tool schemas as the template writes them, reply."""
+    """Yield the texts of a problem: messages, tool schemas as in the template, and reply."""
     import json
 
     yield "system user assistant tool Tools, one in each line:"

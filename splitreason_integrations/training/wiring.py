@@ -1,9 +1,9 @@
-"""Initial weights that can look up: the two attention heads that copying is made of.
+"""Initial weights with the two attention heads that copying needs.
 
-Left to chance, models of this size need most of their training to discover how to find an earlier
-token and repeat what followed it. Here layer 0 starts with heads that look a fixed number of
-tokens back, and layer 1 with a head that looks for the place where the present token was followed
-by something, and repeats that. Training is free to change all of it.
+With random weights, models of this size need most of their training to discover how to find an
+earlier token and repeat the token after it. Here layer 0 starts with heads that attend a fixed
+number of tokens back, and layer 1 with a head that finds an earlier occurrence of the current token
+and copies what followed. Training may change all of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LOOK_BACK_HEADS = 3
 FAST, SLOW = 0.05, 0.004
-"""Rotations in radians per token: faster ones tell neighbours apart, slower ones hardly turn."""
+"""RoPE frequencies in radians per token: fast channels encode position, slow ones content."""
 SHARPNESS = 50.0
 MATCH, NOTE, COPY = 2.0, 0.02, 0.05
 
@@ -25,9 +25,9 @@ def wire_for_copying(model: Any, *, seed: int) -> None:
     """Overwrite some initial weights of a Qwen2 model so that it finds and repeats earlier text.
 
     Args:
-        model: a freshly initialised model with at least two layers and, for each of
-            `LOOK_BACK_HEADS` heads, a key of its own.
-        seed: of the projections.
+        model: A freshly initialised model with at least two layers, and one key head for each of
+            the `LOOK_BACK_HEADS` heads.
+        seed: Seed of the projections.
 
     """
     import torch
@@ -47,7 +47,7 @@ def wire_for_copying(model: Any, *, seed: int) -> None:
 
 
 def _look_back(attention: Any, rotations: Tensor, size: int) -> None:
-    """Make head h attend h + 1 tokens back, by biases alone."""
+    """Make head h attend h + 1 tokens back, through biases only."""
     import torch
 
     fast = int((rotations > FAST).sum())
@@ -62,7 +62,7 @@ def _look_back(attention: Any, rotations: Tensor, size: int) -> None:
 
 
 def _note_previous(attention: Any, content: Tensor, kept: int) -> None:
-    """Let head 0 write what the token before is into channels that embeddings leave free."""
+    """Make head 0 write the previous token's content to channels that embeddings leave free."""
     import torch
 
     size = len(content)
@@ -73,7 +73,7 @@ def _note_previous(attention: Any, content: Tensor, kept: int) -> None:
 
 
 def _find_and_repeat(attention: Any, content: Tensor, output: Tensor, rotations: Tensor) -> None:
-    """Let head 0 compare the present token with those notes, and copy the token found there."""
+    """Make head 0 compare the current token with those notes, and copy the matching token."""
     import torch
 
     size, kept = content.shape

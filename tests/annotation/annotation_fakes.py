@@ -1,4 +1,4 @@
-"""What the tests of annotation share: files of traces, and a chat model that quotes from them."""
+"""Shared by the annotation tests: trace files, and a chat model that quotes from them."""
 
 import asyncio
 import json

@@ -1,9 +1,9 @@
-"""The gap of two models' losses finds what the small model cannot do, whatever their tokens are."""
+"""The gap between two models' losses finds steps that the small model fails."""
 
 import pytest
 
+from splitreason_integrations.annotation.findings_file import findings_path
 from splitreason_integrations.annotation.gap import GapAnnotator
-from splitreason_integrations.annotation.keeping import kept_path
 from splitreason_integrations.annotation.output import refused_path
 from splitreason_integrations.annotation.rows import Row
 from splitreason_integrations.annotation.rules import RuleAnnotator
@@ -59,10 +59,10 @@ def test_a_share_of_the_tokens_is_met(tmp_path, embedded, rows, share):
     out = tmp_path / "gap.jsonl"
     report = run(write_rows(tmp_path / "in", rows), GapAnnotator(*embedded), out, settings)
     assert report.token_share == pytest.approx(share, abs=0.012)
-    assert not kept_path(out).exists()
+    assert not findings_path(out).exists()
 
 
-def test_a_share_goes_on_where_it_was(tmp_path, embedded, rows):
+def test_a_run_with_a_share_resumes(tmp_path, embedded, rows):
     source, out = write_rows(tmp_path / "in", rows), tmp_path / "gap.jsonl"
     calls = []
 
@@ -82,8 +82,8 @@ def test_a_share_goes_on_where_it_was(tmp_path, embedded, rows):
     stages = ["score", "annotate"]
     while stages:
         with pytest.raises(StoppedError):
-            run(source, Counting(*embedded), out, settings, told=stop)
-        assert kept_path(out).exists()
+            run(source, Counting(*embedded), out, settings, on_progress=stop)
+        assert findings_path(out).exists()
         stages.pop(0)
     report = run(source, Counting(*embedded), out, settings)
     assert sum(calls) == len(rows)
@@ -94,7 +94,7 @@ def test_a_share_goes_on_where_it_was(tmp_path, embedded, rows):
     assert sum(calls) == len(rows)
     assert again.traces == report.traces == len(rows)
     more = write_rows(tmp_path / "in", [*rows, {**rows[0], "id": "more"}])
-    with pytest.raises(ConfigurationError, match="now there are more"):
+    with pytest.raises(ConfigurationError, match="now there are more traces"):
         run(more, Counting(*embedded), out, settings)
 
 
@@ -120,7 +120,7 @@ def test_a_model_against_itself_has_no_gap(embedded, rows):
         assert all(span.score == pytest.approx(0.0, abs=1e-6) for span in found.spans)
 
 
-def test_what_is_too_long_is_refused(tmp_path, embedded):
+def test_too_long_traces_are_refused(tmp_path, embedded):
     rows = [{"question": "?", "trace": "word " * 9000}, {"question": "?", "trace": "Two."}]
     out = tmp_path / "out.jsonl"
     report = run(write_rows(tmp_path / "in", rows), GapAnnotator(*embedded), out)

@@ -1,4 +1,4 @@
-"""A chat model marks: prompts, replies, prices, budgets, failures, and kills at any moment."""
+"""Annotation by a chat model: prompts, replies, prices, budgets, failures and kills."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_splitreason import SplitReasonLLM
 from splitreason_integrations.annotation import llm
 from splitreason_integrations.annotation.asking import prompt_for, read_reply
-from splitreason_integrations.annotation.keeping import kept_path
+from splitreason_integrations.annotation.findings_file import findings_path
 from splitreason_integrations.annotation.llm import Asking, LLMAnnotator, load_chat_model
 from splitreason_integrations.annotation.output import refused_path
 from splitreason_integrations.annotation.placement import Quote
@@ -57,16 +57,16 @@ def assert_whole(out, n=30):
     for at, row in enumerate(rows):
         assert row["tagged"] == f"I look. <bigmodel>Hard {at} here.</bigmodel> Done {at}."
         assert row["spans"] == [[8, 8 + len(f"Hard {at} here.")]]
-    assert not kept_path(out).exists()
+    assert not findings_path(out).exists()
     assert not refused_path(out).exists()
 
 
 def test_each_row_is_asked_once_and_written_in_order(tmp_path, source, out):
     model = quoting(tmp_path, delay_s=0.002)
     asking = Asking(prices=PRICES, concurrency=4)
-    told = []
+    reports = []
     annotator = LLMAnnotator(model, name="fake:one", asking=asking)
-    report = run(source, annotator, out, told=lambda *heard: told.append(heard))
+    report = run(source, annotator, out, on_progress=lambda *heard: reports.append(heard))
     assert_whole(out)
     assert sorted(model.calls) == list(range(30))
     assert read_rows(out)[3]["annotation"]["by"] == "llm:fake:one"
@@ -74,8 +74,8 @@ def test_each_row_is_asked_once_and_written_in_order(tmp_path, source, out):
     assert facts["usd"] == pytest.approx(0.6)
     assert (facts["input_tokens"], facts["output_tokens"]) == (3000, 300)
     assert facts["snippets"]["exact"] == 30
-    assert [usd for _, _, usd in told] == sorted(usd for _, _, usd in told)
-    assert told[-1][1:] == (30, pytest.approx(0.6))
+    assert [usd for _, _, usd in reports] == sorted(usd for _, _, usd in reports)
+    assert reports[-1][1:] == (30, pytest.approx(0.6))
 
 
 def test_a_finished_run_asks_nothing_again(tmp_path, source, out):
@@ -109,7 +109,7 @@ def test_a_budget_needs_prices_and_counts(tmp_path, source, out):
         Asking(concurrency=0)
     model = quoting(tmp_path, usage=False)
     annotator = LLMAnnotator(model, asking=Asking(prices=PRICES, max_usd=1.0, attempts=1))
-    with pytest.raises(ConfigurationError, match="does not say how many tokens"):
+    with pytest.raises(ConfigurationError, match="does not report how many tokens"):
         run(source, annotator, out)
 
 
@@ -125,7 +125,7 @@ def test_a_row_that_fails_is_refused_and_a_model_that_fails_ends_the_run(tmp_pat
 def test_an_outage_loses_no_row(tmp_path, source, out):
     dead = quoting(tmp_path, fails=lambda number: number < 0 or number > 12)
     asking = Asking(attempts=1, concurrency=2)
-    with pytest.raises(ModelCallError, match="run the same command: it goes on"):
+    with pytest.raises(ModelCallError, match="run the same command to resume"):
         run(source, LLMAnnotator(dead, name="m", asking=asking), out)
     alive = Quoting(log=tmp_path / "later")
     run(source, LLMAnnotator(alive, name="m", asking=asking), out)
@@ -162,7 +162,7 @@ def test_each_attempt_waits_for_the_rate(tmp_path, source, out, monkeypatch):
     assert_whole(out)
 
 
-def test_a_killed_run_goes_on_without_losing_or_paying_twice(tmp_path, source, out):
+def test_a_killed_run_resumes_without_losing_or_paying_twice(tmp_path, source, out):
     script = Path(__file__).with_name("annotation_fakes.py")
     log, rng = tmp_path / "calls", random.Random(3)
     arguments = [sys.executable, str(script), str(source), str(out), str(log), "0.03"]
@@ -178,8 +178,8 @@ def test_a_killed_run_goes_on_without_losing_or_paying_twice(tmp_path, source, o
                 kills += 1
                 break
             time.sleep(0.005)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode in (0, -signal.SIGKILL), told
+        _, printed = process.communicate(timeout=60)
+        assert process.returncode in (0, -signal.SIGKILL), printed
         if process.returncode == 0:
             break
     assert process.returncode == 0
@@ -191,11 +191,11 @@ def test_a_killed_run_goes_on_without_losing_or_paying_twice(tmp_path, source, o
     assert asked.total() - 30 <= 3 * kills
 
 
-def test_what_was_found_elsewhere_is_not_mixed_in(tmp_path, source, out):
+def test_findings_of_another_run_are_not_mixed_in(tmp_path, source, out):
     model = quoting(tmp_path)
     asking = Asking(prices=PRICES, max_usd=0.1)
     run(source, LLMAnnotator(model, name="a", asking=asking), out)
-    with pytest.raises(ConfigurationError, match="begun by llm:a with other settings"):
+    with pytest.raises(ConfigurationError, match="started by llm:a with other settings"):
         run(source, LLMAnnotator(model, name="b"), out)
     other = write_rows(tmp_path / "other.jsonl", [{"question": "?", "trace": "Other."}] * 30)
     with pytest.raises(ConfigurationError, match="annotations of other traces"):
@@ -225,7 +225,7 @@ def test_replies_are_read_with_care(reply, snippets):
 def test_a_reply_without_json_is_refused_and_paid(tmp_path, source, out):
     model = quoting(tmp_path, reply="Hard is {0}.")
     report = run(source, LLMAnnotator(model, asking=Asking(prices=PRICES)), out)
-    assert report.refused == {"the model's reply is no JSON with snippets": 30}
+    assert report.refused == {"the model's reply is not JSON with snippets": 30}
     assert report.usd == pytest.approx(0.6)
     assert report.tagged == 0
 
@@ -287,4 +287,4 @@ def test_models_are_named_as_langchain_names_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
     with pytest.raises(MissingExtraError, match=r"splitreason-integrations\[train\]"):
         load_chat_model("openai:gpt-5")
-    assert llm.LLMAnnotator.keeps
+    assert llm.LLMAnnotator.journals

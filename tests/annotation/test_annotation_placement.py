@@ -1,4 +1,4 @@
-"""Snippets find their place, and tags never change a trace: on chosen cases and on random ones."""
+"""Placement of snippets and tags, on chosen and on random cases."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def test_the_same_words_twice_are_two_places():
     assert found.rejected == [Reject.REPEATED]
 
 
-def test_a_place_behind_the_last_one_comes_first_and_one_before_it_next():
+def test_a_later_place_is_preferred_to_an_earlier_one():
     trace = "x = 1. a. x = 1. b. y = 2."
     assert [s.start for s in place(trace, [Quote("a."), Quote("x = 1.")]).spans] == [7, 10]
     assert [s.start for s in place(trace, [Quote("b."), Quote("x = 1.")]).spans] == [17, 0]
@@ -70,11 +70,11 @@ def test_how_a_snippet_is_found(snippet, how):
         ("a" * 20_001, Reject.TOO_LONG),
     ],
 )
-def test_what_is_not_there_is_rejected(snippet, reason):
+def test_missing_snippets_are_rejected(snippet, reason):
     assert placed(TRACE, snippet) == ([], [], [reason])
 
 
-def test_no_more_than_so_many_snippets():
+def test_the_number_of_snippets_is_limited():
     found = place("a b " * 400, [Quote("a b")] * (MAX_QUOTES + 3))
     assert found.rejected == [Reject.TOO_MANY] * 3
     assert len(found.spans) == MAX_QUOTES
@@ -113,7 +113,7 @@ def test_steps_are_sentences_and_lines():
     assert steps("完了。次に進む。", Align.SENTENCE) == [Span(0, 3), Span(3, 8)]
 
 
-def test_spans_stretch_over_the_steps_that_they_touch():
+def test_spans_extend_over_the_steps_that_they_touch():
     borders = steps(TRACE, Align.SENTENCE)
     at = TRACE.index("1081, I")
     assert align(Span(at, at + 4), borders) == borders[1]
@@ -173,7 +173,7 @@ def test_a_tagged_trace_is_the_trace(text, others, data, aligned):
     st.lists(st.from_regex(r"[a-z]{3,9}( [a-z]{2,9}){2,5}\.", fullmatch=True), min_size=3),
     st.data(),
 )
-def test_what_is_quoted_in_order_is_found_exactly(sentences, data):
+def test_quotes_in_order_are_found_exactly(sentences, data):
     trace = " ".join(sentences)
     chosen = data.draw(st.lists(st.sampled_from(range(len(sentences))), unique=True))
     found = place(trace, [Quote(sentences[at]) for at in sorted(chosen)])

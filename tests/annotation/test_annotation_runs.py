@@ -1,4 +1,4 @@
-"""Whole runs: what goes in, what is refused, what is written, and where a run goes on."""
+"""Whole annotation runs: input, refused rows, output and resumption."""
 
 import json
 import multiprocessing
@@ -50,7 +50,7 @@ def test_rows_keep_their_fields_and_get_three(tmp_path, out):
     [
         ("{", "not JSON"),
         ("[]", "must be a JSON object, got list"),
-        ('{"question": "?", "trace": NaN}', "NaN is no JSON"),
+        ('{"question": "?", "trace": NaN}', "NaN is not valid JSON"),
         ("[" * 100_000, "not JSON"),
         ('{"trace": "t"}', 'has neither: give either "question" or "messages"'),
         ('{"question": "?"}', 'has neither: give either "trace" or "reasoning"'),
@@ -65,7 +65,7 @@ def test_rows_keep_their_fields_and_get_three(tmp_path, out):
         ('{"question": "?", "trace": "t", "gold_spans": [[0, true]]}', '"gold_spans" must be'),
     ],
 )
-def test_what_is_not_valid_is_named_with_its_line(tmp_path, line, error):
+def test_invalid_rows_are_named_with_their_line(tmp_path, line, error):
     path = tmp_path / "in.jsonl"
     path.write_text(f'{{"question": "?", "trace": "t"}}\n\n{line}\n', "utf-8")
     with pytest.raises(RequestError) as raised:
@@ -87,7 +87,7 @@ def test_files_that_cannot_be_read(tmp_path):
         open_source(str(tmp_path / "none"), {"thinking": "trace"})
 
 
-def test_columns_may_be_called_otherwise(tmp_path, out):
+def test_columns_may_be_renamed(tmp_path, out):
     path = write_rows(tmp_path / "in", [{"q": "?", "thoughts": "Hard 1 here."}])
     lines = open_source(str(path), {"question": "q", "trace": "thoughts"})
     blocking.run(lambda: annotate(lines, HARD, out))
@@ -144,7 +144,7 @@ def test_order_is_kept_with_several_workers(tmp_path, out, workers):
     assert not multiprocessing.active_children()
 
 
-def test_an_ended_run_goes_on_from_any_byte(tmp_path, out):
+def test_an_ended_run_resumes_from_any_byte(tmp_path, out):
     rows = numbered(9)
     rows[4]["trace"] = rows[6]["trace"] = "Evil <think> here."
     source = write_rows(tmp_path / "in", rows)
@@ -177,7 +177,7 @@ def test_files_of_others_are_left_alone(tmp_path):
 def test_other_settings_and_other_traces_are_told_apart(tmp_path, out):
     source = write_rows(tmp_path / "in", numbered(3))
     run(source, HARD, out)
-    with pytest.raises(ConfigurationError, match="begun by rule with other settings"):
+    with pytest.raises(ConfigurationError, match="started by rule with other settings"):
         run(source, HARD, out, Settings(align=Align.LINE))
     with pytest.raises(ConfigurationError, match="annotations of other traces"):
         run(write_rows(tmp_path / "other", numbered(4)[1:]), HARD, out)
@@ -196,11 +196,11 @@ def test_two_runs_do_not_share_a_file(tmp_path, out):
     # The inner run needs a loop of its own.
     import asyncio
 
-    asyncio.run(annotate(JsonLines(source), HARD, out, told=meanwhile))
+    asyncio.run(annotate(JsonLines(source), HARD, out, on_progress=meanwhile))
     assert len(read_rows(out)) == 3
 
 
-def test_interrupts_leave_a_file_that_goes_on(tmp_path, out):
+def test_an_interrupted_file_is_resumed(tmp_path, out):
     source = tmp_path / "in"
     write_traces(source, n=3000, tokens=400, seed=2)
     command = str(Path(sys.executable).with_name("python"))
@@ -225,9 +225,9 @@ def test_interrupts_leave_a_file_that_goes_on(tmp_path, out):
     while process.poll() is None and (not out.exists() or out.stat().st_size == 0):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "Traceback" not in told
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "Traceback" not in printed
     before = out.read_bytes()
     begun = before.count(b"\n")
     assert 0 < begun < 3000
@@ -261,7 +261,7 @@ def test_a_share_needs_scores(tmp_path, out):
     assert not out.exists()
 
 
-def test_what_was_found_survives_being_kept():
+def test_findings_survive_a_round_trip():
     found = Found((Span(0, 3, 0.5),), (Quote("a", None),), (2,), (1.5,), 9, failure="x")
     assert found_from(json.loads(json.dumps(found.data()))) == found
 
@@ -282,7 +282,7 @@ def test_samples_are_right_and_rules_find_their_hard_steps(tmp_path, out, domain
     assert gold["recall"] > 0.8
 
 
-def test_an_unknown_domain_or_rule_is_told():
+def test_an_unknown_domain_or_rule_is_named():
     with pytest.raises(SettingError, match="did you mean 'support'"):
         next(samples("suport", n=1, seed=0))
     with pytest.raises(SettingError, match="did you mean 'arithmetic'"):
@@ -316,7 +316,7 @@ def test_rules(rule, text, found):
     assert [text[span.start : span.end] for span in spans] == lines
 
 
-def test_a_group_says_what_of_a_match_is_hard():
+def test_a_group_selects_the_hard_part_of_a_match():
     text = "so x = 12, y = 3"
     spans = RuleAnnotator(patterns=[r"= (\d\d)|y = (\d)"]).spans(text)
     assert [text[span.start : span.end] for span in spans] == ["12", "3"]
@@ -327,7 +327,7 @@ def test_a_group_says_what_of_a_match_is_hard():
     "text",
     [piece * 20_000 for piece in ("111", "1+", "1,1.", "{ ", "3 days ", "May 1 ", "wait ")],
 )
-def test_rules_end_on_text_made_to_hold_them_up(rule, text):
+def test_rules_end_on_text_made_to_slow_them_down(rule, text):
     spans = RuleAnnotator([rule]).spans(text)
     assert all(0 <= span.start < span.end <= len(text) for span in spans)
 
@@ -349,7 +349,7 @@ def saved(tmp_path):
 @pytest.mark.parametrize(
     ("name", "n"), [("plain", 5), ("split", 5), ("split:dev", 1), ("files", 5)]
 )
-def test_data_sets_in_folders(saved, out, name, n):
+def test_datasets_in_folders(saved, out, name, n):
     columns = {"question": "prompt", "trace": "thinking"}
     source = open_source(f"datasets:{saved / name}", columns)
     assert [row.number for row in source.rows(0)] == list(range(n))
@@ -360,12 +360,12 @@ def test_data_sets_in_folders(saved, out, name, n):
         open_source(f"datasets:{saved / name}", {})
 
 
-def test_data_sets_that_cannot_be_had(saved):
+def test_datasets_that_cannot_be_loaded(saved):
     with pytest.raises(ConfigurationError, match="has no split 'test'; it has train, dev"):
         open_source(f"datasets:{saved / 'split'}:test", {})
-    with pytest.raises(ConfigurationError, match=r"cannot be had from the hub.*save_to_disk"):
+    with pytest.raises(ConfigurationError, match=r"cannot be loaded from the hub.*save_to_disk"):
         open_source("datasets:nobody/nothing", {})
-    with pytest.raises(RequestError, match="name a data set"):
+    with pytest.raises(RequestError, match="name a dataset"):
         open_source("datasets:", {})
 
 

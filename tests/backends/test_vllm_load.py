@@ -62,7 +62,7 @@ async def test_both_ways_are_measured_in_one_run(three):
     spans = await servers.long_spans(models, tasks[:3], note)
     assert spans["requests"]["published"] == 20
     assert spans["requests_ratio"] <= 0.3
-    found = await load.under_load(models, tasks, concurrency=4, max_tokens=200, told=note)
+    found = await load.under_load(models, tasks, concurrency=4, max_tokens=200, on_progress=note)
     assert found["degraded"] == 0
     assert {what for what, _, _ in told} > {"answers", "long spans", "answers at once"}
     assert all(0 < ratio < 2 for ratio in found["ideal_ratio"].values())

@@ -58,7 +58,7 @@ def test_llm(run, source, out, tmp_path, monkeypatch):
     options = ("--model", "fake:x", "--input-usd", "100", "--output-usd", "1000")
     small = ("--max-usd", "0.1", "--concurrency", "2")
     done = run("annotate", "llm", source, "--out", str(out), *options, *small)
-    assert "stopped max_usd: the same command goes on with more" in " ".join(done.out.split())
+    assert "stopped max_usd: the same command with more resumes" in " ".join(done.out.split())
     facts = json.loads(run("annotate", "llm", source, "--out", str(out), *options, "--json").out)
     assert facts["usd"] == pytest.approx(0.24)
     assert facts["snippets"]["exact"] == 12

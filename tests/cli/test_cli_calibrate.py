@@ -76,7 +76,7 @@ def test_shadow_json(run):
 
 def test_shadow_shows_a_table(run):
     done = run("shadow", "--samples", "2", "--span-tokens", "12")
-    for text in ("tag>0.99", "tag>0.1", "a span 12.0 tokens (taken to be; --sample-spans"):
+    for text in ("tag>0.99", "tag>0.1", "12.0 tokens per span (assumed; --sample-spans"):
         assert text in done.out
 
 
@@ -106,7 +106,7 @@ def test_errors_are_one_line_and_status_2(run, arguments, says):
     assert says in done.err
 
 
-def test_what_was_measured_is_shown_where_nothing_keeps_to_the_goal(run, tmp_path):
+def test_measurements_are_shown_if_no_threshold_meets_the_goal(run, tmp_path):
     asked = ("calibrate", "--max-share", "0.001", *FEW, "--out", str(tmp_path / "policy.toml"))
     done = run(*asked, status=2)
     assert all(part in done.err for part in ("tag>", "--runs", "higher cap"))
@@ -117,7 +117,7 @@ def test_what_was_measured_is_shown_where_nothing_keeps_to_the_goal(run, tmp_pat
     assert not (tmp_path / "policy.toml").exists()
 
 
-def test_a_picture_without_matplotlib_names_the_extra(run, monkeypatch):
+def test_a_plot_without_matplotlib_names_the_extra(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = run("calibrate", "--max-share", "0.1", "--plot", "curve.png", status=2)
     assert "splitreason-integrations[plot]" in done.err
@@ -125,7 +125,7 @@ def test_a_picture_without_matplotlib_names_the_extra(run, monkeypatch):
 
 def test_the_chart_puts_marks_where_they_belong():
     marks = [Mark(0.5, 0.2, 0.1, 0.3), Mark(0.99, 0.05, 0.04, 0.06, chosen=True)]
-    lines = chart(marks, bound=0.1, title="share", written="{:.0%}".format).plain.splitlines()
+    lines = chart(marks, bound=0.1, title="share", formatted="{:.0%}".format).plain.splitlines()
     assert lines[0].strip() == "share"
     at = {mark: next(i for i, line in enumerate(lines) if mark in line) for mark in "○●┄"}
     assert at["○"] < at["┄"] < at["●"]

@@ -36,7 +36,7 @@ def test_options_make_a_plan(run):
 
 def test_people_get_a_table(run):
     done = run("plan", *FIGURES, *PRICES, "--gpus", "16")
-    for text in ("large alone", "replicas of small", "USD per 1k", "first to be short", "70%"):
+    for text in ("large alone", "replicas of small", "USD per 1k", "is the bottleneck", "70%"):
         assert text in done.out
     assert "\x1b" not in done.out
 
@@ -71,7 +71,14 @@ def test_measured_figures_are_checked_against_a_run(run, tmp_path):
 
 def test_people_see_the_prediction_beside_the_run(run):
     done = run("plan", "--measure", "--samples", "2", "--concurrency", "1")
-    for text in ("1 at once", "predicted", "measured", "error", "offload share", "share a device"):
+    for text in (
+        "1 concurrent",
+        "predicted",
+        "measured",
+        "error",
+        "offload share",
+        "share a device",
+    ):
         assert text in done.out
 
 

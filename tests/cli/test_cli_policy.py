@@ -60,7 +60,7 @@ def test_show_a_file_in_words(run, full):
     assert "Spans in a reply: no cap" in lines
     assert (
         "A person is asked before a span: in 25.0% of the cases where the large model's share is "
-        "10.0% or more and the text has 'contract' and tenant = acme"
+        "10.0% or more and the text matches 'contract' and tenant = acme"
     ) in lines
     assert "Where tenant = acme: max_spans = 2, max_usd = none, ask_before = always" in lines
     assert (

@@ -1,4 +1,4 @@
-"""The layouts of the cookbook: their files, containers and commands."""
+"""The server layouts of the cookbook: files, containers and commands."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ KUBERNETES = sorted((FOLDER / "kubernetes").glob("*.yaml"))
 
 @dataclass(frozen=True)
 class Server:
-    """A container that runs vLLM. `arguments` are what stands behind `vllm serve`."""
+    """A container that runs vLLM. `arguments` are those of `vllm serve`."""
 
     file: Path
     name: str

@@ -1,4 +1,4 @@
-"""Every recipe of the cookbook runs as its reader would run it, and gets its answer right."""
+"""Every recipe runs as a reader would run it, and gets the right answer."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The example dashboard asks Prometheus for nothing that we do not export."""
+"""The example dashboard queries only metrics that are exported."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _KINDS = re.compile(r"_(?:bucket|count|sum)$")
 
 @pytest.fixture(scope="module")
 def exported():
-    """Each series' name as Prometheus has it, and the labels that it may carry."""
+    """Each series' name as Prometheus has it, and the labels that it may have."""
     registry = CollectorRegistry()
     received = Received(PrometheusMetricReader(registry=registry))
     telemetry, asked = received.telemetry(), request(max_tokens=400)

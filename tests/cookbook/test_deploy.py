@@ -1,4 +1,4 @@
-"""The layouts of the cookbook are valid, hold no key, and fit what the client asks for."""
+"""The server layouts are valid, contain no key, and match the client."""
 
 import ast
 import copy
@@ -152,7 +152,7 @@ def test_a_workload_its_address_and_its_budget_belong_together(workload, service
 
 
 @PARTS
-def test_a_pod_is_probed_gets_its_key_and_ends_in_peace(workload, service, budget):
+def test_a_pod_is_probed_gets_its_key_and_ends_gracefully(workload, service, budget):
     pod = workload["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):

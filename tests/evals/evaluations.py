@@ -1,4 +1,4 @@
-"""Results made by hand, for tests of what is made of results."""
+"""Hand-made results for tests of reports and comparisons."""
 
 from splitreason_integrations.evals.answering import Outcome
 from splitreason_integrations.evals.results import Result

@@ -1,4 +1,4 @@
-"""The hand-over benchmark of real sizes: tried on a CPU at tiny ones, held on a GPU."""
+"""The handoff benchmark: tiny shapes on a CPU, real sizes on a GPU."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The threshold that suits one's prompts: the rule, its intervals, and the real pair."""
+"""Calibration: choice of the threshold, its intervals, and the real pair."""
 
 import json
 import tomllib
@@ -114,7 +114,7 @@ def test_the_choice_goes_by_the_measured_curve():
     assert choose(rows, Goal(Metric.SHARE, 0.05)).threshold == 0.7
 
 
-def test_the_upper_end_has_to_keep_to_a_cap():
+def test_the_upper_end_must_be_within_a_cap():
     rows = [row(0.5, 0.0499, spread=0.02), row(0.9, 0.04, spread=0.02)]
     assert choose(rows, Goal(Metric.SHARE, 0.05)).threshold == 0.9
     assert choose(rows, Goal(Metric.SHARE, 0.05, by_point=True)).threshold == 0.5
@@ -133,12 +133,12 @@ def test_a_cap_on_cost():
         (Goal(Metric.ACCURACY, 0.9), "the best is tag>0.5 with 80%"),
     ],
 )
-def test_what_cannot_be_kept_to_says_what_the_best_is(goal, says):
+def test_an_unmet_goal_names_the_best_threshold(goal, says):
     with pytest.raises(RequestError, match=says):
         choose([row(0.5, 0.2, right=0.8), row(0.9, 0.1, right=0.4)], goal)
 
 
-def test_a_pair_that_never_hands_over_is_named():
+def test_a_pair_that_never_hands_off_is_reported():
     with pytest.raises(RequestError, match="write the tags"):
         choose([row(0.5, 0.0), row(0.9, 0.0)], Goal(Metric.SHARE, 0.05))
 
@@ -162,7 +162,7 @@ def test_a_share_is_a_share(bound):
         Goal(Metric.SHARE, bound)
 
 
-def test_latency_cannot_be_asked_for():
+def test_latency_cannot_be_a_goal():
     with pytest.raises(ConfigurationError, match="accuracy"):
         Goal(Metric.LATENCY_P50, 1.0)
 
@@ -234,7 +234,7 @@ def test_the_embedded_pair_is_calibrated(found):
     assert {"offload_share", "interval", "accuracy", "usd_per_1k", "latency_s"} <= data.keys()
 
 
-def test_fresh_problems_keep_to_the_asked_share(found):
+def test_fresh_problems_meet_the_requested_share(found):
     tasks = generated("dev", ["word", "context"], n=16, seed=12)
     engine = SplitEngine(trigger=found.trigger, policy=Policy())
     outcomes = run_mode("split", engine, tasks, seed=12).outcomes

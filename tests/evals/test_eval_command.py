@@ -1,4 +1,4 @@
-"""`splitreason eval`: tasks by name, several samples, two small models, shares asked for."""
+"""`splitreason eval`: named tasks, several samples, two small models, requested shares."""
 
 import json
 import subprocess
@@ -36,7 +36,9 @@ def test_a_hub_that_cannot_be_reached_does_not_hang():
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("RequestError aime25: math-ai/aime25 cannot be had"), done.stderr
+    assert done.stdout.startswith("RequestError aime25: math-ai/aime25 can be loaded neither"), (
+        done.stderr
+    )
     assert "Retrying" not in done.stderr
 
 
@@ -102,9 +104,9 @@ def test_two_small_models_in_pairs_with_a_report(run, tmp_path):
     assert again == found
 
 
-def test_a_share_that_cannot_be_met_is_told(run):
+def test_a_share_that_cannot_be_met_is_reported(run):
     said = run("eval", "--mode", "split", "--at-share", "0.9", "--samples", "2").out
-    assert "split at 0.9: a share of 90.00% was asked for" in said
+    assert "split at 0.9: requested share 90.00%" in said
 
 
 def test_shares_that_are_asked_for(run):
@@ -138,16 +140,16 @@ def test_the_baselines_run_at_the_splits_share(run):
         (["--task", "gsm8k", "--data", "x.jsonl"], "either --task or --data"),
         (["--samples-per-task", "3"], "give a temperature above 0"),
         (["--grade", "best"], "unknown grade 'best'"),
-        (["--compare", "embedded", *EMBEDDED], "two of the same name"),
+        (["--compare", "embedded", *EMBEDDED], "two rows of the same name"),
         (["--compare", "gpt-9", "--mode", "small", *EMBEDDED], "use 'embedded'"),
         (["--at-share", "2"], "between 0 and 1"),
-        (["--at-share", "many"], "numbers by commas"),
+        (["--at-share", "many"], "comma-separated numbers"),
         (["--rule", "("], "Keyword pattern"),
         (["--concurrency", "2", "--processes", "2"], "either --concurrency"),
         (["--mode", "split,best"], "unknown mode 'best'"),
     ],
 )
-def test_what_cannot_be_measured_is_said_first(run, arguments, says):
+def test_impossible_measurements_are_refused_first(run, arguments, says):
     done = run("eval", "--samples", "1", *arguments, status=2)
     assert done.out == ""
     assert says in done.err

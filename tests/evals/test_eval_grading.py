@@ -1,4 +1,4 @@
-"""Replies are graded, whatever stands in them."""
+"""Grading of replies with any content."""
 
 import subprocess
 import sys
@@ -62,12 +62,12 @@ def test_mathematics(judge, reply, answer, right):
     ],
     ids=lambda reply: ascii(reply[:12]),
 )
-def test_hostile_mathematics_is_not_the_answer(judge, reply):
+def test_malicious_mathematics_counts_as_wrong(judge, reply):
     assert judge.equal(reply, "3") is False
     assert judge.equal(r"\boxed{3}", "3") is True
 
 
-def test_what_takes_too_long_is_not_the_answer_and_the_next_one_is_graded():
+def test_a_timeout_counts_as_wrong_and_the_next_reply_is_graded():
     judge = Judge(deadline_s=1.0)
     try:
         assert judge.equal("1", "1") is True

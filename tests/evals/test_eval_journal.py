@@ -1,4 +1,4 @@
-"""A run that was killed goes on where it was, and with nothing else's answers."""
+"""A killed run resumes where it stopped, and never with answers of another run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from splitreason_integrations import SplitEngine, Tag
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.answering import Asking
-from splitreason_integrations.evals.journal import NAME, Journal, way_of
+from splitreason_integrations.evals.journal import NAME, Journal, configuration_key
 from splitreason_integrations.evals.runner import Runner, fingerprint
 from splitreason_integrations.evals.tasks import generated
 from tests.evals.evaluations import outcome
@@ -34,7 +34,7 @@ def found(folder):
         return dict(journal.found("split"))
 
 
-def test_what_is_written_is_found_again(tmp_path):
+def test_written_answers_are_read_back(tmp_path):
     outcomes = outcome(True, large=7, texts=TEXTS), outcome(False)
     written(tmp_path / "new" / "folder", *outcomes)
     there = found(tmp_path / "new" / "folder")
@@ -99,18 +99,18 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         Journal(tmp_path / "file", SETTINGS)
 
 
-def test_ways_differ_by_mode_trigger_and_weights(tmp_path):
+def test_keys_differ_by_mode_trigger_and_weights(tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"1")
     engine = SplitEngine(small=f"hf:{tmp_path}", large="embedded")
     ways = {
-        way_of("split", engine),
-        way_of("random", engine),
-        way_of("split", replace(engine, trigger=Tag(0.5))),
-        way_of("split", replace(engine, large=["embedded", f"hf:{tmp_path}"])),
+        configuration_key("split", engine),
+        configuration_key("random", engine),
+        configuration_key("split", replace(engine, trigger=Tag(0.5))),
+        configuration_key("split", replace(engine, large=["embedded", f"hf:{tmp_path}"])),
     }
     weights.write_bytes(b"22")
-    ways.add(way_of("split", engine))
+    ways.add(configuration_key("split", engine))
     assert len(ways) == 5
 
 
@@ -121,7 +121,7 @@ def test_answers_on_disk_are_not_asked_again(tmp_path):
         first = replace(runner, journal=journal).run("split", SplitEngine())
     said = []
     with Journal(tmp_path, SETTINGS) as journal:
-        again = replace(runner, journal=journal, progress=lambda *told: said.append(told))
+        again = replace(runner, journal=journal, progress=lambda *step: said.append(step))
         assert again.run("split", SplitEngine()) == first
     assert said == [("split", 3, 3)]
     assert [one.texts for one in first.outcomes] != [(), (), ()]
@@ -147,7 +147,7 @@ def command(path, out, *, processes=1):
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("processes", "kills"), [(1, (3, 9)), (2, (9,))])
-def test_a_killed_run_goes_on(tmp_path, processes, kills):
+def test_a_killed_run_resumes(tmp_path, processes, kills):
     """Killed and resumed, the figures are those of a run in one go; no answer is twice."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     out, lines = tmp_path / "out", tmp_path / "out" / NAME

@@ -1,4 +1,4 @@
-"""The report: whole, self-contained, and safe whatever was asked, written or named."""
+"""The report: complete, self-contained, and safe for any text."""
 
 import json
 import re
@@ -151,7 +151,7 @@ def test_markdown_keeps_its_tables_and_its_code(found):
     assert "````" in text
 
 
-def test_three_files_each_with_all_it_takes(found, tmp_path):
+def test_three_self_contained_files(found, tmp_path):
     write_report(tmp_path, found, CONTEXT)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(REPORTS)
     data = json.loads((tmp_path / "report.json").read_text("utf-8"))
@@ -185,7 +185,7 @@ def test_without_matplotlib_the_extra_is_named_before_anything_runs(run, monkeyp
     assert not (tmp_path / "out").exists()
 
 
-def test_a_real_contest_compares_what_is_worth_it(random_pair):
+def test_a_real_contest_makes_the_useful_comparisons(random_pair):
     from splitreason_integrations import SplitEngine
 
     engine = SplitEngine(small=random_pair[0], large=random_pair[1])

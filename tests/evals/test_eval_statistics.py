@@ -1,4 +1,4 @@
-"""Intervals and comparisons, against counting every case and against published values."""
+"""Intervals and comparisons, against exhaustive counts and published values."""
 
 import itertools
 import math

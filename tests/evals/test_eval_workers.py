@@ -1,4 +1,4 @@
-"""The one worker loop: all of it is done, so much at a time, and failures come out as they are."""
+"""The worker loop: all items are done with bounded concurrency, and failures are raised."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Shadow mode: the small model alone, watched where it would hand over."""
+"""Shadow mode: where the small model alone would have handed off."""
 
 import json
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_neighbouring_positions_are_one_handoff():
     assert watched.handoffs(Tag(0.95)) == []
 
 
-def test_the_small_model_goes_on_and_the_large_one_is_not_touched():
+def test_the_small_model_continues_and_the_large_one_is_not_loaded():
     engine = scripted()
     report = shadow(engine, TASKS, [Tag(), Tag(0.5), Never()], Plan(span_tokens=10))
     handoffs = [one.figures[Metric.HANDOFFS].value for one in report.estimates]
@@ -87,7 +87,7 @@ def test_spans_are_sampled_with_both_models():
         mean_span_tokens(engine, TASKS, [Never()])
 
 
-def test_what_cannot_be_estimated_is_refused():
+def test_impossible_estimates_are_refused():
     plan = Plan(span_tokens=10)
     with pytest.raises(RequestError, match="one prompt and one trigger"):
         shadow(scripted(), TASKS, [], plan)

@@ -115,7 +115,7 @@ def test_a_plan_in_numbers():
     assert replicas_for(one_station(), 0.35, 0.7).replicas == (1,)  # exactly, not one more
 
 
-def test_gpus_go_where_they_do_most():
+def test_gpus_go_where_they_add_most_capacity():
     way = split(FIGURES)
     best = most_with(way, 12, 0.7)
     assert best.gpus <= 12
@@ -161,7 +161,7 @@ def test_answers_at_once_keep_to_what_a_replica_can_do(some, at_once):
 
 @UNHURRIED
 @given(figures(), st.floats(0.01, 50), st.floats(0.2, 0.95))
-def test_a_load_is_carried_below_the_utilisation(some, load, utilisation):
+def test_a_load_is_served_below_the_utilisation(some, load, utilisation):
     found = plan(some, Target(load_per_s=load, utilisation=utilisation))
     for one in (found.split, found.large_alone):
         assert all(busy <= utilisation * (1 + 1e-6) for busy in one.utilisations)
@@ -221,7 +221,7 @@ def test_prices_scale_cost_and_nothing_else(some, factor):
 
 @UNHURRIED
 @given(figures(), st.integers(1, 200))
-def test_what_gpus_carry_takes_no_more_than_them(some, gpus):
+def test_a_plan_for_gpus_uses_no_more_than_them(some, gpus):
     way = split(some)
     assume(gpus >= sum(one.gpus for one in way.stations))
     found = most_with(way, gpus, 0.7)
@@ -355,8 +355,8 @@ def test_figures_out_of_range_are_refused(change, says):
         change()
 
 
-def test_what_no_replicas_can_do_is_refused():
-    with pytest.raises(RequestError, match="which take 3"):
+def test_impossible_targets_are_refused():
+    with pytest.raises(RequestError, match="which need 3"):
         plan(FIGURES, Target(gpus=2))
     with pytest.raises(RequestError, match="check the load"):
         plan(FIGURES, Target(load_per_s=1e12))

@@ -1,4 +1,4 @@
-"""What the planner foresees, held against real runs of the pair."""
+"""The planner's predictions, compared with real runs of the pair."""
 
 import random
 from dataclasses import replace
@@ -33,7 +33,7 @@ def within(pair, factor=FACTOR):
 
 
 @pytest.mark.timeout(400)
-def test_the_split_runs_as_foreseen():
+def test_the_split_runs_as_predicted():
     """In a factor of 1.5, with four answers at once; other work may disturb a run."""
     effort = Effort(samples=12, at_once=4)
     for _ in range(ATTEMPTS):
@@ -68,7 +68,9 @@ def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
         alone = SimpleNamespace(answers_per_s=1 / (split(near).idle_s + beyond_s))
         assert _waits_s(near, alone) == pytest.approx(beyond_s / near.answer.spans, abs=1e-9)
     assert said[-1] == ("measured", 1, 1)
-    assert {"small, reading", "large, 1 at once", "check, 2 at once"} <= {one[0] for one in said}
+    assert {"small, reading", "large, 1 concurrent", "check, 2 concurrent"} <= {
+        one[0] for one in said
+    }
 
 
 def test_a_large_model_that_fails_gives_no_figures():
@@ -77,7 +79,7 @@ def test_a_large_model_that_fails_gives_no_figures():
         measure(engine, tasks(PARTS * 2), Effort(samples=2, at_once=1))
 
 
-def test_what_cannot_be_timed_is_refused():
+def test_answers_too_short_to_time_are_refused():
     with pytest.raises(RequestError, match="lower concurrency"):
         Effort(samples=2, at_once=3)
     silent = SplitEngine(small=ScriptedModel("a"), large=ScriptedModel("b"))
@@ -85,7 +87,7 @@ def test_what_cannot_be_timed_is_refused():
         measure(silent, tasks(5), Effort(samples=1, at_once=1))
 
 
-def test_without_spans_nothing_is_shared_out():
+def test_without_spans_there_is_no_time_per_handoff():
     found = measure(SplitEngine(trigger=Never()), tasks(PARTS), Effort(samples=1, at_once=1))
     assert isinstance(found.figures, Figures)
     assert found.figures.answer.spans == found.figures.answer.offload_share == 0

@@ -1,4 +1,4 @@
-"""Tagged traces as token ids and labels: what a trainer reads is what the engine would."""
+"""Tagged traces as token ids and labels: a trainer reads what the engine would."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_without_weight_a_span_is_read_and_not_learned(tmp_path):
     assert one.input_ids == example(tmp_path, ROW).input_ids
 
 
-def test_what_spans_say_and_where_they_end_can_be_learned_alone(tmp_path):
+def test_text_and_ends_of_spans_can_be_learned_alone(tmp_path):
     one = example(tmp_path, ROW, spans_only=True)
     learned = [t for t, label in zip(one.input_ids, one.labels, strict=True) if label != IGNORED]
     assert TOKENIZER.decode(learned) == " 940+141 = 1081</bigmodel>"
@@ -111,11 +111,11 @@ def test_the_pairs_own_traces_read_like_the_documents_that_taught_it(tmp_path):
         ({"question": "?"}, 'line 1: needs "tagged"'),
         ({"tagged": "x"}, 'line 1: needs "question"'),
         ({**ROW, "tagged": "a <bigmodel> b"}, "never closed"),
-        ({**ROW, "tagged": "a </bigmodel> b"}, "in turn, not nested"),
-        ({**ROW, "tagged": "<bigmodel> <bigmodel> </bigmodel>"}, "in turn, not nested"),
+        ({**ROW, "tagged": "a </bigmodel> b"}, "must alternate"),
+        ({**ROW, "tagged": "<bigmodel> <bigmodel> </bigmodel>"}, "must alternate"),
     ],
 )
-def test_a_file_that_will_not_do_is_refused_by_its_line(tmp_path, row, said):
+def test_an_invalid_file_is_refused_with_its_line(tmp_path, row, said):
     file = tmp_path / "rows.jsonl"
     file.write_text(row if isinstance(row, str) else json.dumps(row), "utf-8")
     with pytest.raises(ConfigurationError, match=said):

@@ -1,4 +1,4 @@
-"""Traces that are read beside rollouts, so that what no reward reaches is not forgotten."""
+"""Rehearsal: traces trained along with rollouts, against forgetting."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ from tests.training.toy_training import ROW, TOKENIZER, grpo, written
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_a_rehearsal_is_read_beside_the_rollouts(tmp_path, traces):
+def test_a_rehearsal_is_read_with_the_rollouts(tmp_path, traces):
     recipe = grpo(rehearsal=Rehearsal(str(traces), weight=0.5, batch=3))
     network, tokenizer = runs.load_network(recipe.model)
     rehearser = rehearser_of(recipe, tokenizer)
     losses = [rehearser.loss(network, step=at, device="cpu").item() for at in (0, 1, 0)]
     assert losses[0] == losses[2] != losses[1]
-    told = []
-    reinforce(recipe, tmp_path / "grpo", command="x", tell=lambda *news: told.append(news))
-    figures = [one for _, _, one in told if "rehearsal" in one]
+    reports = []
+    reinforce(
+        recipe,
+        tmp_path / "grpo",
+        command="x",
+        on_progress=lambda *reported: reports.append(reported),
+    )
+    figures = [one for _, _, one in reports if "rehearsal" in one]
     assert figures[0]["rehearsal"] == pytest.approx(losses[0], rel=1e-4)
     assert len(figures) == 2
 
@@ -46,7 +51,7 @@ def test_ends_are_rehearsed_at_each_place_inside_of_a_span():
     chances = [1 - closes[0], 1 - closes[1], closes[2], 1 - closes[4]]
     assert loss.item() == pytest.approx(-sum(one.log().item() for one in chances) / 4, rel=1e-5)
     loss.backward()
-    assert logits.grad[0, 3].eq(0).all()  # predicts what stands outside
+    assert logits.grad[0, 3].eq(0).all()  # predicts text outside the span
     certain = torch.full((1, 6, 9), -100.0).index_fill(2, torch.tensor([closing]), 100.0)
     assert math.isfinite(ends_loss(certain, labels, closing=closing))
 
@@ -90,13 +95,13 @@ def test_a_rehearsal_alone_keeps_what_it_reads(tmp_path, traces):
         ({"question": "?"}, 'line 1: needs "tagged"'),
     ],
 )
-def test_a_rehearsal_that_will_not_do_is_refused_before_work(tmp_path, row, said):
+def test_an_invalid_rehearsal_is_refused_before_training(tmp_path, row, said):
     recipe = grpo(rehearsal=Rehearsal(str(written(tmp_path, row))))
     with pytest.raises(ConfigurationError, match=said):
         reinforce(recipe, tmp_path / "out", command="x")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_rehearsed_is_one_of_the_names_that_the_error_gives():
+def test_an_unknown_kind_of_rehearsal_names_the_known_ones():
     with pytest.raises(SettingError, match="'ends', 'spans' or 'all', got 'starts'"):
         Rehearsal("traces.jsonl", tokens="starts")

@@ -1,4 +1,4 @@
-"""Rewards are pure, bounded and ordered: nothing beats a right answer, noise loses to honesty."""
+"""Rewards are pure, bounded and ordered: a right answer earns most, noise least."""
 
 import random
 from dataclasses import replace
@@ -125,7 +125,7 @@ def test_the_price_rises_between_two_steps():
         (lambda: Costs(latency=0.5, money=0.4, share=0.2), "add up to 1.1"),
         (lambda: Costs(full_s=0), "full_s must be above 0"),
         (lambda: Rewards(malformed=0.1), "malformed must lie in"),
-        (lambda: Curriculum(from_step=5, to_step=2), "exchange them"),
+        (lambda: Curriculum(from_step=5, to_step=2), "swap them"),
         (lambda: Form(spans_in_100=-1), "spans_in_100"),
     ],
 )

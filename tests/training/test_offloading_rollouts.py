@@ -136,12 +136,12 @@ async def test_a_degraded_rollout_teaches_nothing():
     assert not any(any(mask) for mask in masks)
 
 
-async def test_noise_surprises_and_what_the_model_wrote_does_not():
+async def test_noise_is_surprising_and_the_models_own_text_is_not():
     small = await fresh_small()
     reference = Reference(small.network, batch=3)
     found = await rollouts(ENGINE, small, requests(temperature=1.0), at_once=4)
-    told = reference.surprise(found)
-    assert max(told) < 0.5
+    surprises = reference.surprise(found)
+    assert max(surprises) < 0.5
     size = small.network.config.vocab_size
     torch.manual_seed(0)
     noise = [replace(one, token_ids=torch.randint(size, (len(one.own),)).tolist()) for one in found]
@@ -149,7 +149,7 @@ async def test_noise_surprises_and_what_the_model_wrote_does_not():
     assert reference.surprise([replace(found[0], own=[0] * len(found[0].own))]) == [0.0]
 
 
-def test_no_gradient_flows_from_what_the_large_model_wrote(tmp_path):
+def test_no_gradient_flows_from_the_large_models_tokens(tmp_path):
     recipe = GRPORecipe(
         writing=Writing(temperature=1.5, max_tokens=160, at_once=4),
         costs=Costs(latency=0.3, full_s=0.2),
@@ -195,6 +195,6 @@ def test_no_gradient_flows_from_what_the_large_model_wrote(tmp_path):
     ("families", "error"),
     [("tools", ConfigurationError), ("nonsense", RequestError), ("word,tools", ConfigurationError)],
 )
-def test_what_cannot_be_asked_is_refused(families, error):
+def test_tasks_with_tools_are_refused(families, error):
     with pytest.raises(error, match="use some of word"):
         grpo.training_tasks(Tasks(families=families), seed=0)

@@ -1,4 +1,4 @@
-"""Real trainers at toy length: tagged traces in, a model that the engine takes out; resumption."""
+"""Real trainers on toy data: from tagged traces to a model; resumption."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ROOT = Path(__file__).parents[2]
         ("model = 'x'\ntraces = 'y'\ntags = 'none'", "'special' or 'text'"),
     ],
 )
-def test_a_recipe_that_will_not_do_is_refused_by_its_line(tmp_path, text, said):
+def test_an_invalid_recipe_is_refused_with_its_line(tmp_path, text, said):
     file = tmp_path / "recipe.toml"
     file.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError, match=said):
@@ -65,7 +65,7 @@ def test_missing_trainers_are_named_with_the_way_to_them(tmp_path, traces, monke
     with pytest.raises(ConfigurationError, match=r"splitreason-integrations\[train\]"):
         reinforce(grpo(), tmp_path / "grpo", command="x")
     with pytest.raises(ConfigurationError, match=r"splitreason-integrations\[train\]"):
-        train_pair(tmp_path / "pair", Settings(), device="cpu", tell=print, carry_out=print)
+        train_pair(tmp_path / "pair", Settings(), device="cpu", on_progress=print, run_jobs=print)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,9 +105,9 @@ def answers_with(folder):
 
 
 def test_fine_tuning_writes_a_model_that_the_engine_takes(tmp_path, traces):
-    out, told = tmp_path / "sft", []
-    fine_tune(sft(traces), out, command="x", tell=lambda *news: told.append(news))
-    assert [done for done, _, figures in told if "loss" in figures] == [1, 2, 3, 4]
+    out, reports = tmp_path / "sft", []
+    fine_tune(sft(traces), out, command="x", on_progress=lambda *reported: reports.append(reported))
+    assert [done for done, _, figures in reports if "loss" in figures] == [1, 2, 3, 4]
     assert answers_with(out)["tokens"]["small"]
     assert json.loads((out / "config.json").read_text("utf-8"))["use_cache"]
     logged = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
@@ -124,7 +124,7 @@ def test_a_finished_run_stays_as_it_is(tmp_path, traces):
     out, recipe = tmp_path / "sft", sft(data)
     fine_tune(recipe, out, command="x")
     made = (out / "model.safetensors").read_bytes()
-    fine_tune(recipe, out, command="x", tell=lambda *_: pytest.fail("it trains again"))
+    fine_tune(recipe, out, command="x", on_progress=lambda *_: pytest.fail("it trains again"))
     assert (out / "model.safetensors").read_bytes() == made
     # Killed behind its last step, before the model was written.
     for name in ("run.json", "model.safetensors"):
@@ -133,7 +133,7 @@ def test_a_finished_run_stays_as_it_is(tmp_path, traces):
     assert (out / "model.safetensors").read_bytes() == made
     assert json.loads((out / "run.json").read_text("utf-8"))["steps"] == 4
     data.write_bytes(b"".join(traces.read_bytes().splitlines(keepends=True)[:20]))
-    with pytest.raises(ConfigurationError, match="other data"):
+    with pytest.raises(ConfigurationError, match="data files have changed"):
         fine_tune(recipe, out, command="x")
 
 
@@ -218,16 +218,16 @@ def test_traces_that_are_too_long_are_left_out_and_none_is_an_error(tmp_path, tr
         ({"num_generations": 3, "per_device_train_batch_size": 4}, "refuses it"),
     ],
 )
-def test_a_trainer_setting_that_will_not_do_is_refused_before_work(tmp_path, trainer, said):
+def test_an_invalid_trainer_setting_is_refused_before_training(tmp_path, trainer, said):
     with pytest.raises(ConfigurationError, match=said):
         reinforce(GRPORecipe(trainer=trainer), tmp_path / "out", command="x")
     assert not (tmp_path / "out").exists()
 
 
-def test_too_few_tasks_for_one_step_are_refused_before_work(tmp_path):
+def test_too_few_tasks_for_one_step_are_refused_before_training(tmp_path):
     few = replace(grpo(), tasks=Tasks(count=2), trainer={**grpo().trainer, "num_generations": 2})
     few.trainer["per_device_train_batch_size"] = 6
-    with pytest.raises(ConfigurationError, match="2 tasks are too few: one generation asks 3"):
+    with pytest.raises(ConfigurationError, match="2 tasks are too few: one generation needs 3"):
         reinforce(few, tmp_path / "out", command="x")
     assert not (tmp_path / "out").exists()
 
@@ -241,9 +241,9 @@ def test_advantages_are_scaled_by_the_batch_unless_a_recipe_says_otherwise(tmp_p
 
 
 def test_reinforcement_trains_on_real_rollouts_and_logs_every_part(tmp_path):
-    out, told = tmp_path / "grpo", []
-    reinforce(grpo(), out, command="x", tell=lambda *news: told.append(news))
-    (_, _, figures), *_ = [news for news in told if "right" in news[2]]
+    out, reports = tmp_path / "grpo", []
+    reinforce(grpo(), out, command="x", on_progress=lambda *reported: reports.append(reported))
+    (_, _, figures), *_ = [reported for reported in reports if "right" in reported[2]]
     wanted = {"right", "malformed", "offload_share", "wait_s", "usd", "surprise", "degraded"}
     assert wanted | {"price", "reward/correct", "reward/latency"} <= set(figures)
     assert figures["wait_s"] > 0
@@ -253,10 +253,15 @@ def test_reinforcement_trains_on_real_rollouts_and_logs_every_part(tmp_path):
 
 def test_a_large_model_that_fails_ends_no_run(tmp_path, monkeypatch):
     dead = ScriptedModel("x", name="dead", fail_after=0, error=ModelCallError("", retryable=False))
-    engine_of, told = module.engine_of, []
+    engine_of, reports = module.engine_of, []
     monkeypatch.setattr(module, "engine_of", lambda one: replace(engine_of(one), large=dead))
-    reinforce(grpo(steps=3), tmp_path / "grpo", command="x", tell=lambda *news: told.append(news))
-    figures = [one for _, _, one in told if "degraded" in one]
+    reinforce(
+        grpo(steps=3),
+        tmp_path / "grpo",
+        command="x",
+        on_progress=lambda *reported: reports.append(reported),
+    )
+    figures = [one for _, _, one in reports if "degraded" in one]
     assert len(figures) == 3
     assert any(one["degraded"] > 0 for one in figures)
     assert all(math.isfinite(one["grad_norm"]) for one in figures)
@@ -268,7 +273,7 @@ from pathlib import Path
 from splitreason_integrations.training.offloading import recipe
 from splitreason_integrations.training.offloading.{kind} import {work}
 {work}(recipe.load_{kind}(sys.argv[1]), Path(sys.argv[2]), command="x",
-       tell=lambda done, of, figures: print(done, flush=True))
+       on_progress=lambda done, of, figures: print(done, flush=True))
 """
 GRPO = """
 seed = 3
@@ -298,7 +303,7 @@ save_steps = 1
 
 
 @pytest.mark.parametrize(("kind", "work"), [("sft", "fine_tune"), ("grpo", "reinforce")])
-def test_a_killed_run_goes_on_and_gives_the_same_weights(tmp_path, traces, kind, work):
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, traces, kind, work):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text((GRPO if kind == "grpo" else SFT).format(traces=traces), "utf-8")
     script = SCRIPT.format(kind=kind, work=work)
@@ -326,9 +331,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_weights(tmp_path, traces, kind,
     outs = []
     for name in ("killed", "whole"):
         with start(tmp_path / name) as process:
-            told, error = process.communicate(timeout=280)
+            printed, error = process.communicate(timeout=280)
         assert process.returncode == 0, error
-        outs.append([int(line) for line in told.split()])
+        outs.append([int(line) for line in printed.split()])
     assert outs[0][0] > 1
     assert outs[1][0] == 1
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("killed", "whole"))

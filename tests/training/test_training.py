@@ -27,7 +27,7 @@ from splitreason_integrations.training.documents import Document, Encoder
 from splitreason_integrations.training.export import export_model
 from splitreason_integrations.training.loop import Plan
 from splitreason_integrations.training.pair import train_pair
-from splitreason_integrations.training.parallel import at_once, in_turn
+from splitreason_integrations.training.parallel import in_parallel, one_by_one
 from splitreason_integrations.training.pretrain import Recipe
 from splitreason_integrations.training.run import Folders, Settings
 from splitreason_integrations.training.sft import tagged_documents
@@ -109,7 +109,7 @@ def test_candidates_are_the_results_of_the_steps(encoder):
             assert texts == [str(s.result) if terse else s.expansion for s in steps]
 
 
-def test_marked_documents_follow_the_labels(encoder):
+def test_tagged_documents_follow_the_labels(encoder):
     found = labels.fresh_problems(0, seed=1, documents=60)
     rng = random.Random(0)
     opening = encoder.encode("<bigmodel>")[0]
@@ -193,11 +193,11 @@ class InterruptedRunError(Exception):
 
 
 def interrupt_at(stage, done):
-    def tell(name, number, total, loss):
+    def on_progress(name, number, total, loss):
         if (name, number) == (stage, done):
             raise InterruptedRunError
 
-    return tell
+    return on_progress
 
 
 def quiet(*_):
@@ -210,8 +210,8 @@ def weights_of(out):
 
 @pytest.mark.timeout(300)
 def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
-    options = {"device": "cpu", "carry_out": in_turn}
-    train_pair(tmp_path / "whole", TINY, tell=quiet, **options)
+    options = {"device": "cpu", "run_jobs": one_by_one}
+    train_pair(tmp_path / "whole", TINY, on_progress=quiet, **options)
     for stage, done in (
         ("pretrain large", 2),
         ("pretrain small", 2),
@@ -222,8 +222,8 @@ def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
         ("grpo", 1),
     ):
         with pytest.raises(InterruptedRunError):
-            train_pair(tmp_path / "cut", TINY, tell=interrupt_at(stage, done), **options)
-    train_pair(tmp_path / "cut", TINY, tell=quiet, **options)
+            train_pair(tmp_path / "cut", TINY, on_progress=interrupt_at(stage, done), **options)
+    train_pair(tmp_path / "cut", TINY, on_progress=quiet, **options)
     whole, cut = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
     for name, tensors in whole.items():
         for key, tensor in tensors.items():
@@ -242,14 +242,14 @@ def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_both_models_train_at_once(tmp_path):
-    heard = []
+    stages = []
     settings = Settings(scale=0.001, seed=5)
     train_pair(
         tmp_path,
         settings,
         device="cpu",
-        tell=lambda stage, *_: heard.append(stage),
-        carry_out=at_once,
+        on_progress=lambda stage, *_: stages.append(stage),
+        run_jobs=in_parallel,
     )
     assert {
         "pretrain large",
@@ -260,14 +260,14 @@ def test_both_models_train_at_once(tmp_path):
         "sft 2",
         "traces",
         "grpo",
-    } <= set(heard)
+    } <= set(stages)
 
 
 @pytest.mark.timeout(300)
-def test_a_run_can_go_on_from_a_finished_pair(tmp_path):
+def test_a_run_can_continue_from_a_finished_pair(tmp_path):
     pair = path("small").parent
     settings = Settings(scale=0.002, seed=5, start=str(pair))
-    train_pair(tmp_path, settings, device="cpu", tell=quiet, carry_out=in_turn)
+    train_pair(tmp_path, settings, device="cpu", on_progress=quiet, run_jobs=one_by_one)
     before, after = weights_of(pair), weights_of(tmp_path)
     for name, start in (("base", "base"), ("small", "base"), ("large", "large")):
         ours, theirs = (m["model.embed_tokens.weight"] for m in (after[name], before[start]))
@@ -279,11 +279,11 @@ def test_a_start_has_our_models(tmp_path, encoder):
     with pytest.raises(FileNotFoundError, match="not a finished pair"):
         check_start(tmp_path)
     model = build_model("small", encoder.tokenizer, seed=0)
-    with pytest.raises(ValueError, match="not of the shape of our large model"):
+    with pytest.raises(ValueError, match="does not have the shape of our large model"):
         start_model(model, "large", path("small").parent)
 
 
-def test_the_command_refuses_what_is_no_pair(tmp_path):
+def test_the_command_refuses_a_folder_without_a_pair(tmp_path):
     arguments = ["pair", "--out", str(tmp_path / "p"), "--from", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2

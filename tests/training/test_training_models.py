@@ -1,4 +1,4 @@
-"""What training starts from and steps by: the wiring of fresh models, and Muon."""
+"""Initial wiring of fresh models, and the optimizer Muon."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Training whose rollouts vLLM writes, from a copy of the weights that follows the training."""
+"""Training with rollouts by vLLM, from a copy of the weights in training."""
 
 import shutil
 from importlib.util import find_spec
@@ -45,7 +45,7 @@ async def texts(small):
     return [(await engine.complete(one)).pieces for one in asked]
 
 
-async def test_weights_are_read_anew(tmp_path):
+async def test_weights_are_reloaded(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(path("small"), folder)
     model = await load_model(VLLMModel(str(folder)), role="small")
@@ -65,7 +65,7 @@ def test_rollouts_by_vllm_train_the_model(tmp_path, lora):
         "learning_rate": 1e-3,
     }
     writing = Writing(run_by="vllm", max_tokens=60, temperature=1.5, at_once=4)
-    told = []
+    reports = []
     reinforce(
         GRPORecipe(
             large=(f"vllm:{path('large')}",),
@@ -76,9 +76,9 @@ def test_rollouts_by_vllm_train_the_model(tmp_path, lora):
         ),
         tmp_path / "out",
         command="x",
-        tell=lambda *news: told.append(news),
+        on_progress=lambda *reported: reports.append(reported),
     )
-    figures = [one for _, _, one in told if "right" in one]
+    figures = [one for _, _, one in reports if "right" in one]
     assert len(figures) == 2
     assert all(one["degraded"] == 0.0 for one in figures)
     assert all(one["surprise"] < 1.5 for one in figures)

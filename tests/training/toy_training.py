@@ -1,4 +1,4 @@
-"""Runs of the real trainers at toy length, and what they read."""
+"""Short runs of the real trainers, and their data."""
 
 from __future__ import annotations
 

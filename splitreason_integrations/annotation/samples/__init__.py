@@ -1,4 +1,4 @@
-"""Sample traces of three domains, with their hard spans known."""
+"""Sample traces of three domains with known hard spans."""
 
 import random
 from collections.abc import Iterator
@@ -14,7 +14,9 @@ DOMAINS = ("arithmetic", *_CASES)
 def samples(domain: str, *, n: int, seed: int) -> Iterator[dict[str, Any]]:
     """Yield `n` traces as rows with `question` or `messages`, `trace`, `answer`, `gold_spans`.
 
-    Raises SettingError for an unknown domain.
+    Raises:
+        SettingError: There is no such domain.
+
     """
     check_names([domain], DOMAINS, what="domain of samples")
     if domain == "arithmetic":

@@ -1,4 +1,4 @@
-"""Word problems of the bundled pair's domain, as its large model writes them."""
+"""Word problems of the bundled pair's domain, written as its large model writes them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ _END = "</think>"
 
 
 def rows(*, n: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield problems; hard are the sentences with a calculation of several stages."""
+    """Yield problems; sentences that contain a calculation of several stages are hard."""
     for at, problem in enumerate(sample(Split.TRAIN, "word", seed=seed, n=n)):
         yield {"id": f"arithmetic-{seed}-{at}", **_row(problem)}
 

@@ -1,4 +1,4 @@
-"""One sample case: what is asked, how it is reasoned about, and which sentences are hard."""
+"""One sample case: question, reasoning, and which of its sentences are hard."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,21 +6,33 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Hard:
-    """A sentence of a trace that takes more than reading."""
+    """A sentence of a trace that needs more than reading.
+
+    Attributes:
+        text: The sentence.
+
+    """
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case; the trace is given as paragraphs of sentences."""
+    """A sample case.
+
+    Attributes:
+        question: The question.
+        reasoning: Paragraphs of sentences.
+        answer: The answer.
+
+    """
 
     question: str
     reasoning: tuple[tuple[str | Hard, ...], ...]
     answer: str
 
     def row(self) -> dict[str, Any]:
-        """Return the case as a row of a file of traces."""
+        """Return the case as a row of a trace file."""
         trace, spans = "", []
         for paragraph in self.reasoning:
             trace += "\n\n" if trace else ""
@@ -40,5 +52,5 @@ class Case:
 
 
 def usd(cents: int) -> str:
-    """Return an amount of money as people write it."""
+    """Return an amount of money as text, such as $1,234.50."""
     return f"${cents // 100:,}.{cents % 100:02d}"

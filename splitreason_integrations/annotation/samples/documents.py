@@ -1,4 +1,4 @@
-"""Document analysis: contracts, invoices and reports that have to be read against each other."""
+"""Document analysis: contracts, invoices and reports that must be compared with each other."""
 
 import random
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _LINES = ("cloud", "hardware", "services", "licences")
 
 
 def notice(rng: random.Random) -> Case:
-    """Return whether a notice ends a contract in time, by two clauses that refer to each other."""
+    """Ask whether a notice ends a contract in time, by two clauses that refer to each other."""
     first, second = rng.sample(_FIRMS, 2)
     ends = date(2027, 1, 31) + timedelta(rng.randrange(330))
     term = rng.choice((30, 45, 60, 90))
@@ -50,7 +50,7 @@ def notice(rng: random.Random) -> Case:
 
 
 def invoice(rng: random.Random) -> Case:
-    """Return whether an invoice of three lines and a discount fits its order."""
+    """Ask whether an invoice of three lines and a discount matches its order."""
     firm, goods = rng.choice(_FIRMS), rng.sample(_GOODS, 3)
     counts = [rng.randrange(12, 90) for _ in goods]
     prices = [rng.randrange(11, 95) * 100 for _ in goods]
@@ -90,7 +90,7 @@ def invoice(rng: random.Random) -> Case:
 
 
 def growth(rng: random.Random) -> Case:
-    """Return which line of business grew fastest, by a table and a note that changes it."""
+    """Ask which line of business grew fastest, by a table and a note that changes it."""
     firm, lines = rng.choice(_FIRMS), rng.sample(_LINES, 3)
     before = [rng.randrange(120, 900) for _ in lines]
     after = [value + rng.randrange(15, 320) for value in before]
@@ -126,4 +126,4 @@ def growth(rng: random.Random) -> Case:
 
 
 CASES: tuple[Callable[[random.Random], Case], ...] = (notice, invoice, growth)
-"""The kinds of cases of this domain."""
+"""Generators of this domain's cases."""

@@ -1,4 +1,4 @@
-"""Customer support: refunds, windows of time and credits, decided by a policy."""
+"""Customer support: refunds, return windows and credits, decided by a policy."""
 
 import random
 from collections.abc import Callable
@@ -12,12 +12,12 @@ _PLANS = ("Team", "Studio", "Business", "Research")
 
 
 def day(when: date) -> str:
-    """Return a day as people write it."""
+    """Return a date as text, such as March 5, 2026."""
     return f"{when:%B} {when.day}, {when.year}"
 
 
 def return_window(rng: random.Random) -> Case:
-    """Return whether an order can still be sent back, and what comes back without the fee."""
+    """Ask whether an order can still be returned, and how much is refunded after the fee."""
     name, product = rng.choice(_NAMES), rng.choice(_PRODUCTS)
     window, fee = rng.choice((14, 21, 30, 45)), rng.choice((10, 12, 15, 20))
     price = rng.randrange(20, 400) * 100
@@ -59,7 +59,7 @@ def return_window(rng: random.Random) -> Case:
 
 
 def upgrade(rng: random.Random) -> Case:
-    """Return what a change of plan in the middle of a month costs."""
+    """Ask what a change of plan in the middle of a month costs."""
     name, (old, new) = rng.choice(_NAMES), rng.sample(_PLANS, 2)
     seats, days = rng.randrange(12, 60), 30
     left = rng.randrange(4, 27)
@@ -94,7 +94,7 @@ def upgrade(rng: random.Random) -> Case:
 
 
 def outage(rng: random.Random) -> Case:
-    """Return what credit an outage gives under an agreement with steps."""
+    """Ask which credit an outage gives under a tiered agreement."""
     name = rng.choice(_NAMES)
     fee, minutes_of_month = rng.randrange(400, 4000) * 100, 30 * 24 * 60
     parts = [rng.randrange(11, 140) for _ in range(3)]
@@ -130,4 +130,4 @@ def outage(rng: random.Random) -> Case:
 
 
 CASES: tuple[Callable[[random.Random], Case], ...] = (return_window, upgrade, outage)
-"""The kinds of cases of this domain."""
+"""Generators of this domain's cases."""

@@ -1,1 +1,1 @@
-"""Teaching a small model to offload, by TRL: from tagged traces, then by its own rollouts."""
+"""Train a small model to offload with TRL: on tagged traces, then on its own rollouts."""

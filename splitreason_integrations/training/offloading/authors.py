@@ -1,8 +1,8 @@
-"""Who wrote which token of a small model's sequence: what it is trained on, and what it only read.
+"""Record which tokens of a sequence the small model wrote, and which it only read.
 
-The small model's own are the tokens that it wrote, the tag that it chose to open a span with, and
-the end of its turn. The large model's tokens, the close tag that follows from reading along, and
-what stood there when a session was opened are others'.
+Its own tokens are those that it generated, the open tag that it chose, and the end of its turn. Not
+its own are the large model's tokens, the close tag that follows from reading along, and tokens that
+were there when the session was opened.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from splitreason_integrations.text.tags import Tags, tags_of
 
 
 class AuthoredModel:
-    """A model for one request whose sessions remember the authors of their tokens."""
+    """A model for one request whose sessions record the author of each token."""
 
     def __init__(self, model: Model) -> None:
         self.name = model.name
@@ -38,57 +38,60 @@ class AuthoredModel:
 
     @property
     def open_sessions(self) -> int:
-        """How many sessions hold a cache now."""
+        """Number of sessions that hold a cache now."""
         return self._model.open_sessions
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> AuthoredSession:
-        """Start a session with a prompt, and what stands behind it already."""
-        marks = tags_of(self.codec, as_text=True)
+        """Start a session with a prompt and the reply so far."""
+        tags = tags_of(self.codec, as_text=True)
         session = self._model.open(prompt, written)
         if isinstance(session, DraftsAhead):
-            self.last = _DraftingSession(session, session, len(prompt), len(written), marks)
+            self.last = _DraftingSession(session, session, len(prompt), len(written), tags)
         else:
-            self.last = AuthoredSession(session, len(prompt), len(written), marks)
+            self.last = AuthoredSession(session, len(prompt), len(written), tags)
         return self.last
 
 
 class AuthoredSession:
-    """A session with the author of each token behind the prompt: 1 is the model, 0 another.
+    """A session with the author of each token after the prompt: 1 for the model, 0 for another.
 
-    `ended_by` is the token with which the model ended its turn, if it did.
+    Attributes:
+        own: The authors.
+        ended_by: The token with which the model ended its turn, if it did.
+
     """
 
-    def __init__(self, session: Session, prompt_tokens: int, written: int, marks: Tags) -> None:
+    def __init__(self, session: Session, prompt_tokens: int, written: int, tags: Tags) -> None:
         self.own = [0] * written
         self.ended_by: int | None = None
         self._session = session
         self._prompt_tokens = prompt_tokens
-        self._marks = marks
+        self._tags = tags
         self._chose_tag = False
 
     @property
     def token_ids(self) -> Sequence[int]:
-        """The sequence, the prompt included."""
+        """The sequence, prompt included."""
         return self._session.token_ids
 
     @property
     def length(self) -> int:
-        """Tokens in the sequence, the prompt included."""
+        """Tokens in the sequence, prompt included."""
         return self._session.length
 
     @property
     def unread(self) -> int:
-        """Tokens of the prompt or the other author that have not been through the model yet."""
+        """Tokens of the prompt or the other author that still have to go through the model."""
         return self._session.unread
 
     @property
     def read(self) -> int:
-        """Tokens of the prompt or the other author that have been through the model so far."""
+        """Tokens of the prompt or the other author that have gone through the model."""
         return self._session.read
 
     def extend(self, token_ids: Sequence[int]) -> None:
-        """Append tokens of the other author, or the open tag that the model stopped at."""
-        opening = self._marks.open_tokens
+        """Append tokens of the other author, or the open tag at which the model stopped."""
+        opening = self._tags.open_tokens
         chosen = self._chose_tag and tuple(token_ids[: len(opening)]) == opening
         self.own += [1] * len(opening) if chosen else []
         self.own += [0] * (len(token_ids) - (len(opening) if chosen else 0))
@@ -115,31 +118,31 @@ class AuthoredSession:
             self.own[before:] = [1] * (self.length - self._prompt_tokens - before)
 
     def _note_end(self, written: Written) -> None:
-        # A tag of one token is a stop token; one in plain text is recognised by the watch.
+        # A one-token tag is a stop token; a plain-text tag is recognised by the watch.
         if written.end is End.STOP_TOKEN:
-            self._chose_tag = written.stop_token in self._marks.open_tokens
+            self._chose_tag = written.stop_token in self._tags.open_tokens
             self.ended_by = None if self._chose_tag else written.stop_token
         else:
-            self._chose_tag = written.end is End.WATCH and not self._marks.control
+            self._chose_tag = written.end is End.WATCH and not self._tags.control
 
     async def read_probabilities(
         self, token_id: int, *, last: int | None = None, spare: int = 0
     ) -> list[float]:
-        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+        """Read the pending tokens in one pass; return P(`token_id`) after each of them."""
         return await self._session.read_probabilities(token_id, last=last, spare=spare)
 
     def close(self) -> None:
-        """Free the cache, at the end of the running step at the latest."""
+        """Free the cache, at the latest when the running step ends."""
         self._session.close()
 
 
 class _DraftingSession(AuthoredSession):
-    """The same, of a session that drafts ahead."""
+    """An authored session that can draft ahead."""
 
     def __init__(
-        self, drafts: DraftsAhead, session: Session, prompt_tokens: int, written: int, marks: Tags
+        self, drafts: DraftsAhead, session: Session, prompt_tokens: int, written: int, tags: Tags
     ) -> None:
-        super().__init__(session, prompt_tokens, written, marks)
+        super().__init__(session, prompt_tokens, written, tags)
         self._drafts = drafts
 
     def look_ahead(self, token_id: int) -> None:

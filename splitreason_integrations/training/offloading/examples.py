@@ -1,4 +1,4 @@
-"""Tagged traces as a model reads them: prompt, reasoning with spans, answer; ids and labels."""
+"""Tagged traces as training examples: prompt, reasoning with spans, answer; ids and labels."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ from splitreason_integrations.text.tags import CLOSE, OPEN, tags_of
 from splitreason_integrations.text.tool_calls import parse_arguments
 
 IGNORED = -100
-"""The label of a token that is not in the loss, as transformers has it."""
+"""Label of a token that is not in the loss, as in transformers."""
 _TAGS = re.compile(f"({re.escape(OPEN)}|{re.escape(CLOSE)})")
 
 
 @dataclass(frozen=True)
 class TaggedTrace:
-    """One row of a file of tagged traces: the reasoning as stretches, outside and inside spans.
+    """One row of a file of tagged traces.
 
-    Behind it stands an answer, or calls of tools as (name, arguments as JSON), or nothing.
+    Attributes:
+        messages: The conversation.
+        segments: The reasoning as (text, whether inside a span).
+        answer: The answer after the reasoning, if any.
+        calls: Or tool calls after it, as (name, arguments as JSON).
+        tools: Schemas of the tools on offer.
+
     """
 
     messages: tuple[Message, ...]
-    stretches: tuple[tuple[str, bool], ...]
+    segments: tuple[tuple[str, bool], ...]
     answer: str | None
     calls: tuple[tuple[str, str], ...] = ()
     tools: tuple[Message, ...] | None = None
@@ -37,7 +43,13 @@ class TaggedTrace:
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids and labels of one trace."""
+    """One training example.
+
+    Attributes:
+        input_ids: Token ids.
+        labels: Label of each token.
+
+    """
 
     input_ids: list[int]
     labels: list[int]
@@ -47,7 +59,7 @@ def read_tagged(path: Path) -> Iterator[TaggedTrace]:
     """Yield the rows of a JSON-lines file.
 
     Raises:
-        ConfigurationError: that names the line, for what is no tagged trace.
+        ConfigurationError: A line is not a tagged trace; the message names it.
 
     """
     try:
@@ -76,7 +88,7 @@ def _row(place: str, line: str) -> TaggedTrace:
         raise ConfigurationError(f'{place}: has "answer" and "tool_calls"; a reply ends with one')
     return TaggedTrace(
         tuple(messages),
-        _stretches(place, row["tagged"]),
+        _segments(place, row["tagged"]),
         None if answer is None else str(answer),
         calls,
         tuple(row["tools"]) if row.get("tools") else None,
@@ -84,7 +96,7 @@ def _row(place: str, line: str) -> TaggedTrace:
 
 
 def _calls(place: str, calls: Any) -> tuple[tuple[str, str], ...]:
-    """Return calls as chat messages have them; arguments are an object, or its JSON."""
+    """Return the tool calls of a chat message; arguments may be an object or its JSON."""
     found = []
     for call in calls if isinstance(calls, list) else [None]:
         function = call.get("function", call) if isinstance(call, Mapping) else {}
@@ -98,25 +110,27 @@ def _calls(place: str, calls: Any) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _stretches(place: str, tagged: str) -> tuple[tuple[str, bool], ...]:
-    stretches, inside = [], False
+def _segments(place: str, tagged: str) -> tuple[tuple[str, bool], ...]:
+    segments, inside = [], False
     for part in _TAGS.split(tagged):
         if part in (OPEN, CLOSE):
             if inside is (part == OPEN):
-                raise ConfigurationError(f"{place}: tags must open and close in turn, not nested")
+                raise ConfigurationError(
+                    f"{place}: open and close tags must alternate, without nesting"
+                )
             inside = part == OPEN
         else:
-            stretches.append((part, inside))
+            segments.append((part, inside))
     if inside:
         raise ConfigurationError(f"{place}: a span is never closed; add {CLOSE}")
-    return tuple((text, within) for text, within in stretches if text or within)
+    return tuple((text, within) for text, within in segments if text or within)
 
 
 class ExampleWriter:
-    """Writes traces as one model would have written them.
+    """Turn traces into examples as if one model had written them.
 
-    Text never becomes a control token; tags are control tokens where the tokenizer has them. With
-    `spans_only` what stands outside of spans is not in the loss, the open tags among it.
+    Text never becomes a control token; tags are control tokens if the tokenizer has them. With
+    `spans_only`, text outside spans and open tags are not in the loss.
     """
 
     def __init__(
@@ -129,17 +143,17 @@ class ExampleWriter:
         spans_only: bool = False,
     ) -> None:
         self._codec = TokenizerCodec(tokenizer, name=name)
-        self._marks = tags_of(self._codec, as_text=True)
+        self._tags = tags_of(self._codec, as_text=True)
         self._end = tokenizer.eos_token_id
         self._span_weight = span_weight
         self._seed = seed
         self._spans_only = spans_only
 
     def write(self, number: int, trace: TaggedTrace) -> Example:
-        """Return the trace of a row; spans are in the loss as often as their weight says.
+        """Return the example of a trace; its spans are in the loss with probability `span_weight`.
 
         Raises:
-            ConfigurationError: if the model's chat template refuses the messages.
+            ConfigurationError: The model's chat template rejects the messages.
 
         """
         try:
@@ -155,17 +169,17 @@ class ExampleWriter:
         return Example(ids, labels)
 
     def _reply(self, header: str, trace: TaggedTrace) -> Iterator[tuple[list[int], bool]]:
-        """Yield the reply's tokens, and whether they belong to a span but for its open tag."""
+        """Yield the reply's tokens, and whether they belong to a span (its open tag does not)."""
         ends = self._codec.reply_format.end_of_reasoning
         starts, encode = ends.replace("/", ""), self._codec.encode
         if starts not in header:
             yield [*self._spelled(starts), *encode("\n")], False
-        for text, inside in (*trace.stretches[:-1], *self._last_stretch(trace)):
+        for text, inside in (*trace.segments[:-1], *self._last_segment(trace)):
             if inside:
-                yield list(self._marks.open_tokens), False
+                yield list(self._tags.open_tokens), False
             yield encode(text), inside
             if inside:
-                yield list(self._marks.close_tokens), True
+                yield list(self._tags.close_tokens), True
         if trace.answer is not None:
             yield [*self._spelled(ends), *encode(f"\n\n{trace.answer}")], False
         for at, call in enumerate(trace.calls):
@@ -182,10 +196,10 @@ class ExampleWriter:
         ]
 
     @staticmethod
-    def _last_stretch(trace: TaggedTrace) -> list[tuple[str, bool]]:
-        """Return the end of the reasoning, with the line break in front of an answer."""
+    def _last_segment(trace: TaggedTrace) -> list[tuple[str, bool]]:
+        """Return the end of the reasoning, with a line break before an answer."""
         after = "" if trace.answer is None and not trace.calls else "\n"
-        text, inside = trace.stretches[-1] if trace.stretches else ("", False)
+        text, inside = trace.segments[-1] if trace.segments else ("", False)
         return [(text, True), (after, False)] if inside else [(text + after, False)]
 
     def _spelled(self, tag: str) -> list[int]:

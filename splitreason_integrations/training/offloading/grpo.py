@@ -1,7 +1,7 @@
-"""Reinforcement fine-tuning by TRL's GRPOTrainer, on rollouts that really call the large model.
+"""Reinforcement fine-tuning with TRL's GRPOTrainer on rollouts that call the large model.
 
-The large model's tokens are in the rollouts and never in the loss; what they cost, measured, is in
-the reward. `rollout_func` is experimental in TRL: this module and `writer` alone know of it.
+The large model's tokens are part of the rollouts but never of the loss; their measured cost is in
+the reward. TRL's `rollout_func` is experimental: only this module and `writer` use it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from splitreason_integrations.training.offloading.rewards import Rewards, facts_
 from splitreason_integrations.training.offloading.writer import Copied, RolloutWriter, Shared
 
 Grade = Callable[[Task, Completion], bool]
-"""Says whether a reply answers a task."""
+"""Returns whether a reply answers a task."""
 
 
 def right(task: Task, reply: Completion) -> bool:
@@ -46,21 +46,22 @@ def reinforce(
     *,
     command: str,
     grade: Grade = right,
-    tell: runs.Tell = runs.silent,
+    on_progress: runs.OnProgress = runs.ignore_progress,
 ) -> None:
-    """Train a small model on its own rollouts and write it to `out`; a stopped run goes on.
+    """Train a small model on its own rollouts and write it to `out`; resume an interrupted run.
 
-    Where `out` holds the finished run, nothing is done.
+    Does nothing if `out` holds the finished run.
 
     Args:
-        recipe: what decides the run.
-        out: a new folder, or one of an interrupted run with the same recipe.
-        command: what the run is recorded to have been started by.
-        grade: says whether a reply is right.
-        tell: hears about progress.
+        recipe: Settings of the run.
+        out: A new folder, or the folder of an interrupted run with the same recipe.
+        command: Command line to record.
+        grade: Returns whether a reply is right.
+        on_progress: Called with (steps done, steps in all, logged figures).
 
     Raises:
-        ConfigurationError: before training, for a recipe, tasks or a folder that will not do.
+        ConfigurationError: The recipe, the tasks or the folder cannot be used.
+        MissingExtraError: The trainers are not installed.
 
     """
     runs.check_installed()
@@ -89,7 +90,7 @@ def reinforce(
         writer,
         grade,
         rehearser=rehearser,
-        callbacks=[runs.teller(tell, out)],
+        callbacks=[runs.progress_callback(on_progress, out)],
     )
     reference.to(trainer.accelerator.device)
     runs.train(trainer, out)
@@ -97,7 +98,12 @@ def reinforce(
 
 
 def settings_of(recipe: GRPORecipe, out: Path) -> Any:
-    """Return TRL's configuration of a recipe; raise ConfigurationError for what it refuses."""
+    """Return TRL's configuration for a recipe.
+
+    Raises:
+        ConfigurationError: TRL rejects a setting.
+
+    """
     from trl import GRPOConfig
 
     ours = {
@@ -107,18 +113,18 @@ def settings_of(recipe: GRPORecipe, out: Path) -> Any:
         "max_completion_length": recipe.writing.max_tokens,
         "remove_unused_columns": False,
     }
-    # Where a whole group is right its spread is that of the costs alone: scaled by it, a token's
-    # price would weigh as much as being right does.
+    # If a whole group is right, its rewards differ only by costs. Scaling by that small spread
+    # would make costs weigh as much as correctness, so rewards are scaled per batch.
     given = {"scale_rewards": "batch", **recipe.trainer}
     return runs.trainer_settings(GRPOConfig, given, ours)
 
 
 def training_tasks(tasks: Tasks, *, seed: int) -> list[Task]:
-    """Return what is asked: the rows of a file, or problems that no evaluation shows.
+    """Return the tasks of rollouts: rows of a file, or problems of the training split.
 
     Raises:
-        ConfigurationError: for tasks that need tools.
-        RequestError: for an unknown family, or a file that cannot be read, naming the line.
+        ConfigurationError: The tasks need tools.
+        RequestError: A family is unknown, or the file cannot be read.
 
     """
     if tasks.data is not None:
@@ -137,18 +143,18 @@ def training_tasks(tasks: Tasks, *, seed: int) -> list[Task]:
 
 
 def _check_enough(tasks: Sequence[Task], settings: Any) -> None:
-    """Raise ConfigurationError where the tasks do not fill one generation: there is no step."""
+    """Raise ConfigurationError if the tasks are too few for one generation."""
     needed = settings.generation_batch_size // settings.num_generations
     if len(tasks) < needed:
         raise ConfigurationError(
-            f"{len(tasks)} tasks are too few: one generation asks {needed} of them "
-            "(per_device_train_batch_size x steps_per_generation / num_generations); bring more, "
-            "or lower these"
+            f"{len(tasks)} tasks are too few: one generation needs {needed} "
+            "(per_device_train_batch_size x steps_per_generation / num_generations); give more "
+            "tasks, or lower these settings"
         )
 
 
 def engine_of(recipe: GRPORecipe) -> SplitEngine:
-    """Return the engine of the rollouts, its large models loaded; nothing is kept of a request."""
+    """Return the engine of the rollouts, with its large model loaded and telemetry off."""
     names = [describe(resolve(one, role="large")) for one in recipe.large]
     terms = {name: ModelTerms(prices=recipe.prices) for name in names}
     engine = SplitEngine(
@@ -175,7 +181,7 @@ def make_trainer(
     rehearser: Rehearser | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Any:
-    """Return TRL's trainer over our rollouts and rewards."""
+    """Return TRL's trainer with our rollouts and rewards."""
     from datasets import Dataset
     from trl import GRPOTrainer
 
@@ -195,7 +201,7 @@ def make_trainer(
 
 
 def _reward(recipe: GRPORecipe, tasks: Sequence[Task], grade: Grade) -> Callable[..., Any]:
-    """Return the recipe's reward as TRL calls it: one number, or None, for each rollout."""
+    """Return the recipe's reward function for TRL: one number, or None, per rollout."""
     rewards = Rewards(recipe.costs, recipe.form, recipe.malformed)
 
     def reward(

@@ -1,6 +1,6 @@
-"""Recipes: what decides a run, as values and as TOML files.
+"""Training recipes as values and as TOML files: one file describes one run.
 
-One file describes one run. Its `[trainer]` table takes every setting of TRL's own configuration.
+The table `[trainer]` takes every setting of TRL's own configuration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ Rehearsed = Literal["ends", "spans", "all"]
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters instead of all weights; they are merged into the result."""
+    """Low-rank adapters instead of all weights; they are merged into the result.
+
+    Attributes:
+        rank: Rank of the adapters.
+        alpha: Scaling of the adapters.
+        dropout: Dropout on the adapters' input.
+
+    """
 
     rank: int = 16
     alpha: int = 32
@@ -42,18 +49,17 @@ class SFTRecipe:
     """Supervised fine-tuning on tagged traces.
 
     Attributes:
-        model: `embedded:base`, a folder or a name on the model hub.
-        traces: JSON lines with `question` or `messages`, `tagged` and perhaps `answer`, as
-            `splitreason annotate` writes them; or with `tool_calls`, and the `tools` offered.
-        tags: `special` makes each tag one token of its own, `text` leaves them plain text.
-        span_weight: in how large a share of the traces a span's tokens are in the loss, 0 to 1.
-            The small model has to learn where a span ends: below 1 it does so more slowly, at 0
-            not at all.
-        max_tokens: longer traces are left out, and counted.
-        packing: whether several traces share a row.
-        lora: adapters; None trains all weights.
-        seed: of the run.
-        trainer: settings of TRL's SFTConfig.
+        model: `embedded:base`, a folder, or a name on the model hub.
+        traces: JSON lines with `question` or `messages`, `tagged` and optionally `answer`, as
+            `splitreason annotate` writes them; or with `tool_calls` and the `tools` on offer.
+        tags: `special` makes each tag one special token, `text` leaves tags as plain text.
+        span_weight: Fraction of the traces whose span tokens are in the loss, 0 to 1. From span
+            tokens the small model learns where a span ends: below 1 more slowly, at 0 not at all.
+        max_tokens: Longer traces are left out, and counted.
+        packing: Whether several traces share a row.
+        lora: Adapters; None trains all weights.
+        seed: Seed of the run.
+        trainer: Settings of TRL's SFTConfig.
 
     """
 
@@ -80,7 +86,14 @@ class SFTRecipe:
 
 @dataclass(frozen=True)
 class Tasks:
-    """What is asked in rollouts: a file of JSON lines, or fresh problems of the generator."""
+    """Tasks of rollouts: a file of JSON lines, or fresh problems of the generator.
+
+    Attributes:
+        data: File of tasks; None for fresh problems.
+        families: Families of fresh problems, comma-separated.
+        count: Number of fresh problems.
+
+    """
 
     data: str | None = None
     families: str = "word,context"
@@ -93,11 +106,18 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Writing:
-    """How rollouts are written: by the engine, with these settings.
+    """How the engine generates rollouts.
 
-    `run_by` says what runs the small model: `transformers` the very weights in training, one
-    sequence at a time; `vllm` a copy that it reads anew after each step, `at_once` sequences
-    together, which pays on a GPU (on a CPU its engine has to be started again for that).
+    Attributes:
+        run_by: What runs the small model. `transformers` runs the weights in training, one sequence
+            at a time. `vllm` runs a copy that it reloads after each step, `at_once` sequences in
+            parallel, which is faster on a GPU; on a CPU its engine must restart to reload.
+        temperature: Sampling temperature.
+        max_tokens: Longest reply in tokens.
+        close_threshold: P(close tag) of the small model at which a span ends.
+        handback_tokens: Tokens of the large model that the small model reads at a time.
+        at_once: Concurrent rollouts.
+
     """
 
     run_by: RunBy = "transformers"
@@ -120,16 +140,16 @@ class Writing:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Tagged traces that are read beside the rollouts, so that what they teach is not forgotten.
+    """Tagged traces that are read along with the rollouts, so that the model does not forget them.
 
     Attributes:
-        traces: JSON lines as those of SFTRecipe.
-        weight: of their loss beside that of the rollouts.
-        batch: how many traces are read with each batch of rollouts.
-        tokens: `ends` rehearses at each place inside of a span whether it ends there, which no
-            reward reaches; `spans` also what spans say, for tags of plain text; `all` whatever the
-            traces hold, when to open a span among it.
-        max_tokens: longer traces are left out.
+        traces: JSON lines as in `SFTRecipe.traces`.
+        weight: Weight of their loss relative to the rollouts' loss.
+        batch: Traces per batch of rollouts.
+        tokens: `ends` trains, at each position inside a span, only whether the span ends there,
+            which no reward covers. `spans` also trains the text of spans, for plain-text tags.
+            `all` trains everything in the traces, including when to open a span.
+        max_tokens: Longer traces are left out.
 
     """
 
@@ -155,20 +175,20 @@ class GRPORecipe:
     """Reinforcement fine-tuning on the engine's own rollouts.
 
     Attributes:
-        model: the small model to train: `embedded:small`, a folder or a name on the model hub.
-        large: the large model as `--large` names it, or several that take over from each other.
-        tasks: what is asked.
-        writing: how.
-        prices: of the large model, USD per million tokens.
-        costs: what offloads cost in the reward.
-        form: what good form is.
-        malformed: what bad form earns, below 0.
-        curriculum: how the price of all costs rises over the run.
-        rehearsal: traces read beside the rollouts; None reads none, and then the small model
-            forgets where spans end: run it with `close_threshold=1`.
-        lora: adapters; None trains all weights.
-        seed: of the run.
-        trainer: settings of TRL's GRPOConfig. Advantages are scaled by the spread of a whole batch
+        model: The small model to train: `embedded:small`, a folder, or a name on the model hub.
+        large: The large model as in `--large`, or several that take over from each other.
+        tasks: Tasks of the rollouts.
+        writing: How rollouts are generated.
+        prices: Prices of the large model, in USD per million tokens.
+        costs: Costs of offloads in the reward.
+        form: What counts as good form.
+        malformed: Reward of bad form, below 0.
+        curriculum: How the price of all costs rises over the run.
+        rehearsal: Traces read along with the rollouts. Without, the small model forgets where spans
+            end; run it with `close_threshold=1` then.
+        lora: Adapters; None trains all weights.
+        seed: Seed of the run.
+        trainer: Settings of TRL's GRPOConfig. Advantages are scaled by the spread of a whole batch
             unless `scale_rewards` says otherwise.
 
     """
@@ -208,24 +228,24 @@ _NAMES: dict[type, str] = {
     Curriculum: "setting of curriculum",
     Rehearsal: "setting of rehearsal",
 }
-_REMEDY = "give a TOML file; the cookbook has one for each command"
+_REMEDY = "give a TOML file; cookbook/train has one for each command"
 
 
 def load_sft(path: str | PathLike[str]) -> SFTRecipe:
-    """Return the recipe that a TOML file describes.
+    """Return the recipe in a TOML file.
 
     Raises:
-        ConfigurationError: that names the file, the line and the remedy.
+        ConfigurationError: The file is not valid; the message names file, line and remedy.
 
     """
     return building.load(SFTRecipe, path, Kinds(_NAMES), what="recipe", remedy=_REMEDY)
 
 
 def load_grpo(path: str | PathLike[str]) -> GRPORecipe:
-    """Return the recipe that a TOML file describes.
+    """Return the recipe in a TOML file.
 
     Raises:
-        ConfigurationError: that names the file, the line and the remedy.
+        ConfigurationError: The file is not valid; the message names file, line and remedy.
 
     """
     return building.load(GRPORecipe, path, Kinds(_NAMES), what="recipe", remedy=_REMEDY)

@@ -1,4 +1,4 @@
-"""The model that training began with: how surprising what was written would have been to it."""
+"""The reference model: how surprising a rollout is to the model that training started from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from splitreason_integrations.training.annotate import token_logs
 from splitreason_integrations.training.offloading.rollouts import Rollout
 
 _WINDOW_TOKENS = 512
-"""So many logits of a row are in memory at a time."""
+"""Most positions of a row whose logits are in memory at a time."""
 
 
 class Reference:
-    """A frozen model that reads rollouts. `batch` is how many at once."""
+    """A frozen model that scores rollouts, `batch` at a time."""
 
     def __init__(self, network: Any, *, batch: int = 16) -> None:
         self._network = network.eval()
@@ -24,7 +24,7 @@ class Reference:
         self._network.to(device)
 
     def surprise(self, found: Sequence[Rollout]) -> list[float]:
-        """Return of each rollout the mean of −log P of the small model's own tokens, in nats."""
+        """Return for each rollout the mean of −log P over the small model's own tokens, in nats."""
         import torch
 
         surprises: list[float] = []

@@ -1,8 +1,8 @@
-"""Rehearsal: tagged traces beside the rollouts, so that what no reward reaches is not forgotten.
+"""Rehearsal: train on tagged traces along with the rollouts, against forgetting.
 
-Nothing in a rollout teaches where a span ends: the large model's tokens, its close tag among them,
-are not in the loss, but they share the weights that are trained. Without rehearsal P(`</bigmodel>`)
-drifts, and a small model that reads along cuts its spans short.
+Nothing in a rollout teaches where a span ends: the large model's tokens and the close tag are not
+in the loss, but training changes the weights behind them. Without rehearsal P(`</bigmodel>`)
+drifts, and a small model that reads along ends its spans too early.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from splitreason_integrations.training.offloading.recipe import GRPORecipe, Rehe
 
 
 class Rehearser:
-    """The traces of a recipe, some of which are read beside each batch of rollouts.
+    """Traces of a recipe, some of which are read with each batch of rollouts.
 
     Args:
-        recipe: of the rehearsal.
-        examples: the traces; what is rehearsed of them has labels.
-        seed: of the run.
-        closing: the token that ends a span where only the ends are rehearsed.
+        recipe: Settings of the rehearsal.
+        examples: The traces; tokens to rehearse have labels.
+        seed: Seed of the run.
+        closing: The token that ends a span, if only ends are rehearsed.
 
     """
 
@@ -50,9 +50,9 @@ class Rehearser:
         self._closing = closing
 
     def loss(self, network: Any, *, step: int, device: Any) -> Any:
-        """Return the mean of −log P over what is rehearsed of a step's traces, in nats.
+        """Return the mean of −log P over the rehearsed tokens of a step's traces, in nats.
 
-        Which traces those are depends on the seed and the step alone.
+        The choice of traces depends only on the seed and the step.
         """
         some = random.Random(f"rehearsal/{self._seed}/{step}").sample(self._examples, self._batch)
         labels = _padded([one.labels for one in some], IGNORED).to(device)
@@ -66,27 +66,27 @@ class Rehearser:
 
 
 def ends_loss(logits: Any, labels: Any, *, closing: int) -> Any:
-    """Return the mean of −log P of going on, or of ending, over the places inside of spans.
+    """Return the mean of −log P of continuing, or of ending, over the positions inside spans.
 
     Args:
-        logits: (traces, tokens, vocabulary).
-        labels: (traces, tokens), ignored outside of spans.
-        closing: the token that ends a span.
+        logits: Shape (traces, tokens, vocabulary).
+        labels: Shape (traces, tokens); ignored outside spans.
+        closing: The token that ends a span.
 
     """
     import torch
 
     inside, ends = (found[:, 1:] for found in (labels != IGNORED, labels == closing))
     chances = logits[:, :-1].float().log_softmax(-1)[..., closing].clamp(max=-1e-6)
-    told = torch.where(ends, chances, torch.log1p(-chances.exp()))
-    return -told[inside].mean()
+    logs = torch.where(ends, chances, torch.log1p(-chances.exp()))
+    return -logs[inside].mean()
 
 
 def rehearser_of(recipe: GRPORecipe, tokenizer: Any) -> Rehearser | None:
-    """Read the traces of a run's rehearsal; None where it has none.
+    """Read the traces of a run's rehearsal; None if it has none.
 
     Raises:
-        ConfigurationError: for traces that cannot be read, or have nothing to rehearse.
+        ConfigurationError: The traces cannot be read, or contain nothing to rehearse.
 
     """
     rehearsal = recipe.rehearsal
@@ -112,36 +112,36 @@ def rehearser_of(recipe: GRPORecipe, tokenizer: Any) -> Rehearser | None:
     if not found:
         raise ConfigurationError(
             f"rehearsal.traces: of the {len(written)} traces of {rehearsal.traces} none with a "
-            f"span has {rehearsal.max_tokens} tokens or less; raise max_tokens or give tagged "
+            f"span has {rehearsal.max_tokens} tokens or less; raise max_tokens, or give tagged "
             "traces, such as those of the fine-tuning"
         )
     return Rehearser(rehearsal, found, seed=recipe.seed, closing=closing)
 
 
 def _closing_token(tokenizer: Any, name: str) -> int:
-    marks = tags_of(TokenizerCodec(tokenizer, name=name), as_text=True)
-    if len(marks.close_tokens) > 1:
+    tags = tags_of(TokenizerCodec(tokenizer, name=name), as_text=True)
+    if len(tags.close_tokens) > 1:
         raise ConfigurationError(
-            f"rehearsal.tokens: {name} has tags of plain text, whose ends are several tokens; use "
-            '"spans"'
+            f"rehearsal.tokens: {name} has plain-text tags, whose close tag is several tokens; "
+            'use "spans"'
         )
-    return marks.close_tokens[0]
+    return tags.close_tokens[0]
 
 
 def rehearsing(kind: type, rehearser: Rehearser) -> type:
-    """Return TRL's trainer with a rehearsal's loss, times its weight, added to its own."""
+    """Return a subclass of TRL's trainer that adds the weighted rehearsal loss to its own."""
 
     class RehearsingTrainer(kind):  # type: ignore[misc]  # TRL is untyped
         def compute_loss(self, model: Any, *args: Any, **settings: Any) -> Any:
             loss = super().compute_loss(model, *args, **settings)
-            # TRL has divided its own loss by the batches that make a step.
+            # TRL has divided its own loss by the number of batches per step.
             batches = self.current_gradient_accumulation_steps
             step = self.state.global_step * self.accelerator.num_processes
-            forgotten = rehearser.loss(
+            rehearsal_loss = rehearser.loss(
                 model, step=step + self.accelerator.process_index, device=loss.device
             )
-            self._metrics["train"]["rehearsal"].append(float(forgotten.detach()))
-            return loss + rehearser.weight * forgotten / batches
+            self._metrics["train"]["rehearsal"].append(float(rehearsal_loss.detach()))
+            return loss + rehearser.weight * rehearsal_loss / batches
 
     return RehearsingTrainer
 

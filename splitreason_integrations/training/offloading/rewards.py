@@ -1,7 +1,7 @@
-"""What a rollout is worth: being right, in good form, less what its offloads cost.
+"""Reward of a rollout: correctness and good form, minus the cost of its offloads.
 
-Rewards are pure functions of a rollout's facts, and a recipe's sum of them. A reply in bad form
-earns less than any in good form: it is not paid for being right, and it pays the highest price.
+Rewards are pure functions of the facts of a rollout. A reply in bad form earns less than any in
+good form: correctness does not count, and it pays the highest price.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ from splitreason_integrations.text.tags import CLOSE, OPEN
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _LONG_ENOUGH, _LEAST_RATIO = 200, 0.12
-"""Bytes from which on compressing tells language (0.3 to 0.7) from one thing said over and over."""
+"""From this many bytes, a compression ratio below the second value means repetition.
+
+Ordinary text compresses to 0.3 to 0.7 of its size.
+"""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a reward may look at.
+    """Facts of a rollout that a reward may use.
 
     Attributes:
-        reasoning: text in front of the answer, tags not shown.
-        answer: text of the answer.
-        finished: whether the reply ended by itself, not at a cap.
-        right: whether the answer is right.
-        span_tokens: of each span, the large model's tokens.
-        small_tokens: the small model's tokens.
-        wait_s: seconds that the offloads took, measured, with the round trips of the prices.
-        usd: what they cost.
-        surprise: nats a token, over the small model's tokens, to the model that training began
-            with. Its own text has about its entropy, noise has much more.
-        given: text of the conversation that was answered.
+        reasoning: Text before the answer, without tags.
+        answer: Text of the answer.
+        finished: Whether the reply ended by itself, not at a cap.
+        right: Whether the answer is right.
+        span_tokens: Large-model tokens of each span.
+        small_tokens: Tokens of the small model.
+        wait_s: Measured seconds of the offloads, round trips included.
+        usd: Cost of the offloads in USD.
+        surprise: Mean nats per token of the small model's text under the model that training
+            started from. That model's own text has about its entropy, noise much more.
+        given: Text of the conversation before the reply.
 
     """
 
@@ -64,20 +67,20 @@ class Facts:
 
 @dataclass(frozen=True)
 class Costs:
-    """What offloads cost in the reward.
+    """Costs of offloads in the reward.
 
-    Each of the three takes at most its weight: the wait in full at `full_s` seconds, the money at
-    `full_usd`, the share where it is one away from its target.
+    Each of the three costs is at most its weight: latency reaches it at `full_s` seconds, money at
+    `full_usd`, and share at a distance of 1 from its target.
 
     Attributes:
-        latency: weight of the measured wait.
-        full_s: seconds of waiting that cost the whole weight.
-        round_trip_s: added to each span's measured time, for a large model that will be further
-            away than the one trained with.
-        money: weight of the price of the large model's tokens.
-        full_usd: USD for one reply that cost the whole weight.
-        share: weight of the distance to `target_share`.
-        target_share: the offload share that is asked for.
+        latency: Weight of the measured wait.
+        full_s: Seconds of waiting that cost the whole weight.
+        round_trip_s: Seconds added to each span, for a large model that will be further away than
+            the one in training.
+        money: Weight of the price of the large model's tokens.
+        full_usd: USD per reply that cost the whole weight.
+        share: Weight of the distance to `target_share`.
+        target_share: Desired offload share.
 
     """
 
@@ -97,14 +100,14 @@ class Costs:
             check_positive(name, getattr(self, name))
         if self.most > 1:
             raise SettingError(
-                f"the weights of latency, money and share add up to {self.most:g}; at most 1 is "
-                "what being right earns: lower one of them",
+                f"the weights of latency, money and share add up to {self.most:g}, which is more "
+                "than the 1 that a right answer earns: lower one of them",
                 ("share",),
             )
 
     @property
     def most(self) -> float:
-        """The most that they can take from a reward."""
+        """Largest possible cost."""
         return self.latency + self.money + self.share
 
     def parts(self, facts: Facts) -> dict[str, float]:
@@ -118,7 +121,13 @@ class Costs:
 
 @dataclass(frozen=True)
 class Form:
-    """What is good form: at most so many spans in 100 tokens, and so much surprise (in nats)."""
+    """Limits of good form.
+
+    Attributes:
+        spans_in_100: Most spans per 100 tokens.
+        surprise: Largest surprise, in nats per token.
+
+    """
 
     spans_in_100: float = 12.0
     surprise: float = 2.5
@@ -128,7 +137,7 @@ class Form:
             check_positive(name, getattr(self, name))
 
     def fault(self, facts: Facts) -> str | None:
-        """Return what is wrong with a reply's form, if anything is."""
+        """Return what is wrong with a reply's form, or None."""
         tokens = facts.small_tokens + facts.large_tokens
         numbers, known = _NUMBER.findall(facts.answer), facts.given + facts.reasoning
         faults = {
@@ -147,7 +156,14 @@ class Form:
 
 @dataclass(frozen=True)
 class Rewards:
-    """The sum of a recipe: 1 for a right answer in good form, `malformed` for bad form, costs."""
+    """Reward of a recipe: 1 for a right answer in good form, `malformed` for bad form, minus costs.
+
+    Attributes:
+        costs: Costs of offloads.
+        form: Limits of good form.
+        malformed: Reward of bad form.
+
+    """
 
     costs: Costs = field(default_factory=Costs)
     form: Form = field(default_factory=Form)
@@ -157,19 +173,19 @@ class Rewards:
         check_number("malformed", self.malformed, least=-10, most=-0.01)
 
     def parts(self, facts: Facts, *, price: float = 1.0) -> dict[str, float]:
-        """Return what a reply earns and for what; `price` scales the costs, from 0 to 1."""
+        """Return the parts of a reply's reward; `price` from 0 to 1 scales the costs."""
         if self.form.fault(facts) is not None:
             return {"correct": 0.0, "form": self.malformed, "costs": -price * self.costs.most}
         costs = {name: price * value for name, value in self.costs.parts(facts).items()}
         return {"correct": float(facts.right), "form": 0.0, **costs}
 
     def total(self, facts: Facts, *, price: float = 1.0) -> float:
-        """Return what a reply earns."""
+        """Return a reply's reward."""
         return sum(self.parts(facts, price=price).values())
 
 
 PARTS = ("correct", "form", "costs", "latency", "money", "share")
-"""All that `Rewards.parts` may name."""
+"""All names that `Rewards.parts` may return."""
 
 
 def facts_of(
@@ -180,7 +196,7 @@ def facts_of(
     given: str = "",
     round_trip_s: float = 0.0,
 ) -> Facts:
-    """Return what rewards look at in a reply of the engine."""
+    """Return the facts of a reply of the engine."""
     return Facts(
         reasoning=reply.reasoning,
         answer=reply.answer,
@@ -197,7 +213,15 @@ def facts_of(
 
 @dataclass(frozen=True)
 class Curriculum:
-    """How the price rises over a run: from `start` to `end`, both 0 to 1, between two steps."""
+    """How the price of costs changes over a run: linearly between two steps.
+
+    Attributes:
+        start: Price up to `from_step`, 0 to 1.
+        end: Price from `to_step` on, 0 to 1.
+        from_step: First step of the change.
+        to_step: Last step of the change.
+
+    """
 
     start: float = 1.0
     end: float = 1.0
@@ -210,7 +234,7 @@ class Curriculum:
         for name in ("from_step", "to_step"):
             check_number(name, getattr(self, name), whole=True)
         if self.to_step < self.from_step:
-            raise SettingError("to_step lies before from_step: exchange them", ("to_step",))
+            raise SettingError("to_step lies before from_step: swap them", ("to_step",))
 
     def price(self, step: int) -> float:
         """Return the price at a step of the run."""
@@ -227,5 +251,5 @@ def _repeats(text: str) -> bool:
 
 
 def logged(parts: Mapping[str, float]) -> dict[str, float]:
-    """Return every part by name, those that a reply has not at 0."""
+    """Return every part by name; missing parts are 0."""
     return {name: parts.get(name, 0.0) for name in PARTS}

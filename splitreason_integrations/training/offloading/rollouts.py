@@ -1,7 +1,7 @@
-"""Rollouts: replies of the engine itself, with real offloads, as a trainer takes them.
+"""Rollouts: replies of the engine with real offloads, in the format of a trainer.
 
-A rollout is what the engine generates for its request and seed, token for token; how many run at
-once does not change it.
+A rollout is exactly what the engine generates for its request and seed; the number of concurrent
+rollouts does not change it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from splitreason_integrations.training.offloading.authors import AuthoredModel
 
 @dataclass(frozen=True)
 class Rollout:
-    """One reply as the small model saw it.
+    """One reply from the small model's view.
 
     Attributes:
-        prompt_ids: the small model's prompt.
-        token_ids: what stood behind it, all authors', in the small model's tokens, with the token
-            that ended its turn.
-        own: for each of them, 1 where the small model wrote it, 0 where it only read it.
-        reply: what the engine returned.
+        prompt_ids: The small model's prompt.
+        token_ids: All tokens after it, by any author, in the small model's vocabulary, including
+            the token that ended its turn.
+        own: For each of them 1 if the small model wrote it, 0 if it only read it.
+        reply: What the engine returned.
 
     """
 
@@ -38,7 +38,7 @@ class Rollout:
 
 
 async def rollout(engine: SplitEngine, small: Model, request: Request) -> Rollout:
-    """Let the engine answer a request with `small` writing."""
+    """Have the engine answer a request with `small` as the small model."""
     authored = AuthoredModel(small)
     reply = await replace(engine, small=authored).complete(request)
     session = authored.last
@@ -53,7 +53,7 @@ async def rollout(engine: SplitEngine, small: Model, request: Request) -> Rollou
 async def rollouts(
     engine: SplitEngine, small: Model, requests: Sequence[Request], *, at_once: int
 ) -> list[Rollout]:
-    """Let the engine answer requests, so many at once; the order is kept."""
+    """Have the engine answer requests, `at_once` in parallel; results are in order."""
     slots = asyncio.Semaphore(at_once)
 
     async def one(request: Request) -> Rollout:
@@ -66,9 +66,10 @@ async def rollouts(
 
 
 def for_trainer(found: Sequence[Rollout]) -> dict[str, Any]:
-    """Return rollouts as TRL's GRPOTrainer takes them; a degraded one teaches nothing.
+    """Return rollouts in the format of TRL's GRPOTrainer.
 
-    Where a large model failed, the reply is not what the small model would be answered with.
+    Tokens of a degraded reply are masked: after a failure of the large model the reply is not what
+    the small model would normally get.
     """
     return {
         "prompt_ids": [one.prompt_ids for one in found],

@@ -1,4 +1,4 @@
-"""A run's folder: it belongs to one recipe, goes on after any stop, and says what was done."""
+"""A run's folder: it belongs to one recipe, resumes after any interruption, and records the run."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from splitreason_integrations.training.offloading.recipe import GRPORecipe, Lora
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-Tell = Callable[[int, int, Mapping[str, float]], None]
-"""Called with the steps done, the steps in all, and what was logged."""
+OnProgress = Callable[[int, int, Mapping[str, float]], None]
+"""Called with (steps done, steps in all, logged figures)."""
 
 _OURS = ("output_dir", "seed", "data_seed", "report_to", "disable_tqdm", "resume_from_checkpoint")
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Keep the trainers' own bars, printed figures and notes of what will change to themselves."""
+    """Silence the trainers' progress bars, printed figures and deprecation warnings."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -47,22 +47,27 @@ def quiet() -> Generator[None]:
 
 
 def check_installed() -> None:
-    """Raise MissingExtraError where the trainers are not installed."""
+    """Check that the trainers are installed.
+
+    Raises:
+        MissingExtraError: They are not.
+
+    """
     if find_spec("trl") is None:
         raise MissingExtraError(
             'training needs the extra train: pip install "splitreason-integrations[train]"'
         )
 
 
-def silent(done: int, of: int, figures: Mapping[str, float]) -> None:
-    """Tell nobody."""
+def ignore_progress(done: int, of: int, figures: Mapping[str, float]) -> None:
+    """Ignore progress."""
 
 
 def is_finished(out: Path, recipe: SFTRecipe | GRPORecipe) -> bool:
-    """Return whether a folder holds what a recipe makes of its data, whole.
+    """Return whether a folder holds the finished run of a recipe on its current data.
 
     Raises:
-        ConfigurationError: if it holds another run, or something else, or the data cannot be read.
+        ConfigurationError: It holds another run or other files, or the data cannot be read.
 
     """
     if out.exists() and not out.is_dir():
@@ -71,24 +76,24 @@ def is_finished(out: Path, recipe: SFTRecipe | GRPORecipe) -> bool:
     if not path.exists():
         if out.exists() and any(one.stem != path.stem for one in out.iterdir()):
             raise ConfigurationError(
-                f"{out} is not empty and no run of ours; choose another folder"
+                f"{out} is not empty and does not hold a run; choose another folder"
             )
         return False
     finished = (out / "run.json").exists()
     began = finished or last_checkpoint(out) is not None
     if began and path.read_text("utf-8") != _described(recipe):
         raise ConfigurationError(
-            f"{out} holds a run of another recipe, or on other data than its files have now; "
-            "choose another folder with --out, or remove this one"
+            f"{out} holds a run of another recipe, or its data files have changed since; choose "
+            "another folder with --out, or remove this one"
         )
     return finished
 
 
 def claim(out: Path, recipe: SFTRecipe | GRPORecipe) -> None:
-    """Reserve a folder for a recipe; whatever began there is the same recipe's.
+    """Reserve a folder for a recipe.
 
     Raises:
-        ConfigurationError: as `is_finished`, and if the folder cannot be written.
+        ConfigurationError: As `is_finished`, or the folder cannot be written.
 
     """
     is_finished(out, recipe)
@@ -97,7 +102,7 @@ def claim(out: Path, recipe: SFTRecipe | GRPORecipe) -> None:
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # On several GPUs each process comes here.
+        # With several GPUs each process runs this code.
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.write_text(wanted, "utf-8")
         os.replace(temporary, path)
@@ -127,7 +132,7 @@ def _digest(path: Path) -> str:
 
 
 def last_checkpoint(out: Path, *, before: float = math.inf) -> str | None:
-    """Return the newest checkpoint that was written to its end, of those before a step."""
+    """Return the newest complete checkpoint before a step."""
     found = [(int(path.name.partition("-")[2]), path) for path in out.glob("checkpoint-*")]
     for step, path in sorted(found, reverse=True):
         if step >= before:
@@ -142,10 +147,10 @@ def last_checkpoint(out: Path, *, before: float = math.inf) -> str | None:
 
 
 def trainer_settings(kind: type, given: Mapping[str, Any], ours: Mapping[str, Any]) -> Any:
-    """Return a configuration of TRL with a recipe's `[trainer]` over our defaults.
+    """Return a TRL configuration with a recipe's `[trainer]` applied over our defaults.
 
     Raises:
-        ConfigurationError: for a setting that there is not, or that is not the recipe's to make.
+        ConfigurationError: A setting is unknown, or reserved for the recipe.
 
     """
     import torch
@@ -170,7 +175,7 @@ def trainer_settings(kind: type, given: Mapping[str, Any], ours: Mapping[str, An
 
 
 def model_folder(name: str) -> str:
-    """Return the folder, or the hub's name, that a recipe's model means."""
+    """Return the folder or hub name of a recipe's model."""
     member = name.removeprefix("embedded:")
     if member in embedded.MEMBERS and member != name:
         return str(embedded.path(member))
@@ -178,10 +183,10 @@ def model_folder(name: str) -> str:
 
 
 def load_network(name: str) -> tuple[Any, Any]:
-    """Return a model in full precision and its tokenizer.
+    """Return a model in float32 and its tokenizer.
 
     Raises:
-        ConfigurationError: if they cannot be read.
+        ConfigurationError: They cannot be loaded.
 
     """
     import torch
@@ -201,7 +206,7 @@ def load_network(name: str) -> tuple[Any, Any]:
 
 
 def adapters(lora: Lora | None, **more: Any) -> Any:
-    """Return PEFT's configuration; None where all weights are trained."""
+    """Return PEFT's configuration; None if all weights are trained."""
     if lora is None:
         return None
     from peft import LoraConfig
@@ -216,51 +221,51 @@ def adapters(lora: Lora | None, **more: Any) -> Any:
     )
 
 
-def teller(tell: Tell, out: Path) -> TrainerCallback:
-    """Return what tells of a trainer's progress, and keeps its figures in `log.jsonl`."""
+def progress_callback(on_progress: OnProgress, out: Path) -> TrainerCallback:
+    """Return a trainer callback that reports progress and writes `log.jsonl`."""
     from transformers import TrainerCallback
 
-    class Teller(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    class Callback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            tell(state.global_step, state.max_steps, logs or {})
+            on_progress(state.global_step, state.max_steps, logs or {})
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             write_log(out, state.log_history)
 
-    return Teller()
+    return Callback()
 
 
 def write_log(out: Path, history: list[dict[str, float]]) -> None:
-    """Keep what was logged, all or nothing."""
+    """Write the logged figures atomically."""
     temporary = out / "log.tmp"
     temporary.write_text("".join(f"{json.dumps(line)}\n" for line in history), "utf-8")
     os.replace(temporary, out / "log.jsonl")
 
 
 def train(trainer: Any, out: Path) -> None:
-    """Train to the end, from where an interrupted run was saved last."""
+    """Train to the end, from the last checkpoint of an interrupted run."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    # A trainer that goes on from its own last step makes another one.
+    # Resumed from its last step, a trainer would make one step more.
     steps = trainer.args.max_steps
     begun = last_checkpoint(out, before=steps if steps > 0 else math.inf)
     trainer.train(resume_from_checkpoint=begun)
 
 
 def finish(trainer: Any, tokenizer: Any, out: Path, command: str, **facts: Any) -> None:
-    """Write the trained model with its tokenizer, and what the run was."""
+    """Write the trained model with its tokenizer, and a record of the run."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         model, state = model.merge_and_unload(), None
     else:
-        # Where each process has a part of the weights, all of them take part in this.
+        # If weights are sharded, all processes must take part in this.
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
-        # Trainers switch it off, and who loads the model later would read all anew for each token.
+        # Trainers switch the KV cache off; without it, generation would recompute every token.
         model.config.use_cache = True
         model.save_pretrained(out, state_dict=state)
         tokenizer.save_pretrained(out)
         write_log(out, trainer.state.log_history)
-        told = {"steps": trainer.state.global_step, **facts, **report.context(command)}
-        (out / "run.json").write_text(json.dumps(told, indent=2), "utf-8")
+        record = {"steps": trainer.state.global_step, **facts, **report.context(command)}
+        (out / "run.json").write_text(json.dumps(record, indent=2), "utf-8")

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning on tagged traces, by TRL's SFTTrainer.
+"""Supervised fine-tuning on tagged traces with TRL's SFTTrainer.
 
-The tags and the text of the spans are in the loss: a small model whose loss leaves spans out never
-learns where they end, and hands back at once.
+The tags and the text of the spans are in the loss: without them a small model never learns where
+spans end, and hands back at once.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from splitreason_integrations.training.offloading.recipe import SFTRecipe
 
 
 @runs.quiet()
-def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = runs.silent) -> None:
-    """Train a model on a recipe's traces and write it to `out`; an interrupted run goes on.
+def fine_tune(
+    recipe: SFTRecipe,
+    out: Path,
+    *,
+    command: str,
+    on_progress: runs.OnProgress = runs.ignore_progress,
+) -> None:
+    """Train a model on a recipe's traces and write it to `out`; resume an interrupted run.
 
-    Where `out` holds the finished run, nothing is done.
+    Does nothing if `out` holds the finished run.
 
     Args:
-        recipe: what decides the run.
-        out: a new folder, or one of an interrupted run with the same recipe.
-        command: what the run is recorded to have been started by.
-        tell: hears about progress.
+        recipe: Settings of the run.
+        out: A new folder, or the folder of an interrupted run with the same recipe.
+        command: Command line to record.
+        on_progress: Called with (steps done, steps in all, logged figures).
 
     Raises:
-        ConfigurationError: before training, for a recipe, traces or a folder that will not do.
+        ConfigurationError: The recipe, the traces or the folder cannot be used.
+        MissingExtraError: The trainers are not installed.
 
     """
     runs.check_installed()
@@ -49,7 +56,7 @@ def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = r
     new = _add_tags(network, tokenizer) if recipe.tags == "special" else []
     examples, left_out = _examples(recipe, tokenizer)
     runs.claim(out, recipe)
-    # Adapters alone would leave the rows of new tokens as they began.
+    # Adapters alone would not train the embedding rows of new tokens.
     more = {"trainable_token_indices": new} if new else {}
     trainer = SFTTrainer(
         model=network,
@@ -57,14 +64,14 @@ def fine_tune(recipe: SFTRecipe, out: Path, *, command: str, tell: runs.Tell = r
         train_dataset=examples,
         processing_class=tokenizer,
         peft_config=runs.adapters(recipe.lora, **more),
-        callbacks=[runs.teller(tell, out)],
+        callbacks=[runs.progress_callback(on_progress, out)],
     )
     runs.train(trainer, out)
     runs.finish(trainer, tokenizer, out, command, traces=len(examples), left_out=left_out)
 
 
 def _add_tags(network: Any, tokenizer: Any) -> list[int]:
-    """Give the tokenizer the tags it lacks; return their ids. New rows begin at the mean."""
+    """Add missing tags to the tokenizer and return their ids; new rows start at the mean."""
     import torch
 
     lacking = [tag for tag in (OPEN, CLOSE) if tag not in tokenizer.get_vocab()]
@@ -80,7 +87,7 @@ def _add_tags(network: Any, tokenizer: Any) -> list[int]:
 
 
 def _examples(recipe: SFTRecipe, tokenizer: Any) -> tuple[Any, int]:
-    """Return the traces as a data set of ids and labels, and how many were too long."""
+    """Return the traces as a dataset of ids and labels, and the number of traces left out."""
     from datasets import Dataset, Features, Sequence, Value
 
     writer = ExampleWriter(
@@ -93,7 +100,7 @@ def _examples(recipe: SFTRecipe, tokenizer: Any) -> tuple[Any, int]:
         if len(example.input_ids) > recipe.max_tokens:
             left_out += 1
             continue
-        spans += sum(is_span for _, is_span in trace.stretches)
+        spans += sum(is_span for _, is_span in trace.segments)
         found.append({"input_ids": example.input_ids, "labels": example.labels})
     if not found:
         raise ConfigurationError(
@@ -104,8 +111,8 @@ def _examples(recipe: SFTRecipe, tokenizer: Any) -> tuple[Any, int]:
         )
     if not spans:
         raise ConfigurationError(
-            f"{recipe.traces}: none of its {len(found)} traces has a span, so that nothing there "
-            "teaches to mark one; `splitreason annotate` finds them"
+            f"{recipe.traces}: none of its {len(found)} traces has a span to learn from; "
+            "`splitreason annotate` finds spans"
         )
     integers = Sequence(Value("int32"))
     return Dataset.from_list(found, Features(input_ids=integers, labels=integers)), left_out

@@ -1,4 +1,4 @@
-"""Answers a trainer's prompts through the engine, the model in training as the small one."""
+"""TRL's rollout function: answers prompts through the engine with the model in training."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _SEED_STREAM = 0x4752
 
 
 class Small(Protocol):
-    """What makes the small model of rollouts of a network in training."""
+    """Makes the rollouts' small model from a network in training."""
 
     async def __call__(self, network: Any) -> Model:
-        """Return the model with the network's present weights."""
+        """Return a model with the network's current weights."""
         ...
 
 
 class Shared:
-    """The very weights in training, run by transformers."""
+    """The weights in training themselves, run by transformers."""
 
     def __init__(self, tokenizer: Any, name: str) -> None:
         self._tokenizer = tokenizer
@@ -44,7 +44,7 @@ class Shared:
         self._model: HFModel | None = None
 
     async def __call__(self, network: Any) -> Model:
-        """Return the model; it is made anew only for another network."""
+        """Return the model; a new one only for another network."""
         if self._model is None or self._model.network is not network:
             ends = end_tokens(network.generation_config)
             codec = TokenizerCodec(self._tokenizer, name=self._name, end_tokens=ends)
@@ -53,7 +53,7 @@ class Shared:
 
 
 class Copied:
-    """A copy of the weights in a folder, which vLLM reads anew for each batch of rollouts."""
+    """A copy of the weights in a folder, which vLLM reloads for each batch of rollouts."""
 
     def __init__(self, tokenizer: Any, folder: Path) -> None:
         self._tokenizer = tokenizer
@@ -61,7 +61,7 @@ class Copied:
         self._model: Any = None
 
     async def __call__(self, network: Any) -> Model:
-        """Return the model, with the weights as they are now."""
+        """Return the model with the current weights."""
         _save_merged(network, self._folder)
         if self._model is None:
             self._tokenizer.save_pretrained(self._folder)
@@ -73,7 +73,7 @@ class Copied:
 
 
 def _save_merged(network: Any, folder: Path) -> None:
-    """Write weights as one checkpoint, adapters merged for as long as it takes."""
+    """Write the weights as one checkpoint, with adapters merged temporarily."""
     if not hasattr(network, "merge_adapter"):
         network.save_pretrained(folder)
         return
@@ -91,7 +91,7 @@ def _save_merged(network: Any, folder: Path) -> None:
 
 
 class RolloutWriter:
-    """TRL's `rollout_func`: one rollout for each prompt."""
+    """TRL's `rollout_func`: one rollout per prompt."""
 
     def __init__(
         self, recipe: GRPORecipe, engine: SplitEngine, small: Small, reference: Reference
@@ -102,7 +102,7 @@ class RolloutWriter:
         self._reference = reference
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
-        """Return a rollout for each prompt, as GRPOTrainer takes them."""
+        """Return one rollout per prompt, in the format of GRPOTrainer."""
         from trl.models.utils import unwrap_model_for_generation
 
         first = trainer.accelerator.process_index * len(prompts)
@@ -120,11 +120,11 @@ class RolloutWriter:
         return {**for_trainer(found), "surprise": self._reference.surprise(found)}
 
     def request(self, messages: Sequence[Any], *, step: int, row: int) -> Request:
-        """Return what is asked for one row of a step; a resumed run asks the same."""
+        """Return the request of one row of a step; a resumed run makes the same request."""
         writing = self._recipe.writing
         share = uniform(self._recipe.seed, _SEED_STREAM, step << 20 | row)
         return Request(
-            # A table of rows fills in what some messages do not have.
+            # The dataset fills keys that a message lacks with None.
             messages=[{k: v for k, v in one.items() if v is not None} for one in messages],
             sampling=Sampling(temperature=writing.temperature, top_p=1.0),
             max_tokens=writing.max_tokens,

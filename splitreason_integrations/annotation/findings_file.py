@@ -1,4 +1,4 @@
-"""What was found and is not written yet: on disk as it comes, so that nothing is paid for twice."""
+"""Findings that are not written to the output yet, stored so that no call is paid for twice."""
 
 import hashlib
 import json
@@ -17,29 +17,31 @@ from splitreason_integrations.errors import ConfigurationError
 _SYNC_EVERY_S = 1.0
 
 
-def kept_path(path: Path) -> Path:
-    """Return where what was found for an output file is kept."""
+def findings_path(path: Path) -> Path:
+    """Return the path of the findings of an output file."""
     return path.with_name(f"{path.name}.found")
 
 
-class Kept:
-    """What was found for an output file, one line a row, in the order in which it came."""
+class FindingsFile:
+    """Findings for an output file: one line per row, in order of arrival."""
 
     def __init__(self, output: Path, finish: Finish) -> None:
-        self._path = kept_path(output)
+        self._path = findings_path(output)
         self._header = {"by": finish.by, "settings": finish.digest}
         self._file: BinaryIO | None = None
         self._synced = time.monotonic()
 
     @property
     def exists(self) -> bool:
-        """Whether something is kept."""
+        """Whether findings are stored."""
         return self._path.exists()
 
-    def read(self) -> Iterator["KeptFound"]:
-        """Yield what is kept; a torn last line is left out.
+    def read(self) -> Iterator["StoredFound"]:
+        """Yield the stored findings; an incomplete last line is ignored.
 
-        Raises ConfigurationError where it is of a run with other settings.
+        Raises:
+            ConfigurationError: They belong to a run with other settings.
+
         """
         if not self.exists:
             return
@@ -49,15 +51,15 @@ class Kept:
                     return
                 data = json.loads(line)
                 if at:
-                    yield KeptFound(self._path, data["row"], data["trace"], found_from(data))
+                    yield StoredFound(self._path, data["row"], data["trace"], found_from(data))
                 elif data != self._header:
                     raise ConfigurationError(
-                        f"{self._path} holds what a run with other settings found: go on with "
-                        "those, or delete it"
+                        f"{self._path} holds findings of a run with other settings: give those "
+                        "settings, or delete the file"
                     )
 
     def add(self, row: Row, found: Found) -> None:
-        """Keep what was found in a row."""
+        """Store the findings of a row."""
         if self._file is None:
             self._file = self._opened()
         data = {"row": row.number, "trace": _digest(row.trace), **found.data()}
@@ -67,12 +69,12 @@ class Kept:
             self._synced = time.monotonic()
 
     def clear(self) -> None:
-        """Forget it all: it is written."""
+        """Delete the findings: all of them are written."""
         self.close()
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file; what it holds stays."""
+        """Close the file; its content stays."""
         if self._file is not None:
             sync(self._file.fileno())
             self._file.close()
@@ -90,27 +92,33 @@ class Kept:
         return file
 
 
-class KeptFound:
-    """One row's findings from an earlier run."""
+class StoredFound:
+    """Findings of one row from an earlier run."""
 
     def __init__(self, path: Path, number: int, digest: str, found: Found) -> None:
         self._path, self.number, self._digest, self._found = path, number, digest, found
 
     @property
     def usd(self) -> float:
-        """What it cost."""
+        """Cost in USD."""
         return self._found.usage.usd
 
     @property
     def found(self) -> Found:
-        """What was found, in whatever row it was."""
+        """The findings, without a check of the row."""
         return self._found
 
     def of(self, row: Row) -> Found:
-        """Return what was found; raise ConfigurationError where the row is another one."""
+        """Return the findings.
+
+        Raises:
+            ConfigurationError: They belong to another row.
+
+        """
         if (row.number, _digest(row.trace)) != (self.number, self._digest):
             raise ConfigurationError(
-                f"{self._path} holds what was found in other traces: give those again, or delete it"
+                f"{self._path} holds findings of other traces: give those traces, or delete the "
+                "file"
             )
         return self._found
 
