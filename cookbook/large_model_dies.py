@@ -42,8 +42,7 @@ class Events(BaseCallbackHandler):
 
     def on_custom_event(self, name, data, **kwargs):
         """Handle an offload event."""
-        keys = {"model", "error", "to", "tokens", "text"} & data.keys()
-        print(f"  {name.rpartition('.')[2]:10}", {key: data[key] for key in sorted(keys)})
+        print(f"  {name.rpartition('.')[2]:10}", {k: data[k] for k in data if k != "request_id"})
 
 
 _, large = blocking.run(SplitEngine().models)
