@@ -141,14 +141,14 @@ class SplitEngine:
         """Return a request's items, which audit log and telemetry see before the caller does."""
         request = replace(request, seed=request.seed_or_drawn())
         telemetry, saved = self.telemetry, paused.state if paused else None
-        observer = telemetry and telemetry.account(self, request, state=saved, replay=replay)
+        observer = telemetry and telemetry.observer(self, request, state=saved, replay=replay)
         preparation = Preparation(
             self,
             request,
             saved=saved and read_snapshot(saved),
             answer=answer,
             replay=replay,
-            telemetry_context=observer.to_keep if observer else dict[str, Any],
+            telemetry_context=observer.saved_context if observer else dict[str, Any],
         )
         items = run_request(preparation.loop)
         if self.audit is not None:

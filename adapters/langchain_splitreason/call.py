@@ -108,5 +108,5 @@ class Call:
         if isinstance(item, Completion):
             check_choice(self._tool_choice, self._tools, item)
             return self._writer.last(item)
-        self._delivery.follow(item)
+        self._delivery.add_text(item)
         return self._writer.chunk(item)

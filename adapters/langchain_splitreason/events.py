@@ -1,10 +1,10 @@
 """Offload events → LangChain callbacks, a child run for each span, and LangGraph's custom stream.
 
-What is to be called is written once, as a generator; it is driven with or without `await`.
+The calls of an event are written once, as a generator, and driven with or without `await`.
 """
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,13 +16,9 @@ from langchain_core.callbacks import (
 from langchain_core.outputs import Generation, LLMResult
 
 from langchain_splitreason.runs import RunManager
+from splitreason_integrations import events
 from splitreason_integrations.errors import LargeModelError
-from splitreason_integrations.events import (
-    Event,
-    HandoffFailed,
-    HandoffFinished,
-    HandoffStarted,
-)
+from splitreason_integrations.events import Event
 from splitreason_integrations.records import Delta
 
 Calls = Generator[Any, Any, None]
@@ -41,8 +37,8 @@ class Delivery:
         self._span: Any = None
         self._text = ""
 
-    def follow(self, delta: Delta) -> None:
-        """Remember the text that a span continues."""
+    def add_text(self, delta: Delta) -> None:
+        """Keep the reply's text, the prompt of the next span's run."""
         self._text += delta.text
 
     def now(self, event: Event) -> None:
@@ -54,11 +50,11 @@ class Delivery:
         await _adrive(self._calls(event))
 
     def abandon(self, error: BaseException) -> None:
-        """End the run of a span that an error or the caller cut off."""
+        """End the run of a span that an error or the caller ended early."""
         _drive(self._fail(error))
 
     async def abandon_later(self, error: BaseException) -> None:
-        """End the run of a span that an error or the caller cut off."""
+        """End the run of a span that an error or the caller ended early."""
         await _adrive(self._fail(error))
 
     def _calls(self, event: Event) -> Calls:
@@ -67,14 +63,24 @@ class Delivery:
         if self._run is None:
             return
         yield self._custom(self._run, event)
-        match event:
-            case HandoffStarted():
-                (self._span,) = yield self._start(self._run, event)
-            case HandoffFinished() if self._span is not None:
-                span, self._span = self._span, None
-                yield span.on_llm_end(_span_result(event))
-            case HandoffFailed():
-                yield from self._fail(LargeModelError(event.error))
+        more = EVENTS.get(type(event))
+        if more is not None:
+            yield from more(self, event)
+
+    def span_started(self, event: events.HandoffStarted) -> Calls:
+        """Begin the run of a span."""
+        if self._run is not None:
+            (self._span,) = yield self._start(self._run, event)
+
+    def span_finished(self, event: events.HandoffFinished) -> Calls:
+        """End the run of a span."""
+        if self._span is not None:
+            span, self._span = self._span, None
+            yield span.on_llm_end(_span_result(event))
+
+    def span_failed(self, event: events.HandoffFailed) -> Calls:
+        """End the run of a span with the large model's error."""
+        yield from self._fail(LargeModelError(event.error))
 
     def _custom(self, run: RunManager, event: Event) -> Any:
         manager = _manager_type(run)(
@@ -82,7 +88,7 @@ class Delivery:
         )
         return manager.on_custom_event(event.name, event.data(), run_id=run.run_id)
 
-    def _start(self, run: RunManager, event: HandoffStarted) -> Any:
+    def _start(self, run: RunManager, event: events.HandoffStarted) -> Any:
         # Not a chat-model run: LangGraph would stream its text as a message of its own.
         facts = {
             "ls_provider": "splitreason",
@@ -107,8 +113,24 @@ class Delivery:
             yield span.on_llm_error(error)
 
 
+EVENTS: Mapping[type[Event], Callable[[Delivery, Any], Calls] | None] = {
+    events.HandoffRequested: None,
+    events.HumanAsked: None,
+    events.HumanAnswered: None,
+    events.HandoffApproved: None,
+    events.HandoffRefused: None,
+    events.HandoffStarted: Delivery.span_started,
+    events.HandoffFinished: Delivery.span_finished,
+    events.HandoffRetried: None,
+    events.HandoffFailed: Delivery.span_failed,
+    events.HandoffFellBack: None,
+    events.BudgetExhausted: None,
+}
+"""What each event calls beside the custom event; None for nothing more."""
+
+
 def graph_writer() -> Callable[[Any], None] | None:
-    """Return what writes to LangGraph's custom stream; None outside a graph."""
+    """Return the writer of LangGraph's custom stream; None outside a graph."""
     config = sys.modules.get("langgraph.config")
     if config is not None:
         with suppress(RuntimeError, KeyError):
@@ -123,7 +145,7 @@ def _manager_type(run: RunManager) -> type[CallbackManager] | type[AsyncCallback
     )
 
 
-def _span_result(event: HandoffFinished) -> LLMResult:
+def _span_result(event: events.HandoffFinished) -> LLMResult:
     # Usage stays with the chat model's run, which counts these tokens already.
     facts = event.data()
     text = facts.pop("text")

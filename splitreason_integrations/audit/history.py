@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitreason_integrations.audit.checking import Report, walk
+from splitreason_integrations.audit.kinds import is_decision
 from splitreason_integrations.audit.record import AuditRecord
 from splitreason_integrations.errors import AuditError
 
@@ -127,14 +128,3 @@ def load(path: str | os.PathLike[str]) -> History:
     report = walk(path, sort)
     histories = (RequestHistory(one, tuple(records)) for one, records in requests.items())
     return History(tuple(histories), tuple(others), report)
-
-
-def is_decision(record: AuditRecord) -> bool:
-    """Whether a record tells of a person's part."""
-    return ".human." in record.kind or record.kind.endswith((".approved", ".refused"))
-
-
-def is_failure(record: AuditRecord) -> bool:
-    """Whether a record tells of something that went wrong."""
-    bad = (".failed", ".retried", ".fell_back", ".cancelled")
-    return record.kind.endswith(bad) or record.kind == "repaired"

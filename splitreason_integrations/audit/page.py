@@ -12,9 +12,8 @@ from splitreason_integrations.audit.charts import HEIGHT, WIDTH, Chart, over_tim
 from splitreason_integrations.audit.history import (
     History,
     RequestHistory,
-    is_decision,
-    is_failure,
 )
+from splitreason_integrations.audit.kinds import is_decision, is_failure
 from splitreason_integrations.audit.record import AuditRecord
 from splitreason_integrations.events import BudgetExhausted
 

@@ -84,7 +84,7 @@ def engine_of(
             large=large or settings["large"],
             trigger=trigger_from(settings["trigger"]),
             policy=check_policy(settings["policy"]),
-            **{name: settings[name] for name in _ENGINE if name in settings},
+            **{name: settings[name] for name in _ENGINE},
         )
     except (KeyError, TypeError) as error:
         raise _of_another_version(error) from error

@@ -1,6 +1,6 @@
-"""OpenTelemetry: a request as spans and metrics, from the same items that its caller sees.
+"""OpenTelemetry: a request as spans and metrics, from the items that its caller sees.
 
-Nothing here is loaded before the first request, and nothing here can make one fail.
+OpenTelemetry is imported by the first request, and no failure of it makes a request fail.
 """
 
 from splitreason_integrations.telemetry.settings import Telemetry

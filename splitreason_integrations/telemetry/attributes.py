@@ -1,4 +1,4 @@
-"""What the items of a request say, as attributes. Texts are left out unless they are asked for."""
+"""A request, its events and its reply as attributes; texts only where content is recorded."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,16 +9,16 @@ from splitreason_integrations.backends.registry import PROVIDER, public_name
 from splitreason_integrations.events import Event
 from splitreason_integrations.records import Completion, Message
 from splitreason_integrations.telemetry import names
-from splitreason_integrations.telemetry.asked import Asked
+from splitreason_integrations.telemetry.request_facts import RequestFacts
 
 _CONVENTIONS = {"error": names.ERROR_TYPE, "model": names.REQUEST_MODEL}
 _MODELS = ("model", "to")
 _PERSONAL = ("by",)
-"""Who answered: the audit log says it, a trace only where content is asked for."""
+"""Who answered. The audit log records it, a trace only where content is recorded."""
 
 
 def shared_attributes(pair: str) -> dict[str, str]:
-    """Return what spans and metrics of a request have in common."""
+    """Return the attributes that all spans and metrics of a request have."""
     return {
         names.OPERATION_NAME: names.CHAT,
         names.PROVIDER_NAME: PROVIDER,
@@ -26,9 +26,9 @@ def shared_attributes(pair: str) -> dict[str, str]:
     }
 
 
-def request_attributes(asked: Asked, *, content: bool) -> dict[str, Any]:
-    """Return what was asked for."""
-    request, sampling = asked.request, asked.request.sampling
+def request_attributes(facts: RequestFacts, *, content: bool) -> dict[str, Any]:
+    """Return the attributes of a request as it begins."""
+    request, sampling = facts.request, facts.request.sampling
     given = {
         names.REQUEST_MAX_TOKENS: request.max_tokens,
         names.REQUEST_SEED: request.seed,
@@ -38,18 +38,18 @@ def request_attributes(asked: Asked, *, content: bool) -> dict[str, Any]:
         names.INPUT_MESSAGES: _input(request.messages) if content else None,
     }
     return {
-        **shared_attributes(asked.pair),
+        **shared_attributes(facts.pair),
         names.OUTPUT_TYPE: "text" if request.response_schema is None else "json",
         names.RESPONSE_ID: request.request_id,
-        names.TRIGGER: asked.trigger,
-        names.RESUMED: asked.state is not None,
+        names.TRIGGER: facts.trigger,
+        names.RESUMED: facts.state is not None,
         **{name: value for name, value in given.items() if value is not None},
         **{f"{names.METADATA}.{name}": _sound(text) for name, text in request.metadata.items()},
     }
 
 
 def reply_attributes(reply: Completion, *, content: bool) -> dict[str, Any]:
-    """Return what a finished reply took."""
+    """Return the attributes of a finished reply: tokens, share, cost, stop reason."""
     return {
         names.OUTCOME: names.FINISHED,
         names.RESPONSE_FINISH_REASONS: [reply.stop_reason],
@@ -68,7 +68,7 @@ def reply_attributes(reply: Completion, *, content: bool) -> dict[str, Any]:
 
 
 def event_attributes(event: Event, *, content: bool) -> dict[str, Any]:
-    """Return the facts of an event; a text that is not known to name something is content."""
+    """Return the attributes of an event; a text counts as content unless it is a known name."""
     facts = event.data()
     del facts["request_id"]
     return {

@@ -18,7 +18,7 @@ _SHARES = (0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """What is counted and measured. Money is in USD, time in seconds."""
+    """The metric instruments. Money is in USD, time in seconds."""
 
     operation_duration: metrics.Histogram
     time_to_first_chunk: metrics.Histogram
@@ -37,7 +37,13 @@ class Instruments:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Both ways in which requests are told."""
+    """The tracer and the instruments of one pair of providers.
+
+    Attributes:
+        tracer: makes spans.
+        instruments: record metrics.
+
+    """
 
     tracer: trace.Tracer
     instruments: Instruments
@@ -45,9 +51,9 @@ class Signals:
 
 @cache
 def signals_of(tracer_provider: Any, meter_provider: Any) -> Signals:
-    """Return what tells providers of requests; None stands for OpenTelemetry's global ones.
+    """Return the tracer and instruments of two providers; None is the global provider.
 
-    Global providers may still be set up afterwards.
+    Global providers can be set up later.
     """
     from splitreason_integrations import __version__
 
@@ -74,7 +80,7 @@ def _instruments(meter: metrics.Meter) -> Instruments:
         count("splitreason.tokens", "{token}", "Reply tokens, by author"),
         count("splitreason.cost_usd", "{USD}", "Cost, by author"),
         histogram("splitreason.offload_share", "1", "Large model's share of a reply", _SHARES),
-        histogram("splitreason.handoff.latency", "s", "Time of a hand-over", _SECONDS),
+        histogram("splitreason.handoff.latency", "s", "Time of a handoff", _SECONDS),
         count("splitreason.handoff.retries", "{retry}", "Large model's calls made again"),
         count("splitreason.handoff.failures", "{failure}", "Large models that failed for good"),
         count("splitreason.handoff.fallbacks", "{fallback}", "Models that went on instead"),

@@ -1,11 +1,11 @@
-"""What spans, metrics and their attributes are called.
+"""Names of spans, metrics and their attributes.
 
 `gen_ai.*` and `error.type` are OpenTelemetry's semantic conventions; they hold numbers and names,
-texts only where content was asked for. What is under `splitreason.*` is ours.
+texts only where content is recorded. `splitreason.*` are names of this package.
 """
 
 CHAT = "chat"
-"""The operation of every request, and how its span's name begins."""
+"""The operation of every request, and the first word of its span's name."""
 
 OPERATION_NAME = "gen_ai.operation.name"
 PROVIDER_NAME = "gen_ai.provider.name"
@@ -64,9 +64,9 @@ FINISHED = "finished"
 WAITING = "waiting"
 FAILED = "failed"
 CANCELLED = "cancelled"
-"""How a request ended, the value of `OUTCOME`: waiting is for a person's later answer."""
+"""Values of `OUTCOME`: how a request ended. WAITING: paused until a person answers."""
 
 
 def outcome_of(error: BaseException) -> str:
-    """Return how a request that did not finish has ended."""
+    """Return the outcome of a request that did not finish."""
     return FAILED if isinstance(error, Exception) else CANCELLED

@@ -1,4 +1,4 @@
-"""Where telemetry goes, and the account that it keeps of a request."""
+"""Where telemetry goes, and who observes a request for it."""
 
 import logging
 from collections.abc import Mapping
@@ -8,46 +8,57 @@ from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations.backends.registry import pair_name, public_name
 from splitreason_integrations.request import Request
-from splitreason_integrations.telemetry.asked import Asked
+from splitreason_integrations.telemetry.request_facts import RequestFacts
 
 if TYPE_CHECKING:
-    from splitreason_integrations.telemetry.account import TelemetryAccount
+    from splitreason_integrations.telemetry.observer import TelemetryObserver
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """Where spans and metrics go: without providers, to OpenTelemetry's global ones.
+    """Where spans and metrics go.
 
-    Where `opentelemetry-api` is not installed, or no provider is set up, nothing is recorded.
-    With `content` spans hold the messages, the reply, the spans' texts and the errors' messages.
+    Nothing is recorded if `opentelemetry-api` is not installed or no provider is set up.
+
+    Attributes:
+        tracer_provider: takes spans; None for OpenTelemetry's global provider.
+        meter_provider: takes metrics; None for OpenTelemetry's global provider.
+        content: whether spans hold messages, replies, spans' texts and errors' messages.
+
     """
 
     tracer_provider: Any = None
     meter_provider: Any = None
     content: bool = False
 
-    def account(
+    def observer(
         self,
         engine: Any,
         request: Request,
         *,
         state: Mapping[str, Any] | None = None,
         replay: bool = False,
-    ) -> "TelemetryAccount | None":
-        """Return what follows a request of an engine; None where there is nobody to tell.
+    ) -> "TelemetryObserver | None":
+        """Return the observer of a request; None if OpenTelemetry is not installed or fails.
 
-        Its span becomes a child of the one that is current now. `state` is that of a request that
-        was put aside; with `replay` its stream begins with what was told before.
+        The request's span becomes a child of the span that is current now.
+
+        Args:
+            engine: a `SplitEngine`; its models and trigger are named.
+            request: the request that begins.
+            state: saved state of a request that was paused before.
+            replay: whether the stream begins with the reply before the pause.
+
         """
         if not _is_installed():
             return None
-        from splitreason_integrations.telemetry.account import TelemetryAccount
         from splitreason_integrations.telemetry.instruments import signals_of
+        from splitreason_integrations.telemetry.observer import TelemetryObserver
 
         small = public_name(engine.small)
-        asked = Asked(
+        facts = RequestFacts(
             request=request,
             small=small,
             pair=pair_name(small, public_name(engine.large)),
@@ -57,8 +68,8 @@ class Telemetry:
         )
         try:
             signals = signals_of(self.tracer_provider, self.meter_provider)
-            return TelemetryAccount(signals, asked, content=self.content)
-        except Exception:  # noqa: BLE001 - what watches requests never breaks one
+            return TelemetryObserver(signals, facts, content=self.content)
+        except Exception:  # noqa: BLE001 - telemetry never breaks a request
             _log.exception("no telemetry of request %s", request.request_id)
             return None
 

@@ -1,11 +1,11 @@
-"""A request as spans: the whole of it, the small model's stretches, hand-overs, a person's time.
+"""A request as trace spans: the request, what the small model writes, handoffs, human checks.
 
 Tokens are counted as `gen_ai.usage.*` by the request's span alone, so that no sum counts them
-twice. All kinds are INTERNAL: what leaves the process is for a client's own instrumentation.
+twice. All kinds are INTERNAL: calls that leave the process have a client's own instrumentation.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import context as otel
@@ -16,46 +16,46 @@ from splitreason_integrations import events
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.records import Author, Completion, Delta
 from splitreason_integrations.telemetry import names
-from splitreason_integrations.telemetry.asked import Asked
 from splitreason_integrations.telemetry.attributes import (
     event_attributes,
     reply_attributes,
     request_attributes,
 )
+from splitreason_integrations.telemetry.request_facts import RequestFacts
 
 _Attributes = Mapping[str, Any]
 _propagator = TraceContextTextMapPropagator()
 
 
 class Current:
-    """Makes a span the current one while an item is made; none where there is nothing to tell."""
+    """Makes a span the current one while an item is made, if it is recorded anywhere."""
 
     def __init__(self) -> None:
         self._within: otel.Context | None = None
         self._token: Any = None
 
     def use(self, within: otel.Context) -> None:
-        """Take the context of another span from now on."""
-        is_told = trace.get_current_span(within).get_span_context().is_valid
-        self._within = within if is_told else None
+        """Use the context of another span from now on."""
+        is_recorded = trace.get_current_span(within).get_span_context().is_valid
+        self._within = within if is_recorded else None
 
     def __enter__(self) -> None:
         self._token = None if self._within is None else otel.attach(self._within)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # A pull that is thrown away, not cancelled, ends outside of the context that it began in.
-        thrown_away = kind is GeneratorExit and otel.get_current() is not self._within
-        if self._token is not None and not thrown_away:
+        # A discarded generator is closed outside of the context in which it was resumed.
+        discarded = kind is GeneratorExit and otel.get_current() is not self._within
+        if self._token is not None and not discarded:
             otel.detach(self._token)
 
 
 class Tracing:
     """The open spans of one request, outermost first, and the item that ends each."""
 
-    def __init__(self, tracer: trace.Tracer, asked: Asked, *, content: bool) -> None:
+    def __init__(self, tracer: trace.Tracer, facts: RequestFacts, *, content: bool) -> None:
         self.current = Current()
         self._tracer = tracer
-        self._asked = asked
+        self._request = facts
         self._content = content
         self._caller = otel.get_current()
         self._open: list[tuple[str, trace.Span, otel.Context]] = []
@@ -66,19 +66,19 @@ class Tracing:
         self._moment = "before"
 
     def carrier(self) -> dict[str, str]:
-        """Return what the continuation of the request is linked by: W3C's trace context."""
-        carried: dict[str, str] = {}
+        """Return the W3C trace context to which the request's continuation links."""
+        context: dict[str, str] = {}
         if self._open:
-            _propagator.inject(carried, self._open[0][2])
-        return carried
+            _propagator.inject(context, self._open[0][2])
+        return context
 
     def start(self) -> None:
-        """Begin the request's span, and again the hand-over that it was put aside in."""
-        state = self._asked.state
+        """Begin the request's span, and again the handoff during which it was paused."""
+        state = self._request.state
         inside = None if state is None else (len(state["spans"]), state["span"])
         self._begin(
-            f"{names.CHAT} {self._asked.pair}",
-            request_attributes(self._asked, content=self._content),
+            f"{names.CHAT} {self._request.pair}",
+            request_attributes(self._request, content=self._content),
             links=self._links(),
         )
         self._since_ns = time.time_ns()
@@ -87,23 +87,13 @@ class Tracing:
             self._moment = "after" if span["closed_by"] else "before"
             self._begin_handoff(number, span["start_token"], span["opened_by"])
 
-    def note(self, item: object) -> None:
-        """Begin, mark or end spans, as an item tells."""
+    def observe(self, item: object) -> None:
+        """Begin or end spans, or add an event to one, as an item says."""
         match item:
             case Delta():
-                self._note_delta(item)
-            case events.HandoffRequested(_, span, start_token, opened_by):
-                self._end_small()
-                self._begin_handoff(span, start_token, opened_by)
-            case events.HandoffFinished():
-                self._finish_handoff(item)
-            case events.HumanAsked():
-                self._moment = item.moment
-                self._begin(names.HUMAN, self._facts(item))
-            case events.HumanAnswered() if self._is_in(names.HUMAN):
-                self._end(names.HUMAN, self._facts(item))
+                self._observe_delta(item)
             case events.Event():
-                self._mark(item)
+                EVENTS.get(type(item), Tracing.add_event)(self, item)
             case Completion():
                 self._end_small()
                 self._end_all(reply_attributes(item, content=self._content))
@@ -121,11 +111,14 @@ class Tracing:
                     span.record_exception(error)
         self._end_all({names.OUTCOME: outcome})
 
-    def _note_delta(self, delta: Delta) -> None:
+    def _observe_delta(self, delta: Delta) -> None:
         if delta.author is not Author.SMALL or not delta.token_ids:
             return
         if not self._is_in(names.SMALL):
-            attributes = {names.REQUEST_MODEL: self._asked.small, names.AUTHOR: Author.SMALL.value}
+            attributes = {
+                names.REQUEST_MODEL: self._request.small,
+                names.AUTHOR: Author.SMALL.value,
+            }
             self._begin(names.SMALL, attributes, start_ns=self._since_ns)
             self._small_tokens = 0
         self._small_tokens += len(delta.token_ids)
@@ -135,21 +128,51 @@ class Tracing:
         facts = {names.SPAN: number, names.START_TOKEN: start_token, names.OPENED_BY: opened_by}
         self._begin(names.HANDOFF, {**facts, names.AUTHOR: Author.LARGE.value})
 
-    def _mark(self, event: events.Event) -> None:
-        """Let an event stand in the innermost span; a refusal may end the hand-over."""
-        facts, span = self._facts(event), self._innermost
-        span.add_event(event.name, facts)
-        match event:
-            case events.HandoffStarted():
-                span.set_attribute(names.REQUEST_MODEL, facts[names.REQUEST_MODEL])
-            case events.HandoffRetried():
-                self._retries += 1
-            case events.HandoffFailed():
-                self._error = event.error
-            case events.HandoffRefused() if self._moment == "before":
-                self._end(names.HANDOFF, {names.TOKENS: 0})
+    def add_event(self, event: events.Event) -> None:
+        """Add an event to the innermost span."""
+        self._innermost.add_event(event.name, self._facts(event))
 
-    def _finish_handoff(self, event: events.HandoffFinished) -> None:
+    def handoff_requested(self, event: events.HandoffRequested) -> None:
+        """End the small model's span and begin the handoff's."""
+        self._end_small()
+        self._begin_handoff(event.span, event.start_token, event.opened_by)
+
+    def handoff_started(self, event: events.HandoffStarted) -> None:
+        """Name the large model that writes."""
+        self.add_event(event)
+        model = self._facts(event)[names.REQUEST_MODEL]
+        self._innermost.set_attribute(names.REQUEST_MODEL, model)
+
+    def handoff_retried(self, event: events.HandoffRetried) -> None:
+        """Count a call that is made again."""
+        self.add_event(event)
+        self._retries += 1
+
+    def handoff_failed(self, event: events.HandoffFailed) -> None:
+        """Keep the error for the handoff's status."""
+        self.add_event(event)
+        self._error = event.error
+
+    def handoff_refused(self, event: events.HandoffRefused) -> None:
+        """End a handoff that was refused before the large model wrote."""
+        self.add_event(event)
+        if self._moment == "before":
+            self._end(names.HANDOFF, {names.TOKENS: 0})
+
+    def human_asked(self, event: events.HumanAsked) -> None:
+        """Begin the span of a person's answer."""
+        self._moment = event.moment
+        self._begin(names.HUMAN, self._facts(event))
+
+    def human_answered(self, event: events.HumanAnswered) -> None:
+        """End the span of a person's answer; a resumed request has none open."""
+        if self._is_in(names.HUMAN):
+            self._end(names.HUMAN, self._facts(event))
+        else:
+            self.add_event(event)
+
+    def handoff_finished(self, event: events.HandoffFinished) -> None:
+        """End the handoff's span."""
         if event.closed_by == "failure":
             self._fail(self._innermost, self._error)
         self._end(names.HANDOFF, {**self._facts(event), names.ATTEMPTS: 1 + self._retries})
@@ -162,11 +185,11 @@ class Tracing:
         return event_attributes(event, content=self._content)
 
     def _links(self) -> list[trace.Link]:
-        fields = {name: self._asked.kept.get(name) for name in _propagator.fields}
-        carried = {name: value for name, value in fields.items() if isinstance(value, str)}
-        before = trace.get_current_span(_propagator.extract(carried, otel.Context()))
-        put_aside = before.get_span_context()
-        return [trace.Link(put_aside, {names.RESUMED: True})] if put_aside.is_valid else []
+        fields = {name: self._request.saved_context.get(name) for name in _propagator.fields}
+        context = {name: value for name, value in fields.items() if isinstance(value, str)}
+        before = trace.get_current_span(_propagator.extract(context, otel.Context()))
+        paused = before.get_span_context()
+        return [trace.Link(paused, {names.RESUMED: True})] if paused.is_valid else []
 
     @property
     def _innermost(self) -> trace.Span:
@@ -193,7 +216,7 @@ class Tracing:
     def _end(self, name: str, attributes: _Attributes) -> None:
         """End the innermost span, which has that name."""
         ended, span, _ = self._open.pop()
-        assert ended == name, f"{ended} is open, {name} was to end"
+        assert ended == name, f"span {ended} is open, not {name}"
         span.set_attributes(attributes)
         span.end()
         self._since_ns = time.time_ns()
@@ -206,3 +229,19 @@ class Tracing:
     def _fail(self, span: trace.Span, error_type: str) -> None:
         span.set_attribute(names.ERROR_TYPE, error_type)
         span.set_status(trace.StatusCode.ERROR, error_type)
+
+
+EVENTS: Mapping[type[events.Event], Callable[[Tracing, Any], None]] = {
+    events.HandoffRequested: Tracing.handoff_requested,
+    events.HumanAsked: Tracing.human_asked,
+    events.HumanAnswered: Tracing.human_answered,
+    events.HandoffApproved: Tracing.add_event,
+    events.HandoffRefused: Tracing.handoff_refused,
+    events.HandoffStarted: Tracing.handoff_started,
+    events.HandoffFinished: Tracing.handoff_finished,
+    events.HandoffRetried: Tracing.handoff_retried,
+    events.HandoffFailed: Tracing.handoff_failed,
+    events.HandoffFellBack: Tracing.add_event,
+    events.BudgetExhausted: Tracing.add_event,
+}
+"""How each event is traced."""

@@ -1,6 +1,7 @@
-"""Offload events as LlamaIndex instrumentation events, and in the stream of a workflow's run."""
+"""Offload events → LlamaIndex instrumentation events, and the stream of a workflow's run."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,9 +12,25 @@ from workflows import Context
 from workflows.errors import WorkflowRuntimeError
 from workflows.events import Event as StreamEvent
 
+from splitreason_integrations import events
 from splitreason_integrations.events import Event
 
 _dispatcher = get_dispatcher(__name__)
+
+EVENTS: Mapping[type[Event], bool] = {
+    events.HandoffRequested: True,
+    events.HumanAsked: True,
+    events.HumanAnswered: True,
+    events.HandoffApproved: True,
+    events.HandoffRefused: True,
+    events.HandoffStarted: True,
+    events.HandoffFinished: True,
+    events.HandoffRetried: True,
+    events.HandoffFailed: True,
+    events.HandoffFellBack: True,
+    events.BudgetExhausted: True,
+}
+"""Whether each event is also in the stream of the workflow's run."""
 
 
 class OffloadEvent(BaseEvent):
@@ -33,7 +50,7 @@ class OffloadEvent(BaseEvent):
 
 
 class OffloadStreamEvent(StreamEvent):
-    """The same in `stream_events()` of an agent's or a workflow's run, to be shown to users."""
+    """An offload event in `stream_events()` of an agent's or a workflow's run, to show to users."""
 
     name: str
     data: dict[str, Any]
@@ -42,7 +59,7 @@ class OffloadStreamEvent(StreamEvent):
 class Delivery:
     """Delivers one request's events under the instrumentation span that made the request.
 
-    To be made where the request is made: inside a generator the active span is no longer known.
+    Create it where the request is made: inside a generator the active span is unknown.
     """
 
     def __init__(self) -> None:
@@ -50,18 +67,18 @@ class Delivery:
         self._context = _step_context()
 
     def deliver(self, event: Event) -> None:
-        """Hand an event to all handlers, and to the run whose step made the request."""
+        """Send an event to all handlers, and to the run whose step made the request."""
         facts = OffloadEvent(name=event.name, data=event.data(), span_id=self._span_id)
         _dispatcher.event(facts)
-        if self._context is not None:
+        if self._context is not None and EVENTS.get(type(event), True):
             shown = OffloadStreamEvent(name=event.name, data=event.data())
             self._context.write_event_to_stream(shown)
 
 
 def _step_context() -> Context[Any] | None:
-    """Return the context of the running step; None outside, and in a synchronous step.
+    """Return the context of the running step; None outside a step and in a synchronous one.
 
-    Those run in a thread of their own, where LlamaIndex takes no events for the stream.
+    LlamaIndex runs synchronous steps in threads, from which its stream takes no events.
     """
     with suppress(WorkflowRuntimeError, RuntimeError):
         asyncio.get_running_loop()
