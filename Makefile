@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RESOLVED := --extra all --constraint constraints.txt --output-file /dev/null pyproject.toml
 VLLM_VENV ?= .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready
 
@@ -30,8 +31,22 @@ lint: $(READY) ## ruff, mypy, and that what is imported is declared
 	$(BIN)/deptry --no-ansi splitreason_integrations adapters
 	$(BIN)/deptry --no-ansi --non-dev-dependency-groups dev .
 
-test: lint ## lint, types and every test
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test: lint ## lint, types and the tests, all but the slow ones
+	$(PYTEST) -m 'not vllm and not slow'
+
+test-fast: $(READY) ## the tests that need no servers either, in a minute or two
+	$(PYTEST) -m 'not vllm and not slow and not server'
+
+test-slow: $(READY) ## the tests that train, build or kill processes again and again
+	$(PYTEST) -m 'slow and not vllm'
+
+test-installs: $(READY) ## the wheel in fresh environments, for vLLM in that of test-vllm
+	$(BIN)/uv pip compile --quiet --python-version 3.12 $(RESOLVED)
+	$(BIN)/uv pip compile --quiet --python-version 3.13 $(RESOLVED)
+	$(BIN)/uv pip compile --quiet --python-version 3.14 $(RESOLVED)
+	$(BIN)/python -m tests.installs
 
 # The first pin of a package counts. vLLM's dependencies' CUDA builds break its import on a CPU.
 $(VLLM_READY): pyproject.toml constraints.txt constraints-vllm.txt
@@ -54,4 +69,4 @@ figures: $(READY) ## measure the bundled pair and write README's and model card'
 	$(BIN)/splitreason bench pair --into README.md \
 		--into splitreason_integrations/embedded/MODEL_CARD.md
 
-.PHONY: help setup demo lint test test-vllm train-pair figures
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm train-pair figures

@@ -121,6 +121,13 @@ def other_model(other_codec):
     return HFModel(random_network(size, 3), other_codec, name="other")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what may open sockets as `server`: no other test can reach one."""
+    for item in items:
+        if item.get_closest_marker("allow_hosts"):
+            item.add_marker(pytest.mark.server)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print the rates that tests recorded."""
     reports = [r for found in ("passed", "failed") for r in terminalreporter.getreports(found)]

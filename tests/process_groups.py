@@ -4,8 +4,10 @@ import os
 import signal
 import time
 
+from tests.limits import END_S
 
-def ends(group: int, *, within_s: float = 30) -> bool:
+
+def ends(group: int, *, within_s: float = END_S) -> bool:
     """Whether all processes of the group end by themselves; the rest are killed."""
     late_s = time.monotonic() + within_s
     while time.monotonic() < late_s:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from splitreason_integrations import blocking
+from tests.limits import END_S
 
 
 @pytest.fixture
@@ -38,4 +39,4 @@ def test_interrupting_the_caller_cancels_the_work(door):
     knock = {"run": lambda: blocking.run(work), "iterate": lambda: next(blocking.iterate(stream()))}
     with pytest.raises(KeyboardInterrupt):
         knock[door]()
-    assert ended.wait(5)
+    assert ended.wait(END_S)

@@ -13,6 +13,7 @@ from splitreason_integrations import Policy, SplitEngine, blocking
 from splitreason_integrations.backends.loads import Loads
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.errors import MissingExtraError
+from tests.limits import HANGS_S
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "splitreason_integrations"
@@ -137,7 +138,7 @@ def test_importing_is_light():
         "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS_S)
 
 
 def test_all_is_what_is_exported():
@@ -168,7 +169,7 @@ def test_a_missing_extra_is_named():
         "else:\n"
         "    raise SystemExit('imported without langchain-core')\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS_S)
 
 
 EXTRA = r"pip install 'splitreason-integrations\[{}\]'"

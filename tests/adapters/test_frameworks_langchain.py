@@ -19,8 +19,6 @@ from langchain_splitreason import SplitReasonLLM
 from splitreason_integrations.testing import ScriptedModel
 from tests.adapters.frameworks import calculator, check_rate, dossiers, embedding, stories, sums
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def llm():
@@ -46,6 +44,7 @@ class MiniLM(Embeddings):
         return embedding().get_query_embedding(text)
 
 
+@pytest.mark.slow
 def test_a_retrieval_chain(llm, record_property):
     answers = []
     for case in dossiers():

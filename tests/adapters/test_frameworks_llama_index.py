@@ -16,7 +16,6 @@ from llama_index.llms.splitreason import SplitReasonLLM
 from tests.adapters.frameworks import TOPICS, calculator, check_rate, dossiers, embedding, sums
 
 pytestmark = [
-    pytest.mark.timeout(300),
     # LlamaIndex's workflows look at every attribute of an agent, deprecated ones included.
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
     pytest.mark.filterwarnings("ignore:is_running called from within a step:DeprecationWarning"),
@@ -63,6 +62,7 @@ def test_a_citation_query_engine(llm, record_property):
     check_rate(record_property, dossiers, answers)
 
 
+@pytest.mark.slow
 def test_a_router_query_engine(llm, record_property):
     """One engine for each topic; the router has to find the one that knows the facts."""
     cases = dossiers()
@@ -86,6 +86,7 @@ def test_a_router_query_engine(llm, record_property):
 
 
 # The memory's synchronous methods leave event loops unclosed.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_chat_engine_with_memory(llm, record_property):
     answers = []

@@ -121,7 +121,7 @@ def test_the_model_can_be_named_at_once_or_for_one_call():
 
 
 def test_a_timeout_ends_the_reply_with_what_it_has():
-    done = scripted(delay_s=0.02, timeout=0.1).invoke("hi")
+    done = scripted(delay_s=0.2, timeout=1.0).invoke("hi")
     assert done.response_metadata["finish_reason"] == "deadline"
     assert done.additional_kwargs["reasoning_content"]
 

@@ -124,7 +124,7 @@ def step(path, given):
     return told_and_killed(start(STEP, path, json.dumps(given)))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_processes_killed_between_the_questions(tmp_path):
     steps = [step(tmp_path / "graph.sqlite", given) for given in (None, *ANSWERS)]
     questions = [one["question"] for one in steps[:-1]]

@@ -174,7 +174,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_processes_killed_between_the_questions(tmp_path):
     path = tmp_path / "context.json"
     steps = [told_and_killed(start(STEP, path, json.dumps(given))) for given in (None, *ANSWERS)]

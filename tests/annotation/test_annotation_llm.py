@@ -32,6 +32,7 @@ from splitreason_integrations.errors import (
 )
 from splitreason_integrations.testing import ScriptedModel
 from tests.annotation.annotation_fakes import Quoting, numbered, read_rows, run, write_rows
+from tests.limits import HANGS_S
 
 PRICES = Prices(input_usd=100.0, output_usd=1000.0)
 """A call of the fake costs 0.02 USD."""
@@ -178,7 +179,7 @@ def test_a_killed_run_resumes_without_losing_or_paying_twice(tmp_path, source, o
                 kills += 1
                 break
             time.sleep(0.005)
-        _, printed = process.communicate(timeout=60)
+        _, printed = process.communicate(timeout=HANGS_S)
         assert process.returncode in (0, -signal.SIGKILL), printed
         if process.returncode == 0:
             break

@@ -25,6 +25,7 @@ from splitreason_integrations.annotation.synthetic import write_traces
 from splitreason_integrations.annotation.tagging import Span, untag
 from splitreason_integrations.errors import ConfigurationError, RequestError, SettingError
 from tests.annotation.annotation_fakes import numbered, read_rows, run, write_rows
+from tests.limits import HANGS_S
 from tests.process_groups import ends
 
 HARD = RuleAnnotator(patterns=[r"Hard \d+ here"])
@@ -200,6 +201,7 @@ def test_two_runs_do_not_share_a_file(tmp_path, out):
     assert len(read_rows(out)) == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_file_is_resumed(tmp_path, out):
     source = tmp_path / "in"
     write_traces(source, n=3000, tokens=400, seed=2)
@@ -225,13 +227,13 @@ def test_an_interrupted_file_is_resumed(tmp_path, out):
     while process.poll() is None and (not out.exists() or out.stat().st_size == 0):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, printed = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=HANGS_S)
     assert process.returncode == 130, printed
     assert "Traceback" not in printed
     before = out.read_bytes()
     begun = before.count(b"\n")
     assert 0 < begun < 3000
-    done = subprocess.run([*arguments, "--json"], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*arguments, "--json"], capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["traces"] == 3000
     assert out.read_bytes().startswith(before)

@@ -16,6 +16,7 @@ from splitreason_integrations.audit import AuditLog, repair, verify
 from splitreason_integrations.audit.checking import read
 from splitreason_integrations.audit.record import GENESIS, plain
 from splitreason_integrations.errors import AuditError
+from tests.limits import END_S, HANGS_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +104,7 @@ def test_processes_append_at_once(log):
         )
         for number in range(4)
     ]
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(END_S) for process in processes] == [0] * 4
     records = list(read(log.path))
     assert len(records) == 160
     for number in range(4):
@@ -132,7 +133,7 @@ assert verify(sys.argv[1]).records == 200, verify(sys.argv[1])
 def test_a_forked_process_appends_its_own(log):
     code = ["-W", "ignore", "-c", FORK, str(log.path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, *code], env=environment, timeout=60, check=True)
+    subprocess.run([sys.executable, *code], env=environment, timeout=HANGS_S, check=True)
 
 
 async def test_appends_of_one_loop_share_their_waits_for_the_disk(log, monkeypatch):
@@ -150,7 +151,7 @@ async def test_appends_of_one_loop_share_their_waits_for_the_disk(log, monkeypat
 
 async def test_the_loop_goes_on_while_the_disk_is_slow(log, monkeypatch):
     go_on = threading.Event()
-    monkeypatch.setattr(os, "fsync", lambda _: go_on.wait(30))
+    monkeypatch.setattr(os, "fsync", lambda _: go_on.wait(END_S))
     append = asyncio.create_task(log.record("test", {}))
     await asyncio.sleep(0.05)
     assert not append.done()
@@ -160,7 +161,7 @@ async def test_the_loop_goes_on_while_the_disk_is_slow(log, monkeypatch):
 
 async def test_a_cancelled_append_is_on_disk_all_the_same(log, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(os, "fsync", lambda _: begun.set() or go_on.wait(30))
+    monkeypatch.setattr(os, "fsync", lambda _: begun.set() or go_on.wait(END_S))
     append = asyncio.create_task(log.record("test", {}))
     await asyncio.to_thread(begun.wait, 30)
     append.cancel()

@@ -15,6 +15,7 @@ from splitreason_integrations.backends.base import DraftsAhead, End, Prefills, V
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.testing import embedded_codec
 from tests.backends.servers import order, prompt, write
+from tests.limits import END_S
 
 OPEN = embedded_codec().control_token("<bigmodel>")
 CLOSE = embedded_codec().control_token("</bigmodel>")
@@ -218,7 +219,7 @@ class SessionContract:
         await asyncio.sleep(0)
         session.close()
         with pytest.raises(SessionError, match="closed"):
-            await asyncio.wait_for(reading, 10)
+            await asyncio.wait_for(reading, END_S)
         if isinstance(session, DraftsAhead):
             with pytest.raises(SessionError, match="closed"):
                 session.look_ahead(CLOSE)
@@ -309,7 +310,7 @@ class SessionContract:
         await asyncio.sleep(0.1)
         session.close()
         with pytest.raises(SessionError, match="closed"):
-            await asyncio.wait_for(writing, 10)
+            await asyncio.wait_for(writing, END_S)
         for _ in range(500):
             if not model.open_sessions:
                 break

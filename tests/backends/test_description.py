@@ -15,6 +15,7 @@ from splitreason_integrations.backends.registry import (
     resolve,
 )
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
+from tests.limits import HANGS_S
 
 BACKEND = """
 from dataclasses import dataclass
@@ -123,4 +124,4 @@ def test_naming_a_model_imports_no_model_library():
         "heavy = {'torch', 'transformers', 'aiohttp', 'vllm', 'pydantic'} & set(sys.modules)\n"
         "assert heavy <= {'pydantic'}, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS_S)

@@ -112,7 +112,6 @@ async def run(pool, rng, speaks):
     return [getattr(item, "name", "").rpartition(".")[2] for item in items], reply
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("speaks", DIALECTS)
 async def test_every_request_ends_and_adds_up(pool, speaks):
     rng, names_seen, tokens = random.Random(31), [], 0

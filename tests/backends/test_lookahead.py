@@ -7,6 +7,7 @@ import pytest
 
 from splitreason_integrations.backends.lookahead import Draft, DraftStats, Lookahead
 from splitreason_integrations.errors import ModelCallError
+from tests.limits import END_S
 
 START = 3
 TOKEN = 99
@@ -47,7 +48,7 @@ def cut(sizes):
 
 
 async def read(lookahead, ids, places, token=TOKEN):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(END_S):
         await lookahead.follow(ids, places[-1])
     return lookahead.known(token, ids, places)
 

@@ -25,6 +25,7 @@ from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
 from tests.backends.servers import NOWHERE, QUESTION, load, order, prompt, serving, spec, write
+from tests.limits import END_S
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -46,6 +47,7 @@ async def open_on(url, *, until=0):
         return answer.json()["open_sessions"]
 
 
+@pytest.mark.slow
 async def test_the_same_text_as_with_both_models_here(url):
     here, there = SplitEngine(), SplitEngine(small="embedded", large=spec(url))
     tasks = generated("test", ("word", "context"), n=24, seed=3)
@@ -140,7 +142,7 @@ async def test_closing_a_session_ends_its_writing(url):
     assert await open_on(url, until=1) == 1
     session.close()
     with pytest.raises(SessionError, match="closed"):
-        await asyncio.wait_for(reading, 5)
+        await asyncio.wait_for(reading, END_S)
     assert model.open_sessions == 0
     assert await open_on(url) == 0
 

@@ -41,6 +41,7 @@ def spec(request):
         yield OpenAIServerModel(url, speaks, dialect=SAID[speaks], **KNOWN)
 
 
+@pytest.mark.slow
 async def test_the_same_text_as_with_both_models_here(spec):
     here, there = SplitEngine(), SplitEngine(small="embedded", large=spec)
     large_tokens = 0

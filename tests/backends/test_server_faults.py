@@ -36,6 +36,7 @@ from splitreason_integrations.events import Event
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.backends.faulty_server import CHANGES, INSTEAD
 from tests.backends.servers import order, serving
+from tests.limits import END_S
 from tests.loop.engine_runs import request
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -205,7 +206,7 @@ async def run(pool, rng, log):
         await asyncio.wait({task})
     else:
         await task
-    assert time.monotonic() - started < DEADLINE_S + 1
+    assert time.monotonic() - started < DEADLINE_S + END_S
     assert all(model.open_sessions == 0 for model in (some.small, *some.large))
     outcome.cancelled = not (outcome.items and isinstance(outcome.items[-1], Completion))
     if not outcome.cancelled:
@@ -265,7 +266,7 @@ async def check_servers(pool):
         assert not taken, taken
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 async def test_every_request_ends_and_adds_up(pool, tmp_path):
     rng, log = random.Random(23), AuditLog(tmp_path / "audit.jsonl")
     killing = asyncio.create_task(pool.kill_again_and_again())
@@ -315,11 +316,11 @@ async def test_a_silent_server_leaves_time_for_an_answer(pool):
         some = SplitEngine(
             small=ScriptedModel(SMALL),
             large=model_of(pool.servers[:1], rng, written, [{"kind": "hang", "byte": byte}] * 9),
-            policy=Policy(deadline_s=1.0),
+            policy=Policy(deadline_s=3.0),
         )
         started = time.monotonic()
         reply = await some.complete(request())
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < END_S
         assert reply.answer == "Four"
 
 
@@ -330,7 +331,7 @@ async def test_a_long_wait_asked_for_is_not_waited(pool):
     some = SplitEngine(
         small=ScriptedModel(SMALL), large=model_of(pool.servers[:1], rng, written, [busy])
     )
-    reply = await asyncio.wait_for(some.complete(request()), 10)
+    reply = await asyncio.wait_for(some.complete(request()), END_S)
     assert (reply.degraded, reply.answer) == (True, "Four")
 
 
@@ -352,6 +353,6 @@ async def test_a_server_that_says_nothing_new_has_failed(pool, fault):
     with pytest.raises(ModelCallError) as failed:
         await session.read_probabilities(CLOSE)
     assert failed.value.retryable
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < END_S
     session.close()
     await quick._sessions.pop(asyncio.get_running_loop()).session.close()

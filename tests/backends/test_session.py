@@ -13,6 +13,7 @@ from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.errors import SessionError
 from splitreason_integrations.sampling import Sampling
+from tests.limits import END_S
 
 GREEDY = Sampling(temperature=0.0)
 
@@ -209,7 +210,7 @@ async def test_closing_a_session_ends_its_writing(random_pair, monkeypatch):
     await asyncio.sleep(0.1)
     session.close()
     with pytest.raises(SessionError, match="closed"):
-        await asyncio.wait_for(reading, 5)
+        await asyncio.wait_for(reading, END_S)
     assert got == session._ids[3:]
     assert not session.holds_cache
 

@@ -35,7 +35,6 @@ pytestmark = [
         reason="make test-vllm builds vLLM's environment",
     ),
     pytest.mark.allow_hosts(["127.0.0.1"]),
-    pytest.mark.timeout(900),
 ]
 KEY = "a-key-of-the-test"
 PROBLEMS = 100

@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(not has_vllm(), reason="make test-vllm builds vLLM's environment"),
     pytest.mark.allow_hosts(["127.0.0.1"]),
-    pytest.mark.timeout(1200),
 ]
 AT_ONCE = 64
 

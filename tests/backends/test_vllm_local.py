@@ -40,12 +40,12 @@ from splitreason_integrations.request import Request
 from tests.backends.servers import QUESTION, ROOT, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
 from tests.backends.test_small_server import same
+from tests.limits import HANGS_S
 
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(not find_spec("vllm"), reason="make test-vllm builds vLLM's environment"),
     pytest.mark.allow_hosts(["127.0.0.1"]),
-    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),
 ]
 PROBLEMS = 100
@@ -323,7 +323,7 @@ def test_the_command_takes_it_and_prints_results_alone():
         [sys.executable, "-c", *command, "--small", PAIR[0], "--large", PAIR[1]],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}"},
     )

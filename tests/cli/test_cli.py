@@ -10,8 +10,10 @@ import pytest
 
 from splitreason_integrations.evals.runner import MODES
 from splitreason_integrations.evals.tasks import read_jsonl
+from tests.limits import HANGS_S
 
 
+@pytest.mark.slow
 def test_the_installed_command_in_a_process_of_its_own():
     command = str(Path(sys.executable).with_name("splitreason"))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -19,7 +21,7 @@ def test_the_installed_command_in_a_process_of_its_own():
         [command, "ask", "Hello", "--json"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANGS_S,
         env=environment,
     )
     assert done.returncode == 0, done.stderr
@@ -42,6 +44,7 @@ def test_ask_json(run):
     assert {"reasoning", "spans", "offload_share", "stop_reason", "degraded"} <= facts.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_eval_json(run, mode):
     done = run("eval", "--mode", mode, "--samples", "4", "--seed", "1", "--json")
@@ -80,6 +83,7 @@ def test_bench_overhead(run):
     assert {"command", "hardware", "versions"} <= facts.keys()
 
 
+@pytest.mark.slow
 def test_bench_pair_writes_its_tables_into_a_file(run, tmp_path):
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n", "utf-8")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import HANGS_S
+
 COOKBOOK = Path(__file__).parents[2] / "cookbook"
 ANSWERS = {
     "first_answer": "1069",
@@ -30,13 +32,18 @@ def test_every_recipe_is_tried():
     assert {path.stem for path in COOKBOOK.glob("*.py")} == set(ANSWERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "answer"), ANSWERS.items(), ids=ANSWERS)
 def test_a_recipe_gets_its_answer_right(recipe, answer):
     path = COOKBOOK / f"{recipe}.py"
     assert len(path.read_text("utf-8").splitlines()) <= 60
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
     )
     assert done.returncode == 0, done.stderr
     assert answer in "".join(done.stdout.splitlines()[-4:])

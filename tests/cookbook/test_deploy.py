@@ -26,6 +26,7 @@ from tests.cookbook.deploy import (
     services,
     workloads,
 )
+from tests.limits import HANGS_S
 
 SERVERS = list(servers())
 FILES = [*COMPOSE, *KUBERNETES, FOLDER / "README.md"]
@@ -37,7 +38,9 @@ SECRETS = re.compile(r"\b(?:sk-|hf_)\w{8,}|\b[0-9a-fA-F]{32,}\b|Bearer\s+\w{8,}"
 def by_schema(*paths):
     """Hold files against Compose's schema, by the copy of it that the checker brings along."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    return subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*command, *map(str, paths)], capture_output=True, text=True, timeout=HANGS_S
+    )
 
 
 def test_compose_files_keep_to_the_specification():
@@ -261,13 +264,12 @@ def parsed(arguments):
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
     )
 
 
 @pytest.mark.vllm
 @pytest.mark.skipif(not has_vllm(), reason="make test-vllm builds vLLM's environment")
-@pytest.mark.timeout(400)
 def test_vllm_knows_every_flag():
     done = parsed(lines())
     assert done.returncode == 0, done.stderr[-2000:]

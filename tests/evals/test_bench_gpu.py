@@ -19,6 +19,7 @@ def bench(*arguments):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_tiny_shapes_on_a_cpu_give_every_figure():
     said = json.loads(
         bench(*TINY, "--context", "64", "--context", "128", "--rounds", "3", "--json")

@@ -224,6 +224,7 @@ def found() -> Calibration:
     return calibrate(SplitEngine(), tasks, Goal(Metric.SHARE, 0.10), runs=9, seed=11)
 
 
+@pytest.mark.slow
 def test_the_embedded_pair_is_calibrated(found):
     figure = found.chosen.figures[Metric.SHARE]
     assert 0 < figure.low <= figure.value <= figure.high <= 0.10

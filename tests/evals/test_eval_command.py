@@ -9,6 +9,7 @@ import pytest
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import hub
 from splitreason_integrations.evals.grading import Grade
+from tests.limits import HANGS_S
 
 EMBEDDED = ("--small", "embedded", "--large", "embedded")
 
@@ -35,7 +36,9 @@ def test_a_hub_that_cannot_be_reached_does_not_hang():
         "try: named('aime25')\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS_S
+    )
     assert done.stdout.startswith("RequestError aime25: math-ai/aime25 can be loaded neither"), (
         done.stderr
     )
@@ -109,6 +112,7 @@ def test_a_share_that_cannot_be_met_is_reported(run):
     assert "split at 0.9: requested share 90.00%" in said
 
 
+@pytest.mark.slow
 def test_shares_that_are_asked_for(run):
     done = run(
         "eval", "--mode", "split,random", "--at-share", "0.3,0.1", "--samples", "4", "--json"
@@ -124,6 +128,7 @@ def test_shares_that_are_asked_for(run):
     ]
 
 
+@pytest.mark.slow
 def test_the_baselines_run_at_the_splits_share(run):
     done = run("eval", "--mode", "split,random,rule", "--rule", "[=*]", "--samples", "8", "--json")
     split, *others = facts(done)["modes"]

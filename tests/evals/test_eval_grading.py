@@ -21,6 +21,7 @@ from splitreason_integrations.evals.grading import (
 from splitreason_integrations.evals.math_judge import Judge
 from splitreason_integrations.evals.tasks import Task, generated, graded_by
 from splitreason_integrations.problems import last_integer
+from tests.limits import HANGS_S
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_the_child_ends_with_its_parent():
         "print(judge._child.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=HANGS_S)
     child = int(done.stdout)
     for _ in range(100):
         if not _runs(child):

@@ -17,6 +17,7 @@ from splitreason_integrations.evals.journal import NAME, Journal, configuration_
 from splitreason_integrations.evals.runner import Runner, fingerprint
 from splitreason_integrations.evals.tasks import generated
 from tests.evals.evaluations import outcome
+from tests.limits import HANGS_S
 
 SETTINGS = {"seed": 1, "tasks": "abc"}
 TEXTS = ({"author": "small", "channel": "answer", "text": "é\x00<b>"},)
@@ -145,7 +146,7 @@ def command(path, out, *, processes=1):
     return [sys.executable, str(path), *arguments, "--processes", str(processes)]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "kills"), [(1, (3, 9)), (2, (9,))])
 def test_a_killed_run_resumes(tmp_path, processes, kills):
     """Killed and resumed, the figures are those of a run in one go; no answer is twice."""
@@ -160,14 +161,14 @@ def test_a_killed_run_resumes(tmp_path, processes, kills):
             running.send_signal(signal.SIGKILL)
         with lines.open("ab") as file:
             file.write(b'{"way": "torn')
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=HANGS_S)
     assert done.returncode == 0, done.stderr
     whole = subprocess.run(
         command(tmp_path / "run.py", tmp_path / "whole", processes=1),
         capture_output=True,
         text=True,
         env=environment,
-        timeout=300,
+        timeout=HANGS_S,
     )
     rows, expected = (json.loads(one.stdout)["modes"] for one in (done, whole))
     for name in ("mode", "n", "accuracy", "interval", "tokens", "spans", "offload_share"):
@@ -176,7 +177,7 @@ def test_a_killed_run_resumes(tmp_path, processes, kills):
     places = [(one["way"], one["task"], one["sample"]) for one in journal]
     assert len(places) == len(set(places)) == 12
     refused = subprocess.run(
-        [*line, "--seed", "5"], capture_output=True, text=True, env=environment, timeout=300
+        [*line, "--seed", "5"], capture_output=True, text=True, env=environment, timeout=HANGS_S
     )
     assert refused.returncode == 2
     assert "name another --out" in refused.stderr

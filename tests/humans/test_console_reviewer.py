@@ -20,13 +20,13 @@ from rich.console import Console
 from splitreason_integrations import AskRule, HumanCheck, Paused, Question, SplitEngine
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.console import ConsoleReviewer
+from tests.limits import END_S
 from tests.loop.engine_runs import request
 from tests.reviews.review_runs import counting_pair
 
 END_OF_INPUT = "\x04"
 PROMPT = "[h]elp > "
 PRESSED_AGAIN_S = 10.0
-ENDS_IN_S = 90.0
 
 
 class Person:
@@ -287,7 +287,7 @@ def command(*arguments):
 
 def status_of(process, person, *, interrupting=False):
     """Return a command's exit status once it has ended and all is read."""
-    pressed_s, late_s = 0.0, time.monotonic() + ENDS_IN_S
+    pressed_s, late_s = 0.0, time.monotonic() + END_S
     while person.read():
         if time.monotonic() > late_s:
             process.send_signal(signal.SIGUSR1)
@@ -301,6 +301,7 @@ def status_of(process, person, *, interrupting=False):
     return process.wait()
 
 
+@pytest.mark.slow
 def test_the_command_asks():
     with command("--check", "both", "--json") as (process, person):
         for number in range(1, 5):

@@ -19,6 +19,7 @@ from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.backends.servers import load, order, prompt, serving_pair, write
+from tests.limits import END_S
 from tests.loop.engine_runs import complete, freed, request
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -179,4 +180,4 @@ async def test_a_session_reads_ahead_in_a_request_of_its_own(pair, embedded):
     session.close()
     local.close()
     left = asyncio.all_tasks() - before
-    await asyncio.wait_for(asyncio.gather(*left), 10)
+    await asyncio.wait_for(asyncio.gather(*left), END_S)

@@ -33,7 +33,7 @@ def transcript(reply, prompt, codec):
     return ids, authors
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 @pytest.mark.parametrize("trigger", [Tag(), Tag(threshold=0.2)], ids=str)
 def test_replies_equal_uncached_passes(embedded, trigger):
     small, large = embedded

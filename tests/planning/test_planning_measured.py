@@ -32,7 +32,7 @@ def within(pair, factor=FACTOR):
     return 1 / factor <= predicted / measured <= factor
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_the_split_runs_as_predicted():
     """In a factor of 1.5, with four answers at once; other work may disturb a run."""
     effort = Effort(samples=12, at_once=4)
@@ -51,7 +51,7 @@ def test_the_split_runs_as_predicted():
     assert figures.small.concurrency == figures.large.concurrency == 4
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.slow
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_large_model_on_a_server_has_a_round_trip_and_a_device_of_its_own():
     with serving("completions_server", "embedded:large") as (_, url):

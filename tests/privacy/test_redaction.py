@@ -260,7 +260,7 @@ def conversation(rng, secrets):
     return messages, [tool] if rng.random() < 0.4 else None
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 @pytest.mark.allow_hosts(["127.0.0.1"])
 async def test_no_secret_reaches_a_server_in_a_thousand_cases():
     rng, whole = random.Random(3), 0
@@ -326,6 +326,7 @@ async def test_a_request_put_aside_keeps_its_placeholders():
     assert [span.text for span in last.spans] == [" Mail bob@example.com or ana@example.com."] * 2
 
 
+@pytest.mark.slow
 async def test_the_bundled_pair_writes_the_same_where_nothing_is_hidden():
     large = await load_model("embedded", role="large")
     large.remote = True

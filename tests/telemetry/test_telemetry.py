@@ -271,11 +271,11 @@ def test_half_a_surrogate_pair_cannot_cost_a_batch(received):
 async def test_a_cancelled_request_ends_its_spans(received, how):
     slow = engine(received.telemetry(), ScriptedModel(LARGE, name="big", delay_s=5))
     if how == "scope":
-        with anyio.move_on_after(0.2):
+        with anyio.move_on_after(2.0):
             await slow.complete(request(**LONG))
     else:
         task = asyncio.create_task(slow.complete(request(**LONG)))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(2.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert received.named(CHAT)[0].attributes[names.OUTCOME] == "cancelled"

@@ -21,6 +21,7 @@ from splitreason_integrations import HumanCheck, SplitEngine, Telemetry
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.telemetry.tracing import Current
 from splitreason_integrations.testing import ScriptedModel
+from tests.limits import HANGS_S
 from tests.loop.engine_runs import complete, request
 from tests.telemetry.otel import CHAT, LARGE, SMALL, Received, engine
 
@@ -278,7 +279,7 @@ def test_a_failing_reader_breaks_no_request():
 
 def in_a_process(code):
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return done

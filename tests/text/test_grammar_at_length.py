@@ -74,7 +74,7 @@ async def forced_cases(pair, more, check_reply):
     raise AssertionError(f"only {cases} hand-overs inside")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nested", "unicode values"])
 def test_hand_overs_in_the_middle_of_an_answer(pair, name):
     schema = SCHEMAS[name]
@@ -83,7 +83,7 @@ def test_hand_overs_in_the_middle_of_an_answer(pair, name):
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_hand_overs_in_the_middle_of_a_forced_call(pair):
     def check_call(reply):
         (call,) = reply.tool_calls

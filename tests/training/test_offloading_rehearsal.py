@@ -21,8 +21,6 @@ from splitreason_integrations.training.offloading.recipe import Rehearsal
 from splitreason_integrations.training.offloading.rehearsal import ends_loss, rehearser_of
 from tests.training.toy_training import ROW, TOKENIZER, grpo, written
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def test_a_rehearsal_is_read_with_the_rollouts(tmp_path, traces):
     recipe = grpo(rehearsal=Rehearsal(str(traces), weight=0.5, batch=3))
@@ -74,6 +72,7 @@ def test_ends_of_several_tokens_are_refused(tmp_path, traces):
     assert rehearser_of(spans, plain) is not None
 
 
+@pytest.mark.slow
 def test_a_rehearsal_alone_keeps_what_it_reads(tmp_path, traces):
     """Rollouts that are all alike teach nothing: what moves the weights then is the rehearsal."""
     alike = replace(

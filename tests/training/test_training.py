@@ -208,7 +208,7 @@ def weights_of(out):
     return {name: load_file(out / name / "model.safetensors") for name in MEMBERS}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
     options = {"device": "cpu", "run_jobs": one_by_one}
     train_pair(tmp_path / "whole", TINY, on_progress=quiet, **options)
@@ -240,7 +240,7 @@ def test_an_interrupted_run_resumes_to_the_same_pair(tmp_path):
         Folders(tmp_path / "cut").claim(Settings(scale=0.002, seed=4))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_both_models_train_at_once(tmp_path):
     stages = []
     settings = Settings(scale=0.001, seed=5)
@@ -263,7 +263,7 @@ def test_both_models_train_at_once(tmp_path):
     } <= set(stages)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_run_can_continue_from_a_finished_pair(tmp_path):
     pair = path("small").parent
     settings = Settings(scale=0.002, seed=5, start=str(pair))

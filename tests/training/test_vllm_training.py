@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(not find_spec("vllm"), reason="make test-vllm builds vLLM's environment"),
     pytest.mark.allow_hosts(["127.0.0.1"]),
-    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),
 ]
 
