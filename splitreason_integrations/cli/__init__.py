@@ -1,6 +1,8 @@
 """The `splitreason` command: results go to standard output, everything else to standard error."""
 
+import os
 import sys
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -69,6 +71,9 @@ app.add_typer(train.app, name="train")
 
 def main() -> None:
     """Run the command; an error prints one line on standard error and exits with status 2."""
+    if find_spec("torch") is None:
+        # transformers would print that models are not available; here they are on servers.
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         status = app(standalone_mode=False)
     except (typer.TyperException, SplitReasonError) as error:
