@@ -112,7 +112,12 @@ def hits(below: Sequence[str] = ()) -> list[Hit]:
         capture_output=True,
         text=True,
     )
-    return [hit for file in listed.stdout.split("\n") if _searched(file) for hit in _hits(file)]
+    return [
+        hit
+        for file in listed.stdout.split("\n")
+        if _searched(file)
+        for hit in hits_of(file, _text(file))
+    ]
 
 
 def _searched(file: str) -> bool:
@@ -122,8 +127,12 @@ def _searched(file: str) -> bool:
     return path.suffix in SUFFIXES or path.name in ("Makefile", "run")
 
 
-def _hits(file: str) -> Iterator[Hit]:
-    text = (ROOT / file).read_text(encoding="utf-8")
+def _text(file: str) -> str:
+    return (ROOT / file).read_text(encoding="utf-8")
+
+
+def hits_of(file: str, text: str) -> Iterator[Hit]:
+    """Yield the hits in a file's text and in its name."""
     if file.endswith(".py"):
         for line, is_name, part in _parts_of_code(text):
             rules = _NAME_RULES if is_name else _PROSE_RULES
