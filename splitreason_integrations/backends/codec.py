@@ -29,6 +29,7 @@ class TokenizerStream:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, after: Sequence[int]) -> None:
         self._tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
         self._after = list(after)
         self._decoder = DecodeStream(ids=self._after, skip_special_tokens=False)
         self._held: list[int] = []
@@ -41,7 +42,7 @@ class TokenizerStream:
     def push(self, token_id: int) -> str:
         """Return the text that this token completes; may be empty."""
         try:
-            text = self._decoder.step(self._tokenizer.backend_tokenizer, token_id)
+            text = self._decoder.step(self._backend, token_id)
         except Exception:  # noqa: BLE001 - what the decoder raises on broken UTF-8
             text = self._tokenizer.decode([*self._held, token_id])
             self._decoder = DecodeStream(ids=[token_id], skip_special_tokens=False)

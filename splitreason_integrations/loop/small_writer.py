@@ -94,12 +94,16 @@ class SmallWriter:
         state = self._state
         if token_ids:
             self._kept_length += len(token_ids)
-            self._attempts = Attempts(state.settings.retry)
+            self._count_attempts_anew()
         kept = state.write(SMALL, token_ids)
         state.small.mark_synced(state.transcript.pieces)
         state.machine.note(SmallWrote(kept))
         if state.transcript.stopped:
             state.machine.note(ReplyEnded("stop_string"))
+
+    def _count_attempts_anew(self) -> None:
+        if self._attempts.count > 1:
+            self._attempts = Attempts(self._state.settings.retry)
 
     def _write_order(self, order: WriteSmall, *, may_open: bool) -> WriteOrder:
         state, settings, watch = self._state, self._state.settings, self._watch
