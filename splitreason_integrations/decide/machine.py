@@ -1,6 +1,6 @@
 """What comes next: a transition table and the arithmetic of its caps. No I/O, no model.
 
-The request loop notes facts, asks for the next `order` and carries it out. An illegal fact raises
+The request loop notes facts, asks for the next `order` and executes it. An illegal fact raises
 and changes nothing.
 """
 

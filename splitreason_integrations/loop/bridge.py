@@ -49,7 +49,8 @@ class Bridge:
             else:
                 run += text
         if self._same:
-            return Converted(tuple(token_ids), tuple(zip(mine.values(), mine.values(), strict=True)))
+            whole = tuple(mine.values())
+            return Converted(tuple(token_ids), tuple(zip(whole, whole, strict=True)))
         target_ids += self._encode(run)
         theirs = whole_ends(after, target_ids)
         shared = sorted(mine.keys() & theirs.keys())

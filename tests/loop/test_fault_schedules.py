@@ -76,12 +76,12 @@ def check(some, items):
     assert isinstance(reply, Completion)
     assert reply.answer == "Four"
     assert reply.stop_reason == "stop"
-    told = Counter(item.name.rpartition(".")[2] for item in items if isinstance(item, Event))
-    assert told["finished"] == len(reply.spans)
-    assert told["requested"] == len(reply.spans)
-    assert sum(span.attempts - 1 for span in reply.spans) == told["retried"]
-    assert reply.degraded is (told["failed"] == len(some.large))
-    assert told["fell_back"] == told["failed"]
+    received = Counter(item.name.rpartition(".")[2] for item in items if isinstance(item, Event))
+    assert received["finished"] == len(reply.spans)
+    assert received["requested"] == len(reply.spans)
+    assert sum(span.attempts - 1 for span in reply.spans) == received["retried"]
+    assert reply.degraded is (received["failed"] == len(some.large))
+    assert received["fell_back"] == received["failed"]
     for number, large in enumerate(some.large):
         written = [
             token
@@ -92,7 +92,7 @@ def check(some, items):
         tags = large.codec.control_token("<bigmodel>"), large.codec.control_token("</bigmodel>")
         whole = [token for token in large.tokens_of(large._reply) if token not in tags]
         assert written == whole[: len(written)], "a token is lost or doubled"
-    return told
+    return received
 
 
 @pytest.mark.slow
@@ -101,9 +101,9 @@ async def test_every_request_ends_and_adds_up():
     seen, ended, cancelled = Counter(), 0, 0
     for _ in range(SCHEDULES // AT_ONCE):
         batch = [run(random.Random(rng.random())) for _ in range(AT_ONCE)]
-        for told in await asyncio.gather(*batch):
-            ended, cancelled = ended + (told is not None), cancelled + (told is None)
-            seen.update(told or {})
+        for received in await asyncio.gather(*batch):
+            ended, cancelled = ended + (received is not None), cancelled + (received is None)
+            seen.update(received or {})
     assert ended + cancelled == SCHEDULES
     assert cancelled > 50
     assert min(seen[name] for name in ("retried", "failed", "fell_back")) > 100

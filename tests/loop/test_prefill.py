@@ -38,7 +38,7 @@ def models(small=SMALL, **more):
     )
 
 
-def told(pair, **settings):
+def prefilled(pair, **settings):
     """Return a reply, and how much of it the large model was shown."""
     shown = []
     opened = pair[1].open
@@ -62,8 +62,8 @@ def told(pair, **settings):
 
 @pytest.mark.parametrize("tokens", [1, 7, 40, 5000])
 def test_the_text_and_its_price_are_the_same(tokens):
-    plain, _ = told(models())
-    reply, shown = told(models(), prefill_tokens=tokens)
+    plain, _ = prefilled(models())
+    reply, shown = prefilled(models(), prefill_tokens=tokens)
     assert len(plain.spans) == 2
     assert reply.pieces == plain.pieces
     # What stands behind the last span may have been read in vain.
@@ -79,7 +79,7 @@ def test_the_text_and_its_price_are_the_same(tokens):
 
 def test_what_is_read_in_vain_is_paid_for_once():
     pair = models(f"{STORY}</think>Done.")
-    reply, shown = told(pair, prefill_tokens=10)
+    reply, shown = prefilled(pair, prefill_tokens=10)
     assert not reply.spans
     assert shown[-1] > 40
     read = shown[-1] + len(prompt_of(pair[1]))
@@ -95,8 +95,8 @@ def prompt_of(model):
 @pytest.mark.parametrize("usd", [0.0, 0.0002, 0.0006, 0.001, 0.002, 0.01])
 def test_money_caps_hold_and_admit_the_same(usd):
     policy = Policy(max_usd=usd)
-    plain, _ = told(models(), policy=policy)
-    reply, _ = told(models(), policy=policy, prefill_tokens=8)
+    plain, _ = prefilled(models(), policy=policy)
+    reply, _ = prefilled(models(), policy=policy, prefill_tokens=8)
     assert reply.pieces == plain.pieces
     assert reply.cost_usd <= usd + 1e-9
 
@@ -115,15 +115,15 @@ def test_money_caps_hold_and_admit_the_same(usd):
     ids=["check", "rule", "no spans", "never"],
 )
 def test_nothing_goes_ahead_that_may_not(settings):
-    assert told(models(), prefill_tokens=5, **settings)[1] == []
+    assert prefilled(models(), prefill_tokens=5, **settings)[1] == []
 
 
 def test_behind_a_vault_the_prompt_alone_goes_ahead():
-    reply, shown = told(models(remote=True), prefill_tokens=5, redact=["email"])
+    reply, shown = prefilled(models(remote=True), prefill_tokens=5, redact=["email"])
     assert reply.spans
     assert shown
     assert shown[0] == 0
-    plain, _ = told(models(remote=True), redact=["email"])
+    plain, _ = prefilled(models(remote=True), redact=["email"])
     assert reply.pieces == plain.pieces
 
 

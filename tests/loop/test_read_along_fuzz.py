@@ -38,15 +38,15 @@ class Failing(ScriptedModel):
 
         async def writing(order):
             nonlocal longest
-            left, told, before = next(self.failures, None), 0, session.length
+            left, received, before = next(self.failures, None), 0, session.length
             longest = 0
             parts = write(order)
             try:
                 async for part in parts:
-                    if left is not None and left <= told + len(part.token_ids):
-                        longest, before = told, 0
+                    if left is not None and left <= received + len(part.token_ids):
+                        longest, before = received, 0
                         raise ConnectionError("gone")
-                    told += len(part.token_ids)
+                    received += len(part.token_ids)
                     yield part
             finally:
                 await parts.aclose()

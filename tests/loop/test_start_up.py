@@ -186,9 +186,8 @@ async def test_a_resume_that_fails_leaves_no_session_open():
     later = HumanCheck(reviewer=lambda question: None)
     engine = SplitEngine(small=pair[0], large=pair[1], human_check=later)
     waiting = await paused(engine)
-    state = dict(waiting.state)
-    kind = "participants" if "participants" in state else "seats"
-    state[kind] = [state[kind][0], {**state[kind][1], "model": "another"}]
+    mine, other = waiting.state["participants"]
+    state = {**waiting.state, "participants": [mine, {**other, "model": "another"}]}
     with pytest.raises(ConfigurationError, match="another large model"):
         await finished(engine.resume(replace(waiting, state=state), Answer(decision="approve")))
     assert [model.open_sessions for model in pair] == [0, 0]

@@ -46,7 +46,7 @@ def test_half_a_character_stays_in_its_place_with_two_tokenizers(embedded, other
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5])
-def test_slices_of_the_other_author_do_not_show_in_what_a_model_is_told(
+def test_slices_of_the_other_author_do_not_show_in_what_a_model_has_read(
     embedded, other_codec, other_model, cut
 ):
     small = embedded[0].codec
