@@ -1,4 +1,4 @@
-"""The bundled pair: ordinary checkpoint folders that load offline, as they are."""
+"""The bundled pair: ordinary checkpoint folders that load offline."""
 
 from __future__ import annotations
 

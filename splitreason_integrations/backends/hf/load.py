@@ -1,11 +1,7 @@
 """Loads a model of transformers from its folder or from the hub's cache."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.codec import TokenizerCodec
@@ -13,6 +9,7 @@ from splitreason_integrations.backends.defaults import default_sampling, end_tok
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.spec import TransformersModel
 from splitreason_integrations.backends.hf.steps import steps_for
+from splitreason_integrations.backends.swapped import no_progress_bar
 from splitreason_integrations.errors import ModelLoadError
 
 
@@ -27,19 +24,8 @@ def load(spec: TransformersModel) -> HFModel:
     loads_at_once = spec.path.startswith(str(embedded.path("small").parent))
     if not loads_at_once:
         return _load(spec)
-    with _without_progress_bar():
+    with no_progress_bar():
         return _load(spec)
-
-
-@contextmanager
-def _without_progress_bar() -> Generator[None, None, None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _check_device(name: str, device: str) -> None:

@@ -10,9 +10,8 @@ is computed in vain and overwritten by the next one.
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
@@ -20,6 +19,7 @@ from transformers.cache_utils import DynamicLayer
 
 from splitreason_integrations.backends.hf.attention import ATTENTION, PARTS, FixedRows, Place
 from splitreason_integrations.backends.hf.norms import in_one_kernel, spelled_out
+from splitreason_integrations.backends.swapped import swapped
 
 SIZES = (1, 16, 64)
 """Tokens of a pass: a step, a usual span, and what is usually between two spans."""
@@ -167,7 +167,11 @@ class Steps:
 
     def _recorded(self, size: int, place: Place) -> Callable[[], torch.Tensor]:
         def run() -> torch.Tensor:
-            with _attention(self._network.config), in_one_kernel(self._norms):
+            with (
+                # Nobody else may run the network meanwhile.
+                swapped(self._network.config, "_attn_implementation", ATTENTION),
+                in_one_kernel(self._norms),
+            ):
                 return self._network(  # type: ignore[no-any-return]
                     input_ids=place.tokens[:, :size],
                     position_ids=place.positions[:, :size],
@@ -212,14 +216,3 @@ def _record(run: Callable[[], torch.Tensor], device: torch.device) -> Callable[[
         return logits
 
     return replay
-
-
-@contextmanager
-def _attention(config: Any) -> Iterator[None]:
-    """Have a network attend to fixed rows; nobody else may run it meanwhile."""
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before

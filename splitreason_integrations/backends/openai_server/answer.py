@@ -9,9 +9,13 @@ from splitreason_integrations.backends.openai_server.wire import Part, Unreadabl
 
 
 class Answering:
-    """An answer as it comes. `unread` is how many tokens of the question were new to the server.
+    """An answer as it arrives. Tokens that an order has no room for are kept for the next one.
 
-    What an order has no room for is kept for the next one; `goes_on` says that there may be more.
+    Attributes:
+        call: the request.
+        unread: how many tokens of the question were new to the server.
+        goes_on: whether there may be more.
+
     """
 
     def __init__(self, call: Call, answer: Answer, unread: int) -> None:
@@ -24,9 +28,9 @@ class Answering:
         self._usage: Usage | None = None
 
     async def next(self, most: int) -> tuple[Written, Part]:
-        """Return what comes next, `most` tokens at most, and the event that brought it.
+        """Return the next tokens, `most` at most, and the event that they came in.
 
-        Where there is more for another order, the end is `End.LENGTH`.
+        If there is more for another order, the end is `End.LENGTH`.
         """
         if self._spare.token_ids or self._spare.end is not None:
             return self._shared(self._spare, most), self._part
@@ -41,20 +45,20 @@ class Answering:
         return self._shared(written, most), part
 
     def rest(self, most: int) -> tuple[int, ...]:
-        """Return what was received and not yet returned, of an answer that breaks off."""
+        """Return tokens received and not yet returned, when an answer breaks off."""
         self.goes_on = False
         try:
             return self._answer.rest()[:most]
         except UnreadableError:
-            # It is what the answer broke off at.
+            # The unreadable part is why the answer broke off.
             return ()
 
     def unreadable(self, error: UnreadableError) -> Exception:
-        """Return the error for an answer that is not as it must be."""
+        """Return the error for an unreadable answer."""
         return self.call.broken(str(error), retryable=not error.lasting)
 
     async def settle(self) -> Usage | None:
-        """Let a finished answer end; return what the server says that it took, if it does."""
+        """Let a finished answer end; return the usage, if the server reports it."""
         usage = self._usage or await self.call.usage()
         await self.call.settle()
         return usage

@@ -20,7 +20,7 @@ _MOST_THOUGHT = 1 << 18
 
 
 def read_chat(data: Any) -> Part:
-    """Return an event's data as a Part; raise UnreadableError where they are not of its form."""
+    """Return an event's data as a Part; raise UnreadableError if the data are not valid."""
     choice = first_choice(data)
     if choice is None:
         return Part(usage=usage_of(data))

@@ -1,4 +1,4 @@
-"""One search that many wait for: it ends with its outcome, or when nobody waits any more."""
+"""Searches shared by many callers; one ends with its result, or when nobody waits any more."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -8,13 +8,13 @@ _T = TypeVar("_T")
 
 
 class Finding(Generic[_T]):
-    """Searches under way, by what is asked. Each event loop has its own."""
+    """Searches under way, by their key. Each event loop has its own."""
 
     def __init__(self) -> None:
         self._searches: dict[tuple[asyncio.AbstractEventLoop, Hashable], _Search[_T]] = {}
 
     async def outcome(self, asked: Hashable, search: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what a search finds, or raise what it fails with; share one that is under way."""
+        """Return the result of a search, joining one that is under way; raise what it raises."""
         key = (asyncio.get_running_loop(), asked)
         shared = self._searches.get(key)
         if shared is None or shared.task.done():

@@ -1,4 +1,4 @@
-"""Several servers of one model: the least loaded one is asked, one that failed rests a while."""
+"""The servers of one model: the least loaded one is asked, one that failed rests a while."""
 
 import time
 from collections.abc import Sequence
@@ -7,12 +7,18 @@ from splitreason_integrations.backends.openai_server.http import Server
 
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 30.0
-_WORTH_OF_A_CACHE = 2
-"""By how many calls another server must be less loaded than the one that read a sequence before."""
+_CALLS_A_CACHE_SAVES = 2
+"""By how many calls another server must be less loaded to replace one with a sequence cached."""
 
 
 class Replica:
-    """One server, with how many calls it has to answer now and how it did lately."""
+    """One server, its load and its recent failures.
+
+    Attributes:
+        calls: how many calls it has to answer now.
+        rests_until_s: when it is asked again, a time of `time.monotonic()`.
+
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -22,11 +28,11 @@ class Replica:
 
     @property
     def rests(self) -> bool:
-        """Whether the server failed just now."""
+        """Whether the server failed recently."""
         return time.monotonic() < self.rests_until_s
 
     def failed(self) -> None:
-        """Let the server rest, the longer the more often in a row it failed."""
+        """Let the server rest, longer with each failure in a row."""
         rest_s = min(_FIRST_REST_S * 2.0**self._failures, _LONGEST_REST_S)
         self._failures = min(self._failures + 1, 10)
         self.rests_until_s = time.monotonic() + rest_s
@@ -44,12 +50,12 @@ class Replicas:
 
     @property
     def one_is_ready(self) -> bool:
-        """Whether a server is there that did not fail just now."""
+        """Whether a server has not failed recently."""
         return not all(replica.rests for replica in self.all)
 
     def choose(self, last: Replica | None = None) -> Replica:
-        """Return whom to ask next for a sequence that `last` was asked for before."""
+        """Return the server to ask next for a sequence; `last` read it before."""
         ready = [replica for replica in self.all if not replica.rests]
         if not ready:
             return min(self.all, key=lambda replica: replica.rests_until_s)
-        return min(ready, key=lambda one: one.calls - _WORTH_OF_A_CACHE * (one is last))
+        return min(ready, key=lambda one: one.calls - _CALLS_A_CACHE_SAVES * (one is last))

@@ -1,4 +1,4 @@
-"""How a model behind an OpenAI-compatible server is named. Nothing is asked of it here."""
+"""How a model behind an OpenAI-compatible server is named. No server is asked here."""
 
 import os
 from collections.abc import AsyncGenerator, Sequence
@@ -24,9 +24,13 @@ _EXAMPLE = "'http://127.0.0.1:8000/v1#<model>'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """What a server is allowed.
+    """Limits of the connections to a server.
 
-    Seconds to connect and between two events of an answer, and connections at a time.
+    Attributes:
+        connect_s: seconds to connect.
+        read_s: seconds between two events of an answer.
+        connections: connections at a time.
+
     """
 
     connect_s: float = 10.0
@@ -43,27 +47,32 @@ class ServerLimits:
 class OpenAIServerModel(LoadedByName, ModelDescription):
     """A model behind an OpenAI-compatible server.
 
-    `url` ends where `/completions` follows, `model` is the name that the server knows it by.
-    Several addresses, separated by commas, are replicas of one model: the least loaded one is
-    asked, and where it fails another one goes on.
+    If both `tokenizer` and `context_tokens` are given, nothing is asked of the server before the
+    first handoff.
 
-    `dialect` is how the server is spoken to; without it the best one is found at the first use:
-    `ids` (token ids both ways, vLLM), `text` (text both ways: llama.cpp, older servers), then, in
-    a chat, `continue` (`continue_final_message`: vLLM, SGLang), `prefix` (DeepSeek's beta, Mistral,
-    LiteLLM), `partial` (Qwen, Moonshot), `trailing` (Anthropic, OpenRouter), and `plain` as the
-    last resort for a large model, which is asked in words for the next step. Providers are known
-    by their addresses.
+    Attributes:
+        url: the address that `/completions` follows. Several, separated by commas, are replicas of
+            one model: the least loaded one is asked, and if it fails another one continues.
+        model: the server's name for the model.
+        tokenizer: a folder or a name on the model hub; by default the model's name if that is a
+            folder here, else the server's own path of the model if that is one.
+        api_key: the key; it is sent to `url` alone and shown nowhere.
+        api_key_env: the environment variable that holds the key.
+        prices: what its tokens cost.
+        hint: a sentence that this model alone sees at the end of the user's message.
+        name: the name under which it is reported; `<url>#<model>` by default.
+        context_tokens: the longest sequence; by default the server's own.
+        dialect: how to talk to the server; by default the best one is found at the first use, and
+            providers are known by their addresses. `ids` is token ids both ways (vLLM), `text` is
+            text both ways (llama.cpp, older servers). In a chat there are `continue`
+            (`continue_final_message`: vLLM, SGLang), `prefix` (DeepSeek's beta, Mistral, LiteLLM),
+            `partial` (Qwen, Moonshot) and `trailing` (Anthropic, OpenRouter). `plain` is the last
+            resort for a large model: a message asks for the next step.
+        own_tokenizer: whether `tokenizer` is the model's own. A hosted model whose tokenizer nobody
+            has takes another one, best the small model's, and False: its text is counted and cut by
+            that.
+        limits: time limits and connections.
 
-    `tokenizer` is a folder or a name on the model hub; without it the model's name is taken where
-    that is a folder here, else the server's own path of the model where that is one. A hosted model
-    whose tokenizer nobody has takes another one, best the small model's, with
-    `own_tokenizer=False`: its text is counted and cut by that. The context length is the server's
-    own. With both `tokenizer` and `context_tokens` given, nothing is asked of the server before the
-    first hand-over: one that is down then costs a request its large model, not its answer.
-
-    The key is `api_key` or, by name, the environment variable `api_key_env`. It is sent to `url`
-    alone and shown nowhere. `hint` is a sentence that this model alone sees at the end of the
-    user's message.
     """
 
     loader: ClassVar[str] = "splitreason_integrations.backends.openai_server.load"

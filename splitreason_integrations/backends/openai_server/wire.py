@@ -1,4 +1,4 @@
-"""The events of a completions server, read with distrust."""
+"""Questions to a server, and the events of its answers, checked."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +23,15 @@ _FINISHES = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a server at `path`; `read` makes a Part of an event of the answer.
+    """A request to a server.
 
-    `prompt_tokens` and `max_tokens` bound how long the answer may be.
+    Attributes:
+        path: where it is sent, behind the server's address.
+        body: its data.
+        read: makes a Part of an event's data; raises UnreadableError.
+        prompt_tokens: the size of the prompt; with `max_tokens` it bounds the answer.
+        max_tokens: the most tokens of the answer.
+
     """
 
     path: str
@@ -37,7 +43,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many tokens a server says that a prompt has, and how many of them it had to read."""
+    """Tokens as the server counts them.
+
+    Attributes:
+        prompt: tokens of the prompt.
+        read: those of them that were not cached.
+
+    """
 
     prompt: int
     read: int
@@ -45,10 +57,19 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One event of an answer. `top` has log probabilities at each token that it adds.
+    """One event of an answer.
 
-    `index` is the number of the prompt that it answers, `token_ids` is None where it has none.
-    `thought` is text that the server takes for reasoning.
+    Attributes:
+        token_ids: the tokens that it adds, None if the server gives no ids.
+        text: the text that it adds.
+        finish: "stop" or "length" if the answer ends.
+        stop_token: the token that ended it, if the server says.
+        prompt: the prompt as the server read it, if it says.
+        index: the number of the prompt that it answers.
+        top: log probabilities by token, at each token that it adds.
+        thought: text that the server takes for reasoning.
+        usage: the server's count of tokens.
+
     """
 
     token_ids: tuple[int, ...] | None = None
@@ -68,7 +89,7 @@ class Part:
 
 
 class UnreadableError(ValueError):
-    """An answer is not as it must be; `lasting` says that it will not be, either, another time."""
+    """An answer breaks the protocol; `lasting` says that another try would, too."""
 
     def __init__(self, what: str, *, lasting: bool = False) -> None:
         super().__init__(what)
@@ -76,7 +97,7 @@ class UnreadableError(ValueError):
 
 
 def read_part(data: Any) -> Part:
-    """Return an event's data as a Part; raise UnreadableError where they are not of its form."""
+    """Return an event's data as a Part; raise UnreadableError if the data are not valid."""
     choice = first_choice(data)
     if choice is None:
         return Part((), usage=usage_of(data))
@@ -100,7 +121,7 @@ def read_part(data: Any) -> Part:
 
 
 def first_choice(data: Any) -> Mapping[str, Any] | None:
-    """Return what an event says, None where it has an empty list; raise UnreadableError."""
+    """Return an event's first choice, None if it has an empty list; raise UnreadableError."""
     choices = data.get("choices") if isinstance(data, Mapping) else None
     if choices == []:
         return None
@@ -111,7 +132,7 @@ def first_choice(data: Any) -> Mapping[str, Any] | None:
 
 
 def finish_of(choice: Mapping[str, Any]) -> str | None:
-    """Return "stop", "length", or None where the answer goes on; raise UnreadableError."""
+    """Return "stop", "length", or None if the answer continues; raise UnreadableError."""
     finish = choice.get("finish_reason")
     if finish is None:
         return None
@@ -121,7 +142,7 @@ def finish_of(choice: Mapping[str, Any]) -> str | None:
 
 
 def usage_of(data: Mapping[str, Any]) -> Usage | None:
-    """Return how many tokens an event says that were used; what was cached was not read."""
+    """Return the usage that an event reports; cached tokens were not read."""
     usage = data.get("usage")
     if not isinstance(usage, Mapping):
         return None
@@ -134,7 +155,7 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
 
 
 def _probability(top: Any, names: Sequence[str]) -> float:
-    """Return the probability of a token by its names; one that is not among the first has none."""
+    """Return the probability of a token by its names, 0 if it is not listed."""
     if not isinstance(top, Mapping):
         raise UnreadableError("has no log probabilities at a token")
     value = next((top[name] for name in names if name in top), -math.inf)

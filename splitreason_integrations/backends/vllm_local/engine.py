@@ -10,13 +10,14 @@ import atexit
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing
 from importlib.machinery import ModuleSpec
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from splitreason_integrations.backends.swapped import swapped
 from splitreason_integrations.errors import ModelCallError
 
 _T = TypeVar("_T")
@@ -259,16 +260,9 @@ def _started(start: Callable[[], _T]) -> _T:
         return start()
 
 
-@contextmanager
-def _own_main() -> Generator[None, None, None]:
-    """Have processes that are spawned meanwhile run a module of ours for the caller's main one.
+def _own_main() -> AbstractContextManager[None]:
+    """Have processes that are spawned in the block run a module of ours, not the caller's main one.
 
     A script without `if __name__ == "__main__":` would load its models in every one of them.
     """
-    main = sys.modules["__main__"]
-    before = main.__spec__
-    main.__spec__ = ModuleSpec(_CHILD, None)
-    try:
-        yield
-    finally:
-        main.__spec__ = before
+    return swapped(sys.modules["__main__"], "__spec__", ModuleSpec(_CHILD, None))

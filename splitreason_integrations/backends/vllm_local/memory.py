@@ -30,7 +30,13 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a model takes, shared out over the GPUs of its tensor parallelism."""
+    """What a model takes of each GPU.
+
+    Attributes:
+        weights: bytes of weights.
+        kv_of_a_token: bytes of keys and values of one token.
+
+    """
 
     weights: int
     kv_of_a_token: int

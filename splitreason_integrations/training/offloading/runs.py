@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations import embedded
+from splitreason_integrations.backends.swapped import no_progress_bar
 from splitreason_integrations.checks import check_names, check_number
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, SettingError
 from splitreason_integrations.evals import report
@@ -32,18 +33,10 @@ _OURS = ("output_dir", "seed", "data_seed", "report_to", "disable_tqdm", "resume
 @contextmanager
 def quiet() -> Generator[None]:
     """Silence the trainers' progress bars, printed figures and deprecation warnings."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.filterwarnings("ignore", message=".*rollout_func.*experimental")
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    with no_progress_bar(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message=".*rollout_func.*experimental")
+        yield
 
 
 def check_installed() -> None:
