@@ -1,60 +1,160 @@
-"""The one door for synchronous callers: the same engine, run on one background event loop."""
+"""Runs the async engine for synchronous callers, on one background event loop of the process.
+
+A forked child starts a loop of its own: the parent's thread does not exist there.
+"""
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import ExitStack
-from typing import TypeVar
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from splitreason_integrations.errors import ForkedProcessError
+from splitreason_integrations.processes import PerProcess
 
 _T = TypeVar("_T")
 
 _END = object()
-_lock = threading.Lock()
-_open: list[BlockingPortal] = []
 
 
 def run(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Return what `work()` returns; interrupting the caller cancels it."""
+    """Return what `work()` returns; interrupting the caller cancels it.
+
+    Raises:
+        RuntimeError: Where the caller runs on the background loop itself, which would wait for
+            itself for ever.
+
+    """
     return _wait(work)
 
 
 def iterate(stream: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
-    """Yield what `stream` yields, pulling one item at a time; closing closes the stream."""
+    """Yield what `stream` yields, pulling one item at a time; closing closes the stream.
+
+    An interrupted caller waits until the pull under way has ended; a second interrupt ends that.
+
+    Raises:
+        RuntimeError: As `run` does.
+        ForkedProcessError: Where a forked child pulls from its parent's stream.
+
+    """
+    getpid = os.getpid  # still there while the interpreter ends, when the module's names are not
+    process, puller = getpid(), _Puller(stream)
     try:
-        while (item := _wait(_pull, stream)) is not _END:
+        while (item := _wait(puller.pull)) is not _END:
             yield item  # type: ignore[misc]
+            if getpid() != process:
+                raise ForkedProcessError(
+                    "this stream belongs to the process that began it, and this one was forked "
+                    "from it meanwhile: begin a new stream here"
+                )
     finally:
-        _wait(_close, stream)
+        # A forked child's copy is not closed: what it holds is still in use by the parent.
+        if getpid() == process:
+            _wait(puller.close)
 
 
-def _wait(work: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
+class _Puller(Generic[_T]):
+    """Pulls from a stream, in the background loop alone."""
+
+    def __init__(self, stream: AsyncGenerator[_T, None]) -> None:
+        self._stream = stream
+        self._pulling: asyncio.Task[object] | None = None
+
+    async def pull(self) -> object:
+        """Return the next item, or `_END`."""
+        self._pulling = asyncio.current_task()
+        return await anext(self._stream, _END)
+
+    async def close(self) -> None:
+        """Close the stream once the last pull has ended: an interrupted one may still run."""
+        if self._pulling is not None:
+            await asyncio.wait([self._pulling])
+        await self._stream.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Exit:
+    """Work asked the program to end: `error` is to be raised by whoever waits for it."""
+
+    error: KeyboardInterrupt | SystemExit
+
+
+class _Background:
+    """An event loop on a thread of its own. Closing cancels what still runs there."""
+
+    def __init__(self) -> None:
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)), name="splitreason-loop", daemon=True
+        )
+        self._thread.start()
+        self._loop = started.result()
+
+    async def _serve(self, started: "Future[asyncio.AbstractEventLoop]") -> None:
+        self._closing = asyncio.Event()
+        started.set_result(asyncio.get_running_loop())
+        await self._closing.wait()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def submit(self, work: Callable[[], Awaitable[_T]]) -> "Future[_T | _Exit]":
+        """Start `work` in the loop; cancelling the future cancels it there."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "a blocking call was made on the event loop that would have to serve it: await "
+                "the async method, or make the call in a thread"
+            )
+
+        async def outcome() -> _T | _Exit:
+            try:
+                return await work()
+            except (KeyboardInterrupt, SystemExit) as error:
+                return _Exit(error)  # raised here, it would end the loop for everybody
+
+        return asyncio.run_coroutine_threadsafe(outcome(), self._loop)
+
+    def close(self) -> None:
+        if self.is_running:
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+
+
+class _Holder:
+    """The background loop of this process, once something was run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: _Background | None = None
+
+    def get(self) -> _Background:
+        with self._lock:
+            if self._running is None or not self._running.is_running:
+                self._running = _Background()
+            return self._running
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.close()
+
+
+_holder = PerProcess(_Holder)
+atexit.register(lambda: _holder.value.close())
+
+
+def _wait(work: Callable[[], Awaitable[_T]]) -> _T:
     """Return what `work` returns; an interrupted wait, Ctrl-C perhaps, cancels it."""
-    job = _portal().start_task_soon(work, *arguments)
+    job = _holder.value.get().submit(work)
     try:
-        return job.result()
+        result = job.result()
     except BaseException:
         job.cancel()
         raise
-
-
-async def _pull(stream: AsyncGenerator[_T, None]) -> object:
-    return await anext(stream, _END)
-
-
-async def _close(stream: AsyncGenerator[_T, None]) -> None:
-    # An interrupted caller may leave a pull that is still being cancelled; nothing signals its end.
-    while stream.ag_running:  # type: ignore[attr-defined]  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-    await stream.aclose()
-
-
-def _portal() -> BlockingPortal:
-    with _lock:
-        if not _open:
-            stack = ExitStack()
-            _open.append(stack.enter_context(start_blocking_portal()))
-            atexit.register(stack.close)
-        return _open[0]
+    if isinstance(result, _Exit):
+        raise result.error
+    return result

@@ -19,6 +19,7 @@
     ├── AuditError               the audit log cannot be written, locked or read
     ├── SessionError             a closed session, or one of another model
     ├── ModelInUseError          a model is to be released and requests still use it
+    ├── ForkedProcessError       a forked process used what only its parent can use
     ├── IllegalTransitionError   the engine broke its own rules; please report it
     ├── ReviewPendingError       a person will answer later; the request can be continued
     ├── ReviewError              the review queue cannot be used, or a question not answered
@@ -106,6 +107,10 @@ class SessionError(SplitReasonError):
 
 class ModelInUseError(SplitReasonError):
     """A model cannot be released while requests use it, or while it is being loaded for one."""
+
+
+class ForkedProcessError(SplitReasonError, RuntimeError):
+    """A forked process used what only its parent can use: a model on a GPU, a stream it began."""
 
 
 class IllegalTransitionError(SplitReasonError):

@@ -182,6 +182,15 @@ class Closable(Protocol):
         ...
 
 
+@runtime_checkable
+class ProcessBound(Protocol):
+    """A model that some processes cannot use, such as those forked from the one that loaded it."""
+
+    def check_process(self) -> None:
+        """Raise ForkedProcessError if this process cannot use the model."""
+        ...
+
+
 class Model(Protocol):
     """A loaded model.
 

@@ -1,11 +1,12 @@
 """What loaded models of all backends have: their settings and their open sessions."""
 
-import weakref
 from typing import Generic, TypeVar
+from weakref import WeakSet
 
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SessionError
+from splitreason_integrations.processes import PerProcess
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
@@ -41,12 +42,12 @@ class LoadedModel(Generic[S]):
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.is_closed = False
-        self._sessions: weakref.WeakSet[S] = weakref.WeakSet()
+        self._sessions = PerProcess[WeakSet[S]](WeakSet)
 
     @property
     def open_sessions(self) -> int:
         """How many sessions still take memory or requests of the model."""
-        return sum(session.holds_cache for session in self._sessions)
+        return sum(session.holds_cache for session in self._sessions.value)
 
     def close(self) -> None:
         """Free what the model holds; use `splitreason_integrations.release`, which checks first."""
@@ -58,5 +59,5 @@ class LoadedModel(Generic[S]):
 
     def _counted(self, session: S) -> S:
         """Return a new session; it counts as open while it is."""
-        self._sessions.add(session)
+        self._sessions.value.add(session)
         return session

@@ -5,16 +5,16 @@ Each load has a thread of its own, so that a silent server takes no thread from 
 
 import asyncio
 import gc
-import os
 import threading
 import time
 from collections.abc import Collection
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from splitreason_integrations.backends.base import Closable, Model
 from splitreason_integrations.backends.description import ModelDescription
 from splitreason_integrations.errors import ModelInUseError, ModelLoadTimeoutError
+from splitreason_integrations.processes import after_fork, no_fork
 
 
 class _Load(Future[Model]):
@@ -39,7 +39,7 @@ class Loads:
         self._lock = threading.Lock()
         self._loading: dict[ModelDescription, _Load] = {}
         self._models: dict[ModelDescription, Model] = {}
-        os.register_at_fork(after_in_child=self._after_fork)
+        after_fork(self._forget_loading)
 
     def get(self, spec: ModelDescription) -> Model | None:
         """Return a model that is loaded."""
@@ -116,7 +116,8 @@ class Loads:
     def _run(self, spec: ModelDescription, load: _Load) -> None:
         model, failure = None, None
         try:
-            model = spec.load()
+            with nullcontext() if spec.on_server else no_fork():
+                model = spec.load()
         except BaseException as error:  # noqa: BLE001 - raised for everybody who waits
             failure = error
         with self._lock:
@@ -132,7 +133,7 @@ class Loads:
         elif model is not None:
             load.set_result(model)
 
-    def _after_fork(self) -> None:
+    def _forget_loading(self) -> None:
         """Forget loads whose threads do not exist in a child."""
         self._lock = threading.Lock()
         self._loading = {}

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import TypeAlias, cast, get_args
 
 from splitreason_integrations import embedded
-from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.base import Model, ProcessBound
 from splitreason_integrations.backends.description import (
     ModelDescription,
     Role,
@@ -185,12 +185,17 @@ async def load_model(spec: ModelSpec, *, role: Role, deadline_s: float | None = 
         ModelUnreachableError: if it is on a server that cannot be reached or fails now.
         ConfigurationError: if the spec itself is wrong, or something is missing here. The next
             call tries again after any of these.
+        ForkedProcessError: if the model is on a GPU and this process was forked after it loaded.
 
     """
     check_model_spec(spec, role=role)
-    if not isinstance(spec, str | ModelDescription):
-        return spec
-    return await _loads.load(resolve(spec, role=role), deadline_s=deadline_s)
+    if isinstance(spec, str | ModelDescription):
+        model = await _loads.load(resolve(spec, role=role), deadline_s=deadline_s)
+    else:
+        model = spec
+    if isinstance(model, ProcessBound):
+        model.check_process()
+    return model
 
 
 def release(*models: LargeSpec) -> None:

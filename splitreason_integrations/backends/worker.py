@@ -1,18 +1,28 @@
-"""A thread of a model's own: work is done first come, first served."""
+"""A thread that does one model's work, first come, first served."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from splitreason_integrations.processes import after_fork
+
 _T = TypeVar("_T")
 
 
 class Worker:
-    """Runs work on one thread, and knows whether more is waiting."""
+    """Runs work on one thread, and knows whether more is waiting.
+
+    A forked child has a new thread, and none of the work that waited in its parent.
+    """
 
     def __init__(self, name: str) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._name = name
+        self._begin()
+        after_fork(self._begin)
+
+    def _begin(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)
         self._lock = threading.Lock()
         self._waiting = 0
 

@@ -1,6 +1,6 @@
-"""Trying again: which failures are worth it, how often and how long to wait, as tenacity says.
+"""Retries: which failures are worth one, how many, how long to wait, and when to stop asking.
 
-Values and arithmetic alone; the engine's loop does the waiting.
+Values and arithmetic alone, on top of tenacity; the request loop does the waiting.
 """
 
 import time
@@ -14,26 +14,37 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_random_exponential
 
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.processes import PerProcess
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Return whether the same call may succeed later: what the error says of itself, else by kind.
+    """Return whether the same call may succeed later.
 
-    Lost connections and time-outs are worth another try; anything else is not.
+    An error's own `retryable` decides where it has one. Without, lost connections and time-outs
+    are worth another call; anything else is not.
     """
-    told = getattr(error, "retryable", None)
-    return told if isinstance(told, bool) else isinstance(error, ConnectionError | TimeoutError)
+    own = getattr(error, "retryable", None)
+    return own if isinstance(own, bool) else isinstance(error, ConnectionError | TimeoutError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How a failing large model is tried again, and a small one whose server fails.
+    """When a failed call is made again: to a large model, and to a small one on a server.
 
-    Within one span a model is called `attempts` times at most, with a jittered wait in between
-    that grows exponentially from `wait_s` up to `max_wait_s` seconds; where its server asks for a
-    longer wait, it is not called again. A call that gives no token for `stall_s` seconds has failed
-    (None waits for ever). After `breaker_failures` failed calls in a row a model is passed over for
-    `breaker_cooldown_s` seconds, then probed by one request.
+    Waits between calls are jittered and grow exponentially, as tenacity's
+    `wait_random_exponential` has them.
+
+    Attributes:
+        attempts: Calls of one model within one span, the first included, 1 or more.
+        wait_s: Upper bound of the first wait in seconds, 0 or more; it doubles each time.
+        max_wait_s: Longest wait in seconds. Where the server asks for a longer one, the model is
+            not called again.
+        stall_s: Seconds without a token after which a call has failed; None waits for ever.
+        breaker_failures: Failed calls in a row, of all requests to a model, after which it is
+            passed over.
+        breaker_cooldown_s: Seconds for which it is passed over; then one request probes it.
+        retryable: Decides which errors are worth another call.
+
     """
 
     attempts: int = 3
@@ -55,7 +66,7 @@ class Retry:
 
 
 class Attempts:
-    """The calls of one large model within one span."""
+    """Counts the calls of one model within one span."""
 
     def __init__(self, retry: Retry) -> None:
         self._retrying = AsyncRetrying(
@@ -63,18 +74,18 @@ class Attempts:
             wait=wait_random_exponential(multiplier=retry.wait_s, max=retry.max_wait_s),
             retry=retry_if_exception(retry.retryable),
         )
-        self._longest_s = retry.max_wait_s
+        self._max_wait_s = retry.max_wait_s
         self._state = RetryCallState(self._retrying, fn=None, args=(), kwargs={})
 
     @property
     def count(self) -> int:
-        """The number of the present call, from 1."""
+        """The number of the current call, from 1."""
         return self._state.attempt_number
 
     def wait_s(self, error: Exception, *, until_s: float | None) -> float | None:
-        """Return how long to wait before the next call; None where there is to be none.
+        """Return the seconds to wait before the next call; None where there is to be none.
 
-        `until_s` is the time of `time.monotonic()` at which a call would come too late.
+        `until_s` is the time of `time.monotonic()` from which on a call is too late.
         """
         state: Any = self._state
         state.set_exception((type(error), error, error.__traceback__))
@@ -82,7 +93,7 @@ class Attempts:
             return None
         asked = getattr(error, "retry_after_s", None) or 0.0
         wait = max(float(self._retrying.wait(state)), asked)
-        if asked > self._longest_s:
+        if asked > self._max_wait_s:
             return None
         if until_s is not None and time.monotonic() + wait >= until_s:
             return None
@@ -90,56 +101,73 @@ class Attempts:
         return wait
 
 
+@dataclass(slots=True)
+class _Health:
+    """How a model did lately: shared by all requests to it.
+
+    Attributes:
+        failed: How many calls in a row have failed.
+        since_s: When the last call failed or the last probe was let through, by
+            `time.monotonic()`.
+
+    """
+
+    failed: int = 0
+    since_s: float = 0.0
+
+
+_lock = PerProcess(Lock)
+"""Held while a model's health is looked up or changed."""
+
+
 class Breaker:
     """Passes over a model that failed again and again; probes it after a while.
 
     Closed until `failures` calls in a row have failed; then open for `cooldown_s`; then one call
-    is let through, and decides. A probe that never reports is followed by another one.
+    is let through, and decides. A probe that never reports is followed by another one. What is
+    known of the model is shared by all breakers of it, the two thresholds are each caller's own.
     """
 
-    def __init__(self, *, failures: int, cooldown_s: float) -> None:
+    def __init__(self, *, failures: int, cooldown_s: float, health: _Health | None = None) -> None:
         self._failures = failures
         self._cooldown_s = cooldown_s
-        self._lock = Lock()
-        self._failed = 0
-        self._shut_until_s = 0.0
+        self._health = health or _Health()
 
     @property
     def is_closed(self) -> bool:
         """Whether calls go through as usual."""
-        return self._failed < self._failures
+        return self._health.failed < self._failures
 
     def admits(self) -> bool:
         """Return whether a call may be made now; a probe is admitted once in a cooldown."""
-        with self._lock:
+        with _lock.value:
             if self.is_closed:
                 return True
             now = time.monotonic()
-            if now < self._shut_until_s:
+            if now < self._health.since_s + self._cooldown_s:
                 return False
-            self._shut_until_s = now + self._cooldown_s
+            self._health.since_s = now
             return True
 
     def failed(self) -> None:
         """Note a failed call."""
-        with self._lock:
-            self._failed += 1
-            self._shut_until_s = time.monotonic() + self._cooldown_s
+        with _lock.value:
+            self._health.failed += 1
+            self._health.since_s = time.monotonic()
 
     def succeeded(self) -> None:
         """Note a call that gave tokens."""
-        self._failed = 0
+        with _lock.value:
+            self._health.failed = 0
 
 
-_breakers: WeakKeyDictionary[Any, Breaker] = WeakKeyDictionary()
-_making = Lock()
+_known: WeakKeyDictionary[Any, _Health] = WeakKeyDictionary()
 
 
 def breaker_of(model: Any, retry: Retry) -> Breaker:
-    """Return the breaker that all requests to a loaded model share."""
-    with _making:
-        if model not in _breakers:
-            _breakers[model] = Breaker(
-                failures=retry.breaker_failures, cooldown_s=retry.breaker_cooldown_s
-            )
-        return _breakers[model]
+    """Return a breaker with the thresholds of `retry` over what all requests know of a model."""
+    with _lock.value:
+        health = _known.setdefault(model, _Health())
+    return Breaker(
+        failures=retry.breaker_failures, cooldown_s=retry.breaker_cooldown_s, health=health
+    )

@@ -16,6 +16,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from splitreason_integrations.errors import MissingExtraError
+from splitreason_integrations.processes import after_fork
 
 _STARTS_IN_S = 120.0
 _DEADLINE_S = 15.0
@@ -45,6 +46,7 @@ class Judge:
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        after_fork(self._leave_child)
 
     def equal(self, reply: str, answer: str) -> bool:
         """Return whether a reply's last mathematical expression equals the answer.
@@ -57,6 +59,9 @@ class Judge:
             if answered is None:
                 self.close()
             return answered == b"1\n"
+
+    def _leave_child(self) -> None:
+        self._lock, self._child = threading.Lock(), None  # the process is this one's parent's
 
     def close(self) -> None:
         """Kill the child process."""

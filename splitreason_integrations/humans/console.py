@@ -18,6 +18,7 @@ from rich.text import Text
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision, Paused
 from splitreason_integrations.humans.terminal import harmless, login_name
+from splitreason_integrations.processes import PerProcess
 
 _SHOWN_CHARACTERS = 1500
 _POLL_S = 0.1
@@ -42,7 +43,7 @@ _HELP_ON_REST = (
 _WORDS = ("approve", "refuse", "edit", "stop", "more", "help")
 
 # One for the process: its requests may run in several event loops, and there is one keyboard.
-_asking = threading.Lock()
+_asking = PerProcess(threading.Lock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,9 +196,10 @@ class _Dialogue:
 @asynccontextmanager
 async def _turn() -> AsyncGenerator[None, None]:
     """Wait until no other question is on the screen."""
-    while not _asking.acquire(blocking=False):  # noqa: ASYNC110 - its holder may be on another loop
+    asking = _asking.value
+    while not asking.acquire(blocking=False):  # noqa: ASYNC110 - its holder may be on another loop
         await anyio.sleep(_POLL_S)
     try:
         yield
     finally:
-        _asking.release()
+        asking.release()

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from splitreason_integrations.errors import ReviewError
+from splitreason_integrations.processes import no_fork
 
 VERSION = 1
 _APPLICATION_ID = 0x53525251
@@ -84,7 +85,8 @@ def opened(path: Path) -> Generator[sqlite3.Connection, None, None]:
             f"there is no review queue {path}; name the file that ReviewQueue was given"
         )
     uri = f"file:{quote(str(path.absolute()))}?mode=rw"
-    with _named(path):
+    # SQLite keeps its locks in the process: a child forked meanwhile would hold them for good.
+    with no_fork(), _named(path):
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
         with closing(connection):
             _check(connection, path)

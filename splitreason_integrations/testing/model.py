@@ -6,6 +6,7 @@ from typing import cast
 
 from splitreason_integrations.backends.sequence import check_prompt
 from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.processes import after_fork
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
@@ -61,6 +62,7 @@ class ScriptedModel:
         self.sessions: set[ScriptedSession] = set()
         self._reply, self._opened = reply, 0
         self._closed: dict[tuple[int, ...], ScriptedSession] = {}
+        after_fork(self._leave_sessions)
 
     def __repr__(self) -> str:
         return f"ScriptedModel(name={self.name!r})"
@@ -89,6 +91,9 @@ class ScriptedModel:
         """Let a session go; where it was in its script is kept for one that goes on from it."""
         self.sessions.discard(session)
         self._closed[tuple(session.prompt)] = session
+
+    def _leave_sessions(self) -> None:
+        self.sessions = set()  # a forked process has none of its parent's
 
     def tokens_of(self, text: str) -> list[int]:
         """Return the ids of a script; spellings of control tokens become the tokens."""

@@ -77,6 +77,35 @@ def test_a_breaker_opens_probes_and_closes():
     assert breaker.admits()
 
 
+def test_callers_share_what_is_known_of_a_model_and_keep_their_own_thresholds():
+    model = ScriptedModel(LARGE)
+    patient = Retry(breaker_failures=3, breaker_cooldown_s=60.0)
+    strict = Retry(breaker_failures=1, breaker_cooldown_s=60.0)
+    eager = Retry(breaker_failures=1, breaker_cooldown_s=0.0)
+    breaker_of(model, patient).failed()
+    assert breaker_of(model, patient).is_closed
+    assert not breaker_of(model, strict).admits(), "one failed call is enough for this caller"
+    assert breaker_of(model, eager).admits(), "its cooldown is over"
+    for _ in range(2):
+        breaker_of(model, strict).failed()
+    assert not breaker_of(model, patient).admits(), "failures of all callers count"
+    breaker_of(model, eager).succeeded()
+    assert breaker_of(model, patient).admits()
+    assert breaker_of(model, strict).admits()
+
+
+def test_a_request_with_other_thresholds_than_the_first_one_has_its_own():
+    failing = faulty(*[Fault(0)] * 99)
+    first = Retry(attempts=1, breaker_failures=99)
+    for _ in range(2):
+        complete(scripted(failing, retry=first), request())
+    calls = failing.calls
+    items, _ = collect(scripted(failing, retry=Retry(attempts=1, breaker_failures=2)), request())
+    (failed,) = [item for item in items if isinstance(item, Event) and "failed" in item.name]
+    assert failed.error == "CircuitOpenError"
+    assert failing.calls == calls
+
+
 def test_a_call_made_again_loses_and_doubles_nothing():
     plain = complete(scripted(faulty()), request())
     for at in range(26):

@@ -11,6 +11,8 @@ from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.errors import ForkedProcessError
+from splitreason_integrations.processes import after_fork
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
@@ -47,10 +49,28 @@ class HFModel(LoadedModel[HFSession]):
         self.steps = steps
         self.worker = Worker(f"splitreason-{name}")
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
+        self._device = network.device
+        self._is_forked = False
+        after_fork(self._note_fork)
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> HFSession:
         """Start a session with a prompt and what is `written` behind it, without computing."""
         return self._counted(HFSession(self, prompt, written))
+
+    def check_process(self) -> None:
+        """Raise ForkedProcessError if the model is on a GPU and this process was forked since.
+
+        CUDA cannot be used in a forked process.
+        """
+        if self._is_forked and self._device.type != "cpu":
+            raise ForkedProcessError(
+                f"{self.name} is on {self._device}, which a forked process cannot use: start "
+                "processes with multiprocessing's 'spawn', or fork before any model is loaded "
+                "(gunicorn: without --preload)"
+            )
+
+    def _note_fork(self) -> None:
+        self._is_forked = True
 
     def new_cache(self) -> KVCache:
         """Return an empty cache of one sequence."""

@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicLayer
 from splitreason_integrations.backends.hf.attention import ATTENTION, PARTS, FixedRows, Place
 from splitreason_integrations.backends.hf.norms import in_one_kernel, spelled_out
 from splitreason_integrations.backends.swapped import swapped
+from splitreason_integrations.processes import PerProcess
 
 SIZES = (1, 16, 64)
 """Tokens of a pass: a step, a usual span, and what is usually between two spans."""
@@ -27,7 +28,7 @@ SIZES = (1, 16, 64)
 _LEAST_ROWS = 4096
 _STEADY_ROTATIONS = ("default", "linear", "llama3", "yarn")
 _log = logging.getLogger(__name__)
-_recording = threading.Lock()
+_recording = PerProcess(threading.Lock)
 
 
 def steps_for(network: PreTrainedModel) -> "Steps | None":
@@ -199,7 +200,7 @@ class Steps:
 
 def _record(run: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
     """Return what replays a pass. One is recorded at a time, whatever other threads do."""
-    with _recording, torch.cuda.device(device):
+    with _recording.value, torch.cuda.device(device):
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         graph = torch.cuda.CUDAGraph()

@@ -6,6 +6,8 @@ Whatever the server sends, memory stays bounded and every failure is a ModelCall
 import asyncio
 import json
 import math
+import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -13,12 +15,14 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 
 from splitreason_integrations.backends.openai_server.proxy import proxy_of
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelStalledError
+from splitreason_integrations.processes import after_fork
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
 _ERROR_BYTES = 4096
@@ -45,6 +49,8 @@ class Server:
         self._way = {"allow_redirects": False, **proxy_of(url)}
         self._tls = ssl.create_default_context() if url.startswith("https:") else False
         self._sessions: dict[asyncio.AbstractEventLoop, _Kept] = {}
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        after_fork(self._leave_to_parent)
 
     def get(self, path: str) -> Any:
         """Return what the server answers at `path`, as data. Raises ModelCallError.
@@ -154,6 +160,29 @@ class Server:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(kept.close)
 
+    def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        return made
+
+    def _leave_to_parent(self) -> None:
+        """In a forked process, drop the copies of the parent's connections.
+
+        Closing them as usual could end a TLS connection that the parent still uses, and take it
+        out of the parent's selector, which is shared. Keeping them open would keep the server from
+        noticing that the parent closes one. So each copy is replaced by the null device.
+        """
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for one in list(self._sockets):
+            if one.fileno() >= 0:
+                os.dup2(null, one.fileno(), inheritable=False)
+        os.close(null)
+        for loop in self._sessions:
+            # It would report connections that were not closed.
+            loop.set_exception_handler(lambda loop, context: None)
+        self._sessions, self._sockets = {}, WeakSet()
+
     async def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         kept = self._sessions.get(loop)
@@ -172,7 +201,10 @@ class Server:
         limits = self._limits
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=limits.connections, keepalive_timeout=_KEPT_OPEN_S, ssl=self._tls
+                limit=limits.connections,
+                keepalive_timeout=_KEPT_OPEN_S,
+                ssl=self._tls,
+                socket_factory=self._new_socket,
             ),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),

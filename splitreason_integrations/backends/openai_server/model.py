@@ -16,6 +16,7 @@ from splitreason_integrations.backends.openai_server.replicas import Replica, Re
 from splitreason_integrations.backends.openai_server.session import ServerSession
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.processes import PerProcess
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
@@ -57,7 +58,7 @@ class ServerModel(LoadedModel[ServerSession]):
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer)
         self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
-        self._finding = Finding[Found]()
+        self._finding = PerProcess(Finding[Found])
 
     @property
     def dialect(self) -> Dialect | None:
@@ -75,7 +76,9 @@ class ServerModel(LoadedModel[ServerSession]):
         Raises ModelCallError where none does, or where the server fails meanwhile.
         """
         if self._found is None:
-            found = await self._finding.outcome(replica, lambda: detect(replica, self._served))
+            found = await self._finding.value.outcome(
+                replica, lambda: detect(replica, self._served)
+            )
             # Another server's may have come first, and may have learned something since.
             self._found = self._found or found
         return self._found.dialect

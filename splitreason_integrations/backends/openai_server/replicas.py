@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.openai_server.http import Server
+from splitreason_integrations.processes import after_fork
 
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 30.0
@@ -25,6 +26,10 @@ class Replica:
         self.calls = 0
         self._failures = 0
         self.rests_until_s = 0.0
+        after_fork(self._forget_calls)
+
+    def _forget_calls(self) -> None:
+        self.calls = 0
 
     @property
     def rests(self) -> bool:

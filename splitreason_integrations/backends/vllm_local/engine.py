@@ -18,16 +18,17 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from splitreason_integrations.backends.swapped import swapped
-from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.errors import ForkedProcessError, ModelCallError
+from splitreason_integrations.processes import PerProcess
 
 _T = TypeVar("_T")
 Post = Callable[[Any], None]
 
 _CHILD = "splitreason_integrations.backends.vllm_local.child"
 _CLOSES_S = 5.0
-_starts = threading.Lock()
-_lock = threading.Lock()
-_loops: list[asyncio.AbstractEventLoop] = []
+_starts = PerProcess(threading.Lock)
+_lock = PerProcess(threading.Lock)
+_loops: PerProcess[list[asyncio.AbstractEventLoop]] = PerProcess(list)
 
 
 class Engine:
@@ -68,6 +69,15 @@ class Engine:
         self._falling_asleep: asyncio.Task[None] | None = None
         self._process = os.getpid()
         atexit.register(self.shut_down)
+
+    def check_process(self) -> None:
+        """Raise ForkedProcessError in a process that was forked from the engine's."""
+        if os.getpid() != self._process:
+            raise ForkedProcessError(
+                f"{self.label}: its engine belongs to the process that started it, and this one "
+                "was forked from it: start processes with multiprocessing's 'spawn', or fork "
+                "before any model is loaded (gunicorn: without --preload)"
+            )
 
     @property
     def is_asleep(self) -> bool:
@@ -246,17 +256,18 @@ def _outputs(llm: Any, prompt: Sequence[int], params: Any) -> Any:
 
 def _loop() -> asyncio.AbstractEventLoop:
     """Return the loop that all engines live in; its thread ends with the process."""
-    with _lock:
-        if not _loops:
-            _loops.append(asyncio.new_event_loop())
+    loops = _loops.value
+    with _lock.value:
+        if not loops:
+            loops.append(asyncio.new_event_loop())
             threading.Thread(
-                target=_loops[0].run_forever, name="splitreason-vllm", daemon=True
+                target=loops[0].run_forever, name="splitreason-vllm", daemon=True
             ).start()
-        return _loops[0]
+        return loops[0]
 
 
 def _started(start: Callable[[], _T]) -> _T:
-    with _starts, _own_main():
+    with _starts.value, _own_main():
         return start()
 
 

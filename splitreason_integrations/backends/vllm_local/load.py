@@ -19,6 +19,7 @@ from splitreason_integrations.backends.vllm_local.model import LocalVLLM
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.checks import below, check_names
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, ModelLoadError
+from splitreason_integrations.processes import PerProcess
 from splitreason_integrations.sampling import Sampling
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
@@ -38,7 +39,7 @@ _CPU_BLOCK_TOKENS = 32
 """What a CPU's kernels need a multiple of; vLLM's own 128 would keep no short prompt."""
 
 _taken: dict[int, float] = {}
-_takes = threading.Lock()
+_takes = PerProcess(threading.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _memory(spec: VLLMModel, machine: Machine, size: Size, context_tokens: int) 
     tokens = max(spec.cache_tokens, context_tokens)
     memory: dict[str, Any] = {"kv_cache_memory_bytes": size.cache(tokens)}
     if machine.gpu is not None:
-        with _takes:
+        with _takes.value:
             taken = max(_taken.get(one, 0.0) for one in spec.gpus)
         memory["gpu_memory_utilization"] = share(
             size,
@@ -176,7 +177,7 @@ def _engine(spec: VLLMModel, arguments: Mapping[str, Any], *, reloads: bool) -> 
 
 
 def _claim(spec: VLLMModel, part: float) -> None:
-    with _takes:
+    with _takes.value:
         for one in spec.gpus:
             _taken[one] = _taken.get(one, 0.0) + part
 

@@ -58,6 +58,10 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         self._check_not_closed()
         return self._counted(VLLMSession(self, prompt, written))
 
+    def check_process(self) -> None:
+        """Raise ForkedProcessError in a process that was forked from the engine's."""
+        self.engine.check_process()
+
     async def reload(self) -> None:
         """Read the model's files anew, which hold a model of the same shape; no request may run.
 
