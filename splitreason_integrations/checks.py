@@ -42,7 +42,7 @@ def check_names(given: Iterable[str], known: Collection[str], *, what: str) -> N
 def check_number(
     name: str, value: Any, *, least: float = 0, most: float = math.inf, whole: bool = False
 ) -> None:
-    """Raise SettingError for what is no finite number from `least` to `most`."""
+    """Raise SettingError unless `value` is a finite number in [`least`, `most`]."""
     kind: Any = Integral if whole else Real
     if isinstance(value, bool) or not isinstance(value, kind):
         example = next(f"{bound:g}" for bound in (most, least, 1) if math.isfinite(bound))
@@ -56,26 +56,26 @@ def check_number(
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raise SettingError for what is no finite number above 0."""
+    """Raise SettingError unless `value` is a finite number above 0."""
     check_number(name, value)
     if value == 0:
         raise SettingError(f"{name} must be above 0, got 0", (name,))
 
 
 def check_text(name: str, value: object) -> None:
-    """Raise SettingError for what is no text."""
+    """Raise SettingError unless `value` is text."""
     if not isinstance(value, str):
         raise SettingError(f"{name} must be text in quotes, got {value!r}", (name,))
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise SettingError for what is neither true nor false."""
+    """Raise SettingError unless `value` is true or false."""
     if not isinstance(value, bool):
         raise SettingError(f"{name} must be true or false, without quotes, got {value!r}", (name,))
 
 
 def check_texts(name: str, value: object) -> None:
-    """Raise SettingError for what is no mapping of texts to texts."""
+    """Raise SettingError unless `value` maps texts to texts."""
     if not isinstance(value, Mapping):
         raise SettingError(
             f'{name} must name values, as in {{ tenant = "acme" }}, got {value!r}', (name,)
@@ -87,7 +87,7 @@ def check_texts(name: str, value: object) -> None:
 
 @contextmanager
 def below(*place: Any) -> Generator[None, None, None]:
-    """Tell where a SettingError from inside comes from: below `place`."""
+    """Prefix the path of a SettingError that is raised in this block with `place`."""
     try:
         yield
     except SettingError as error:

@@ -1,4 +1,4 @@
-"""What is known about a generation. Every piece of text carries its author."""
+"""Values that a reply is made of. Every piece of text has an author."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,11 +32,14 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """What is new of the reply's tool call number `index`.
+    """New text of one tool call.
 
-    The first piece of a call has its name; the `arguments` of all its pieces, joined, are JSON.
-    A broken piece says that this call cannot be made: its JSON is not valid, or the reply ended
-    within it.
+    Attributes:
+        index: The call's number within the reply, from 0.
+        name: The tool's name in the first piece of a call, None in the others.
+        arguments: Part of the arguments; joined over all pieces of a call they are JSON.
+        broken: Whether the call cannot be made: its JSON is not valid, or the reply ended in it.
+
     """
 
     index: int
@@ -49,10 +52,15 @@ class CallPiece:
 class Delta:
     """New text of a reply.
 
-    `token_ids` are the author's own ids that this delta accounts for; joined over a stream they
-    are all tokens written, so a delta may have ids and no text (a control token) or, where text
-    was held back to look for a stop string, text and no ids. `calls` is what the text adds to
-    tool calls.
+    Attributes:
+        text: The text, possibly empty.
+        token_ids: The author's tokens that this delta accounts for. Joined over a stream they are
+            all tokens of the reply, so a delta may have ids and no text (a control token), or text
+            and no ids (text that was held back to look for a stop string).
+        author: Who wrote it.
+        channel: The part of the reply that it belongs to.
+        calls: What the text adds to tool calls.
+
     """
 
     text: str
@@ -64,7 +72,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call the reply asks for. `arguments` is None where the model wrote no valid JSON."""
+    """One tool call that the reply asks for.
+
+    Attributes:
+        id: Identifies the call within the conversation.
+        name: The tool's name.
+        arguments: The arguments; None where the model wrote no valid JSON.
+        raw: The arguments as the model wrote them.
+
+    """
 
     id: str
     name: str
@@ -74,10 +90,20 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class SpanRecord:
-    """What the large model wrote in one go.
+    """One span: what the large model wrote in one go.
 
-    `start_token` is the number of reply tokens before the span, `tokens` the ones kept,
-    `surplus_tokens` the ones generated past the cut and dropped (they are in `cost_usd`).
+    Attributes:
+        start_token: Reply tokens before the span.
+        tokens: Tokens of the span that were kept.
+        text: Their text.
+        opened_by: The trigger that opened it.
+        closed_by: The close rule that ended it.
+        latency_s: Seconds from its opening to its end.
+        cost_usd: Its cost in USD, surplus tokens included.
+        surplus_tokens: Tokens that were generated behind its end and dropped.
+        attempts: Calls of large models that it took.
+        human: What a person decided and who, where one was asked.
+
     """
 
     start_token: int
@@ -94,10 +120,13 @@ class SpanRecord:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive tokens of one author, as they stand in the transcript.
+    """Consecutive tokens of one author.
 
-    `model` is the number of the model among the author's. What a person wrote is in the small
-    model's tokens.
+    Attributes:
+        author: Who wrote them.
+        token_ids: Tokens of the author's model; of the small model for a person.
+        model: The number of the model among the author's, from 0.
+
     """
 
     author: Author
@@ -112,11 +141,28 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A finished reply and what it took; `request_id` is that of its events.
+    """A finished reply.
 
-    `latency_s` leaves out `loading_s`, which local weights took at their first use.
-    `cost_usd` is that of all; `read_ahead_usd`, the part of it that it cost to have the large model
-    read ahead, is in no span's own.
+    Attributes:
+        request_id: The request's id, as in its events.
+        reasoning: The text of the reasoning.
+        answer: The text of the answer.
+        tool_calls: The tool calls that it asks for.
+        pieces: All tokens by author, in order.
+        spans: The spans, in order.
+        prompt_tokens: Tokens of the prompt, as the small model reads it.
+        small_tokens: Reply tokens of the small model.
+        large_tokens: Reply tokens of the large models that were kept.
+        reasoning_tokens: Reply tokens of the reasoning.
+        stop_reason: Why the reply ended.
+        latency_s: Seconds that it took, without `loading_s`.
+        cost_usd: Its cost in USD, prefill included.
+        degraded: Whether the small model went on because every large model failed.
+        seed: The seed that repeats it.
+        human_tokens: Reply tokens that a person wrote.
+        loading_s: Seconds for which local weights were loaded at their first use.
+        read_ahead_usd: The part of `cost_usd` that prefill took; it is in no span's cost.
+
     """
 
     request_id: str
@@ -168,14 +214,14 @@ class Completion:
 
 
 def delta_from(data: Mapping[str, Any]) -> Delta:
-    """Return the delta whose fields, as plain data, these are."""
+    """Return the delta with these fields, which are plain data."""
     calls = tuple(CallPiece(**call) for call in data["calls"])
     author, channel = Author(data["author"]), Channel(data["channel"])
     return Delta(data["text"], tuple(data["token_ids"]), author, channel, calls)
 
 
 def completion_from(data: Mapping[str, Any]) -> Completion:
-    """Return the completion whose fields, as plain data, these are."""
+    """Return the completion with these fields, which are plain data."""
     pieces = [
         Piece(Author(one["author"]), tuple(one["token_ids"]), one["model"])
         for one in data["pieces"]

@@ -1,4 +1,4 @@
-"""What is asked: one conversation to continue, and how."""
+"""One request as a value: a conversation to continue, and how."""
 
 import os
 import uuid
@@ -19,11 +19,21 @@ from splitreason_integrations.text.grammar import answer_grammar, call_grammar
 class Request:
     """One conversation to continue.
 
-    `max_tokens` bounds the whole reply, reasoning included; None leaves it to the contexts.
-    With a `response_schema`, a JSON schema, the answer behind the reasoning is JSON that fits it;
-    with `must_call` it is a call of one of the `tools`, where the models' way of calling is known.
-    Without a `seed` one is drawn and reported, so that every reply can be repeated. By
-    `metadata` the rules of a policy choose what applies, such as `{"tenant": "acme"}`.
+    Attributes:
+        messages: The conversation, as chat templates take it.
+        tools: Descriptions of tools that the reply may call.
+        response_schema: A JSON schema that the answer, behind the reasoning, must fit.
+        must_call: Whether the answer must be a call of one of the tools.
+        sampling: How tokens are chosen.
+        max_tokens: Most tokens of the reply, reasoning included; None leaves it to the contexts.
+        stop: Strings that end the reply where they appear; they are not part of it.
+        seed: Repeats a reply; None draws one, which the completion reports.
+        metadata: Facts by which rules of a policy apply, such as `{"tenant": "acme"}`.
+        request_id: Identifies the request in events, logs and traces.
+
+    Raises:
+        RequestError: Where a value is not valid.
+
     """
 
     messages: Sequence[Message]
@@ -49,11 +59,11 @@ class Request:
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
 
     def seed_or_drawn(self) -> int:
-        """Return the seed, or one drawn at random where there is none."""
+        """Return the seed, or one drawn at random if it is None."""
         return int.from_bytes(os.urandom(4)) if self.seed is None else self.seed
 
     def grammar(self, codec: Codec) -> str | None:
-        """Return the grammar that a model's answer has to keep to, if there is one."""
+        """Return the grammar that constrains a model's answer, None if there is none."""
         if self.response_schema is not None:
             return answer_grammar(self.response_schema, codec)
         return call_grammar(self.tools, codec) if self.must_call and self.tools else None
@@ -68,5 +78,5 @@ class Request:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Request":
-        """Return the request that `data` described."""
+        """Return the request that `Request.data` returned as plain data."""
         return cls(**{**data, "sampling": Sampling(**data["sampling"])})

@@ -1,4 +1,8 @@
-"""How a token is chosen. Randomness goes by position, so a cut-off surplus leaves no trace."""
+"""How a token is chosen.
+
+The random number of a position depends on seed and position alone: tokens that are cut off and
+written again do not change what follows.
+"""
 
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,7 +19,15 @@ _COLDEST = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Settings of one request. `temperature` 0 is greedy; None takes the model's own default."""
+    """How the tokens of one request are chosen; None takes the model's own default.
+
+    Attributes:
+        temperature: Divides the logits; 0 always takes the most probable token.
+        top_p: Keeps the most probable tokens whose probabilities add up to this, in (0, 1].
+        top_k: Keeps so many of the most probable tokens.
+        min_p: Drops tokens below this share of the highest probability, in [0, 1].
+
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -26,7 +38,7 @@ class Sampling:
         check_options("sampling", self)
 
     def over(self, default: "Sampling") -> "Sampling":
-        """Return these settings with unset ones taken from `default`."""
+        """Return these settings, with those that are None taken from `default`."""
         mine = {name: value for name, value in asdict(self).items() if value is not None}
         return replace(default, **mine)
 
@@ -37,7 +49,10 @@ class Sampling:
 
 
 def uniform(seed: int, stream: int, position: int) -> float:
-    """Return a number in [0, 1) fixed by its three arguments (SplitMix64, Steele et al. 2014)."""
+    """Return a number in [0, 1) that its three arguments determine.
+
+    SplitMix64 (Steele et al. 2014); `stream` tells uses of one seed apart.
+    """
     state = (seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03 + position) & _MASK
     for _ in range(2):
         state = (state + 0x9E3779B97F4A7C15) & _MASK

@@ -1,4 +1,4 @@
-"""When a person is to be asked about a handoff: a value that says yes or no, and no more."""
+"""Rules that decide whether a person is asked about a handoff."""
 
 import re
 from collections.abc import Mapping
@@ -13,10 +13,17 @@ _STREAM = 0x61736B
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """What is known where a person may be asked: before a span is written, or after it.
+    """A handoff that a person may be asked about, before its span is written or after.
 
-    `span` is the span's number, from 0. `offload_share` and `cost_usd` are the request's so far;
-    `text` is what is to be handed over, or what came back.
+    Attributes:
+        request_id: The request's id.
+        span: The span's number within the request, from 0.
+        seed: The request's seed.
+        offload_share: Share of the large model in the tokens so far, in [0, 1].
+        cost_usd: Cost of the request so far, in USD.
+        text: Before the span, the reply so far; afterwards, what the large model wrote.
+        metadata: The request's metadata.
+
     """
 
     request_id: str
@@ -32,10 +39,19 @@ class Handover:
 class AskRule:
     """Conditions under which a person is asked; all that are given must hold.
 
-    `pattern` is a regular expression to be found anywhere in the text, `metadata` what the
-    request's must say. Of the handovers that fulfil all of it, the share `sample_rate` is asked
-    about, chosen by the request's seed and the span's number: a replay asks about the same ones.
-    Without any condition every handover is asked about.
+    Without any condition a person is asked about every handoff.
+
+    Attributes:
+        min_offload_share: Least share of the large model in the tokens so far, in [0, 1].
+        min_usd: Least cost of the request so far, in USD.
+        pattern: A regular expression that must be found anywhere in the text.
+        metadata: Names and values that the request's metadata must have.
+        sample_rate: Share of the handoffs that fulfil all else, in [0, 1], drawn by the request's
+            seed and the span's number: a replay asks about the same ones.
+
+    Raises:
+        SettingError: Where a value is out of range or the pattern is not valid.
+
     """
 
     min_offload_share: float | None = None
@@ -71,7 +87,7 @@ def _check_pattern(pattern: object) -> None:
         re.compile(str(pattern))
     except re.error as error:
         raise SettingError(
-            f"pattern {pattern!r} is no regular expression: {error}; put a backslash before signs "
-            "that stand for themselves",
+            f"pattern {pattern!r} is not a valid regular expression: {error}; put a backslash "
+            "before characters that are meant literally",
             ("pattern",),
         ) from error

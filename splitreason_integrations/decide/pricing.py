@@ -1,4 +1,4 @@
-"""What a model's tokens cost and how long they take: values to bill and to plan with."""
+"""Prices and latency of a model, for accounting and planning."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,13 @@ from splitreason_integrations.checks import check_number, check_positive
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a model's tokens cost, in USD per million tokens."""
+    """Prices of a model's tokens.
+
+    Attributes:
+        input_usd: USD per million tokens read, 0 or more.
+        output_usd: USD per million tokens written, 0 or more.
+
+    """
 
     input_usd: float = 0.0
     output_usd: float = 0.0
@@ -17,15 +23,18 @@ class Prices:
         check_number("output_usd", self.output_usd)
 
     def cost_usd(self, *, input_tokens: float, output_tokens: float) -> float:
-        """Return the cost of that many tokens."""
+        """Return the cost in USD of so many tokens read and written."""
         return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyModel:
-    """How long a large model behind a network takes to answer.
+    """How long a large model behind a network takes.
 
-    Each handoff waits `round_trip_s` seconds for its first token; then come `tokens_per_s`.
+    Attributes:
+        round_trip_s: Seconds from a handoff to its first token, 0 or more.
+        tokens_per_s: Tokens per second from then on, above 0.
+
     """
 
     round_trip_s: float
@@ -36,13 +45,19 @@ class LatencyModel:
         check_positive("tokens_per_s", self.tokens_per_s)
 
     def seconds(self, tokens: int, handoffs: int) -> float:
-        """Return how long `handoffs` spans of `tokens` tokens in all take, in seconds."""
+        """Return the seconds that `handoffs` spans with `tokens` tokens in all take."""
         return handoffs * self.round_trip_s + tokens / self.tokens_per_s
 
 
 @dataclass(frozen=True, slots=True)
 class ModelTerms:
-    """What is known of a large model that does not say it itself."""
+    """Price and latency of a large model, as a policy states them.
+
+    Attributes:
+        prices: Its prices; None keeps those that the model was set up with.
+        latency: Its latency, for planning; None if unknown.
+
+    """
 
     prices: Prices | None = None
     latency: LatencyModel | None = None

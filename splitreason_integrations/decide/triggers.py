@@ -1,8 +1,8 @@
 """When a span opens. Triggers are values and join with `|` and `&`.
 
-A trigger is asked at every position the small model is about to write, after it has chosen its
-next token and before that token counts. What it may look at is a `Position`; it says in
-`needs` which facts have to be worked out, so that a trigger that looks at nothing costs nothing.
+A trigger is asked at every position of the small model's reply, after the model has chosen its
+next token and before that token is written. It is given a `Position`; its `needs` say which facts
+of it have to be computed, so that a trigger costs no more than it uses.
 """
 
 import re
@@ -17,7 +17,7 @@ _RANDOM_STREAM = 0x7261
 
 
 class Needs(Flag):
-    """Facts of a position that cost something to work out."""
+    """Facts of a position that take time to compute."""
 
     NOTHING = 0
     OPEN_PROBABILITY = auto()
@@ -29,10 +29,16 @@ class Needs(Flag):
 class Position:
     """One place at which a span may open.
 
-    `index` counts the tokens of the small model's reply so far, `tag_chosen` says that the small
-    model chose its open tag here, `open_probability` is P(open tag), `entropy` is in nats over
-    the next token, `line` is the text since the last line break and `seed` the request's.
-    Facts that the trigger does not need are left at their defaults.
+    Facts that the trigger does not need keep their defaults.
+
+    Attributes:
+        index: Tokens in the small model's sequence behind the prompt.
+        tag_chosen: Whether the small model chose its open tag here.
+        open_probability: P(open tag) as the next token.
+        entropy: Entropy of the next token, in nats.
+        line: Text since the last line break.
+        seed: The request's seed.
+
     """
 
     index: int
@@ -44,7 +50,16 @@ class Position:
 
 
 class Trigger:
-    """Base of all triggers: ask `fires`, join with `|` and `&`."""
+    """Base of all triggers: define `fires`; join with `|` and `&`.
+
+    Attributes:
+        needs: Facts that have to be computed for `fires`.
+        uses_tag: Whether the small model's open tag matters; otherwise it is suppressed.
+        stops_at_tag: Whether `fires` is true just where the tag was chosen, so that the model can
+            stop there by itself.
+        hands_back: Whether a span ends before the reply does.
+
+    """
 
     needs: Needs = Needs.NOTHING
     uses_tag: bool = False
@@ -75,9 +90,13 @@ def _check_share(name: str, value: float) -> None:
 class Tag(Trigger):
     """The small model's own open tag (arXiv 2504.16379): learned offload.
 
-    Without a threshold a span opens where the small model chooses the tag. With one, it opens
-    where P(open tag) exceeds it: 1.0 never, 0.0 always, one knob in between. A tag of several
-    tokens counts with its first one.
+    Attributes:
+        threshold: None opens a span where the small model chooses the tag; a number in [0, 1]
+            opens one where P(open tag) exceeds it. Of a tag of several tokens, the first counts.
+
+    Raises:
+        ConfigurationError: Where the threshold is not in [0, 1].
+
     """
 
     threshold: float | None = None
@@ -109,7 +128,12 @@ class Tag(Trigger):
 
 @dataclass(frozen=True)
 class Entropy(Trigger):
-    """A baseline: the small model is unsure of its next token (entropy in nats above `above`)."""
+    """A baseline: opens where the small model is unsure of its next token.
+
+    Attributes:
+        above: Entropy of the next token in nats, above which a span opens.
+
+    """
 
     above: float
     needs = Needs.ENTROPY
@@ -124,7 +148,12 @@ class Entropy(Trigger):
 
 @dataclass(frozen=True)
 class Random(Trigger):
-    """A baseline: opens with a fixed probability, decided by the request's seed and position."""
+    """A baseline: opens at random, decided by the request's seed and the position.
+
+    Attributes:
+        probability: The chance of a span at each position, in [0, 1].
+
+    """
 
     probability: float
 
@@ -132,7 +161,7 @@ class Random(Trigger):
         _check_share("Random probability", self.probability)
 
     def fires(self, at: Position) -> bool:
-        """Return whether chance says so here."""
+        """Return whether the draw for this position is below the probability."""
         return uniform(at.seed, _RANDOM_STREAM, at.index) < self.probability
 
     def __str__(self) -> str:
@@ -141,7 +170,15 @@ class Random(Trigger):
 
 @dataclass(frozen=True)
 class Keyword(Trigger):
-    """A rule: opens where the current line ends with a match of the regular expression."""
+    """A rule: opens where the text written so far ends with a match.
+
+    Attributes:
+        pattern: A regular expression, matched against the end of the current line.
+
+    Raises:
+        ConfigurationError: Where the pattern is not valid or matches empty text.
+
+    """
 
     pattern: str
     needs = Needs.TEXT
@@ -186,10 +223,15 @@ class Never(Trigger):
 
 @dataclass(frozen=True)
 class Shadow(Trigger):
-    """Opens no span; `note` hears of every position at which `inner` is to be asked.
+    """Opens no span; reports every position at which another trigger would be asked.
 
-    The small model's tags are suppressed. Where it chose one, `note` hears of the position twice:
-    with the tag, and with the token chosen in its place. One request should have one `note`.
+    The small model's tags are suppressed. Where it chose one, the position is reported twice: with
+    the tag, and with the token chosen in its place. Each request should have its own `note`.
+
+    Attributes:
+        inner: The trigger that is observed.
+        note: Called with each position.
+
     """
 
     inner: Trigger
@@ -198,12 +240,12 @@ class Shadow(Trigger):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """What the watched trigger needs."""
+        """What the observed trigger needs."""
         return self.inner.needs
 
     @property
     def uses_tag(self) -> bool:  # type: ignore[override]
-        """Whether the watched trigger looks at the tag."""
+        """Whether the observed trigger uses the tag."""
         return self.inner.uses_tag
 
     def fires(self, at: Position) -> bool:
@@ -217,7 +259,13 @@ class Shadow(Trigger):
 
 @dataclass(frozen=True)
 class Joined(Trigger):
-    """Two triggers joined: looks at what either of them needs."""
+    """Base of two triggers joined.
+
+    Attributes:
+        left: The first trigger.
+        right: The second one.
+
+    """
 
     left: Trigger
     right: Trigger
@@ -229,7 +277,7 @@ class Joined(Trigger):
 
     @property
     def uses_tag(self) -> bool:  # type: ignore[override]
-        """Whether a side looks at the tag."""
+        """Whether either side uses the tag."""
         return self.left.uses_tag or self.right.uses_tag
 
 
@@ -271,8 +319,11 @@ _NAMED = {"tag": Tag(), "always": Always(), "never": Never()}
 def parse_trigger(text: str) -> Trigger:
     """Return the trigger that a short text names.
 
-    `tag`, `tag>0.2`, `entropy>1.5`, `random:0.05`, `keyword:PATTERN`, `always`, `never`.
-    Raises ConfigurationError for anything else.
+    `tag`, `tag>0.2`, `entropy>1.5`, `random:0.05`, `keyword:PATTERN`, `always` or `never`.
+
+    Raises:
+        ConfigurationError: For any other text.
+
     """
     if text in _NAMED:
         return _NAMED[text]

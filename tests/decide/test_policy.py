@@ -66,7 +66,7 @@ def test_errors_name_the_setting_and_the_remedy(settings, said):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: AskRule(pattern="("), "no regular expression"),
+        (lambda: AskRule(pattern="("), "not a valid regular expression"),
         (lambda: AskRule(min_offload_share=2), "min_offload_share must lie in [0, 1]"),
         (lambda: AskRule(min_usd=-1), "min_usd must be 0 or more"),
         (lambda: AskRule(sample_rate=1.5), "sample_rate must lie in [0, 1]"),

@@ -105,7 +105,7 @@ WRONG = [
     ("redact = [\n 'email',\n 'mail',\n]\n", 1, "did you mean 'email'"),
     ("ask_before = true", 1, "a table belongs here, each condition for asking with its value"),
     ("max_spans = 1\n[ask_before]\nmin_usd = 1\nsample = 1", 4, "did you mean 'sample_rate'"),
-    ("[ask_before]\npattern = '('", 2, "no regular expression"),
+    ("[ask_before]\npattern = '('", 2, "not a valid regular expression"),
     ("[ask_before.metadata]\n\ntenant = 3", 3, "tenant must be text"),
     ("[[rules]]\nwhen = {}\nset = {}\n\n[[rules]]\nwhen = {}", 5, "set is missing; add set ="),
     (
