@@ -66,7 +66,7 @@ def main(small: str, large: str) -> None:
         [*command, "ask", WORDS, *pair], check=True, capture_output=True, text=True
     )
     assert NUMBER in done.stdout, done
-    assert not done.stderr, done
+    assert "PyTorch" not in done.stderr, done
     subprocess.run([*command, "policy", "list"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([*command, "--version"], check=True)
     import_all(without=EXTRAS)
