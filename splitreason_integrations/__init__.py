@@ -17,7 +17,9 @@ from splitreason_integrations.decide.triggers import (
     Always,
     Entropy,
     Keyword,
+    Needs,
     Never,
+    Position,
     Random,
     Shadow,
     Tag,
@@ -25,8 +27,15 @@ from splitreason_integrations.decide.triggers import (
     parse_trigger,
 )
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.errors import SplitReasonError
-from splitreason_integrations.humans.human import Answer, Decision, HumanCheck, Paused, Question
+from splitreason_integrations.errors import ModelInUseError, ReviewPendingError, SplitReasonError
+from splitreason_integrations.humans.human import (
+    Answer,
+    Decision,
+    HumanCheck,
+    Paused,
+    Question,
+    Reviewer,
+)
 from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
 from splitreason_integrations.request import Request
 from splitreason_integrations.reviews import ReviewQueue
@@ -51,18 +60,23 @@ __all__ = [
     "HumanCheck",
     "Keyword",
     "LatencyModel",
+    "ModelInUseError",
     "ModelSpec",
     "ModelTerms",
+    "Needs",
     "Never",
     "OpenAIServerModel",
     "Paused",
     "Policy",
+    "Position",
     "Prices",
     "Question",
     "Random",
     "Request",
     "Retry",
+    "ReviewPendingError",
     "ReviewQueue",
+    "Reviewer",
     "Rule",
     "Sampling",
     "ServerLimits",
