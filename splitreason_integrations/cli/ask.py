@@ -12,7 +12,7 @@ from rich.console import Console
 from splitreason_integrations import blocking
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.cli import options
-from splitreason_integrations.cli.display import ReplyPrinter, cost_line
+from splitreason_integrations.cli.display import ReplyPrinter, cost_line, load_models
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.humans.console import ConsoleReviewer
@@ -82,6 +82,7 @@ def ask(
         max_tokens=max_tokens,
         seed=seed,
     )
+    load_models(engine)
     if as_json:
         typer.echo(json.dumps(_facts(blocking.run(lambda: engine.complete(request)))))
         return

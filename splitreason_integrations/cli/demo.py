@@ -9,7 +9,7 @@ from rich.console import Console
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.ask import stream
-from splitreason_integrations.cli.display import LARGE_STYLE, cost_line
+from splitreason_integrations.cli.display import LARGE_STYLE, cost_line, load_models
 from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals import tables
@@ -34,6 +34,7 @@ def demo(
     options.compute_on_one_thread()
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     tasks = generated("test", ["word", "context"], n=max(problems, eval_problems), seed=seed)
+    load_models(engine)
     if as_json:
         typer.echo(json.dumps([result.data() for result in _compare(engine, tasks, seed)]))
         return

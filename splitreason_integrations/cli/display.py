@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -16,11 +17,38 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.description import Role
+from splitreason_integrations.backends.registry import (
+    ModelSpec,
+    is_loaded,
+    is_on_server,
+    line_up,
+    load_model,
+    public_name,
+)
 from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Author, Channel, Completion, Delta
 
+if TYPE_CHECKING:
+    from splitreason_integrations.engine import SplitEngine
+
 LARGE_STYLE = "bold magenta"
 _REASONING_STYLE = "dim"
+
+
+def load_models(engine: "SplitEngine") -> None:
+    """Load an engine's local weights now, and show on standard error which ones."""
+    _load(engine.small, "small")
+    if engine.trigger.opens_spans:
+        _load(line_up(engine.large)[0], "large")
+
+
+def _load(spec: ModelSpec, role: Role) -> None:
+    if is_on_server(spec, role=role) or is_loaded(spec, role=role):
+        return
+    with Console(stderr=True).status(f"loading {public_name(spec)}, the {role} model …"):
+        blocking.run(lambda: load_model(spec, role=role))
 
 
 class ReplyPrinter:
