@@ -26,7 +26,7 @@ from splitreason_integrations.training.offloading.rewards import Costs
 from splitreason_integrations.training.offloading.rollouts import for_trainer, rollouts
 from splitreason_integrations.training.offloading.writer import RolloutWriter, Shared
 
-ENGINE = SplitEngine(telemetry=None)
+ENGINE = SplitEngine(small="embedded", large="embedded", telemetry=None)
 TASKS = grpo.training_tasks(Tasks(count=6), seed=3)
 
 
