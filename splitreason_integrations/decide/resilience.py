@@ -82,8 +82,8 @@ class Attempts:
         """The number of the current call, from 1."""
         return self._state.attempt_number
 
-    def wait_s(self, error: Exception, *, until_s: float | None) -> float | None:
-        """Return the seconds to wait before the next call; None where there is to be none.
+    def note_failure(self, error: Exception, *, until_s: float | None) -> float | None:
+        """Count a failed call; return the seconds before the next one, None for no next call.
 
         `until_s` is the time of `time.monotonic()` from which on a call is too late.
         """
@@ -162,12 +162,17 @@ class Breaker:
 
 
 _known: WeakKeyDictionary[Any, _Health] = WeakKeyDictionary()
+_known_by_name: dict[str, _Health] = {}
 
 
 def breaker_of(model: Any, retry: Retry) -> Breaker:
-    """Return a breaker with the thresholds of `retry` over what all requests know of a model."""
+    """Return a breaker with the thresholds of `retry` over what all requests know of a model.
+
+    `model` is a loaded model, or the public name of one that could not be loaded yet.
+    """
     with _lock.value:
-        health = _known.setdefault(model, _Health())
+        known: Any = _known_by_name if isinstance(model, str) else _known
+        health = known.setdefault(model, _Health())
     return Breaker(
         failures=retry.breaker_failures, cooldown_s=retry.breaker_cooldown_s, health=health
     )

@@ -135,7 +135,7 @@ class Handback:
             try:
                 return await self._small.session.read_probabilities(token, last=last, spare=spare)
             except ModelCallError as error:
-                wait_s = attempts.wait_s(error, until_s=None)
+                wait_s = attempts.note_failure(error, until_s=None)
                 if wait_s is None:
                     raise
             await anyio.sleep(wait_s)

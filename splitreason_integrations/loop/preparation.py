@@ -108,6 +108,7 @@ class Preparation:
             small,
             larges,
             loading,
+            engine.retry,
             tags_as_text=engine.trigger.uses_tag,
             redact=(*policy.redact, *listed(engine.redact)),
             hidden=saved["hidden"] if saved else None,

@@ -53,7 +53,7 @@ class Recovery:
         state = self._state
         if not isinstance(error, CircuitOpenError):
             breaker_of(state.large.model, state.settings.retry).failed()
-        wait_s = self._attempts.wait_s(error, until_s=state.span_ends_s)
+        wait_s = self._attempts.note_failure(error, until_s=state.span_ends_s)
         if wait_s is None or not state.large.is_open:
             state.handback.lose_large()
             return wait_s

@@ -6,8 +6,10 @@ from functools import partial
 import anyio.to_thread
 
 from splitreason_integrations.backends.base import Model
-from splitreason_integrations.backends.registry import ModelSpec, public_name
+from splitreason_integrations.backends.registry import ModelSpec, is_loaded, public_name
+from splitreason_integrations.decide.resilience import Retry, breaker_of
 from splitreason_integrations.errors import (
+    CircuitOpenError,
     ContextOverflowError,
     IncompatiblePairError,
     ModelUnreachableError,
@@ -47,6 +49,7 @@ class Setup:
         small: Model,
         larges: Sequence[ModelSpec],
         loading: Loading,
+        retry: Retry,
         *,
         tags_as_text: bool,
         redact: Sequence[Rule] = (),
@@ -56,6 +59,7 @@ class Setup:
         self._small = small
         self._larges = larges
         self.loading = loading
+        self._retry = retry
         self._tags_as_text = tags_as_text
         self._small_prompt = Prompt((), "")
         self._is_long = _characters(request.messages) > _LONG_CHARACTERS
@@ -72,13 +76,30 @@ class Setup:
         No large model is loaded unless `needs_large`: where no span can open.
         """
         for number, spec in enumerate(self._larges if needs_large else ()):
-            try:
-                model = await self.loading.large(spec)
-            except ModelUnreachableError as error:
-                self.unreached.append(Unreached(public_name(spec), error))
-            else:
+            model = await self._reach(spec)
+            if model is not None:
                 return await self._participants(number, model)
         return await self._participants(0, None)
+
+    async def _reach(self, spec: ModelSpec) -> Model | None:
+        """Return a large model, None where its server cannot be reached.
+
+        One that could not be reached again and again is passed over for a while.
+        """
+        name = public_name(spec)
+        breaker = breaker_of(name, self._retry)
+        if not is_loaded(spec, role="large") and not breaker.admits():
+            error = CircuitOpenError(f"{name} could not be reached lately")
+            self.unreached.append(Unreached(name, error))
+            return None
+        try:
+            model = await self.loading.large(spec)
+        except ModelUnreachableError as error:
+            breaker.failed()
+            self.unreached.append(Unreached(name, error))
+            return None
+        breaker.succeeded()
+        return model
 
     async def pair_again(
         self, number: int, others: Collection[int]

@@ -53,7 +53,7 @@ class SmallWriter:
             written = await anext(self._writing, None)
         except ModelCallError as error:
             await state.stop_writing()
-            wait_s = self._attempts.wait_s(error, until_s=state.deadline_s)
+            wait_s = self._attempts.note_failure(error, until_s=state.deadline_s)
             if wait_s is None:
                 raise
             self._watch.forget_held()

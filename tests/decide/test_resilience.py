@@ -48,14 +48,14 @@ def test_what_is_retryable():
 
 def test_attempts_are_bounded_by_number_and_by_time():
     attempts = Attempts(Retry(attempts=3, wait_s=0.5, max_wait_s=2.0))
-    waits = [attempts.wait_s(ConnectionError(), until_s=None) for _ in range(3)]
+    waits = [attempts.note_failure(ConnectionError(), until_s=None) for _ in range(3)]
     assert all(0 <= wait <= 2 for wait in waits[:2])
     assert waits[2] is None
-    assert Attempts(Retry()).wait_s(ValueError(), until_s=None) is None
+    assert Attempts(Retry()).note_failure(ValueError(), until_s=None) is None
     asked = ModelCallError("busy", retryable=True, retry_after_s=5.0)
-    assert Attempts(Retry()).wait_s(asked, until_s=None) >= 5
-    assert Attempts(Retry()).wait_s(asked, until_s=time.monotonic() + 1) is None
-    assert Attempts(Retry(max_wait_s=4.0)).wait_s(asked, until_s=None) is None
+    assert Attempts(Retry()).note_failure(asked, until_s=None) >= 5
+    assert Attempts(Retry()).note_failure(asked, until_s=time.monotonic() + 1) is None
+    assert Attempts(Retry(max_wait_s=4.0)).note_failure(asked, until_s=None) is None
 
 
 @pytest.mark.parametrize("bad", [{"attempts": 0}, {"wait_s": -1}, {"breaker_failures": 0}])

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -32,8 +33,13 @@ from tests.loop.engine_runs import request
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
-DEAD = "http://127.0.0.1:9/v1#m"
+_names = count()
 TEXT = "I add 3 and 4.<bigmodel> So it is.</think>\n\nSeven."
+
+
+def dead():
+    """A model on a server that refuses connections; nothing is known of it yet."""
+    return f"http://127.0.0.1:9/v1#m{next(_names)}"
 
 
 def small(**more):
@@ -60,7 +66,8 @@ def names(items):
 
 
 async def test_a_dead_first_large_model_is_passed_over():
-    items = await items_of(SplitEngine(small=small(), large=[DEAD, spare()]))
+    first = dead()
+    items = await items_of(SplitEngine(small=small(), large=[first, spare()]))
     reply = items[-1]
     assert (reply.answer, reply.degraded) == ("Seven.", False)
     assert reply.spans[0].text == " the sum is 7."
@@ -73,13 +80,13 @@ async def test_a_dead_first_large_model_is_passed_over():
     ]
     failed = next(item for item in items if getattr(item, "name", "").endswith("failed"))
     fell_back = next(item for item in items if getattr(item, "name", "").endswith("fell_back"))
-    assert (failed.error, failed.model) == ("ModelUnreachableError", DEAD)
+    assert (failed.error, failed.model) == ("ModelUnreachableError", first)
     assert fell_back.to == "spare"
 
 
-@pytest.mark.parametrize("large", [DEAD, [DEAD, DEAD]], ids=["one", "list"])
-async def test_without_any_large_model_the_small_one_finishes(large):
-    items = await items_of(SplitEngine(small=small(), large=large))
+@pytest.mark.parametrize("larges", [1, 2])
+async def test_without_any_large_model_the_small_one_finishes(larges):
+    items = await items_of(SplitEngine(small=small(), large=[dead() for _ in range(larges)]))
     reply = items[-1]
     assert (reply.answer, reply.degraded) == ("Seven.", True)
     assert [(span.tokens, span.closed_by) for span in reply.spans] == [(0, "failure")]
@@ -88,13 +95,13 @@ async def test_without_any_large_model_the_small_one_finishes(large):
 
 async def test_a_dead_large_model_is_an_error_where_that_is_asked_for():
     with pytest.raises(LargeModelError, match="on_large_failure"):
-        await items_of(SplitEngine(small=small(), large=DEAD, on_large_failure="raise"))
+        await items_of(SplitEngine(small=small(), large=dead(), on_large_failure="raise"))
 
 
 async def test_nobody_is_asked_about_a_handoff_to_nobody():
     asked = []
     check = HumanCheck(reviewer=lambda question: asked.append(question) or "approve")
-    items = await items_of(SplitEngine(small=small(), large=DEAD, human_check=check))
+    items = await items_of(SplitEngine(small=small(), large=dead(), human_check=check))
     assert (items[-1].answer, asked) == ("Seven.", [])
 
 
@@ -112,15 +119,27 @@ async def test_where_no_span_can_open_no_large_model_is_loaded(trigger, monkeypa
         return await load(spec, role=role, **within)
 
     monkeypatch.setattr("splitreason_integrations.loop.loading.load_model", noted)
-    reply = (await items_of(SplitEngine(small=small(), large=DEAD, trigger=trigger)))[-1]
+    reply = (await items_of(SplitEngine(small=small(), large=dead(), trigger=trigger)))[-1]
     assert (reply.answer, reply.degraded, loaded) == ("Seven.", False, ["small"])
 
 
 @pytest.mark.parametrize("trigger", [Tag(), Never()], ids=str)
-@pytest.mark.parametrize("larges", [["no such model"], [DEAD, "no such model"]], ids=str)
-async def test_what_is_wrong_in_itself_fails_early(larges, trigger):
+@pytest.mark.parametrize("before", [0, 1])
+async def test_what_is_wrong_in_itself_fails_early(before, trigger):
+    larges = [*(dead() for _ in range(before)), "no such model"]
     with pytest.raises(UnknownSpecError):
         await items_of(SplitEngine(small=small(), large=larges, trigger=trigger))
+
+
+async def test_a_server_that_is_never_reached_is_passed_over_for_a_while():
+    larges, retry = [dead(), spare()], Retry(breaker_failures=3, breaker_cooldown_s=600.0)
+    engine = SplitEngine(small=small(), large=larges, retry=retry)
+    errors = []
+    for _ in range(5):
+        items = await items_of(engine)
+        assert items[-1].answer == "Seven."
+        errors += [item.error for item in items if getattr(item, "name", "").endswith("failed")]
+    assert errors == ["ModelUnreachableError"] * 3 + ["CircuitOpenError"] * 2
 
 
 async def test_a_folder_without_a_model_fails_early():
@@ -130,7 +149,7 @@ async def test_a_folder_without_a_model_fails_early():
 
 async def test_a_dead_small_model_is_an_error():
     with pytest.raises(ModelUnreachableError):
-        await items_of(SplitEngine(small=DEAD, large=spare()))
+        await items_of(SplitEngine(small=dead(), large=spare()))
 
 
 async def test_a_silent_server_keeps_no_request_beyond_its_deadline():
@@ -199,7 +218,7 @@ async def test_a_resume_without_its_server_can_be_tried_again():
     waiting = await paused(SplitEngine(small=pair[0], large=pair[1], human_check=later))
     answer = Answer(decision="approve")
     with pytest.raises(ModelUnreachableError):
-        await finished(SplitEngine(small=pair[0], large=DEAD).resume(waiting, answer))
+        await finished(SplitEngine(small=pair[0], large=dead()).resume(waiting, answer))
     assert pair[0].open_sessions == 0
     reply = await finished(SplitEngine(small=pair[0], large=pair[1]).resume(waiting, answer))
     assert isinstance(reply, Completion)
