@@ -55,6 +55,7 @@ def test_a_retrieval_chain(llm, record_property):
     check_rate(record_property, dossiers, answers)
 
 
+@pytest.mark.slow
 def test_fallbacks(llm, record_property):
     broken = SplitReasonLLM(
         small=ScriptedModel("x", error=RuntimeError("gone"), fail_after=0),
@@ -65,6 +66,7 @@ def test_fallbacks(llm, record_property):
     check_rate(record_property, stories, asked_each(chain, stories))
 
 
+@pytest.mark.slow
 def test_retries(llm, record_property):
     failed = set()
 
@@ -85,6 +87,7 @@ def test_retries(llm, record_property):
 
 
 # Deprecated for LangGraph's persistence, and still in wide use.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::langchain_core._api.deprecation.LangChainDeprecationWarning")
 def test_message_histories(llm, record_property):
     histories = {}

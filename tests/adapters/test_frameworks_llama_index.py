@@ -32,6 +32,7 @@ def index_of(case):
     return VectorStoreIndex.from_documents(documents, embed_model=embedding())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["compact", "tree_summarize", "simple_summarize"])
 def test_a_query_engine(llm, mode, record_property):
     answers = []
@@ -43,6 +44,7 @@ def test_a_query_engine(llm, mode, record_property):
     check_rate(record_property, dossiers, answers)
 
 
+@pytest.mark.slow
 def test_a_citation_query_engine(llm, record_property):
     answers, cited = [], 0
     for case in dossiers():
@@ -104,6 +106,7 @@ def test_a_chat_engine_with_memory(llm, record_property):
     check_rate(record_property, dossiers, answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FunctionAgent, ReActAgent])
 async def test_an_agent_with_a_calculator(llm, kind, record_property):
     agent = kind(tools=[calculator], llm=llm)

@@ -46,6 +46,7 @@ def answer(model):
     return ids
 
 
+@pytest.mark.slow
 def test_three_specs_loaded_and_released_take_the_memory_of_one():
     specs = [TransformersModel(FOLDER, device="cpu", name=f"released-{n}") for n in range(4)]
     kept = load(specs.pop())

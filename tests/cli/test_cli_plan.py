@@ -55,6 +55,7 @@ def test_options_go_before_a_file_and_files_read_as_written(run, tmp_path):
     assert [one["model"] for one in shared["split"]["stations"]] == ["both"]
 
 
+@pytest.mark.slow
 def test_measured_figures_are_checked_against_a_run(run, tmp_path):
     path = tmp_path / "figures.toml"
     measuring = ("--measure", "--samples", "4", "--concurrency", "2", "--load", "20")
