@@ -26,7 +26,7 @@
     ├── ModelCallError           a call of a loaded model failed
     │   ├── ModelStalledError    no token came in time
     │   └── CircuitOpenError     the model failed too often lately and was passed over
-    └── LargeModelError          the large model failed and the caller asked to be told
+    └── LargeModelError          the large model failed and on_large_failure is "raise"
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ class SettingError(ConfigurationError):
 
 
 class UnknownSpecError(ConfigurationError):
-    """A model was named in a way that no backend understands."""
+    """No backend knows the way in which a model was named."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):

@@ -101,12 +101,12 @@ def _closed_part(key: str, kept: Any) -> Any:
 
 
 class Guide:
-    """Says what a session may write next, by what stands in it.
+    """Decides which tokens a session may write next, given its sequence so far.
 
     Args:
         codec: of the session's model.
         grammar: in Lark's notation.
-        tags: the session's tags; they stand outside the grammar.
+        tags: the session's tags, which the grammar does not contain.
         reasons: whether the reply begins with reasoning.
 
     Raises:

@@ -81,7 +81,7 @@ def align_reasoning(
 
 
 def ask_next_step(messages: Sequence[dict[str, Any]], begun: str) -> list[dict[str, Any]]:
-    """Return messages that ask for the next step of a reply of which `begun` stands already."""
+    """Return messages that ask for the next step of a reply that begins with `begun`."""
     asked = _NEXT_STEP.replace("{begun}", begun)
     last = messages[-1]
     if last["role"] != "user":

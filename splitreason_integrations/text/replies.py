@@ -1,6 +1,6 @@
 """Generated text → reasoning, answer and tool calls, as it streams.
 
-Regions are told apart by transformers' ResponseParser with a model's response template.
+transformers' ResponseParser finds the regions, by a model's response template.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class ReplyReader:
         self._sort(self._parser.initial_events)
 
     def feed(self, text: str) -> list[tuple[Channel, str]]:
-        """Take in new text; return what can be shown now, channel by channel."""
+        """Add new text; return what can be shown now, channel by channel."""
         return [] if self.stopped else self._sort(self._parser.feed(text))
 
     def finish(self) -> list[tuple[Channel, str]]:
@@ -79,7 +79,7 @@ class ReplyReader:
         return tuple(self._calls)
 
     def take_call_pieces(self) -> tuple[CallPiece, ...]:
-        """Return what became known of the calls since this was last asked."""
+        """Return what was added to the calls since this was last called."""
         pieces, self._call_pieces = tuple(self._call_pieces), []
         return pieces
 

@@ -139,7 +139,7 @@ FORMATS = {one.name: one for one in (_HARMONY, _DEEPSEEK, _MISTRAL, _MISTRAL_LIS
 
 
 def find_format(chat_template: str, control_tokens: Collection[str]) -> ReplyFormat:
-    """Return the format of a model by its chat template; `hermes` where nothing tells."""
+    """Return the format of a model by its chat template; `hermes` if nothing identifies it."""
     for found in FORMATS.values():
         if any(sign in chat_template for sign in found.signs):
             return found

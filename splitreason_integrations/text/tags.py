@@ -11,9 +11,12 @@ CLOSE = "</bigmodel>"
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """How one model writes the tags; without tokens, it neither writes nor sees them.
+    """How one model writes the tags. A model without tokens for them neither writes nor reads any.
 
-    `control` says that each tag is a single control token. Tags of several tokens are plain text.
+    Attributes:
+        open_tokens: The tag that opens a span.
+        close_tokens: The tag that closes it.
+        control: Whether each tag is a single control token; otherwise tags are plain text.
     """
 
     open_tokens: tuple[int, ...] = ()

@@ -16,7 +16,12 @@ _CLOSING = {"{": "}", "[": "]"}
 
 @dataclass(slots=True)
 class _Frame:
-    """An open object or list; `key` is the one whose value comes next, or None before a key."""
+    """An open object or list.
+
+    Attributes:
+        kind: The bracket that opened it.
+        key: The key whose value comes next, None before a key.
+    """
 
     kind: str
     key: str | None = None
@@ -24,7 +29,13 @@ class _Frame:
 
 @dataclass(slots=True)
 class _Call:
-    """A call under way; `shown` counts the characters of its arguments that were shown."""
+    """A call that is being written.
+
+    Attributes:
+        name: The tool's name, None until it is known.
+        arguments: The JSON of the arguments so far.
+        shown: How many characters of it were shown.
+    """
 
     name: str | None = None
     arguments: str = ""
@@ -62,7 +73,7 @@ class CallStream:
         return pieces
 
     def close(self, calls: Sequence[ToolCall]) -> list[CallPiece]:
-        """Return what is still to be said of a region's calls once it has ended."""
+        """Return the pieces of a region's calls that were not shown before it ended."""
         first, started = self._finished, self._calls
         pieces: list[CallPiece] = []
         for at, call in enumerate(calls):

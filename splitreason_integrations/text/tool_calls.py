@@ -57,13 +57,13 @@ def read_calls(region: Any, *, first: int) -> list[ToolCall]:
 
 
 def parse_arguments(text: str) -> Any:
-    """Return the one JSON value of a text; None where it is not just that."""
+    """Return the JSON value that a text is; None if it is not exactly one."""
     read = _json_values(text) or [None]
     return read[0] if len(read) == 1 else None
 
 
 def _json_values(text: str) -> list[Any] | None:
-    """Return the JSON values that stand in a row; None where there is anything else."""
+    """Return the JSON values of a text in order; None if it contains anything else."""
     values: list[Any] = []
     at = 0
     while rest := text[at:].strip(_BETWEEN):
