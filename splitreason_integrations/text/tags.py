@@ -17,6 +17,7 @@ class Tags:
         open_tokens: The tag that opens a span.
         close_tokens: The tag that closes it.
         control: Whether each tag is a single control token; otherwise tags are plain text.
+
     """
 
     open_tokens: tuple[int, ...] = ()

@@ -21,6 +21,7 @@ class _Frame:
     Attributes:
         kind: The bracket that opened it.
         key: The key whose value comes next, None before a key.
+
     """
 
     kind: str
@@ -35,6 +36,7 @@ class _Call:
         name: The tool's name, None until it is known.
         arguments: The JSON of the arguments so far.
         shown: How many characters of it were shown.
+
     """
 
     name: str | None = None
