@@ -44,7 +44,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
 
     The answer is the message's content; the chain of thought is in
     `additional_kwargs["reasoning_content"]`, who wrote what in `additional_kwargs["authors"]`
-    and what it took in `response_metadata["splitreason"]`.
+    and tokens, spans, time and cost in `response_metadata["splitreason"]`.
     """
 
     streaming: bool | None = None
@@ -102,7 +102,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
     def resume(
         self, paused: Paused, answer: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        """Return the finished message of a request put aside, nothing of it generated twice.
+        """Return the finished message of a paused request; nothing is generated twice.
 
         `paused` is that of a ReviewPendingError, or of a `ReviewQueue`'s claim; `answer` an
         `Answer`, a decision such as "approve", a truth value or a dict. Messages, tools and
@@ -114,7 +114,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
     async def aresume(
         self, paused: Paused, answer: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        """Return the finished message of a request put aside, as `resume` does."""
+        """Return the finished message of a paused request, as `resume` does."""
         answered = Answered.of(paused, answer)
         return await self.ainvoke(str(answered), config, **{**kwargs, ANSWERED: answered})
 
@@ -164,9 +164,9 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
     ) -> Call:
         run = kwargs.pop(RUN, None) or Run(run_manager)
         with recognised():
-            return self._asked(messages, stop, run, kwargs)
+            return self._new_call(messages, stop, run, kwargs)
 
-    def _asked(
+    def _new_call(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None,
@@ -175,7 +175,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
     ) -> Call:
         answered: Answered | None = kwargs.pop(ANSWERED, None)
         if answered is not None:
-            return self._resumed(answered, run, kwargs)
+            return self._resumed_call(answered, run, kwargs)
         tools = convert_tools(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
         kwargs.pop("stream", None)
@@ -193,7 +193,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
             tool_choice=choice,
         )
 
-    def _resumed(self, answered: Answered, run: Run, kwargs: dict[str, Any]) -> Call:
+    def _resumed_call(self, answered: Answered, run: Run, kwargs: dict[str, Any]) -> Call:
         kwargs.pop("stream", None)
         settings = self.with_options(kwargs)
         return Call(
@@ -241,7 +241,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """What is set by objects, as plain data where it can be."""
+        """Options that are objects, as plain data where possible."""
         written: dict[str, Any] = {
             "policy": asdict(self.policy),
             "telemetry": self.telemetry is not None,

@@ -1,6 +1,6 @@
-"""Errors that LangChain's own tools recognise: which may be tried again, which may not.
+"""Errors that LangChain's own tools recognise, as retryable or not.
 
-An error keeps its type, its text and its cause, and is one of LangChain's model errors beside.
+An error keeps its type, text and cause, and is also one of LangChain's model errors.
 """
 
 from collections.abc import Callable, Generator
@@ -20,7 +20,7 @@ class ContextOverflowError(errors.ContextOverflowError, langchain.ContextOverflo
 def recognised(
     retryable: Callable[[BaseException], bool] = is_retryable,
 ) -> Generator[None, None, None]:
-    """Raise errors as LangChain's too; `retryable` says which of a model's may pass by itself."""
+    """Raise errors as LangChain's too; `retryable` says which errors of a model are temporary."""
     try:
         yield
     except errors.SplitReasonError as error:
@@ -33,7 +33,7 @@ def recognised(
 def _family(
     error: errors.SplitReasonError, retryable: Callable[[BaseException], bool]
 ) -> type[langchain.ModelError] | None:
-    """Return what LangChain calls such an error; None where it has no word for it."""
+    """Return LangChain's type for such an error; None if it has none."""
     match error:
         case errors.ContextOverflowError():
             return langchain.ContextOverflowError

@@ -1,7 +1,7 @@
-"""A person in a LangGraph graph: `interrupt` asks, and what was written before is checkpointed.
+"""Human checks in a LangGraph graph: `interrupt` asks, and the reply so far is checkpointed.
 
-Each segment of a reply between two questions is a task of the graph, so its result is saved.
-Resumed days later in another process, nothing is generated twice and nothing is asked twice.
+Each segment of a reply between two questions is a task of the graph, so its result is saved. A
+graph resumed days later in another process neither generates nor asks anything twice.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ _POLL_S = 0.02
 class InterruptReviewer:
     """Asks by LangGraph's `interrupt`; the graph goes on with `Command(resume=...)`.
 
-    What is asked arrives as a dict with the facts of a `Question`, its `id` among them. The answer
+    The interrupt's value is a dict with the facts of a `Question` and its `id`. The answer
     may be a decision such as "approve", a truth value, or a dict with `decision`, `text` and `by`.
     The graph needs a checkpointer, and the chat model must be called in one of its nodes.
     """
 
     async def review(self, paused: Paused) -> Answer | None:
-        """Return None: the request is put aside, and the graph interrupted."""
+        """Return None: the request is paused and the graph interrupted."""
         return None
 
 

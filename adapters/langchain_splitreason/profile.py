@@ -1,4 +1,4 @@
-"""What a pair can do, as far as that is known without loading it."""
+"""LangChain's profile of a pair, as far as known without loading it."""
 
 from langchain_core.language_models import ModelProfile
 

@@ -22,7 +22,7 @@ BROKEN = "<tool_call>"
 class ReplyWriter:
     """Turns one reply's deltas into chunks, and its completion into the last one.
 
-    `additional_kwargs["authors"]` of a chunk tells who wrote its text:
+    `additional_kwargs["authors"]` of a chunk says who wrote its text:
     `[{"type": "small" | "large", "text": ..., "index": n}]`. Added up over chunks, the list has
     one entry for each segment of text by one author, tool calls included.
     """
@@ -31,7 +31,7 @@ class ReplyWriter:
         self._model_name = model_name
         self._request_id = request_id
         self._author: Author | None = None
-        self._stretch = -1
+        self._segment = -1
         self._arguments: dict[int, str] = {}
 
     def chunk(self, delta: Delta) -> ChatGenerationChunk | None:
@@ -48,15 +48,15 @@ class ReplyWriter:
     def _extra(self, delta: Delta) -> dict[str, Any]:
         if delta.author is not self._author:
             self._author = delta.author
-            self._stretch += 1
-        segment = {"type": str(delta.author), "text": delta.text, "index": self._stretch}
+            self._segment += 1
+        segment = {"type": str(delta.author), "text": delta.text, "index": self._segment}
         extra: dict[str, Any] = {"authors": [segment]}
         if delta.channel is Channel.REASONING:
             extra["reasoning_content"] = delta.text
         return extra
 
     def last(self, completion: Completion) -> ChatGenerationChunk:
-        """Return the last chunk: usage and what the reply took."""
+        """Return the last chunk: usage, and the reply's tokens, spans, time and cost."""
         return ChatGenerationChunk(
             message=AIMessageChunk(
                 content="",
@@ -100,7 +100,7 @@ def _repaired(text: str) -> Any:
 
 
 def _usage(completion: Completion) -> UsageMetadata:
-    # LangChain lets output details carry further keys, which its type does not say.
+    # LangChain accepts further keys in output details; its type does not list them.
     details = {"reasoning": completion.reasoning_tokens, "large": completion.large_tokens}
     return UsageMetadata(
         input_tokens=completion.prompt_tokens,

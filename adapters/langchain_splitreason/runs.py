@@ -1,7 +1,7 @@
-"""Tells a chat model which run it serves, and closes what a caller leaves early.
+"""Gives a chat model the run that it serves, and closes streams that a caller leaves early.
 
-LangChain streams without passing the run's callback manager on; here it arrives by every door, as
-the private argument `RUN`. What a resumed request goes on from comes as `ANSWERED`.
+LangChain streams without passing the run's callback manager on; here every method gets it as the
+private argument `RUN`. The paused request that `resume` continues comes as `ANSWERED`.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +37,7 @@ class Run:
 
 
 class RunListener(BaseCallbackHandler):
-    """Learns from the start of a run which one it is, and who listens to it."""
+    """Records the run, and its handlers, when LangChain starts it."""
 
     run_inline = True
 
@@ -60,7 +60,7 @@ class RunListener(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Note the run."""
+        """Record the run."""
         self._run.manager = self._kind(
             run_id=run_id,
             handlers=self._handlers,

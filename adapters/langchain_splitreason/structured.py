@@ -1,4 +1,4 @@
-"""Structured output: the format to ask for, and the parsing of what comes back."""
+"""Structured output: the format to request, and the parsing of the reply."""
 
 from operator import itemgetter
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""The audit log: what was decided, by whom, why and what it cost, on disk before it counts.
+"""The audit log: every decision, who made it, why and its cost, on disk before it takes effect.
 
 The log is a file of JSON lines chained by SHA-256, so that a changed or missing line shows. Whoever
 can write to the file can also write a whole new chain: keep the head that `verify` prints

@@ -1,4 +1,4 @@
-"""Bars over time for the report: what a template needs to draw them, numbers only."""
+"""Bar charts over time for the report: the numbers that its template draws."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def over_time(
     value: Callable[[Sequence[RequestHistory]], float],
     show: Callable[[float], str],
 ) -> Chart:
-    """Return a chart of what `value` makes of the requests in each part of the time."""
+    """Return a chart of `value` over the requests in each part of the time."""
     groups = _parts(requests)
     values = [value(group) if group else 0.0 for _, group in groups]
     top = max(values, default=0.0)

@@ -1,4 +1,4 @@
-"""Whether a log is whole: every line as it was written, none missing, none torn."""
+"""Checks of a log: every line unchanged, none missing, none cut off."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,10 +12,15 @@ from splitreason_integrations.errors import AuditError
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found: `records` good ones in a row, the last of them with hash `head`.
+    """The result of a check.
 
-    `bad_line` is the first one that is not as it was written, from 1, and `problem` says why;
-    `torn` that it is a last line cut off in the middle, which `repair` mends.
+    Attributes:
+        records: number of valid records from the start of the log.
+        head: hash of the last valid record.
+        bad_line: number of the first line that was changed, from 1; None if there is none.
+        problem: what is wrong with it; empty if nothing is.
+        torn: whether it is a last line cut off in the middle, which `repair` mends.
+
     """
 
     records: int
@@ -31,7 +36,7 @@ class Report:
 
 
 class DamagedLineError(AuditError):
-    """A line of a log is not as it was written."""
+    """A line of a log was changed, is missing or was cut off."""
 
     def __init__(self, number: int, why: str, *, torn: bool = False) -> None:
         super().__init__(f"line {number}: {why}")
@@ -41,8 +46,10 @@ class DamagedLineError(AuditError):
 def read(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
     """Yield a log's records, each checked against the one before.
 
-    Raises DamagedLineError at the first line that is not as it was written, AuditError where the
-    file cannot be read.
+    Raises:
+        DamagedLineError: at the first line that was changed, is missing or was cut off.
+        AuditError: the file cannot be read.
+
     """
     previous = GENESIS
     for number, line in enumerate(_lines(Path(path)), start=1):
@@ -63,10 +70,16 @@ def read(path: str | os.PathLike[str]) -> Iterator[AuditRecord]:
 
 
 def verify(path: str | os.PathLike[str], *, head: str | None = None) -> Report:
-    """Check every line of a log. Raise AuditError where the file cannot be read.
+    """Check every line of a log.
 
-    With `head`, the hash that an earlier check reported, the log must still contain that record:
-    so records cut off at the end, or a chain written anew, are found.
+    Args:
+        path: the log.
+        head: hash that an earlier check reported. The log must still contain that record, which
+            finds records cut off at the end and a chain that was written anew.
+
+    Raises:
+        AuditError: the file cannot be read.
+
     """
     hashes = {GENESIS}
     report = walk(path, lambda record: hashes.add(record.hash))
@@ -77,13 +90,13 @@ def verify(path: str | os.PathLike[str], *, head: str | None = None) -> Report:
     return report
 
 
-def walk(path: str | os.PathLike[str], tell: Callable[[AuditRecord], object]) -> Report:
-    """Tell of each record up to the first bad line; return how far that went."""
+def walk(path: str | os.PathLike[str], visit: Callable[[AuditRecord], object]) -> Report:
+    """Call `visit` with each record up to the first bad line; return how far that was."""
     records, last = 0, GENESIS
     try:
         for record in read(path):
             records, last = record.sequence, record.hash
-            tell(record)
+            visit(record)
     except DamagedLineError as error:
         return Report(records, last, error.number, error.why, error.torn)
     return Report(records, last)
@@ -96,7 +109,7 @@ def repair(path: str | os.PathLike[str]) -> int:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines that a log has now; what is appended meanwhile is left for the next time."""
+    """Yield the lines that a log has now, without those appended meanwhile."""
     try:
         with path.open("rb") as file:
             left = size_at_rest(file.fileno(), path)

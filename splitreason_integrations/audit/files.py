@@ -1,4 +1,4 @@
-"""The log's file: locked among threads and processes, its tail read, its bytes forced to disk."""
+"""The log's file: locking among threads and processes, reading its tail, writing to disk."""
 
 import os
 import stat
@@ -14,7 +14,13 @@ _TAIL_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The end of a file: its last whole line, and the `torn` bytes behind the last line break."""
+    """The end of a file.
+
+    Attributes:
+        last: the last whole line, without its line break.
+        torn: the bytes after the last line break.
+
+    """
 
     last: bytes
     torn: bytes
@@ -24,8 +30,8 @@ class Tail:
 def locked(path: Path, *, create: bool = False) -> Generator[int, None, None]:
     """Open a log for appending and hold its lock, among threads too; raise AuditError if neither.
 
-    Each holder opens the file anew: the lock belongs to the opened file, so it also tells apart
-    the threads of one process and a forked process from its parent.
+    Each holder opens the file anew. The lock belongs to the opened file, so it also excludes other
+    threads of this process and forked processes.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     try:
@@ -47,7 +53,7 @@ def locked(path: Path, *, create: bool = False) -> Generator[int, None, None]:
 
 
 def read_tail(descriptor: int) -> Tail:
-    """Return the end of a file, reading no more of it than that takes."""
+    """Return the end of a file, reading only as much as needed."""
     size, span = os.fstat(descriptor).st_size, _TAIL_BYTES
     while True:
         start = max(0, size - span)
@@ -58,9 +64,11 @@ def read_tail(descriptor: int) -> Tail:
 
 
 def append_synced(descriptor: int, content: bytes) -> None:
-    """Write at the end and wait for the disk; on failure the file is as it was.
+    """Append bytes and wait for the disk; on failure the file is unchanged.
 
-    Raises AuditError where the disk takes no more.
+    Raises:
+        AuditError: the disk is full or fails.
+
     """
     size = os.fstat(descriptor).st_size
     try:
@@ -78,7 +86,7 @@ def append_synced(descriptor: int, content: bytes) -> None:
 
 
 def cut_torn_tail(descriptor: int, path: Path) -> bytes:
-    """Move what stands behind the last line break to `<path>.torn`; return it."""
+    """Move the bytes after the last line break to `<path>.torn`; return them."""
     torn = read_tail(descriptor).torn
     if torn:
         aside = path.with_name(path.name + ".torn")
@@ -93,7 +101,7 @@ def cut_torn_tail(descriptor: int, path: Path) -> bytes:
 
 
 def sync(descriptor: int) -> None:
-    """Return once the file's bytes are on the disk itself."""
+    """Return once the file's bytes are on the disk."""
     import fcntl
 
     if hasattr(fcntl, "F_FULLFSYNC"):  # macOS keeps fsynced bytes in the disk's own cache

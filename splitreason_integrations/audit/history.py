@@ -15,7 +15,7 @@ ENDS = ("finished", "failed", "cancelled", "waiting")
 
 @dataclass(frozen=True, slots=True)
 class RequestHistory:
-    """The records of one request, in order, and what they add up to."""
+    """The records of one request in order, and figures from them."""
 
     request_id: str
     records: tuple[AuditRecord, ...]
@@ -34,12 +34,12 @@ class RequestHistory:
 
     @property
     def started(self) -> Mapping[str, Any]:
-        """What was asked for; empty where the log does not say."""
+        """The settings of the request; empty if the log has none."""
         return self.data_of("request.started") or {}
 
     @property
     def finished(self) -> Mapping[str, Any]:
-        """What the reply took; empty where it was not finished."""
+        """Tokens, cost and time of the reply; empty if it was not finished."""
         return self.data_of("request.finished") or {}
 
     @property
@@ -58,18 +58,18 @@ class RequestHistory:
 
     @property
     def cost_usd(self) -> float:
-        """What it cost, as far as the log says."""
+        """Cost in USD, as far as it is recorded."""
         spent = sum(span.get("cost_usd", 0.0) for span in self.spans)
         return float(self.finished.get("cost_usd", spent))
 
     @property
     def degraded(self) -> bool:
-        """Whether the large model failed and the small one went on."""
+        """Whether the large model failed and the small one finished the reply."""
         return bool(self.finished.get("degraded"))
 
     @property
     def decisions(self) -> list[AuditRecord]:
-        """What people were asked and what they decided."""
+        """The records of questions to people and their decisions."""
         return [record for record in self.records if is_decision(record)]
 
     @property
@@ -98,7 +98,14 @@ class RequestHistory:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A log's requests in order, its other records, and how far it could be read."""
+    """A log read back.
+
+    Attributes:
+        requests: the requests in order.
+        others: records of no request.
+        report: how far the log is valid.
+
+    """
 
     requests: tuple[RequestHistory, ...]
     others: tuple[AuditRecord, ...]
@@ -117,7 +124,12 @@ class History:
 
 
 def load(path: str | os.PathLike[str]) -> History:
-    """Return what a log says, up to its first bad line. Raise AuditError if it cannot be read."""
+    """Return a log's requests, up to its first bad line.
+
+    Raises:
+        AuditError: the file cannot be read.
+
+    """
     requests: dict[str, list[AuditRecord]] = {}
     others: list[AuditRecord] = []
 

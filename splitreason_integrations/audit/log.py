@@ -1,7 +1,7 @@
-"""Appending to the audit log: a record counts once the disk has it.
+"""Appending to the audit log: an append returns once its record is on the disk.
 
-Appends that come together share one write and one wait for the disk: whoever gets the file's lock
-first commits all that are waiting, and the others find theirs done.
+Concurrent appends share one write and one wait for the disk: whoever gets the file's lock first
+commits all that are waiting.
 """
 
 import os
@@ -26,7 +26,7 @@ from splitreason_integrations.errors import AuditError
 
 @dataclass(slots=True, eq=False)
 class _Append:
-    """An append on its way: committed once it has a record or an error."""
+    """An append under way; it is done once it has a record or an error."""
 
     kind: str
     request_id: str | None
@@ -93,7 +93,7 @@ class AuditLog:
         return self._turns.setdefault(os.getpid(), threading.Lock())
 
     def _commit_all(self, mine: _Append) -> None:
-        """Write all that is waiting, and tell those who wait."""
+        """Write all waiting appends and set their records or errors."""
         batch = [mine]
         try:
             with locked(self.path, create=True) as descriptor:
@@ -110,7 +110,7 @@ class AuditLog:
             one.record = record
 
     def _take(self) -> list[_Append]:
-        """Return what is waiting; a fork's copy of its parent's queue is the parent's to write."""
+        """Return the waiting appends of this process; a forked copy's others are its parent's."""
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         return [one for one in taken if one.process == os.getpid()]
 
@@ -124,7 +124,7 @@ class AuditLog:
         return records
 
     def _last_record(self, descriptor: int) -> AuditRecord | None:
-        """Return what the next record follows, a torn tail cut off and that recorded."""
+        """Return the last record; cut off a torn tail first and record that."""
         tail = read_tail(descriptor)
         last = self._read(tail.last) if tail.last else None
         if not tail.torn:

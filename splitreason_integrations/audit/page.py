@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing else, for people who answer for the system.
+"""The report: one self-contained page of HTML for those responsible for the system.
 
 Everything of the log is escaped by the template; the page holds no script and loads nothing.
 """
@@ -64,7 +64,7 @@ def template(
 
 
 def figures(requests: Sequence[RequestHistory]) -> list[tuple[str, str]]:
-    """Return what the whole log adds up to: (what, how much)."""
+    """Return totals of the whole log as (name, value)."""
     latencies = sorted(one.finished["latency_s"] for one in requests if one.finished)
     median = f"{latencies[len(latencies) // 2]:.2f} s" if latencies else "–"
     return [
@@ -98,7 +98,7 @@ def share(part: float | None) -> str:
 
 
 def details(record: AuditRecord) -> str:
-    """Return what a record says beyond who, in one line."""
+    """Return a record's facts in one line, without who answered."""
     said = ((name, value) for name, value in record.data.items() if name != "by")
     return ", ".join(f"{name} {_short(value)}" for name, value in said)
 

@@ -16,15 +16,23 @@ from typing import Any, Self
 from splitreason_integrations.errors import AuditError
 
 GENESIS = "0" * 64
-"""What stands for the previous hash in the first record."""
+"""The previous hash of the first record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
-    """What one line says. `sequence` counts from 1 and is the number of its line.
+    """One line of the log.
 
-    `time_utc` is ISO 8601 with microseconds; `kind` an event's name, `request.started`,
-    `request.finished`, `request.failed`, `request.cancelled` or `repaired`.
+    Attributes:
+        sequence: number of the line, from 1.
+        time_utc: ISO 8601 with microseconds.
+        kind: an event's name, `request.started`, `request.resumed`, `request.waiting`,
+            `request.finished`, `request.failed`, `request.cancelled` or `repaired`.
+        request_id: the request; None for a record about the log itself.
+        data: facts of the record as plain data.
+        previous: hash of the line before.
+        hash: SHA-256 of everything else in the line.
+
     """
 
     sequence: int
@@ -73,12 +81,12 @@ class AuditRecord:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def line(self) -> bytes:
-        """Return the record as it stands in the file, line break included."""
+        """Return the record as a line of the file, with its line break."""
         return canonical(self.facts()) + b"\n"
 
 
 def canonical(facts: Mapping[str, Any]) -> bytes:
-    """Return the one way in which plain data is written."""
+    """Return plain data in its canonical form."""
     return json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -88,7 +96,7 @@ def sha256(content: bytes) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; what JSON does not know becomes text."""
+    """Return a value as JSON data; types that JSON has not become text."""
     if isinstance(value, Enum):
         return plain(value.value)
     if value is None or isinstance(value, bool | int | str):
@@ -105,5 +113,5 @@ def plain(value: Any) -> Any:
 
 
 def now_utc() -> str:
-    """Return the time as records hold it."""
+    """Return the current time in the format of records."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

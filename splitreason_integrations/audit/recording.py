@@ -26,16 +26,19 @@ def recorded(
     *,
     resumed: bool = False,
 ) -> AsyncGenerator[_Item, None]:
-    """Yield what `items` yields, its events and its completion once the log has them.
+    """Yield the items of a request, each after it is in the log.
 
-    A stream that is closed early, cancelled or failing is recorded as such. Raises AuditError where
-    the log cannot be written: what is not on record does not happen.
+    A stream that fails, is cancelled or is closed early is recorded too.
+
+    Raises:
+        AuditError: the log cannot be written; the item is not yielded then.
+
     """
-    return observed(items, AuditAccount(log, engine, request, resumed=resumed))
+    return observed(items, AuditObserver(log, engine, request, resumed=resumed))
 
 
-class AuditAccount:
-    """What the log says of one request."""
+class AuditObserver:
+    """Records one request in the log."""
 
     def __init__(self, log: AuditLog, engine: Any, request: Any, *, resumed: bool) -> None:
         self._log = log
@@ -46,13 +49,13 @@ class AuditAccount:
         self._finished = False
 
     async def started(self) -> None:
-        """Record what was asked for, and under which rules."""
+        """Record the request and the engine's settings."""
         settings = settings_of_request(self._request, content=self._log.content)
         kind = "request.resumed" if self._resumed else "request.started"
         await self._record(kind, {"engine": settings_of(self._engine), "request": settings})
 
     def working(self) -> AbstractContextManager[object]:
-        """Return nothing to hold."""
+        """Return an empty context: nothing is needed while an item is made."""
         return nullcontext()
 
     async def note(self, item: object) -> None:
@@ -73,7 +76,7 @@ class AuditAccount:
             self._deltas.append(item)
 
     async def ended_early(self, error: BaseException) -> None:
-        """Record that the request failed, or that its caller gave it up, unless it is finished."""
+        """Record an error, a cancellation or an early close, unless the request is finished."""
         if self._finished or isinstance(error, AuditError):
             return
         data = {"error": type(error).__name__}

@@ -1,6 +1,6 @@
-"""`ConsoleReviewer`: asks whoever sits at the terminal, one question at a time.
+"""`ConsoleReviewer`: asks the person at the terminal, one question at a time.
 
-Nothing waits in a thread: a question that is cancelled, or out of time, leaves the keyboard alone.
+No thread waits for input, so a question that is cancelled or times out stops reading it.
 """
 
 import os
@@ -30,9 +30,9 @@ _HELP = {
         "edit TEXT: the large model writes with TEXT as a hint\n"
     ),
     "after": (
-        "approve: what the large model wrote stands\n"
+        "approve: the reply keeps what the large model wrote\n"
         "refuse: the small model writes the passage itself\n"
-        "edit TEXT: TEXT stands in its place; without TEXT it is asked for, line by line\n"
+        "edit TEXT: TEXT replaces it; without TEXT it is asked for, line by line\n"
     ),
 }
 _HELP_ON_REST = (
@@ -42,7 +42,7 @@ _HELP_ON_REST = (
 )
 _WORDS = ("approve", "refuse", "edit", "stop", "more", "help")
 
-# One for the process: its requests may run in several event loops, and there is one keyboard.
+# One for the process: requests may run in several event loops and share the keyboard.
 _asking = PerProcess(threading.Lock)
 
 
@@ -160,7 +160,7 @@ class _Dialogue:
         question, paused = self._question, self._paused
         titles = {
             "before": f"may {question.model} write span {question.span}?",
-            "after": f"may span {question.span} by {question.model} stand?",
+            "after": f"accept span {question.span} by {question.model}?",
         }
         self._console.print()
         self._console.rule(Text(harmless(titles[question.moment])))

@@ -1,7 +1,7 @@
-"""A person between the decision to offload and its consequence: questions, answers, who is asked.
+"""Human checks of handoffs: questions, answers and reviewers.
 
-A request that waits for an answer is plain data: it can be put aside and continued in another
-process, and nothing is generated twice.
+A paused request is plain data: it can be continued in another process, and nothing is generated
+twice.
 """
 
 import inspect
@@ -84,7 +84,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A request put aside until a person answers `question`.
+    """A request paused until a person answers `question`.
 
     `state` is plain data: `SplitEngine.resume` goes on from it, in this process or another. Where
     nobody answers within `timeout_s` seconds, `on_timeout` is the answer.
@@ -118,7 +118,7 @@ class Paused:
                 Decision(data["on_timeout"]),
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"not a request put aside: {error}") from error
+            raise ConfigurationError(f"not a paused request: {error}") from error
 
 
 class Reviewer(Protocol):

@@ -1,4 +1,4 @@
-"""The terminal: who sits there, and text that can be read there and do nothing else."""
+"""The terminal: its user's name, and text without control characters."""
 
 import getpass
 import unicodedata

@@ -1,1 +1,1 @@
-"""What must not leave the process: finding it, hiding it, restoring it."""
+"""Redaction: finding private texts, hiding them from remote models, restoring them."""

@@ -70,7 +70,7 @@ def _sums_up(number: str) -> bool:
 
 
 def _keys(text: str) -> Iterable[str]:
-    # Where it stands: a private key inside JSON has escaped line breaks.
+    # Unescaped first: a private key inside JSON has escaped line breaks.
     yield from (text[found.start() : found.end()] for found in _KEY.finditer(_unescaped(text)))
     yield from (found.group(1) for found in _NAMED_KEY.finditer(text))
 
@@ -97,7 +97,7 @@ KINDS: Mapping[str, Finder] = {
 
 
 def check_kind(name: str) -> None:
-    """Raise SettingError for what names no rule."""
+    """Raise SettingError unless `name` is a rule."""
     kind, _, region = name.partition(":")
     check_names([name if kind != "phone" else kind], KINDS, what="kind of text to redact")
     if region:

@@ -1,4 +1,4 @@
-"""How a remote model reads and writes: what a vault hides does not leave, and comes back restored.
+"""A remote model's codec that hides private texts in what it reads and restores them in replies.
 
 The transcript has the original text. The remote model's session has placeholders, so text passes
 between the two as it does between different tokenizers, by `bridge`.
@@ -13,7 +13,7 @@ from splitreason_integrations.records import Message
 
 
 class RestoringStream:
-    """Incremental decoding that holds back what may become a placeholder, and restores it."""
+    """Incremental decoding that restores placeholders, holding back text that may begin one."""
 
     def __init__(self, stream: TextStream, vault: Vault) -> None:
         self._stream = stream
@@ -41,7 +41,7 @@ class RestoringStream:
 
 
 class RedactingCodec:
-    """A model's codec behind a vault: text that goes in is hidden, text that comes out restored."""
+    """A codec that hides private texts when it encodes and restores them when it decodes."""
 
     def __init__(self, codec: Codec, vault: Vault) -> None:
         self._codec = codec

@@ -1,4 +1,4 @@
-"""What may not leave for a remote model: rules that find it, and the vault that keeps it.
+"""Texts hidden from remote models: the rules that find them and the vault that stores them.
 
 A rule is one of `KINDS` or a function from a text to the parts of it to hide. `"phone"` knows
 international numbers and North American ones; `"phone:DE"` those of a region, too.
@@ -58,14 +58,19 @@ _FORM = frozenset(
         "null",
     ]
 )
-"""Words of every conversation's form: they tell nothing, and templates look for them."""
+"""Words of a conversation's format: not private, and chat templates look for them."""
 _LEAST_PART = 4
 _BEGIN = 4
-"""By how many characters known texts are looked up: time grows with the text, not with them."""
+"""Known texts are looked up by this many first characters: time grows with the text alone."""
 
 
 def listed(redact: Redact) -> tuple[Rule, ...]:
-    """Return the rules one by one; raise ConfigurationError for what is no rule."""
+    """Return the rules one by one.
+
+    Raises:
+        ConfigurationError: something in `redact` is not a rule.
+
+    """
     rules = (redact,) if isinstance(redact, str) or callable(redact) else redact
     if not isinstance(rules, list | tuple):
         raise ConfigurationError(

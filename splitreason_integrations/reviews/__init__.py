@@ -1,6 +1,6 @@
-"""Questions that wait for people in a file: asked here, answered there, gone on with elsewhere.
+"""A queue of questions in a file: asked by one process, answered and continued by others.
 
-A question is asked once, answered once and gone on with by one worker alone.
+A question is asked once and answered once, and its request is continued by one worker.
 """
 
 from splitreason_integrations.reviews.claims import Claim

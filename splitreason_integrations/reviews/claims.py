@@ -1,4 +1,4 @@
-"""A claim: one answered request, one worker's alone while it is renewed."""
+"""A claim: one answered request that only one worker continues."""
 
 import threading
 import time
@@ -16,10 +16,10 @@ _RENEWALS = 3
 
 
 class Claim:
-    """An answered request to go on with, in a `with` block that renews the claim.
+    """An answered request to continue, in a `with` block that renews the claim.
 
-    Where the block ends, the request is finished. Where it meets a further question, that one is
-    in the queue, and the block ends there. Any other error gives the request back.
+    At the end of the block the request is finished. A further question goes into the queue and
+    ends the block. Any other error returns the request to the queue.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Claim:
                 )
 
     def _finish(self) -> None:
-        """Erase the request; raise ReviewError where it went to another worker meanwhile."""
+        """Erase the request; raise ReviewError if another worker has claimed it meanwhile."""
         with database.opened(self._path) as rows:
             ended = rows.execute(
                 "UPDATE questions SET status = 'resumed', paused = NULL "
@@ -82,7 +82,7 @@ class Claim:
                 )
 
     def _has_gone_on(self) -> bool:
-        """Return whether the request has put a further question into the queue."""
+        """Return whether a further question of the request is in the queue."""
         with database.opened(self._path) as rows:
             found = rows.execute(
                 "SELECT 1 FROM questions WHERE id = ? AND holder = ? AND status = 'resumed'",

@@ -50,7 +50,7 @@ _DAMAGED = "the file is damaged or of another program: name another, or take it 
 
 
 def create(path: Path) -> None:
-    """Make the file unless there is one; it appears whole or not at all."""
+    """Create the file if there is none; it appears complete or not at all."""
     if path.exists():
         return
     try:
@@ -79,7 +79,7 @@ def create(path: Path) -> None:
 
 @contextmanager
 def opened(path: Path) -> Generator[sqlite3.Connection, None, None]:
-    """Open the file for one step, which is done whole or not at all; raise ReviewError if not."""
+    """Open the file for one transaction; raise ReviewError if that fails."""
     if not path.is_file():
         raise ReviewError(
             f"there is no review queue {path}; name the file that ReviewQueue was given"
@@ -118,7 +118,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _named(path: Path) -> Generator[None, None, None]:
-    """Tell which file an error of SQLite is about, and what can be done."""
+    """Raise an error of SQLite as a ReviewError with the file's name and a remedy."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""One question of the queue as its row holds it: what was asked, and how it stands."""
+"""One row of the queue: a question, its status and its answer."""
 
 import json
 import sqlite3
@@ -17,10 +17,10 @@ _ANSWER = TypeAdapter(Answer)
 
 
 class Status(StrEnum):
-    """How a question stands.
+    """The status of a question.
 
-    It is `PENDING` until it is answered, and `ANSWERED` until its request goes on; `WITHDRAWN`
-    where the request ended without an answer.
+    `PENDING` until it is answered, `ANSWERED` until its request continues, then `RESUMED`;
+    `WITHDRAWN` if the request ended without an answer.
     """
 
     PENDING = "pending"
@@ -50,7 +50,7 @@ class Entry:
 
 
 def entry_of(row: sqlite3.Row) -> Entry:
-    """Return what a row holds; raise ReviewError where that is nothing this program wrote."""
+    """Return a row as an entry; raise ReviewError if this program did not write it."""
     try:
         return Entry(
             question=_QUESTION.validate_python(json.loads(row["question"])),

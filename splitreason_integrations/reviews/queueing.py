@@ -35,16 +35,16 @@ _SLACK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ReviewQueue:
-    """Puts requests aside in an SQLite file, made where there is none, on a local disk.
+    """Keeps paused requests in an SQLite file on a local disk, created if there is none.
 
     People answer with `answer`, or with the command `splitreason review`; workers take answered
-    requests with `claim` and go on with them. Any number of processes may do each. With `wait` a
+    requests with `claim` and continue them. Any number of processes may do each. With `wait` a
     request stays alive and looks for its answer each `poll_s` seconds instead; where its process
     ends, the request is a worker's after all. A claim that is not renewed, since its process was
     killed, ends after `lease_s` seconds. The requests of a file need the same models.
 
     The file holds users' text: its owner alone can read it, and a request is erased from it once
-    it went on. Questions and answers are kept. Raises ReviewError where the file cannot be used.
+    it continued. Questions and answers are kept. Raises ReviewError if the file cannot be used.
     """
 
     path: str | PathLike[str]
@@ -103,10 +103,10 @@ class ReviewQueue:
             if entry.status is Status.WITHDRAWN:
                 raise ReviewError(f"question {entry.id} no longer waits: its request has ended")
             if entry.answer is not None:
-                told = entry.answer
+                known = entry.answer
                 raise ReviewError(
-                    f"question {entry.id} was answered {told.decision.value!r} by {told.by} at "
-                    f"{told.at}, and that stands"
+                    f"question {entry.id} was answered {known.decision.value!r} by {known.by} at "
+                    f"{known.at}; an answer is final"
                 )
             self._note(rows, row["id"], answer, time.time())
             return replace(entry, status=Status.ANSWERED, answer=answer)
@@ -154,7 +154,7 @@ class ReviewQueue:
             yield rows
 
     def _put(self, paused: Paused, holder: str | None) -> None:
-        """Ask a question; its request has gone on from the one before it."""
+        """Store a question; the request's question before it is done."""
         question, now = paused.question, time.time()
         expires_at = None if paused.timeout_s is None else now + paused.timeout_s
         with self._step() as rows:
@@ -201,8 +201,8 @@ class ReviewQueue:
             row = self._row(rows, question_id)
             if row["holder"] != holder or row["status"] not in ("pending", "answered"):
                 raise ReviewError(
-                    f"question {question_id} was waited for too seldom (lease_s={self.lease_s:g}); "
-                    "its request goes on elsewhere"
+                    f"question {question_id} was not polled in time (lease_s={self.lease_s:g}); "
+                    "another worker continues its request"
                 )
             if row["status"] == "pending":
                 rows.execute(
@@ -214,7 +214,7 @@ class ReviewQueue:
             return answer_of(row)
 
     def _give_up(self, question_id: str, holder: str) -> None:
-        """Note that a request no longer waits, for the time is up or its caller has left."""
+        """Record that a request no longer waits: its time is up or its caller has left."""
         with self._step(ahead_s=_SLACK_S) as rows:
             row = self._row(rows, question_id)
             if row["holder"] == holder and row["status"] in ("pending", "answered"):
@@ -222,7 +222,7 @@ class ReviewQueue:
                 self._end(rows, question_id, Status.RESUMED if answered else Status.WITHDRAWN)
 
     def _row(self, rows: sqlite3.Connection, wanted: str) -> sqlite3.Row:
-        """Return the row of an id; or of its beginning, if that tells it from the others."""
+        """Return the row of an id; or of its beginning, if only one id begins like this."""
         found: list[sqlite3.Row] = rows.execute(
             "SELECT * FROM questions WHERE substr(id, 1, length(?)) = ? AND ? != ''",
             (wanted, wanted, wanted),

@@ -1,4 +1,4 @@
-"""Dataclasses from plain data and from files, with errors that lead to the place and its remedy."""
+"""Dataclasses from plain data and files, with errors that name the place and the remedy."""
 
 import json
 import tomllib
@@ -14,7 +14,7 @@ from splitreason_integrations.errors import ConfigurationError, SettingError
 from splitreason_integrations.settings.toml_text import line_of, syntax_error, write_toml
 
 NO_CAP = "none"
-"""What a file says for None, which TOML cannot: a cap that is lifted, a person who is not asked."""
+"""Stands for None in a file, since TOML has no null: no cap, no person to ask."""
 
 _T = TypeVar("_T")
 
@@ -23,9 +23,11 @@ _T = TypeVar("_T")
 class Kinds:
     """The dataclasses that may be built.
 
-    `names` says what a field of each is called in an error. `partial` are fields that hold some
-    fields of another dataclass, by dataclass and field: with that other one, and what they are
-    called there.
+    Attributes:
+        names: what errors call a field of each dataclass.
+        partial: fields that hold some fields of another dataclass, by dataclass and field name;
+            each with that other dataclass and what errors call its fields.
+
     """
 
     names: Mapping[type, str]
@@ -53,7 +55,7 @@ def load(kind: type[_T], path: str | PathLike[str], kinds: Kinds, *, what: str, 
 
 
 def build(kind: type[_T], data: Any, kinds: Kinds) -> _T:
-    """Return a value of a dataclass; a SettingError carries the path inside `data`."""
+    """Return a value of a dataclass; a SettingError has the path inside `data`."""
     if isinstance(data, kind):
         return data
     what = kinds.names[kind]
@@ -81,11 +83,11 @@ def to_toml(value: Any, *, remarks: Iterable[str] = ()) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return plain data, which `build` makes the same value of; what is not set is left out."""
+    """Return plain data, from which `build` makes the same value; defaults are left out."""
     if is_dataclass(value):
-        told = {one.name: getattr(value, one.name) for one in fields(value)}
+        values = {one.name: getattr(value, one.name) for one in fields(value)}
         unset = {one.name: _default(one) for one in fields(value)}
-        return {name: plain(one) for name, one in told.items() if one != unset[name]}
+        return {name: plain(one) for name, one in values.items() if one != unset[name]}
     if isinstance(value, Mapping):
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -128,7 +130,7 @@ def _values(hints: Mapping[str, Any], data: Mapping[str, Any], kinds: Kinds) -> 
 
 
 def _value(hint: Any, data: Any, kinds: Kinds) -> Any:
-    """Return `data` as a field of type `hint` takes it; the field's own checks come later."""
+    """Return `data` converted for a field of type `hint`; the dataclass checks its range."""
     choices = [one for one in get_args(hint) if one is not NoneType]
     if NoneType in get_args(hint):
         lifted = data == NO_CAP and choices != [str]

@@ -1,4 +1,4 @@
-"""The settings that need more than a type: what each takes, checked when it is set."""
+"""Pydantic fields of the options: default, text and range by the table, values checked when set."""
 
 import re
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ def check_policy(value: Any) -> Policy:
 
 
 def check_retry(value: Any) -> Retry | None:
-    """Return how a failing large model is tried again."""
+    """Return the retry rule; None leaves it to the engine."""
     if isinstance(value, Retry | None):
         return value
     raise ConfigurationError(f"retry must be a Retry such as Retry(attempts=2), got {value!r}")
@@ -99,7 +99,7 @@ def check_redact(value: Any) -> tuple[Rule, ...]:
 
 
 def rule_names(rules: tuple[Rule, ...]) -> list[str]:
-    """Return what plain data say of rules: functions by their names."""
+    """Return rules as plain data: functions by their names."""
     return [rule if isinstance(rule, str) else _name_of(rule) for rule in rules]
 
 
@@ -108,7 +108,7 @@ def _name_of(function: Any) -> str:
 
 
 def check_telemetry(value: Any) -> Telemetry | None:
-    """Return where telemetry goes; True stands for the global providers, False for nowhere."""
+    """Return where telemetry goes: True means the global providers, False nowhere."""
     if isinstance(value, bool):
         return Telemetry() if value else None
     if isinstance(value, Telemetry | None):
@@ -120,12 +120,12 @@ def check_telemetry(value: Any) -> Telemetry | None:
 
 
 def type_name(value: Any) -> str | None:
-    """Return the name of a value's type, None for None: what plain data say of an object."""
+    """Return the name of a value's type as plain data; None for None."""
     return None if value is None else type(value).__name__
 
 
 def read_pair(name: Any) -> dict[str, Any]:
-    """Return what a `model` argument names: both models of a pair's name, else the small one."""
+    """Return the models that a `model` argument names: both of a pair, else the small one."""
     if not isinstance(name, str):
         return {"small": name}
     pair = _PAIR.fullmatch(name.removeprefix(f"{PROVIDER}/"))

@@ -1,4 +1,4 @@
-"""What users set, whichever framework they come from: models, trigger, policy, sampling."""
+"""The settings that both frameworks' chat models share: models, trigger, policy, sampling."""
 
 import asyncio
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ class PairSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_names(cls, given: Any) -> Any:
-        """Refuse unknown options; take `model` for what it names."""
+        """Refuse unknown options; read `model` as the models that it names."""
         if not isinstance(given, dict):
             return given
         aliases = {field.alias for field in cls.model_fields.values() if field.alias}
@@ -117,7 +117,7 @@ class PairSettings(BaseModel):
         return self.model_name
 
     def with_options(self, options: dict[str, Any]) -> Self:
-        """Return this model with some options set anew, checked as the constructor does."""
+        """Return a copy with some options replaced, checked as the constructor does."""
         check_names(options, (*OPTIONS, *MODEL_NAMES), what="option")
         if not options:
             return self
@@ -183,12 +183,12 @@ class PairSettings(BaseModel):
         )
 
     def _retry(self) -> Retry:
-        """Return how a failing large model is tried again; `max_retries` are further calls."""
+        """Return how a failing large model is called again; `max_retries` counts further calls."""
         retry = self.retry or Retry()
         return retry if self.max_retries is None else replace(retry, attempts=self.max_retries + 1)
 
     def sampling(self) -> Sampling:
-        """Return what is set about sampling."""
+        """Return the sampling parameters."""
         return Sampling(**{name: getattr(self, name) for name in names_for("sampling")})
 
     def plain_options(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Policies as files: read with errors that name the line, written so that they read the same."""
+"""Policies as files: errors name the line, and a written file reads as the same policy."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import LatencyModel, ModelTerms, Prices
 from splitreason_integrations.decide.rules import Rule
 from splitreason_integrations.errors import ConfigurationError, SettingError
-from splitreason_integrations.settings import from_data as building
+from splitreason_integrations.settings import from_data as dataclass_files
 from splitreason_integrations.settings.from_data import Kinds
 
 _FOLDER = Path(__file__).parents[1] / "policies"
@@ -55,13 +55,13 @@ def load(path: str | PathLike[str]) -> Policy:
     Raises ConfigurationError, which names the file, the line and the remedy.
     """
     remedy = "`splitreason policy list` names the ready-made ones"
-    return building.load(Policy, path, _KINDS, what="policy", remedy=remedy)
+    return dataclass_files.load(Policy, path, _KINDS, what="policy", remedy=remedy)
 
 
 def from_data(data: Mapping[str, Any]) -> Policy:
     """Return the policy that plain data describe, as `dataclasses.asdict` makes them of one."""
     try:
-        return building.build(Policy, data, _KINDS)
+        return dataclass_files.build(Policy, data, _KINDS)
     except SettingError as error:
         around = ".".join(map(str, error.path[:-1]))
         raise SettingError(f"{around}: {error}" if around else str(error), error.path) from error
@@ -69,7 +69,7 @@ def from_data(data: Mapping[str, Any]) -> Policy:
 
 def to_toml(policy: Policy, *, remarks: Iterable[str] = ()) -> str:
     """Return the settings that differ from the defaults as a policy file, remarks above them."""
-    return building.to_toml(policy, remarks=remarks)
+    return dataclass_files.to_toml(policy, remarks=remarks)
 
 
 Policy.files = sys.modules[__name__]

@@ -1,6 +1,6 @@
-"""TOML as text: the line on which each key stands, and plain data written down.
+"""TOML as text: the line of each key, and plain data as a document.
 
-`tomllib` reads values and forgets where they stood; errors that name a line need both.
+`tomllib` reads values without their lines, which errors have to name.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 KeyPath = tuple[str | int, ...]
-"""The way to a value: names of tables and keys, and numbers of a list's entries, from 0."""
+"""Path to a value: names of tables and keys, and indices of list entries, from 0."""
 
 _PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -57,7 +57,7 @@ def _inline(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(_inline(one) for one in value)}]"
     if isinstance(value, str):
-        # A JSON string is a TOML string, but for the one control character that JSON leaves.
+        # A JSON string is a TOML string, except for one control character that JSON leaves.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -84,14 +84,14 @@ def _lines(text: str) -> dict[KeyPath, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each statement of a valid document with its first line and what it says alone."""
+    """Yield each statement of a valid document: its first line, its text and its data."""
     begun: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):
         begun.append(line)
         try:
             parsed = tomllib.loads("\n".join(begun))
         except tomllib.TOMLDecodeError:
-            continue  # a list or a text that goes on in the next line
+            continue  # a list or a text that continues on the next line
         if parsed:
             yield number - len(begun) + 1, begun[0].strip(), parsed
         begun = []

@@ -44,7 +44,7 @@ CALL = '</think>\n\n<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\
 
 
 class Heard(BaseCallbackHandler):
-    """Notes what a synchronous handler is told."""
+    """Records the events of a synchronous handler."""
 
     def __init__(self):
         self.events, self.spans, self.ended, self.failed, self.runs = [], [], [], [], []
@@ -71,7 +71,7 @@ class Heard(BaseCallbackHandler):
 
 
 class HeardLater(AsyncCallbackHandler):
-    """Notes what an asynchronous handler is told."""
+    """Records the events of an asynchronous handler."""
 
     def __init__(self):
         self.names = []

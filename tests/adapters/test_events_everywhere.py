@@ -72,7 +72,7 @@ def steady(events):
 
 
 @pytest.fixture
-async def told():
+async def reported():
     """Return what the engine itself tells."""
     options = settings()
     engine = SplitEngine(small=options["small"], large=options["large"])
@@ -106,14 +106,14 @@ def graph(model):
     return builder.compile()
 
 
-async def test_astream_events_and_handlers(told):
+async def test_astream_events_and_handlers(reported):
     model, heard, later = LangChainLLM(**settings()), Heard(), HeardLater()
     stream = model.astream_events(QUESTION, {"callbacks": [heard, later]}, version="v2")
     seen = [event async for event in stream]
     custom = [event for event in seen if event["event"] == "on_custom_event"]
     shown = [(event["name"], event["data"]) for event in custom]
     (ended,) = [event for event in seen if event["event"] == "on_chat_model_end"]
-    assert steady(shown) == told
+    assert steady(shown) == reported
     assert [(name, data) for name, data, _ in heard.events] == shown
     assert later.names == [name for name, _ in shown]
     check_joined(shown, ended["data"]["output"].response_metadata["splitreason"])
@@ -123,7 +123,7 @@ async def test_astream_events_and_handlers(told):
     assert [facts["splitreason_span"] for *_, facts in heard.spans] == [0, 1]
 
 
-async def test_messages_and_custom_of_a_graph_in_one_stream(told):
+async def test_messages_and_custom_of_a_graph_in_one_stream(reported):
     model, heard = LangChainLLM(**settings()), Heard()
     parts = [
         part
@@ -135,13 +135,13 @@ async def test_messages_and_custom_of_a_graph_in_one_stream(told):
     ]
     shown = [(part["name"], part["data"]) for mode, part in parts if mode == "custom"]
     reply = joined([part[0] for mode, part in parts if mode == "messages"])
-    assert steady(shown) == told
+    assert steady(shown) == reported
     assert [(name, data) for name, data, _ in heard.events] == shown
     check_joined(shown, reply.response_metadata["splitreason"])
     assert {str(run_id) for *_, run_id in heard.events} == {reply.id.removeprefix("lc_run--")}
 
 
-async def test_events_stand_in_the_stream_where_they_happened(told):
+async def test_events_stand_in_the_stream_where_they_happened(reported):
     """Between the last text of one author and the first of the other."""
     state = {"messages": [HumanMessage(QUESTION)]}
     stream = graph(LangChainLLM(**settings())).astream(state, stream_mode=["messages", "custom"])
@@ -154,11 +154,11 @@ async def test_events_stand_in_the_stream_where_they_happened(told):
     assert log == [("requested", "small"), ("started", "small"), ("finished", "large")] * 2
 
 
-async def test_instrumentation_handlers(told, noted):
+async def test_instrumentation_handlers(reported, noted):
     notes, spans = noted
     reply = await LlamaIndexLLM(**settings()).achat([ChatMessage(role="user", content=QUESTION)])
     shown = [(event.name, event.data) for event in notes.events]
-    assert steady(shown) == told
+    assert steady(shown) == reported
     check_joined(shown, reply.raw["splitreason"])
     (span_id,) = {event.span_id for event in notes.events}
     assert span_id in spans.ids
@@ -166,13 +166,13 @@ async def test_instrumentation_handlers(told, noted):
 
 # LlamaIndex's workflows look at every attribute of an agent, deprecated ones included.
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
-async def test_the_stream_of_an_agent_and_instrumentation(told, noted):
+async def test_the_stream_of_an_agent_and_instrumentation(reported, noted):
     notes, spans = noted
     running = FunctionAgent(tools=[], llm=LlamaIndexLLM(**settings())).run(QUESTION)
     seen = [event async for event in running.stream_events()]
     shown = [(e.name, e.data) for e in seen if isinstance(e, OffloadStreamEvent)]
     result = await running
-    assert steady(shown) == told
+    assert steady(shown) == reported
     assert [(event.name, event.data) for event in notes.events] == shown
     check_joined(shown, result.raw["splitreason"])
     assert {event.span_id for event in notes.events} <= set(spans.ids)
@@ -193,11 +193,11 @@ class Asking(Workflow):
 
 
 @pytest.mark.parametrize("door", ["blocking", "streaming", "waiting"])
-async def test_the_stream_of_a_workflow(told, door):
+async def test_the_stream_of_a_workflow(reported, door):
     running = Asking().run(door=door)
     seen = [event async for event in running.stream_events()]
     shown = [(e.name, e.data) for e in seen if isinstance(e, OffloadStreamEvent)]
-    assert steady(shown) == told
+    assert steady(shown) == reported
     check_joined(shown, (await running)["splitreason"])
 
 
@@ -210,10 +210,10 @@ class AskingInAThread(Workflow):
         return StopEvent(result=llm.chat([ChatMessage(role="user", content=QUESTION)]).raw)
 
 
-async def test_a_synchronous_step_tells_instrumentation_alone(told, noted):
+async def test_a_synchronous_step_reports_to_instrumentation_alone(reported, noted):
     running = AskingInAThread().run()
     seen = [event async for event in running.stream_events()]
     assert not [event for event in seen if isinstance(event, OffloadStreamEvent)]
     shown = [(event.name, event.data) for event in noted[0].events]
-    assert steady(shown) == told
+    assert steady(shown) == reported
     check_joined(shown, (await running)["splitreason"])

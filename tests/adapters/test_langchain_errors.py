@@ -151,12 +151,12 @@ def test_agents_fall_back_to_another_model():
 
 
 def test_the_users_own_word_on_what_is_retryable_holds():
-    told = Retry(attempts=1, retryable=lambda error: "odd" in str(error))
+    odd_alone = Retry(attempts=1, retryable=lambda error: "odd" in str(error))
     with pytest.raises(langchain.ModelAPIError):
-        chat_model(Failing(FATAL[2]), retry=told).invoke("Hello")
+        chat_model(Failing(FATAL[2]), retry=odd_alone).invoke("Hello")
 
 
-def test_a_failing_small_model_is_told_alike():
+def test_a_failing_small_model_raises_the_same_error():
     busy = ModelCallError("busy", retryable=True)
     small = ScriptedModel(SMALL, name="little", fail_after=2, error=busy)
     with pytest.raises(langchain.ModelAPIError, match="busy") as caught:

@@ -177,7 +177,7 @@ def failing(**options):
     )
 
 
-def test_a_failing_large_model_leaves_an_answer_and_is_told():
+def test_a_failing_large_model_leaves_an_answer_and_an_event():
     heard = Heard()
     done = failing().invoke("hi", {"callbacks": [heard]})
     assert done.content == ANSWER

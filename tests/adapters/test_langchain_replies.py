@@ -127,7 +127,7 @@ def test_authors_of_chunks_and_of_the_whole():
     assert "".join(part["text"] for part in whole) == REASONING + ANSWER
 
 
-def test_only_the_last_chunk_carries_metadata():
+def test_only_the_last_chunk_has_metadata():
     *first, last = scripted().stream("hi")
     assert last.chunk_position == "last"
     assert not any(

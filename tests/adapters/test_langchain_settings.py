@@ -133,7 +133,7 @@ def test_stop_strings_of_the_model_and_of_the_call():
     assert model.invoke("hi", stop=["answer"]).response_metadata["finish_reason"] == "stop"
 
 
-def test_profile_tells_what_the_pair_can_do():
+def test_profile_says_what_the_pair_can_do():
     profile = SplitReasonLLM().profile
     assert profile["max_input_tokens"] == 2048
     assert profile["tool_calling"]

@@ -11,7 +11,7 @@ from langchain_splitreason import InterruptReviewer, SplitReasonLLM
 from splitreason_integrations import HumanCheck
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.errors import ConfigurationError
-from tests.reviews.review_runs import ANSWERS, REASONING, counting_pair, start, told_and_killed
+from tests.reviews.review_runs import ANSWERS, REASONING, counting_pair, output_then_killed, start
 
 THREAD = {"configurable": {"thread_id": "t"}}
 
@@ -107,21 +107,21 @@ with SqliteSaver.from_conn_string(path) as saver:
     app = graph(llm, saver)
     start = {"messages": [("user", "hi")]} if given is None else Command(resume=given)
     result = app.invoke(start, THREAD)
-    told = {"written": [llm.small.written, llm.large.written]}
+    reported = {"written": [llm.small.written, llm.large.written]}
     if "__interrupt__" in result:
-        told["question"] = result["__interrupt__"][0].value["id"]
+        reported["question"] = result["__interrupt__"][0].value["id"]
     else:
         message = result["messages"][-1]
-        told["reasoning"] = message.additional_kwargs["reasoning_content"]
-        told["tokens"] = message.response_metadata["splitreason"]["tokens"]
-    print(json.dumps(told), flush=True)
+        reported["reasoning"] = message.additional_kwargs["reasoning_content"]
+        reported["tokens"] = message.response_metadata["splitreason"]["tokens"]
+    print(json.dumps(reported), flush=True)
     sys.stdin.read()
 """
 
 
 def step(path, given):
     """Run one step in a process of its own, and kill it where it waits."""
-    return told_and_killed(start(STEP, path, json.dumps(given)))
+    return output_then_killed(start(STEP, path, json.dumps(given)))
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_every_completion_door_gives_the_answer(door, heard):
     assert [event.name for event in heard.events] == EVENTS
 
 
-def test_streams_are_cumulative_and_carry_what_is_new():
+def test_streams_are_cumulative_and_have_what_is_new():
     responses = list(scripted().stream_chat(ASK))
     assert len(responses) > 10
     assert "".join(one.delta for one in responses) == ANSWER

@@ -15,19 +15,19 @@ from tests.adapters.workflow_runs import (
     Chat,
     ManyWorkers,
     answer,
-    carried_through,
     check_reply,
     later,
     model,
+    reported,
     run_through,
-    told,
+    run_to_the_end,
     until_asked,
 )
 from tests.reviews.review_runs import (
     ANSWERS,
     REASONING,
+    output_then_killed,
     start,
-    told_and_killed,
 )
 
 
@@ -43,7 +43,7 @@ async def test_three_questions_in_one_reply(twice):
 @pytest.mark.parametrize("between", [None, later])
 @pytest.mark.parametrize("make", [Chat, ManyWorkers])
 async def test_restored_for_each_answer(between, make):
-    flows, result = await carried_through(make, ANSWERS, between)
+    flows, result = await run_to_the_end(make, ANSWERS, between)
     assert (result["answer"], result["reasoning"]) == ("Five", REASONING)
     written = {
         name: sum(getattr(flow.llm, name).written for flow in flows) for name in ("small", "large")
@@ -122,7 +122,7 @@ def typed(state):
     class Typed(Chat):
         @step
         async def chat(self, ctx: Context[state], ev: StartEvent) -> StopEvent:
-            return StopEvent(result=told(await self.llm.achat(HELLO)))
+            return StopEvent(result=reported(await self.llm.achat(HELLO)))
 
     return Typed()
 
@@ -157,17 +157,17 @@ async def main():
         saved = json.load(open(path))
         handler = flow.run(ctx=Context.from_dict(flow, saved["context"]))
         handler.ctx.send_event(answer(QuestionEvent(**saved["question"]), given))
-    told = {}
+    reported = {}
     async for event in handler.stream_events():
         if isinstance(event, QuestionEvent):
-            told["question"] = event.id
+            reported["question"] = event.id
             saved = {"context": handler.ctx.to_dict(), "question": event.model_dump()}
             json.dump(saved, open(path, "w"))
             break
     else:
-        told |= await handler
-    told["written"] = [flow.llm.small.written, flow.llm.large.written]
-    print(json.dumps(told), flush=True)
+        reported |= await handler
+    reported["written"] = [flow.llm.small.written, flow.llm.large.written]
+    print(json.dumps(reported), flush=True)
     sys.stdin.read()
 
 asyncio.run(main())
@@ -177,7 +177,7 @@ asyncio.run(main())
 @pytest.mark.slow
 def test_processes_killed_between_the_questions(tmp_path):
     path = tmp_path / "context.json"
-    steps = [told_and_killed(start(STEP, path, json.dumps(given))) for given in (None, *ANSWERS)]
+    steps = [output_then_killed(start(STEP, path, json.dumps(given))) for given in (None, *ANSWERS)]
     assert len({one["question"] for one in steps[:-1]}) == 3
     assert steps[-1]["reasoning"] == REASONING
     small, large = (sum(one["written"][at] for one in steps) for at in (0, 1))

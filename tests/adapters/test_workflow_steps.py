@@ -18,8 +18,8 @@ from tests.adapters.workflow_runs import (
     answer,
     check_reply,
     model,
+    reported,
     run_through,
-    told,
 )
 from tests.reviews.review_runs import (
     ANSWERS,
@@ -40,13 +40,13 @@ class Twice(Workflow):
 
     @step
     async def first(self, ctx: Context, ev: StartEvent) -> Between:
-        results = [told(await self.llm.achat(HELLO)), told(await self.llm.achat(HELLO))]
+        results = [reported(await self.llm.achat(HELLO)), reported(await self.llm.achat(HELLO))]
         return Between(results=results)
 
     @step
     async def second(self, ctx: Context, ev: Between) -> StopEvent:
         self.made.append(ev)
-        return StopEvent(result=[*ev.results, told(await self.llm.achat(HELLO))])
+        return StopEvent(result=[*ev.results, reported(await self.llm.achat(HELLO))])
 
 
 async def test_several_requests_and_steps():
@@ -82,7 +82,7 @@ class Parallel(Workflow):
 
     @step(num_workers=3)
     async def chat(self, ctx: Context, ev: Part) -> Done:
-        return Done(result=told(await self.llm.achat(HELLO)))
+        return Done(result=reported(await self.llm.achat(HELLO)))
 
     @step
     async def join(self, ctx: Context, ev: Done) -> StopEvent | None:
@@ -147,7 +147,7 @@ async def test_a_retried_step_generates_nothing_again():
     class Retried(Chat):
         @step(retry_policy=again_once)
         async def chat(self, ctx: Context, ev: StartEvent) -> StopEvent:
-            result = told(await self.llm.achat(HELLO))
+            result = reported(await self.llm.achat(HELLO))
             if not ctx.retry_info().retry_number:
                 raise KeyError("once")
             return StopEvent(result=result)

@@ -31,7 +31,7 @@ class Chat(Workflow):
 
     @step(num_workers=1)
     async def chat(self, ctx: Context, ev: StartEvent) -> StopEvent:
-        return StopEvent(result=told(await self.llm.achat(HELLO)))
+        return StopEvent(result=reported(await self.llm.achat(HELLO)))
 
 
 class ManyWorkers(Chat):
@@ -39,10 +39,10 @@ class ManyWorkers(Chat):
 
     @step(num_workers=4)
     async def chat(self, ctx: Context, ev: StartEvent) -> StopEvent:
-        return StopEvent(result=told(await self.llm.achat(HELLO)))
+        return StopEvent(result=reported(await self.llm.achat(HELLO)))
 
 
-def told(response):
+def reported(response):
     thinking, text = response.message.blocks
     facts = response.raw["splitreason"]
     return {
@@ -85,7 +85,7 @@ async def until_asked(handler):
     return event, saved
 
 
-async def carried_through(make, answers, between=None):
+async def run_to_the_end(make, answers, between=None):
     """Run a workflow that is saved and dropped at each question; return its flows and result."""
     flow = make()
     flows = [flow]

@@ -74,11 +74,11 @@ def of_kind(log, kind):
 def test_events_and_log_agree_one_to_one(tmp_path, content):
     log = AuditLog(tmp_path / "audit.jsonl", content=content)
     items = run(scripted(log), asked())
-    told = [item for item in items if isinstance(item, events.Event)]
+    reported = [item for item in items if isinstance(item, events.Event)]
     started, *between, finished = read(log.path)
-    assert len(told) == 6
-    assert [record.kind for record in between] == [event.name for event in told]
-    for record, event in zip(between, told, strict=True):
+    assert len(reported) == 6
+    assert [record.kind for record in between] == [event.name for event in reported]
+    for record, event in zip(between, reported, strict=True):
         data = event.data()
         assert data.pop("request_id") == record.request_id == "r1"
         assert record.data == (data if content else without_content(data))

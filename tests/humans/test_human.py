@@ -40,7 +40,7 @@ def checked(ask, **more):
     )
 
 
-def told(items):
+def reported(items):
     return [
         item.name.removeprefix("splitreason.")
         for item in items
@@ -62,7 +62,7 @@ def test_approved_before():
         (1, "before", "big", "One. a b c. Two."),
     ]
     assert asked[1].offload_share > 0
-    assert told(items)[:6] == [
+    assert reported(items)[:6] == [
         "handoff.requested",
         "human.asked",
         "human.answered",
@@ -77,7 +77,7 @@ def test_refused_before():
     items, reply = collect(checked(lambda question: question.span > 0), request(**LONG))
     assert reply.spans == ()
     assert reply.reasoning == "One. Two. Three."
-    assert told(items).count("handoff.refused") == 2
+    assert reported(items).count("handoff.refused") == 2
     assert not reply.degraded
 
 
@@ -192,10 +192,10 @@ def test_waiting_does_not_use_up_the_deadline():
 
 def test_an_error_of_the_reviewer_is_not_swallowed():
     def ask(question):
-        raise KeyError("no such desk")
+        raise KeyError("no such ticket")
 
     some = checked(ask)
-    with pytest.raises(KeyError, match="no such desk"):
+    with pytest.raises(KeyError, match="no such ticket"):
         complete(some, request(**LONG))
     assert freed((some.small, some.large))
 
@@ -220,7 +220,7 @@ RULES = [
 ]
 
 
-def carried_through(make, answer, asked):
+def run_to_the_end(make, answer, asked):
     """Run a request that is put aside at every question, as JSON, into fresh engines."""
     items = list(blocking.iterate(make().stream(request(**SHORT))))
     while isinstance(items[-1], Paused):
@@ -261,7 +261,7 @@ def test_a_request_put_aside_goes_on_as_if_it_had_not_been(random_pair, rules, a
         return complete(some, request(**SHORT))
 
     expected = plain()
-    reply = carried_through(lambda: make(Later()), answer, later)
+    reply = run_to_the_end(lambda: make(Later()), answer, later)
     assert reply.pieces == expected.pieces
     assert [span.text for span in reply.spans] == [span.text for span in expected.spans]
     assert [q.id for q in later] == [q.id for q in at_once]
@@ -278,8 +278,8 @@ def test_complete_says_that_a_person_has_to_answer():
         complete(some, request(**LONG))
     paused = caught.value.paused
     assert paused.question.context == "One."
-    retold = list(blocking.iterate(some.resume(paused, Answer(decision="refuse"), replay=True)))
-    assert "".join(d.text for d in retold if isinstance(d, Delta)).startswith("One.")
+    replayed = list(blocking.iterate(some.resume(paused, Answer(decision="refuse"), replay=True)))
+    assert "".join(d.text for d in replayed if isinstance(d, Delta)).startswith("One.")
 
 
 def test_foreign_states_are_refused(random_pair, embedded):

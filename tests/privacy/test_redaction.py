@@ -284,12 +284,12 @@ async def test_no_secret_reaches_a_server_in_a_thousand_cases():
             sent = "\n".join(server.sent)
             for secret in secrets:
                 assert secret not in sent, (case, secret)
-            told = "".join(span.text for span in reply.spans)
+            reported = "".join(span.text for span in reply.spans)
             assert not reply.degraded
-            assert "[EMAIL_" not in told
-            if "That is all" in told:
+            assert "[EMAIL_" not in reported
+            if "That is all" in reported:
                 whole += 1
-                assert all(secret in told for secret in secrets), (case, told)
+                assert all(secret in reported for secret in secrets), (case, reported)
             assert secrets[-1] in reply.answer
     assert whole > 500
 

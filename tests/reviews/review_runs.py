@@ -99,7 +99,7 @@ def start(code, *arguments):
     )
 
 
-def told_and_killed(process):
+def output_then_killed(process):
     """Return what a process tells, and kill it where it waits behind that."""
     line = process.stdout.readline()
     os.kill(process.pid, signal.SIGKILL)

@@ -175,8 +175,8 @@ def test_a_resumed_run_is_traced():
         llm.invoke("hi")
     seen, question = Seen(), caught.value.paused.question
     llm.resume(caught.value.paused, {"decision": "stop", "by": "ann"}, {"callbacks": [seen]})
-    (told,) = seen.inputs
-    assert told.startswith(f"{question.id}: stop by ann at 20")
+    (reported,) = seen.inputs
+    assert reported.startswith(f"{question.id}: stop by ann at 20")
     assert "splitreason.human.answered" in seen.events
 
 

@@ -1,4 +1,4 @@
-"""The file of a review queue: its owner's alone, and told from what is none."""
+"""The file of a review queue: its owner's alone, and nothing else is taken for one."""
 
 import os
 import sqlite3
@@ -71,7 +71,7 @@ def make_folder(path):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "reported"),
     [
         (make_text, "of another program"),
         (make_empty, "of another program"),
@@ -81,10 +81,10 @@ def make_folder(path):
         (make_folder, "there is no review queue"),
     ],
 )
-def test_other_files_are_named_and_left_alone(path, make, told):
+def test_other_files_are_named_and_left_alone(path, make, reported):
     make(path)
     before = path.read_bytes() if path.is_file() else None
-    with pytest.raises(ReviewError, match=told):
+    with pytest.raises(ReviewError, match=reported):
         ReviewQueue(path).entries()
     assert before == (path.read_bytes() if path.is_file() else None)
 

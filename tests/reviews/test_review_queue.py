@@ -30,9 +30,9 @@ from tests.reviews.review_runs import (
     ask,
     engine,
     go_on,
+    output_then_killed,
     put,
     start,
-    told_and_killed,
 )
 
 
@@ -266,11 +266,11 @@ from tests.reviews.review_runs import counting_pair
 
 queue = ReviewQueue(sys.argv[1], lease_s=2)
 engine = SplitEngine(**counting_pair(), human_check=HumanCheck(reviewer=queue))
-told = {}
+reported = {}
 
 def tell():
-    told["written"] = [engine.small.written, engine.large.written]
-    print(json.dumps(told), flush=True)
+    reported["written"] = [engine.small.written, engine.large.written]
+    print(json.dumps(reported), flush=True)
     sys.stdin.read()
 
 if sys.argv[2] == "start":
@@ -286,19 +286,19 @@ with claim:
         reply = blocking.run(lambda: engine.finish(claim.paused, claim.answer))
     except ReviewPendingError:
         tell()
-    told |= {"reasoning": reply.reasoning, "tokens": [reply.small_tokens, reply.large_tokens]}
+    reported |= {"reasoning": reply.reasoning, "tokens": [reply.small_tokens, reply.large_tokens]}
 tell()
 """
 
 
 @pytest.mark.slow
 def test_processes_killed_between_the_questions(path):
-    steps = [told_and_killed(start(STEP, path, "start"))]
+    steps = [output_then_killed(start(STEP, path, "start"))]
     queue = ReviewQueue(path)
     for given in ANSWERS:
         (entry,) = queue.entries(Status.PENDING)
         queue.answer(entry.id, given, by="bob")
-        steps.append(told_and_killed(start(STEP, path, "go on")))
+        steps.append(output_then_killed(start(STEP, path, "go on")))
     assert steps[-1]["reasoning"] == REASONING
     written = [sum(one["written"][at] for one in steps) for at in (0, 1)]
     assert written == steps[-1]["tokens"]

@@ -1,4 +1,4 @@
-"""OpenTelemetry's own in-memory ends, and engines that are told to them."""
+"""OpenTelemetry's in-memory exporters, and engines that report to them."""
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader

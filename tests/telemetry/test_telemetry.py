@@ -35,7 +35,7 @@ def received():
     return Received()
 
 
-def test_a_request_and_its_stretches(received):
+def test_a_request_and_its_parts(received):
     reply = complete(engine(received.telemetry()), request(**LONG))
     assert received.tree() == [
         (CHAT, None),
@@ -227,7 +227,7 @@ def test_a_failed_request_says_so_in_all_its_open_spans(received):
     assert not whole.events
 
 
-def test_what_fails_before_it_begins_is_told_too(received, tmp_path):
+def test_what_fails_before_it_begins_is_reported_too(received, tmp_path):
     with pytest.raises(ConfigurationError):
         complete(SplitEngine(small=3, large="embedded", telemetry=received.telemetry()), request())
     log = AuditLog(tmp_path / "audit.jsonl")
@@ -299,7 +299,7 @@ async def test_many_requests_at_once_keep_their_own_spans(received):
         )
 
 
-def test_triggers_that_no_tag_ends_are_told_as_well(received):
+def test_triggers_that_no_tag_ends_are_reported_as_well(received):
     some = engine(received.telemetry(), trigger=Keyword("Two"))
     reply = complete(some, request(**LONG))
     assert len(received.named("splitreason.handoff")) == len(reply.spans) > 0
@@ -308,12 +308,12 @@ def test_triggers_that_no_tag_ends_are_told_as_well(received):
 def test_telemetry_changes_nothing_about_a_reply(received, random_pair):
     from tests.loop.engine_runs import engine as random_engine
 
-    told, silent = (
+    reported, silent = (
         collect(random_engine(random_pair, telemetry=telemetry), request())
         for telemetry in (received.telemetry(content=True), None)
     )
-    assert told[1].pieces == silent[1].pieces
-    assert len(received.named("splitreason.handoff")) == len(told[1].spans) > 0
+    assert reported[1].pieces == silent[1].pieces
+    assert len(received.named("splitreason.handoff")) == len(reported[1].spans) > 0
 
 
 def test_a_key_within_an_address_is_left_out(received):

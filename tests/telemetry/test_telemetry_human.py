@@ -80,7 +80,7 @@ def test_a_request_put_aside_is_linked_by_its_continuation(received, moment, rep
     marks = [event.name for event in handoff.events]
     assert marks[:2] == ["splitreason.human.answered", "splitreason.handoff.approved"]
     small = received.named("splitreason.small")
-    assert len(small) == 1, "what was told before is not counted again"
+    assert len(small) == 1, "what was reported before is not counted again"
 
 
 def test_a_request_refused_after_it_was_put_aside(received):

@@ -43,7 +43,7 @@ from splitreason_integrations.text.tool_choice import (
 )
 
 ANSWERED = "splitreason_answered"
-"""The private argument by which a resumed request comes through LlamaIndex's callbacks."""
+"""The private argument that passes a resumed request through LlamaIndex's callbacks."""
 
 
 class SplitReasonLLM(PairSettings, StructuredLLM):
@@ -52,8 +52,8 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
     `PairSettings` says what can be set; all of it can be given for a single call too:
     `llm.chat(messages, trigger="never", seed=1)`. `Settings.llm = SplitReasonLLM()` is enough.
 
-    The answer is the message's text, the chain of thought its `ThinkingBlock`; what the reply took
-    is in `raw["splitreason"]`, who wrote what in `raw["authors"]`.
+    The answer is the message's text, the chain of thought its `ThinkingBlock`. Tokens, spans,
+    time and cost are in `raw["splitreason"]`, who wrote what in `raw["authors"]`.
     """
 
     @classmethod
@@ -121,21 +121,23 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
         return await astream_chat_to_completion_decorator(self._astream_chat)(prompt, **kwargs)
 
     def resume(self, paused: Paused, answer: Any, **kwargs: Any) -> ChatResponse:
-        """Return the finished response of a request put aside, nothing of it generated twice.
+        """Return the finished response of a paused request; nothing is generated twice.
 
         `paused` is that of a ReviewPendingError, or of a `ReviewQueue`'s claim; `answer` an
         `Answer`, a decision such as "approve", a truth value or a dict. Messages, tools and
         sampling are those of the request. A further question raises ReviewPendingError again.
         """
         answered = Answered.of(paused, answer)
-        response: ChatResponse = self.chat([_told(answered)], **{**kwargs, ANSWERED: answered})
+        response: ChatResponse = self.chat(
+            [_answer_message(answered)], **{**kwargs, ANSWERED: answered}
+        )
         return response
 
     async def aresume(self, paused: Paused, answer: Any, **kwargs: Any) -> ChatResponse:
-        """Return the finished response of a request put aside, as `resume` does."""
+        """Return the finished response of a paused request, as `resume` does."""
         answered = Answered.of(paused, answer)
-        told = [_told(answered)]
-        response: ChatResponse = await self.achat(told, **{**kwargs, ANSWERED: answered})
+        messages = [_answer_message(answered)]
+        response: ChatResponse = await self.achat(messages, **{**kwargs, ANSWERED: answered})
         return response
 
     def get_tool_calls_from_response(
@@ -143,7 +145,9 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
     ) -> list[ToolSelection]:
         """Return the calls that a reply asks for; a broken one has no arguments.
 
-        Raises ToolChoiceError where there is none, unless told not to.
+        Raises:
+            ToolChoiceError: there is none, and `error_on_no_tool_call` is set.
+
         """
         calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if not calls and error_on_no_tool_call:
@@ -229,5 +233,5 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
         return Call(settings.engine(), request, settings.model_name, tools, choice)
 
 
-def _told(answered: Answered) -> ChatMessage:
+def _answer_message(answered: Answered) -> ChatMessage:
     return ChatMessage(role="user", content=str(answered))

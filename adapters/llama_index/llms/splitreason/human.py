@@ -1,8 +1,7 @@
-"""A person in a LlamaIndex workflow: a step asks by an event and waits for the response.
+"""Human checks in a LlamaIndex workflow: a step asks by an event and waits for the response.
 
-A step runs again when its response comes. What was written before stands in the workflow's
-context, so nothing is generated twice and nothing is asked twice: in this process, or in another
-that restored the context.
+A step runs again when its response comes. The reply so far is saved in the workflow's context, so
+nothing is generated or asked twice, in this process or in another that restored the context.
 """
 
 import hashlib
@@ -46,14 +45,14 @@ class QuestionEvent(InputRequiredEvent):
 class WorkflowReviewer:
     """Asks from the step of a LlamaIndex workflow that awaits the LLM, by a `QuestionEvent`.
 
-    The step runs again from its beginning for each answer, so what stands before the LLM's call
+    The step runs again from its beginning for each answer, so the code before the LLM's call
     should be cheap; its requests follow one another. `handler.ctx.to_dict()` holds all that was
     written: `Context.from_dict` goes on from it in another process. A workflow ends after its own
     `timeout`, waiting or not: give it None.
     """
 
     async def review(self, paused: Paused) -> Answer | None:
-        """Return None: the request is put aside, and the step ends."""
+        """Return None: the request is paused and the step ends."""
         return None
 
 
@@ -80,8 +79,8 @@ async def _items(
     call = visit.call(request)
     saved = await visit.saved(call)
     if "items" in saved:
-        for told in unpacked(saved):
-            yield told
+        for item in unpacked(saved):
+            yield item
         return
     answered = visit.answered(saved["paused"]) if "paused" in saved else None
     items: list[Item | Completion] = []
@@ -158,7 +157,7 @@ class _Visit:
         await self._set(f"calls.{call}", record)
 
     def answered(self, text: str) -> Answered:
-        """Return a request that was put aside with the answer that woke this execution."""
+        """Return a paused request with the answer that woke this execution."""
         paused = Paused.from_json(text)
         if self._answer is None:
             raise ConfigurationError(
@@ -193,7 +192,7 @@ class _Visit:
             return
         waiter = execution.waiter_of(current["id"])
         if waiter is None:  # the step was complete, and something late woke it
-            execution.stand_back()
+            execution.end_unchanged()
         given = waiter.resolved_event
         if given is not None and given.get("id", None) != current["id"]:
             execution.wait_again(current["id"])
@@ -202,10 +201,10 @@ class _Visit:
         elif waiter.timed_out or (current["until"] is not None and current["until"] <= time.time()):
             self._answer = Answer(decision=current["on_timeout"], by=TIMEOUT)
         else:
-            execution.stand_back(until=current["until"])
+            execution.end_unchanged(until=current["until"])
         taken_by = current["taken_by"]
         if taken_by is not None and execution.is_invocation_of(taken_by) and not execution.is_retry:
-            execution.stand_back()
+            execution.end_unchanged()
         await self._set("current", {**current, "taken_by": execution.invocation})
         execution.delete_waiters()
 
@@ -228,8 +227,8 @@ class _Visit:
         if all(_is_kept(one, step, alive) for one in known.values()):
             return
         async with execution.context.store.edit_state() as state:
-            books = getattr(state, _STORE)
-            kept = {key: one for key, one in books.items() if _is_kept(one, step, alive)}
+            records = getattr(state, _STORE)
+            kept = {key: one for key, one in records.items() if _is_kept(one, step, alive)}
             setattr(state, _STORE, kept)
 
     async def _get(self, path: str, default: Any) -> Any:

@@ -27,7 +27,7 @@ from splitreason_integrations.records import (
 class ReplyWriter:
     """Adds up one reply: every response holds the whole message so far and what is new.
 
-    `raw["authors"]` tells who wrote the text, as `[{"type": "small" | "large", "text": ...}]`,
+    `raw["authors"]` says who wrote the text, as `[{"type": "small" | "large", "text": ...}]`,
     one entry for each segment by one author, tool calls included.
     """
 
@@ -44,9 +44,9 @@ class ReplyWriter:
         if not delta.text and not delta.calls:
             return None
         if delta.text:
-            self._note_author(delta.author, delta.text)
+            self._add_author(delta.author, delta.text)
         for piece in delta.calls:
-            self._note_call(piece)
+            self._add_call(piece)
         if delta.channel is Channel.REASONING:
             self._reasoning += delta.text
         elif delta.channel is Channel.ANSWER:
@@ -60,7 +60,7 @@ class ReplyWriter:
         )
 
     def last(self, completion: Completion) -> ChatResponse:
-        """Return the finished response: tool calls, usage and what the reply took."""
+        """Return the finished response: tool calls, usage, and the reply's time and cost."""
         self._reasoning, self._answer = completion.reasoning, completion.answer
         return ChatResponse(
             message=self._message(completion),
@@ -81,7 +81,7 @@ class ReplyWriter:
             },
         )
 
-    def _note_author(self, author: Author, text: str) -> None:
+    def _add_author(self, author: Author, text: str) -> None:
         if not self._authors or self._authors[-1]["type"] != str(author):
             self._authors.append({"type": str(author), "text": ""})
         self._authors[-1]["text"] += text
@@ -99,7 +99,7 @@ class ReplyWriter:
             role=MessageRole.ASSISTANT, blocks=[*blocks, *calls], additional_kwargs=extra
         )
 
-    def _note_call(self, piece: CallPiece) -> None:
+    def _add_call(self, piece: CallPiece) -> None:
         while len(self._calls) <= piece.index:
             self._calls.append({"name": "", "arguments": ""})
         call = self._calls[piece.index]

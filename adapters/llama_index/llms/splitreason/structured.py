@@ -25,7 +25,7 @@ class StructuredLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> M:
         """Return an object of the class; raise RequestError if the answer was cut off."""
-        messages, options = self._asked(output_cls, prompt, llm_kwargs, prompt_args)
+        messages, options = self._request_for(output_cls, prompt, llm_kwargs, prompt_args)
         return _whole(self.chat(messages, **options), output_cls)
 
     async def astructured_predict(
@@ -36,7 +36,7 @@ class StructuredLLM(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> M:
         """Return an object of the class; raise RequestError if the answer was cut off."""
-        messages, options = self._asked(output_cls, prompt, llm_kwargs, prompt_args)
+        messages, options = self._request_for(output_cls, prompt, llm_kwargs, prompt_args)
         return _whole(await self.achat(messages, **options), output_cls)
 
     def _structured_stream_call(
@@ -46,7 +46,7 @@ class StructuredLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
-        messages, options = self._asked(output_cls, prompt, llm_kwargs, prompt_args)
+        messages, options = self._request_for(output_cls, prompt, llm_kwargs, prompt_args)
         growing = response = None
         for response in self.stream_chat(messages, **options):
             growing = process_streaming_content_incremental(response, output_cls, growing)
@@ -61,7 +61,7 @@ class StructuredLLM(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
-        messages, options = self._asked(output_cls, prompt, llm_kwargs, prompt_args)
+        messages, options = self._request_for(output_cls, prompt, llm_kwargs, prompt_args)
 
         async def grow() -> AsyncGenerator[Any, None]:
             growing = response = None
@@ -73,7 +73,7 @@ class StructuredLLM(FunctionCallingLLM):
 
         return grow()
 
-    def _asked(
+    def _request_for(
         self,
         output_cls: type[M],
         prompt: PromptTemplate,
@@ -82,8 +82,8 @@ class StructuredLLM(FunctionCallingLLM):
     ) -> tuple[list[Any], dict[str, Any]]:
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         schema = {"name": output_cls.__name__, "schema": output_cls.model_json_schema()}
-        asked = {"type": "json_schema", "json_schema": schema}
-        return messages, {**(llm_kwargs or {}), "response_format": asked}
+        wanted = {"type": "json_schema", "json_schema": schema}
+        return messages, {**(llm_kwargs or {}), "response_format": wanted}
 
 
 def _whole(response: ChatResponse, output_cls: type[M]) -> M:

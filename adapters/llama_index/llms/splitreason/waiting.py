@@ -2,7 +2,7 @@
 
 LlamaIndex runs a step again for each event that it waits for, and after a restart for each waiter
 that it restored, which then takes any event of its type. `Context.wait_for_event` alone would lose
-an answer or run a step twice there; so waiters are told apart and retired here.
+an answer or run a step twice there; so this module distinguishes waiters and retires them.
 """
 
 import time
@@ -26,7 +26,7 @@ _PREFIX = "splitreason:"
 
 
 class Never(Event):
-    """An event that nobody sends: what a retired waiter waits for."""
+    """An event that is never sent: retired waiters wait for it."""
 
 
 class Execution:
@@ -95,7 +95,7 @@ class Execution:
         self._step.returns.return_values.append(_answer_to(question_id))
         self._idle(event=event)
 
-    def stand_back(self, *, until: float | None = None) -> NoReturn:
+    def end_unchanged(self, *, until: float | None = None) -> NoReturn:
         """End the execution and leave all waiters as they are; at a time run again, if given."""
         self._idle(timeout_s=None if until is None else max(0.0, until - time.time()))
 
