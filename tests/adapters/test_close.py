@@ -57,6 +57,8 @@ def test_a_with_block_frees_them(llm):
     assert not loaded(llm)
 
 
+# Freeing collects garbage, and with it a loop that pytest-asyncio replaced and did not close.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_an_async_with_block_frees_them(llm):
     async with llm as same:
         assert same is llm
