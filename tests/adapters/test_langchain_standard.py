@@ -65,7 +65,7 @@ class Suite:
 class Embedded(Suite):
     @property
     def chat_model_params(self):
-        return {"seed": 1}
+        return {"small": "embedded", "large": "embedded", "seed": 1}
 
 
 class Scripted(Suite):

@@ -285,7 +285,7 @@ def test_complete_says_that_a_person_has_to_answer():
 def test_foreign_states_are_refused(random_pair, embedded):
     some = checked(None, check=HumanCheck(reviewer=Later()))
     paused = list(blocking.iterate(some.stream(request(**LONG))))[-1]
-    with pytest.raises(ConfigurationError, match="not a request put aside"):
+    with pytest.raises(ConfigurationError, match="not a paused request"):
         Paused.from_json("{}")
     old = Paused(paused.question, {**paused.state, "version": 0})
     with pytest.raises(ConfigurationError, match="another version"):
