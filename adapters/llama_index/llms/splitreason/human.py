@@ -79,8 +79,8 @@ async def _items(
     call = visit.call(request)
     saved = await visit.saved(call)
     if "items" in saved:
-        for item in unpacked(saved):
-            yield item
+        for replayed in unpacked(saved):
+            yield replayed
         return
     answered = visit.answered(saved["paused"]) if "paused" in saved else None
     items: list[Item | Completion] = []
