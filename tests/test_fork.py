@@ -164,7 +164,7 @@ def test_a_model_on_a_gpu_is_refused_in_a_child_with_the_remedy(random_pair, whi
     network.__class__ = OnGPU
     on_gpu = HFModel(network, random_pair[0].codec, name="large-one")
     pair = {"small": random_pair[0], "large": random_pair[1], which: on_gpu}
-    on_gpu.check_process()  # fine in the process that loaded it
+    assert load(on_gpu) is on_gpu, "fine in the process that loaded it"
 
     def work():
         with pytest.raises(ForkedProcessError) as caught:
