@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base of the family."""
+    """Base of the family.
+
+    Attributes:
+        name: `splitreason.<subject>.<verb>`.
+        request_id: the request that the event belongs to.
+
+    """
 
     name: ClassVar[str]
     request_id: str
@@ -21,7 +27,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class HandoffRequested(Event):
-    """A trigger fired; `span` counts the request's spans from 0."""
+    """A trigger fired.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        start_token: how many tokens of the reply come before the span.
+        opened_by: the trigger, as text.
+
+    """
 
     name: ClassVar[str] = "splitreason.handoff.requested"
     span: int
@@ -31,7 +44,14 @@ class HandoffRequested(Event):
 
 @dataclass(frozen=True, slots=True)
 class HumanAsked(Event):
-    """A person is asked, `moment` "before" the large model writes or "after" it wrote."""
+    """A person is asked about a span.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        moment: `before` the large model writes, or `after` it wrote.
+        model: the large model's name.
+
+    """
 
     name: ClassVar[str] = "splitreason.human.asked"
     span: int
@@ -41,9 +61,16 @@ class HumanAsked(Event):
 
 @dataclass(frozen=True, slots=True)
 class HumanAnswered(Event):
-    """The answer: approve, refuse, edit or stop; `by` whom, `at` what time (ISO 8601, UTC).
+    """A person answered a question.
 
-    `waited_s` is how long the request waited in this process.
+    Attributes:
+        span: the number of the span in its request, from 0.
+        moment: `before` the large model writes, or `after` it wrote.
+        decision: approve, refuse, edit or stop.
+        by: who answered.
+        at: when, in ISO 8601 and UTC.
+        waited_s: seconds that the request waited in this process.
+
     """
 
     name: ClassVar[str] = "splitreason.human.answered"
@@ -57,7 +84,13 @@ class HumanAnswered(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffApproved(Event):
-    """A person let the large model write, or took what it wrote."""
+    """A person let the large model write, or took what it wrote.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        by: who answered.
+
+    """
 
     name: ClassVar[str] = "splitreason.handoff.approved"
     span: int
@@ -66,7 +99,13 @@ class HandoffApproved(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffRefused(Event):
-    """A person did not let the large model write, or dropped what it wrote."""
+    """A person did not let the large model write, or dropped what it wrote.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        by: who answered.
+
+    """
 
     name: ClassVar[str] = "splitreason.handoff.refused"
     span: int
@@ -75,7 +114,14 @@ class HandoffRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffStarted(Event):
-    """The large model has begun to write; `model` is its name."""
+    """The large model has begun to write.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        start_token: how many tokens of the reply come before the span.
+        model: the large model's name.
+
+    """
 
     name: ClassVar[str] = "splitreason.handoff.started"
     span: int
@@ -85,7 +131,18 @@ class HandoffStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffFinished(Event):
-    """The span is closed and the small model goes on."""
+    """The span is closed and the small model goes on.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        start_token: how many tokens of the reply come before the span.
+        tokens: tokens of the span.
+        text: text of the span.
+        closed_by: why the span ended.
+        latency_s: seconds from its opening to its end.
+        cost_usd: what the large model's tokens of the span cost.
+
+    """
 
     name: ClassVar[str] = "splitreason.handoff.finished"
     span: int
@@ -99,9 +156,15 @@ class HandoffFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffRetried(Event):
-    """A call of the large model failed and is made again after `wait_s`; nothing is lost.
+    """A call of the large model failed and is made again; nothing is lost.
 
-    `attempt` is the number of the call that failed, from 1.
+    Attributes:
+        span: the number of the span in its request, from 0.
+        model: the large model's name.
+        error: the type of the error.
+        attempt: the number of the call that failed, from 1.
+        wait_s: seconds before the call is made again.
+
     """
 
     name: ClassVar[str] = "splitreason.handoff.retried"
@@ -114,7 +177,14 @@ class HandoffRetried(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffFailed(Event):
-    """A large model failed for good; what it had written is kept."""
+    """A large model failed for good; what it had written is kept.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        error: the type of the error.
+        model: the large model's name.
+
+    """
 
     name: ClassVar[str] = "splitreason.handoff.failed"
     span: int
@@ -124,7 +194,13 @@ class HandoffFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffFellBack(Event):
-    """Another large model goes on, named by `to`, or the small one: then `to` is "small"."""
+    """Another large model goes on, or the small one.
+
+    Attributes:
+        span: the number of the span in its request, from 0.
+        to: the large model that goes on, or `small`.
+
+    """
 
     name: ClassVar[str] = "splitreason.handoff.fell_back"
     span: int
@@ -133,7 +209,13 @@ class HandoffFellBack(Event):
 
 @dataclass(frozen=True, slots=True)
 class BudgetExhausted(Event):
-    """A cap of the policy was reached; `cap` names its field."""
+    """A cap of the policy was reached.
+
+    Attributes:
+        cap: the policy's field that was reached.
+        span: the number of the span in its request, from 0.
+
+    """
 
     name: ClassVar[str] = "splitreason.budget.exhausted"
     cap: str
