@@ -235,6 +235,7 @@ def test_the_embedded_pair_is_calibrated(found):
     assert {"offload_share", "interval", "accuracy", "usd_per_1k", "latency_s"} <= data.keys()
 
 
+@pytest.mark.slow
 def test_fresh_problems_meet_the_requested_share(found):
     tasks = generated("dev", ["word", "context"], n=16, seed=12)
     engine = SplitEngine(trigger=found.trigger, policy=Policy())

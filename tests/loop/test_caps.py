@@ -176,6 +176,7 @@ def check_spans(policy, reply):
         assert gap >= policy.min_gap_tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(ENGINE_SEEDS))
 def test_no_random_policy_is_exceeded_in_the_engine(seed):
     rng = random.Random(seed)

@@ -126,6 +126,7 @@ def facts(reply):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 async def test_one_request_a_span_reads_as_many_do(block):
     rng, before = random.Random(block), asyncio.all_tasks()

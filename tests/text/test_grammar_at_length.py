@@ -43,6 +43,7 @@ async def replies_to(pair, schema, seeds):
     return finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_finished_reply_fits_its_schema(pair, name):
     seeds = range(-(-REPLIES // len(SCHEMAS)))
