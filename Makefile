@@ -28,6 +28,7 @@ lint: $(READY) ## ruff, mypy, and that what is imported is declared
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/plain_words.py
 	$(BIN)/deptry --no-ansi splitreason_integrations adapters
 	$(BIN)/deptry --no-ansi --non-dev-dependency-groups dev .
 

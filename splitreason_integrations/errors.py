@@ -82,11 +82,11 @@ class RequestError(SplitReasonError, ValueError):
 
 
 class EmptyMessagesError(RequestError):
-    """A request carries no message."""
+    """A request has no message."""
 
 
 class UnsupportedContentError(RequestError):
-    """A message carries something other than text."""
+    """A message contains something other than text."""
 
 
 class ContextOverflowError(RequestError):

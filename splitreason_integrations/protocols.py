@@ -29,8 +29,8 @@ class ReplyFormat:
         signs: any of these in a chat template, or as a control token, tells the family.
         fields: the regions of a reply, as transformers' response templates describe them.
         call: one tool call, with `{name}` and `{arguments}` (JSON) to fill in.
-        end_of_reasoning: what stands between the reasoning and the answer or the call.
-        answer_start: what opens the answer behind it.
+        end_of_reasoning: what separates the reasoning from the answer or the call.
+        answer_start: what opens the answer after it.
         always_reasons: whether a reply begins with reasoning although no header opens it.
 
     """
@@ -67,10 +67,10 @@ def _filled(text: str, name: str, arguments: str) -> str:
 
 
 class Guide(Protocol):
-    """Says which tokens may come next, by what stands in the session's reply."""
+    """Says which tokens may come next, given the session's reply so far."""
 
     def restrict(self, logits: "Tensor", reply: Sequence[int]) -> "Tensor":
-        """Return the logits (vocabulary) with what may not follow `reply` at minus infinity."""
+        """Return the logits (vocabulary); tokens that may not follow `reply` are minus infinity."""
         ...
 
 

@@ -17,7 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {".py", ".md", ".toml", ".yml", ".yaml", ".html", ".css", ".txt", ".json", ".cfg"}
-NOT_SEARCHED = ("constraints", "tests/plain_words.py", "tests/test_plain_words.py")
+NOT_SEARCHED = (
+    "constraints",
+    "tests/formats/",
+    "tests/plain_words.py",
+    "tests/test_plain_words.py",
+)
 
 IN_STORIES = (
     "splitreason_integrations/problems/",
@@ -28,6 +33,9 @@ IN_STORIES = (
     "tests/annotation/",
 )
 """Stories about people and things: desks, seats, books and pens there are real ones."""
+
+OLD_FORMATS = "splitreason_integrations/loop/snapshot.py"
+"""Reads what earlier versions wrote, in their words."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ NAMES = (
 
 PROSE = (
     Rule(r"\bdesks?\b", "state", IN_STORIES),
-    Rule(r"\bseat(s|ed|ing|ings)?\b", "participant, setup", IN_STORIES),
+    Rule(r"\bseat(s|ed|ing|ings)?\b", "participant, setup", (*IN_STORIES, OLD_FORMATS)),
     Rule(r"\bfore(tell|tells|told|telling)\b", "lookahead, drafting"),
     Rule(r"\bre(tell|tells|told|telling)\b", "replay"),
     Rule(r"\bstretch(es)?\b", "segment", IN_STORIES),
@@ -64,7 +72,11 @@ PROSE = (
     Rule(r"\b(has|have|had|takes?|holds?|gets?) the pen\b|\bthe pen\b", "writes", IN_STORIES),
     Rule(r"\b(the|a) book of\b|\bkeeps? book\b", "records of", IN_STORIES),
     Rule(r"\blet(s|ting)?( \w+){1,3} stand\b", "commit, keep"),
-    Rule(r"\bwhat stands\b|\bstand(s|ing)? (in|behind|before|within) (it|the|a|an|its)\b", "is in"),
+    Rule(
+        r"\bwhat stands\b|\bstand(s|ing)? (in|behind|before|within) (it|the|a|an|its)\b",
+        "is in",
+        ("splitreason_integrations/text/prompts.py",),
+    ),
     Rule(r"\bcarr(y|ies|ied|ying)\b(?! out| on)", "has, passes, holds", IN_STORIES),
     Rule(r"\b(who|that) had enough\b", "on error, cancellation or early close"),
     Rule(r"\bwhat is (no|neither|not)\b", "unless value is …"),

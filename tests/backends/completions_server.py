@@ -23,7 +23,7 @@ FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
 
 
 class Noting:
-    """A watch that lets everything stand and notes how probable a token was."""
+    """A watch that keeps everything and notes how probable a token was."""
 
     wants_entropy = False
 

@@ -146,7 +146,7 @@ class Answer:
         choice = {"index": index, "finish_reason": finish, **delta, **logprobs}
         await self.response.write(sse({"choices": [choice]}))
 
-    async def tell(self, prompt, begun=""):
+    async def answer(self, prompt, begun=""):
         await self.response.prepare(self.request)
         if begun and "--echo" in self.model.flags:
             await self.send(begun, None)
@@ -186,14 +186,14 @@ async def answered(request):
         answer = Answer(request, body)
         if is_chat and model.speaks == "plain":
             model.chat(body)
-            return await answer.tell(model.next_step(body))
+            return await answer.answer(model.next_step(body))
         if is_chat:
-            return await answer.tell(*model.chat(body))
+            return await answer.answer(*model.chat(body))
         if isinstance(body["prompt"], list) and isinstance(body["prompt"][0], str):
             return await answer.score()
         if not isinstance(body["prompt"], str):
             raise RefusedError("prompt must be a string")
-        return await answer.tell(model.ids(body["prompt"]))
+        return await answer.answer(model.ids(body["prompt"]))
     except RefusedError as refusal:
         return web.json_response({"error": {"message": str(refusal)}}, status=400)
 

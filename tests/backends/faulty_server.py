@@ -133,7 +133,7 @@ INSTEAD = {
     "done": "[DONE]",
     "long": "x" * LONG_LINE_BYTES,
 }
-"""What an event is changed to by its first token, and what may stand in its place."""
+"""What an event is changed to by its first token, and what may are put in its place."""
 
 
 def spoilt(event, how, token):

@@ -151,7 +151,7 @@ class SessionContract:
         assert not set(ends[0][0]) & {*refused, OPEN}
         assert len(ends[0][3]) > len(ends[0][0]) == 9
 
-    async def test_reading_along_tells_what_one_here_tells(self, model, embedded):
+    async def test_reading_along_gives_what_a_local_session_gives(self, model, embedded):
         mine, local = model.open(prompt()), embedded[0].open(prompt())
         for session in (mine, local):
             await write(session, order(3))
@@ -171,7 +171,7 @@ class SessionContract:
         mine.close()
         local.close()
 
-    async def test_spare_places_are_read_and_not_told(self, model, embedded):
+    async def test_spare_places_are_read_and_not_reported(self, model, embedded):
         mine, local = model.open(prompt()), embedded[0].open(prompt())
         for session in (mine, local):
             await write(session, order(3))

@@ -142,7 +142,7 @@ def answering():
         (200, b'{"data": [{"id": "other"}]}', False),
     ],
 )
-async def test_what_may_pass_is_told_from_what_is_wrong_in_itself(
+async def test_what_may_pass_is_kept_apart_from_what_is_wrong_in_itself(
     answering, status, body, unreachable
 ):
     Answers.answers = (status, body)

@@ -49,11 +49,11 @@ async def test_both_ways_are_measured_in_one_run(three):
         model_of(OpenAIServerModel(server.url, name))
         for server, name in zip(three, ("small", "large"), strict=False)
     )
-    told = []
+    noted = []
     tasks = generated("test", ("word", "context"), n=6, seed=12)
 
     def note(what, done, of):
-        told.append((what, done, of))
+        noted.append((what, done, of))
 
     answers = await servers.against_the_published_flow(models, tasks, note)
     assert answers["same_text"] >= 5
@@ -63,7 +63,7 @@ async def test_both_ways_are_measured_in_one_run(three):
     assert spans["requests_ratio"] <= 0.3
     found = await load.under_load(models, tasks, concurrency=4, max_tokens=200, on_progress=note)
     assert found["degraded"] == 0
-    assert {what for what, _, _ in told} > {"answers", "long spans", "answers at once"}
+    assert {what for what, _, _ in noted} > {"answers", "long spans", "answers at once"}
     assert all(0 < ratio < 2 for ratio in found["ideal_ratio"].values())
     assert 0 < found["in_turn_ratio"] < 2
     alone = await servers.against_the_published_flow(models, tasks, note, close_threshold=1.0)

@@ -153,15 +153,15 @@ def test_the_next_large_model_goes_on_in_the_middle_of_a_span():
     assert reply.reasoning == "One. a b c d e F G. Two. M N."
     assert not reply.degraded
     assert [span.text for span in reply.spans] == [" a b c d e F G.", " M N."]
-    told = [item for item in items if isinstance(item, Event)]
-    assert [e.name.rpartition(".")[2] for e in told[:5]] == [
+    seen = [item for item in items if isinstance(item, Event)]
+    assert [e.name.rpartition(".")[2] for e in seen[:5]] == [
         "requested",
         "started",
         "failed",
         "fell_back",
         "started",
     ]
-    assert told[3].to == "second"
+    assert seen[3].to == "second"
     assert freed((first, second))
 
 

@@ -66,7 +66,7 @@ def test_the_text_and_its_price_are_the_same(tokens):
     reply, shown = prefilled(models(), prefill_tokens=tokens)
     assert len(plain.spans) == 2
     assert reply.pieces == plain.pieces
-    # What stands behind the last span may have been read in vain.
+    # Text after the last span may have been read in vain.
     behind = PRICES.cost_usd(input_tokens=len(plain.pieces[-1].token_ids), output_tokens=0)
     in_vain = behind if tokens == 1 else 0.0
     assert plain.cost_usd - 1e-9 <= reply.cost_usd <= plain.cost_usd + in_vain + 1e-9

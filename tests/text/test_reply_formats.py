@@ -113,7 +113,7 @@ FIXTURES = {
         "<|message|>I look.<|end|><|start|>assistant" + HARMONY_CALL + '{"city": "Paris"}<|call|>',
         ("Look it up.", "I look.", [("weather", PARIS)]),
     ),
-    "gpt-oss: the recipient stands before the channel": (
+    "gpt-oss: the recipient comes before the channel": (
         "gpt-oss",
         "<|start|>assistant",
         "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant to=functions.weather"
@@ -179,7 +179,7 @@ def test_every_family_is_tried():
         ("{{ messages }}", {"</s>"}, "hermes"),
     ],
 )
-def test_the_chat_template_tells_the_family(template, tokens, family):
+def test_the_chat_template_identifies_the_family(template, tokens, family):
     assert find_format(template, tokens).name == family
 
 
