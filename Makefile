@@ -37,8 +37,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 test: lint ## lint, types and the tests, all but the slow ones
 	$(PYTEST) -m 'not vllm and not slow'
 
-test-fast: $(READY) ## the tests that need no servers either, in a minute or two
-	$(PYTEST) -m 'not vllm and not slow and not server'
+test-fast: $(READY) ## the tests that need neither training nor servers
+	$(PYTEST) --ignore tests/training -m 'not vllm and not slow and not server'
 
 test-slow: $(READY) ## the tests that train, build or kill processes again and again
 	$(PYTEST) -m 'slow and not vllm'

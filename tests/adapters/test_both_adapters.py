@@ -16,6 +16,7 @@ from splitreason_integrations.testing import ScriptedModel, embedded_codec
 OPTIONS = ({}, {"temperature": 0.8, "trigger": Tag(0.05) | Random(0.02)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=["greedy", "sampled"])
 @pytest.mark.parametrize("family", ["word", "context", "tools"])
 def test_same_text_calls_and_usage(family, options):
