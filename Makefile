@@ -24,13 +24,14 @@ setup: $(READY) ## make the environment in .venv
 demo: $(READY) ## solve fresh problems with the bundled pair
 	$(BIN)/splitreason demo
 
-lint: $(READY) ## ruff, mypy, and that what is imported is declared
+lint: $(READY) ## ruff, mypy, declared dependencies, and the list of words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tests/plain_words.py
 	$(BIN)/deptry --no-ansi splitreason_integrations adapters
 	$(BIN)/deptry --no-ansi --non-dev-dependency-groups dev .
+	$(BIN)/python tests/plain_words.py
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 

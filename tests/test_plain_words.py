@@ -40,3 +40,7 @@ def test_pages_are_searched_across_lines_and_a_hit_has_its_line():
 
 def test_file_names_are_searched():
     assert [hit.found for hit in plain_words.hits_of("loop/seating.py", "")] == ["seating"]
+
+
+def test_code_and_pages_have_none_of_them():
+    assert plain_words.hits() == []
