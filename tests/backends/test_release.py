@@ -12,7 +12,9 @@ import torch
 
 import splitreason_integrations
 from splitreason_integrations import Retry, SplitEngine, TransformersModel, blocking, embedded
+from splitreason_integrations.backends import registry
 from splitreason_integrations.backends.description import ModelDescription
+from splitreason_integrations.backends.loads import Loads
 from splitreason_integrations.backends.registry import is_loaded, load_model, release
 from splitreason_integrations.backends.vllm_local.model import LocalVLLM
 from splitreason_integrations.decide.resilience import breaker_of
@@ -84,8 +86,9 @@ def test_a_model_that_answers_is_not_released():
     assert not is_loaded(other, role="small")
 
 
-def test_a_name_stands_for_the_models_of_both_roles():
-    release("embedded")
+def test_a_name_stands_for_the_models_of_both_roles(monkeypatch):
+    # Other tests of this process share the bundled pair that the registry has loaded.
+    monkeypatch.setattr(registry, "_loads", Loads())
     pair = blocking.run(SplitEngine(small="embedded", large="embedded").models)
     release("embedded")
     assert all(model.is_closed for model in pair)
@@ -95,6 +98,7 @@ def test_a_name_stands_for_the_models_of_both_roles():
         )
     )
     assert done.pieces
+    release("embedded")
 
 
 async def test_connections_to_a_server_are_closed():

@@ -109,7 +109,7 @@ def test_half_a_character_at_the_end_is_written_anew():
 def test_an_answer_that_ends_by_its_length_without_a_word_is_named(dialect):
     read = read_part if dialect.name == "text" else read_chat
     event = text_event("", "length") if dialect.name == "text" else chat_event("", "length")
-    with pytest.raises(UnreadableError, match="before it said anything"):
+    with pytest.raises(UnreadableError, match="before it wrote anything"):
         answer(dialect, [event], read)
 
 
