@@ -28,7 +28,6 @@ lint: $(READY) ## ruff, mypy, declared dependencies, and the list of words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python tests/plain_words.py
 	$(BIN)/deptry --no-ansi splitreason_integrations adapters
 	$(BIN)/deptry --no-ansi --non-dev-dependency-groups dev .
 	$(BIN)/python tests/plain_words.py
