@@ -15,8 +15,10 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import ReplyPrinter, cost_line, load_models
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.events import HandoffFailed
 from splitreason_integrations.humans.console import ConsoleReviewer
 from splitreason_integrations.humans.human import HumanCheck
+from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.request import Request
 
@@ -92,15 +94,21 @@ def ask(
 
 
 def stream(engine: SplitEngine, request: Request, console: Console) -> Completion:
-    """Print a reply as it is generated, and return it."""
+    """Print a reply as it is generated, then large models that failed; return the reply."""
     printer = ReplyPrinter(console)
     reply: Completion | None = None
+    failures: list[HandoffFailed] = []
     for item in blocking.iterate(engine.stream(request)):
         if isinstance(item, Delta):
             printer.show(item)
+        elif isinstance(item, HandoffFailed):
+            failures.append(item)
         elif isinstance(item, Completion):
             reply = item
     printer.finish()
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    for failure in failures:
+        errors.print(harmless(f"{failure.model} failed: {failure.error}"), markup=False)
     assert reply is not None, "a stream ends with its completion"
     return reply
 

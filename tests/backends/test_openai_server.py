@@ -219,7 +219,11 @@ def test_the_command_takes_a_server(url, run):
         run("ask", QUESTION, "--json", "--small", "embedded", "--large", f"{url}#large").out
     )
     assert done["answer"]
-    refused = run("ask", QUESTION, "--small", "embedded", "--large", f"{NOWHERE}#x", status=2)
+    nowhere = f"{NOWHERE}#x"
+    alone = run("ask", QUESTION, "--small", "embedded", "--large", nowhere)
+    assert alone.out.strip()
+    assert f"{nowhere} failed: ModelUnreachableError" in alone.err
+    refused = run("ask", QUESTION, "--small", nowhere, "--large", "embedded", status=2)
     assert "cannot be reached" in refused.err
     assert len(refused.err.strip().splitlines()) == 1
 
