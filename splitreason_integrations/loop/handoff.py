@@ -46,14 +46,15 @@ class Handoffs:
         opened_by = str(self._state.settings.trigger)
         self._state.machine.note(SpanOpened(opened_by))
         self._state.emit(self._state.spans.open(opened_by))
+        # Before a question: a pause keeps no errors, and a person is asked about who really writes.
+        if self._state.unreached:
+            self._recovery.start_without_unreached()
         self._approval.ask_if_due("before")
 
     async def write(self, order: WriteLarge) -> None:
         """Begin the span, or let the large model write in it and the small one read along."""
         state = self._state
-        if state.unreached:
-            self._recovery.start_without_unreached()
-        elif not state.spans.current.has_begun:
+        if not state.spans.current.has_begun:
             self._begin()
         else:
             self._length, self._closed_by = state.large.session.length, None
@@ -141,9 +142,13 @@ class Handoffs:
             self._length += len(checked.token_ids)
             self._closed_by = checked.closed_by
             self._keep(checked.token_ids)
-            if self._goes_on:
-                self._state.then(self._read_on)
-                return
+            self._state.then(self._read_on if self._goes_on else self._stop_and_settle)
+        else:
+            await self._stop_and_settle()
+
+    async def _stop_and_settle(self) -> None:
+        """Stop the writing, then do what its end asks for."""
+        assert self._read_along is not None, "the large model was writing"
         await self._state.stop_writing()
         self._settle(self._read_along)
 

@@ -20,8 +20,8 @@ class Loading:
     """The clock of one request's loading.
 
     Args:
-        started_s: when the request began, by `time.monotonic()`.
-        deadline_s: after how many seconds the request has to end; None for no deadline.
+        started_s: when the request began or was resumed, by `time.monotonic()`.
+        deadline_s: after how many seconds from then it has to end; None for no deadline.
 
     """
 
@@ -56,6 +56,7 @@ class Loading:
         if is_loaded(spec, role=role) or is_on_server(spec, role=role):
             return await load_model(spec, role=role, deadline_s=until_s)
         began_s = time.monotonic()
-        model = await load_model(spec, role=role)
-        self.local_s += time.monotonic() - began_s
-        return model
+        try:
+            return await load_model(spec, role=role)
+        finally:
+            self.local_s += time.monotonic() - began_s

@@ -99,8 +99,11 @@ class Preparation:
         for spec in larges:
             check_model_spec(spec, role="large")
         policy = engine.policy.for_request(request.metadata)
-        started_s = time.monotonic() - (saved["elapsed_s"] if saved else 0.0)
-        loading = Loading(started_s, policy.deadline_s)
+        now_s = time.monotonic()
+        started_s = now_s - (saved["elapsed_s"] if saved else 0.0)
+        # After a pause as long as before it: what is left may be too short to reach any server,
+        # and the answer would be lost.
+        loading = Loading(now_s, policy.deadline_s)
         small = await loading.small(engine.small)
         self._check_trigger(small)
         setup = Setup(

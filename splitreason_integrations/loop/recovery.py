@@ -98,18 +98,23 @@ class Recovery:
         if state.is_late:
             self._give_up(state.large.model.name)
             return
-        loading_s = state.loading.local_s
         try:
-            new = await self._next_large(self._number, state.span_ends_s)
-            if state.span_ends_s is not None:
-                state.span_ends_s += state.loading.local_s - loading_s
-            self._replace_large(new)
+            self._replace_large(await self._load_next())
         except LookupError:
             self._give_up(state.large.model.name)
         except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
             state.emit(state.spans.failed(error, f"large model {self._number}"))
             self._error, self._number = error, self._number + 1
             state.then(self._try_next)
+
+    async def _load_next(self) -> Participant:
+        """Return the next large model; the time that local weights take is not the span's."""
+        state, before_s = self._state, self._state.loading.local_s
+        try:
+            return await self._next_large(self._number, state.span_ends_s)
+        finally:
+            if state.span_ends_s is not None:
+                state.span_ends_s += state.loading.local_s - before_s
 
     def _give_up(self, model: str) -> None:
         if self._state.settings.on_large_failure == "raise":

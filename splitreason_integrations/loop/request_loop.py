@@ -68,7 +68,8 @@ class RequestLoop:
         self._handoffs = Handoffs(state, next_large)
         self._small = SmallWriter(state, self._handoffs.open)
         self._answer = answer
-        self._reported_caps = 0
+        # Those that a paused request had reached were reported before the pause.
+        self._reported_caps = len(state.machine.exhausted)
         self._finished = False
 
     @property

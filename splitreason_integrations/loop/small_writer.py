@@ -64,11 +64,13 @@ class SmallWriter:
             await state.stop_writing()
             return
         self._take(written)
-        if state.transcript.stopped or written.end is not None:
-            await state.stop_writing()
-        else:
+        if state.transcript.stopped:
+            state.then(state.stop_writing)
+            return
+        if written.end is None:
             self._prefill.start_if_due()
-            state.then(self._write_on)
+        # Read to its end: a server says last how many tokens it has read.
+        state.then(self._write_on)
 
     def _take(self, written: Written) -> None:
         """Keep what cannot belong to a tag; act on how the writing ended."""

@@ -160,7 +160,7 @@ async def test_a_watch_sees_what_it_would_see_here(pair, embedded):
 
 
 async def test_what_needs_entropies_is_refused_before_anything_is_written(pair):
-    with pytest.raises(ConfigurationError, match="does not tell entropies"):
+    with pytest.raises(ConfigurationError, match="gives no entropies"):
         await SplitEngine(small=pair[0], large="embedded", trigger=Tag() | Entropy(1.0)).complete(
             request()
         )
