@@ -39,7 +39,7 @@ class Setup:
         codecs: the codec of every participant, by writer.
         loading: loads the models.
         vault: what is hidden from remote models; None where nothing is to be hidden.
-        unreached: the large models that could not be loaded.
+        unreached: the large models that could not be loaded, or not used behind such a one.
 
     """
 
@@ -71,14 +71,21 @@ class Setup:
         }
 
     async def pair(self, *, needs_large: bool) -> tuple[Participant, Participant | None]:
-        """Return the small model and the first large one that can be reached.
+        """Return the small model and the first large one that can be reached and used.
 
         No large model is loaded unless `needs_large`: where no span can open.
         """
         for number, spec in enumerate(self._larges if needs_large else ()):
             model = await self._reach(spec)
-            if model is not None:
+            if model is None:
+                continue
+            try:
                 return await self._participants(number, model)
+            except (RequestError, IncompatiblePairError) as error:
+                if not self.unreached:
+                    raise
+                # It replaces another one: as in a span, what it cannot do ends no request.
+                self.unreached.append(Unreached(model.name, error))
         return await self._participants(0, None)
 
     async def _reach(self, spec: ModelSpec) -> Model | None:

@@ -72,7 +72,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
-    """A large model that could not be loaded: its public name, and why."""
+    """A large model that could not be loaded or used: its public name, and why."""
 
     model: str
     error: Exception

@@ -22,6 +22,7 @@ from splitreason_integrations.embedded import path
 from splitreason_integrations.engine import finished
 from splitreason_integrations.errors import (
     ConfigurationError,
+    ContextOverflowError,
     LargeModelError,
     ModelUnreachableError,
     SplitReasonError,
@@ -101,6 +102,16 @@ async def test_a_dead_first_large_model_is_passed_over():
     fell_back = next(item for item in items if getattr(item, "name", "").endswith("fell_back"))
     assert (failed.error, failed.model) == ("ModelUnreachableError", first)
     assert fell_back.to == "spare"
+
+
+async def test_a_replacement_that_cannot_serve_the_request_is_passed_over():
+    narrow = ScriptedModel("x", name="narrow", context_tokens=10)
+    items = await answered(SplitEngine(small=small(), large=[dead(), narrow, spare()]))
+    assert (items[-1].answer, items[-1].degraded) == ("Seven.", False)
+    failed = [item.error for item in items if getattr(item, "name", "").endswith("failed")]
+    assert failed == ["ModelUnreachableError", "ContextOverflowError"]
+    with pytest.raises(ContextOverflowError):
+        await items_of(SplitEngine(small=small(), large=[narrow, spare()]))
 
 
 @pytest.mark.parametrize("larges", [1, 2])
