@@ -120,10 +120,10 @@ class Preparation:
         state = self._state(setup, pair, policy, self._settings(started_s))
         try:
             await self._restore(state)
+            return RequestLoop(state, setup.large, answer=self._answer)
         except BaseException:
             await state.aclose()
             raise
-        return RequestLoop(state, setup.large, answer=self._answer)
 
     async def _pair(self, setup: Setup) -> tuple[Participant, Participant | None]:
         if self._saved is None:

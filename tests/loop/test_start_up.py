@@ -17,6 +17,7 @@ from splitreason_integrations import (
     TransformersModel,
 )
 from splitreason_integrations.backends import registry
+from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.triggers import Both, Either, Never, Shadow, Tag
 from splitreason_integrations.embedded import path
 from splitreason_integrations.engine import finished
@@ -237,6 +238,16 @@ async def test_a_resume_that_fails_leaves_no_session_open():
     state = {**waiting.state, "participants": [mine, {**other, "model": "another"}]}
     with pytest.raises(ConfigurationError, match="another large model"):
         await finished(engine.resume(replace(waiting, state=state), Answer(decision="approve")))
+    assert [model.open_sessions for model in pair] == [0, 0]
+
+
+async def test_a_resume_with_nobody_to_ask_leaves_no_session_open():
+    pair, policy = (small(), spare()), Policy(ask_after=AskRule())
+    later = HumanCheck(reviewer=lambda question: None)
+    waiting = await paused(SplitEngine(small=pair[0], large=pair[1], human_check=later))
+    alone = SplitEngine(small=pair[0], large=pair[1], policy=policy)
+    with pytest.raises(ConfigurationError, match="nobody to ask"):
+        await finished(alone.resume(waiting, Answer(decision="approve")))
     assert [model.open_sessions for model in pair] == [0, 0]
 
 
