@@ -7,6 +7,7 @@ import asyncio
 import gc
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import nullcontext, suppress
@@ -21,13 +22,15 @@ class _Load(Future[Model]):
     """A load under way.
 
     Attributes:
-        waiting: how many callers wait for it.
+        spec: what is loaded.
+        waiting: how many callers wait for it, or have not gone on since it ended.
         is_abandoned: whether the model is to be closed as soon as it is loaded.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spec: ModelDescription) -> None:
         super().__init__()
+        self.spec = spec
         self.waiting = 0
         self.is_abandoned = False
 
@@ -38,8 +41,10 @@ class Loads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loading: dict[ModelDescription, _Load] = {}
+        self._awaited: set[_Load] = set()
         self._models: dict[ModelDescription, Model] = {}
-        after_fork(self._forget_loading)
+        self._holds: Counter[int] = Counter()
+        after_fork(self._forget_requests)
 
     def get(self, spec: ModelDescription) -> Model | None:
         """Return a model that is loaded."""
@@ -66,6 +71,19 @@ class Loads:
         finally:
             with self._lock:
                 load.waiting -= 1
+                if not load.waiting:
+                    self._awaited.discard(load)
+
+    def hold(self, model: Model) -> None:
+        """Note that a request uses a model, with a session or without: it is not released."""
+        with self._lock:
+            self._holds[id(model)] += 1
+
+    def let_go(self, model: Model) -> None:
+        """Note that a request which held a model has ended."""
+        with self._lock:
+            self._holds[id(model)] -= 1
+            self._holds += Counter()  # drops those that are zero
 
     def release(self, specs: Collection[ModelDescription], models: Collection[Model]) -> None:
         """Close what is loaded of these, and forget it.
@@ -78,12 +96,13 @@ class Loads:
             known = {spec: one for spec, one in self._models.items() if spec in specs}
             known |= {spec: one for spec, one in self._models.items() if one in models}
             loading = [load for spec, load in self._loading.items() if spec in specs]
+            awaited = [load for load in self._awaited if load.spec in specs]
             closing = [*known.values(), *(one for one in models if one not in known.values())]
-            if any(load.waiting for load in loading):
+            if awaited:
                 raise ModelInUseError(
                     "a request waits for a model that is being loaded; end it, then release"
                 )
-            _check_idle(closing)
+            self._check_idle(closing)
             for spec in known:
                 del self._models[spec]
             for spec in [spec for spec, load in self._loading.items() if load in loading]:
@@ -98,7 +117,7 @@ class Loads:
         with self._lock:
             load = self._loading.get(spec)
             if load is None:
-                load = _Load()
+                load = _Load(spec)
                 if spec in self._models:
                     load.set_result(self._models[spec])
                 else:
@@ -111,6 +130,7 @@ class Loads:
                         daemon=spec.on_server,
                     ).start()
             load.waiting += 1
+            self._awaited.add(load)
             return load
 
     def _run(self, spec: ModelDescription, load: _Load) -> None:
@@ -133,10 +153,23 @@ class Loads:
         elif model is not None:
             load.set_result(model)
 
-    def _forget_loading(self) -> None:
-        """Forget loads whose threads do not exist in a child."""
+    def _check_idle(self, models: Collection[Model]) -> None:
+        for one in models:
+            if one.open_sessions:
+                raise ModelInUseError(
+                    f"{one.name} has {one.open_sessions} open sessions: wait for its requests, or "
+                    "close their streams, then release it"
+                )
+            if self._holds[id(one)]:
+                raise ModelInUseError(
+                    f"requests still use {one.name}, {self._holds[id(one)]} of them: wait for "
+                    "those, or close their streams, then release it"
+                )
+
+    def _forget_requests(self) -> None:
+        """Forget the parent's requests in a child, and loads whose threads do not exist there."""
         self._lock = threading.Lock()
-        self._loading = {}
+        self._loading, self._awaited, self._holds = {}, set(), Counter()
 
 
 async def _done(load: _Load) -> None:
@@ -150,15 +183,6 @@ async def _done(load: _Load) -> None:
 
     load.add_done_callback(wake)
     await done.wait()
-
-
-def _check_idle(models: Collection[Model]) -> None:
-    for one in models:
-        if one.open_sessions:
-            raise ModelInUseError(
-                f"{one.name} has {one.open_sessions} open sessions: wait for its requests, or "
-                "close their streams, then release it"
-            )
 
 
 def _close(model: Model) -> None:

@@ -198,6 +198,16 @@ async def load_model(spec: ModelSpec, *, role: Role, deadline_s: float | None = 
     return model
 
 
+def hold(model: Model) -> None:
+    """Keep a loaded model from being released until `let_go`: a request uses it."""
+    _loads.hold(model)
+
+
+def let_go(model: Model) -> None:
+    """Let a model that was held be released again."""
+    _loads.let_go(model)
+
+
 def release(*models: LargeSpec) -> None:
     """Free the memory, processes and connections of models.
 

@@ -10,14 +10,19 @@ from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.description import Role
 from splitreason_integrations.backends.registry import (
     ModelSpec,
+    hold,
     is_loaded,
     is_on_server,
+    let_go,
     load_model,
 )
 
 
 class Loading:
-    """The clock of one request's loading.
+    """Loads one request's models, which cannot be released until it is closed.
+
+    Attributes:
+        local_s: seconds that the loading of local weights took so far.
 
     Args:
         started_s: when the request began or was resumed, by `time.monotonic()`.
@@ -29,6 +34,7 @@ class Loading:
         self._started_s = started_s
         self._deadline_s = deadline_s
         self.local_s = 0.0
+        self._held: list[Model] = []
 
     @property
     def _ends_s(self) -> float | None:
@@ -52,7 +58,18 @@ class Loading:
             until_s = now_s + (ends_s - now_s) / 2
         return await self._load(spec, "large", until_s)
 
+    def close(self) -> None:
+        """Let the models be released: the request uses them no more."""
+        while self._held:
+            let_go(self._held.pop())
+
     async def _load(self, spec: ModelSpec, role: Role, until_s: float | None) -> Model:
+        model = await self._loaded(spec, role, until_s)
+        hold(model)
+        self._held.append(model)
+        return model
+
+    async def _loaded(self, spec: ModelSpec, role: Role, until_s: float | None) -> Model:
         if is_loaded(spec, role=role) or is_on_server(spec, role=role):
             return await load_model(spec, role=role, deadline_s=until_s)
         began_s = time.monotonic()

@@ -93,37 +93,42 @@ class Preparation:
 
     async def loop(self) -> RequestLoop:
         """Return the request's loop, ready to write."""
-        engine, request, saved = self._engine, self._request, self._saved
-        check_messages(request.messages)
-        larges = line_up(engine.large)
-        for spec in larges:
+        check_messages(self._request.messages)
+        for spec in line_up(self._engine.large):
             check_model_spec(spec, role="large")
-        policy = engine.policy.for_request(request.metadata)
+        policy = self._engine.policy.for_request(self._request.metadata)
         now_s = time.monotonic()
-        started_s = now_s - (saved["elapsed_s"] if saved else 0.0)
+        started_s = now_s - (self._saved["elapsed_s"] if self._saved else 0.0)
         # After a pause as long as before it: what is left may be too short to reach any server,
         # and the answer would be lost.
         loading = Loading(now_s, policy.deadline_s)
-        small = await loading.small(engine.small)
-        self._check_trigger(small)
-        setup = Setup(
-            request,
-            small,
-            larges,
-            loading,
-            engine.retry,
-            tags_as_text=engine.trigger.uses_tag,
-            redact=(*policy.redact, *listed(engine.redact)),
-            hidden=saved["hidden"] if saved else None,
-        )
-        pair = await self._pair(setup)
-        state = self._state(setup, pair, policy, self._settings(started_s))
+        try:
+            setup = await self._setup(loading, policy)
+            state = self._state(setup, await self._pair(setup), policy, self._settings(started_s))
+        except BaseException:
+            loading.close()
+            raise
         try:
             await self._restore(state)
             return RequestLoop(state, setup.large, answer=self._answer)
         except BaseException:
             await state.aclose()
             raise
+
+    async def _setup(self, loading: Loading, policy: Policy) -> Setup:
+        engine, saved = self._engine, self._saved
+        small = await loading.small(engine.small)
+        self._check_trigger(small)
+        return Setup(
+            self._request,
+            small,
+            line_up(engine.large),
+            loading,
+            engine.retry,
+            tags_as_text=engine.trigger.uses_tag,
+            redact=(*policy.redact, *listed(engine.redact)),
+            hidden=saved["hidden"] if saved else None,
+        )
 
     async def _pair(self, setup: Setup) -> tuple[Participant, Participant | None]:
         if self._saved is None:

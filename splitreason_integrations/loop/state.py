@@ -181,6 +181,7 @@ class RequestState:
         try:
             await self.stop_writing()
         finally:
+            self.loading.close()
             self.small.close()
             if self.large_model is not None:
                 self.large_model.close()

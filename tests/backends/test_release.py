@@ -181,3 +181,63 @@ def test_what_is_not_loaded_is_left_alone():
 
 def test_release_is_public():
     assert splitreason_integrations.release is release
+
+
+@dataclass(frozen=True)
+class Named(ModelDescription):
+    """A description of a scripted model that is closed when it is released."""
+
+    reply: str
+    load_s: float = 0.0
+
+    @property
+    def label(self):
+        return "named"
+
+    def load(self):
+        time.sleep(self.load_s)
+        return Closing(self.reply, name="named")
+
+
+class Closing(ScriptedModel):
+    """A scripted model that opens no session once it is closed."""
+
+    is_closed = False
+
+    def close(self):
+        self.is_closed = True
+
+    def open(self, prompt, written=()):
+        if self.is_closed:
+            raise SessionError("released")
+        return super().open(prompt, written)
+
+
+async def test_a_large_model_is_kept_for_a_request_that_has_not_handed_over_yet():
+    writes, spans = Named("I add.<bigmodel> So.</think>\n\nSeven."), Named(" it is 7.</bigmodel>")
+    engine = SplitEngine(small=writes, large=spans)
+    items = engine.stream(Request(messages=[{"role": "user", "content": "3 + 4?"}], max_tokens=60))
+    await anext(items)
+    with pytest.raises(ModelInUseError, match="requests still use named, 1 of them"):
+        release(spans)
+    *_, reply = [item async for item in items]
+    assert (reply.answer, reply.degraded) == ("Seven.", False)
+    release(writes, spans)
+    assert not is_loaded(spans, role="large")
+
+
+async def test_a_small_model_is_kept_for_a_request_that_waits_for_its_large_one():
+    writes, spans = Named("I add.</think>\n\nSeven."), Named(" 7.</bigmodel>", load_s=0.5)
+    await load_model(writes, role="small")
+    engine = SplitEngine(small=writes, large=spans)
+    asked = Request(messages=[{"role": "user", "content": "3 + 4?"}], max_tokens=60)
+    replying = asyncio.create_task(engine.complete(asked))
+    await asyncio.sleep(0.1)
+    with pytest.raises(ModelInUseError):
+        release(writes)
+    assert (await replying).answer == "Seven."
+    replying = asyncio.create_task(engine.complete(asked))
+    await asyncio.sleep(0)
+    replying.cancel()
+    await asyncio.gather(replying, return_exceptions=True)
+    release(writes, spans)
