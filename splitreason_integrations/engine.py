@@ -79,7 +79,8 @@ class SplitEngine:
                 "parse_trigger('tag>0.2') reads one from text"
             )
         check_options("engine", self)
-        check_installed((*self.policy.redact, *listed(self.redact)))
+        ruled = (name for rule in self.policy.rules for name in rule.set.get("redact", ()))
+        check_installed((*self.policy.redact, *ruled, *listed(self.redact)))
         if not isinstance(self.audit, AuditLog | None):
             raise ConfigurationError(
                 f"audit must be an AuditLog such as AuditLog('audit.jsonl'), got {self.audit!r}"

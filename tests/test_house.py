@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import splitreason_integrations
-from splitreason_integrations import Policy, SplitEngine, blocking
+from splitreason_integrations import Policy, Rule, SplitEngine, blocking
 from splitreason_integrations.backends.loads import Loads
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.errors import MissingExtraError
@@ -195,6 +195,9 @@ def test_a_model_in_this_process_without_torch_names_the_extra(ask, monkeypatch)
         lambda: SplitEngine(redact="phone"),
         lambda: SplitEngine(policy=Policy(redact=("email", "phone"))),
         lambda: SplitEngine(redact="phone:DE"),
+        lambda: SplitEngine(
+            policy=Policy(rules=(Rule(when={"tenant": "acme"}, set={"redact": ("phone",)}),))
+        ),
     ],
 )
 def test_redaction_of_phone_numbers_without_its_package_names_the_extra(ask, monkeypatch):
