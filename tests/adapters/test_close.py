@@ -1,6 +1,7 @@
 """`close()` and the context manager of both chat models free what they loaded."""
 
 import pytest
+from llama_index.core.llms import ChatMessage
 
 from langchain_splitreason import SplitReasonLLM as ChatModel
 from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
@@ -89,3 +90,17 @@ def test_models_in_use_are_not_closed():
     stream.close()
     llm.close()
     assert blocking.run(lambda: ask_later(llm)) == "Seven."
+
+
+@pytest.mark.parametrize("method", ["astream_chat", "astream_complete"])
+async def test_a_closed_llama_index_stream_leaves_nothing_open(method):
+    text = "I add 3 and 4.<bigmodel> So it is.</think>\n\nSeven."
+    pair = ScriptedModel(text), ScriptedModel(" the sum is 7.</bigmodel>")
+    asked = QUESTION
+    if method == "astream_chat":
+        asked = [ChatMessage(role="user", content=QUESTION)]
+    responses = await getattr(LlamaIndexLLM(small=pair[0], large=pair[1]), method)(asked)
+    await anext(responses)
+    assert pair[0].open_sessions == 1
+    await responses.aclose()
+    assert [model.open_sessions for model in pair] == [0, 0]

@@ -29,6 +29,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from llama_index.llms.splitreason.call import Call
+from llama_index.llms.splitreason.closing import closes_what_it_begins, noted
 from llama_index.llms.splitreason.messages import to_chat
 from llama_index.llms.splitreason.structured import StructuredLLM
 from splitreason_integrations.backends.registry import known_context
@@ -87,6 +88,7 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
         """Yield the reply as it grows; closing the generator stops both models."""
         return self._stream_chat(messages, **kwargs)
 
+    @closes_what_it_begins
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
@@ -113,6 +115,7 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
         """Yield the reply to a prompt as it grows."""
         return stream_chat_to_completion_decorator(self._stream_chat)(prompt, **kwargs)
 
+    @closes_what_it_begins
     @llm_completion_callback()
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -209,7 +212,7 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
     async def _astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        return self._call(messages, kwargs).aresponses()
+        return noted(self._call(messages, kwargs).aresponses())
 
     def _call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Call:
         answered: Answered | None = kwargs.pop(ANSWERED, None)
