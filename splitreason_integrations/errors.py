@@ -120,7 +120,7 @@ class IllegalTransitionError(SplitReasonError):
 class ReviewPendingError(SplitReasonError):
     """A request waits for a person's answer; `resume(error.paused, answer)` continues it.
 
-    Chat models and the engine have that method. `paused` is the request put aside. One that a
+    Chat models and the engine have that method. `paused` is the paused request. One that a
     `ReviewQueue` holds is continued with what its `claim()` returns.
     """
 

@@ -125,7 +125,7 @@ class Reviewer(Protocol):
     """Someone who answers questions."""
 
     async def review(self, paused: Paused) -> Answer | None:
-        """Return the answer, or None where it will come later: then the request is put aside."""
+        """Return the answer, or None where it will come later: then the request is paused."""
         ...
 
 
@@ -181,7 +181,7 @@ class HumanCheck:
             raise ConfigurationError("on_timeout cannot be 'edit': there is no text")
 
     async def answer(self, paused: Paused) -> Answer | None:
-        """Return the answer to a question; None where the request is to be put aside."""
+        """Return the answer to a question; None where the request is to be paused."""
         asked: Any = self.reviewer
         reviewer: Reviewer = asked if hasattr(asked, "review") else FunctionReviewer(asked)
         with anyio.move_on_after(self.timeout_s) as scope:

@@ -41,6 +41,11 @@ class Handoffs:
         self._length = 0
         self._closed_by: str | None = None
 
+    @property
+    def may_ask_first(self) -> bool:
+        """Whether a person may be asked before a span is written."""
+        return self._approval.may_ask("before")
+
     def open(self) -> None:
         """Open a span where the trigger fired; a person is asked first where a rule says so."""
         opened_by = str(self._state.settings.trigger)

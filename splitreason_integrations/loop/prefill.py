@@ -8,7 +8,6 @@ import logging
 from splitreason_integrations.backends.base import Prefills
 from splitreason_integrations.decide.machine import LargeRead
 from splitreason_integrations.decide.resilience import breaker_of
-from splitreason_integrations.loop.approval import Approval
 from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.records import Piece
 
@@ -16,11 +15,14 @@ _log = logging.getLogger(__name__)
 
 
 class Prefill:
-    """Background reading of one request, by the large model that would write the next span."""
+    """Background reading of one request, by the large model that would write the next span.
 
-    def __init__(self, state: RequestState) -> None:
+    Nothing is read ahead where a person is asked first (`asks_first`).
+    """
+
+    def __init__(self, state: RequestState, *, asks_first: bool) -> None:
         self._state = state
-        self._asks_first = Approval(state).may_ask("before")
+        self._asks_first = asks_first
         self._next_at = 0
 
     def start_if_due(self) -> None:

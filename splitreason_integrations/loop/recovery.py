@@ -14,10 +14,10 @@ from splitreason_integrations.events import Event
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.state import RequestState
 
-NextLarge = Callable[[int, float | None], Awaitable[Participant]]
+NextLarge = Callable[[int, float | None], Awaitable[Participant | None]]
 """Returns the large model with a number, loaded by a time of `time.monotonic()` at the latest.
 
-Raises LookupError where there is none with that number.
+Returns None where there is none with that number.
 """
 
 
@@ -99,16 +99,22 @@ class Recovery:
             self._give_up(state.large.model.name)
             return
         try:
-            self._replace_large(await self._load_next())
-        except LookupError:
-            self._give_up(state.large.model.name)
+            new = await self._load_next()
+            if new is not None:
+                await self._replace_large(new)
         except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
             state.emit(state.spans.failed(error, f"large model {self._number}"))
             self._error, self._number = error, self._number + 1
             state.then(self._try_next)
+        else:
+            if new is None:
+                self._give_up(state.large.model.name)
 
-    async def _load_next(self) -> Participant:
-        """Return the next large model; the time that local weights take is not the span's."""
+    async def _load_next(self) -> Participant | None:
+        """Return the next large model, None behind the last.
+
+        The time that local weights take to load is not the span's.
+        """
         state, before_s = self._state, self._state.loading.local_s
         try:
             return await self._next_large(self._number, state.span_ends_s)
@@ -125,16 +131,18 @@ class Recovery:
         self._state.machine.degraded = True
         self._degrade()
 
-    def _replace_large(self, new: Participant) -> None:
+    async def _replace_large(self, new: Participant) -> None:
         """Put another large model in the failed one's place, within a span if need be."""
         state, failed = self._state, self._state.large
         is_open = state.machine.state is State.LARGE and state.spans.current.has_begun
-        if is_open:
-            try:
+        try:
+            if failed.hint is not None:
+                await new.show_hint(failed.hint)
+            if is_open:
                 self._show_span(new, failed)
-            except Exception:
-                new.close()
-                raise
+        except BaseException:
+            new.close()
+            raise
         failed.close()
         state.large_model, machine = new, state.machine
         machine.prices = machine.policy.prices_of(new.model.name, new.model.prices)

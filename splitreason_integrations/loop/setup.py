@@ -125,8 +125,10 @@ class Setup:
                 await self.large(other)
         return small, large
 
-    async def large(self, number: int, until_s: float | None = None) -> Participant:
-        """Return the large model with a number; raise LookupError where there is none."""
+    async def large(self, number: int, until_s: float | None = None) -> Participant | None:
+        """Return the large model with a number; None where there is none."""
+        if number >= len(self._larges):
+            return None
         model = await self.loading.large(self._larges[number], until_s=until_s)
         codec = self._codec_of(model)
         return await self._large(number, model, codec, await self._large_prompt(model, codec))

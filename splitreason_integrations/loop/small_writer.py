@@ -18,12 +18,21 @@ _STREAM = 1
 
 
 class SmallWriter:
-    """The small model's writing between two spans; `open_span` is called where one opens."""
+    """The small model's writing between two spans.
 
-    def __init__(self, state: RequestState, open_span: Callable[[], None]) -> None:
+    Args:
+        state: the request's state.
+        open_span: called where a span opens.
+        asks_first: whether a person may be asked before a span is written.
+
+    """
+
+    def __init__(
+        self, state: RequestState, open_span: Callable[[], None], *, asks_first: bool
+    ) -> None:
         self._state = state
         self._open_span = open_span
-        self._prefill = Prefill(state)
+        self._prefill = Prefill(state, asks_first=asks_first)
         self._watch = TriggerWatch(
             state.settings.trigger, state.small.tags, state.small.codec, seed=state.settings.seed
         )

@@ -329,3 +329,25 @@ def test_a_policy_that_asks_needs_somebody_to_ask():
     with pytest.raises(ConfigurationError, match="nobody to ask"):
         complete(some, request(**LONG))
     assert freed((some.small, some.large))
+
+
+def test_a_hint_reaches_the_large_model_that_takes_over():
+    seen = {}
+
+    def noting(name, text):
+        def reply(messages, tools):
+            seen[name] = messages[-1]["content"]
+            return text
+
+        return reply
+
+    small = ScriptedModel("I add 3 and 4.<bigmodel> So it is.</think>\n\nSeven.", name="small")
+    first = ScriptedModel(
+        noting("first", " the"), name="first", fail_after=1, error=ValueError("gone")
+    )
+    second = ScriptedModel(noting("second", " the sum is 7.</bigmodel>"), name="second")
+    check = HumanCheck(reviewer=lambda question: Answer(decision="edit", text="count on", by="ann"))
+    engine = SplitEngine(small=small, large=[first, second], human_check=check)
+    reply = blocking.run(lambda: engine.complete(request()))
+    assert reply.answer == "Seven."
+    assert [seen[name].endswith("count on") for name in ("first", "second")] == [True, True]
