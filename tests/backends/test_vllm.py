@@ -27,6 +27,7 @@ from splitreason_integrations.request import Request
 from tests.backends.servers import LARGE, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
 from tests.backends.test_small_server import same
+from tests.limits import END_S
 
 pytestmark = [
     pytest.mark.vllm,
@@ -140,6 +141,7 @@ async def test_a_killed_server_costs_the_large_model_alone(pair, tmp_path):
     with vllm_server(path("large"), tmp_path / "log", name="large") as server:
         await asyncio.to_thread(server.wait)
         some = SplitEngine(
+            small="embedded",
             large=OpenAIServerModel(server.url, "large"),
             policy=Policy(deadline_s=30),
             trigger=Tag(0.1),
@@ -153,6 +155,7 @@ async def test_a_killed_server_costs_the_large_model_alone(pair, tmp_path):
                     os.killpg(server.process.pid, signal.SIGKILL)
                     killed = True
         assert killed
-        assert time.monotonic() - started < 31
+        # The deadline, and what the last step of a busy machine takes beyond it.
+        assert time.monotonic() - started < 30 + END_S
         assert reply.degraded
         assert reply.stop_reason == "stop"  # the small model may or may not get it right

@@ -119,7 +119,7 @@ def test_text_becomes_no_control_token():
 
 async def test_what_takes_logits_is_refused_before_anything_is_written():
     asked = Request(messages=[{"role": "user", "content": QUESTION}])
-    with pytest.raises(ConfigurationError, match="does not tell entropies"):
+    with pytest.raises(ConfigurationError, match="gives no entropies"):
         await SplitEngine(small=PAIR[0], large="embedded", trigger=Entropy(1.0)).complete(asked)
     formed = Request(messages=asked.messages, response_schema={"type": "object"})
     with pytest.raises(RequestError, match="run by vLLM"):
