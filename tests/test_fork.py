@@ -94,7 +94,9 @@ DOORS = [asked_of_engine, asked_of_langchain, asked_of_llama_index]
 
 
 @pytest.mark.enable_socket
-@pytest.mark.parametrize("kind", ["scripted", "embedded", "server"])
+@pytest.mark.parametrize(
+    "kind", ["scripted", "embedded", pytest.param("server", marks=pytest.mark.server)]
+)
 @pytest.mark.parametrize("door", DOORS)
 def test_a_forked_child_answers_as_its_parent_does(kind, door):
     with pair_of(kind) as pair:
@@ -294,6 +296,7 @@ print("afterwards", blocking.run(written) == first)
 
 
 @pytest.mark.enable_socket
+@pytest.mark.server
 def test_a_child_leaves_its_parents_connections_alone():
     with serving("completions_server", "embedded:large") as (_, url):
         lines = run_script(SERVER_SCRIPT, url)
@@ -440,6 +443,7 @@ def gunicorn(folder):
 
 
 @pytest.mark.enable_socket
+@pytest.mark.server
 def test_a_preloading_web_server_answers(tmp_path):
     with gunicorn(tmp_path) as (port, said):
         for path in ["/scripted", "/embedded"] * 3:

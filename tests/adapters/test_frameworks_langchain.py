@@ -29,6 +29,7 @@ def asked_each(runnable, draw):
     return [runnable.invoke({"question": case.question}) for case in draw()]
 
 
+@pytest.mark.slow
 def test_a_chain(llm, record_property):
     prompt = ChatPromptTemplate.from_messages([("human", "{question}")])
     check_rate(record_property, stories, asked_each(prompt | llm | StrOutputParser(), stories))

@@ -42,6 +42,7 @@ def kill_a_writer(writers, path, after_s):
     return [line for line in acknowledged if len(line) == 64]
 
 
+@pytest.mark.slow
 def test_no_acknowledged_record_is_lost_by_200_kills(writers, tmp_path):
     rng = random.Random(0)
     acknowledged, path = [], tmp_path / "audit.jsonl"

@@ -24,7 +24,7 @@ class Slow(HFModel):
 @pytest.mark.parametrize("trigger", [Random(0.1), Always(), Never()], ids=str)
 def test_deadline_ends_with_what_there_is(random_pair, trigger):
     pair = tuple(Slow(m.network, m.codec, name="slow") for m in random_pair)
-    some = engine(pair, policy=Policy(deadline_s=0.5), trigger=trigger)
+    some = engine(pair, policy=Policy(deadline_s=2.0), trigger=trigger)
     reply = complete(some, request(max_tokens=400))
     assert reply.stop_reason == "deadline"
     assert 0 < reply.tokens < 400

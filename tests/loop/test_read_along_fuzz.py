@@ -167,6 +167,7 @@ async def put_aside(case, pair):
         stream = engine.resume(Paused.from_json(item.to_json()), answer)
 
 
+@pytest.mark.slow
 async def test_a_request_put_aside_at_every_question_goes_on_as_it_would_have():
     asked = 0
     for case in filter(lambda case: case.asks, map(Case, range(300))):

@@ -306,6 +306,7 @@ def test_processes_killed_between_the_questions(path):
     assert queue.entries(Status.PENDING) == []
 
 
+@pytest.mark.slow
 def test_a_killed_workers_claim_ends(path):
     queue = ReviewQueue(path)
     queue.answer(ask(queue).id, "stop", by="bob")
