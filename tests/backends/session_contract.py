@@ -16,6 +16,7 @@ from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.testing import embedded_codec
 from tests.backends.servers import order, prompt, write
 from tests.limits import END_S
+from tests.loop.engine_runs import freed
 
 OPEN = embedded_codec().control_token("<bigmodel>")
 CLOSE = embedded_codec().control_token("</bigmodel>")
@@ -265,7 +266,7 @@ class SessionContract:
         for (ids, chances), (expected, near) in zip(together, alone, strict=True):
             assert ids == expected
             assert chances == pytest.approx(near, abs=NEAR)
-        assert model.open_sessions == 0
+        assert freed([model])
 
     async def test_a_full_context_ends_the_writing(self, model):
         room = 4
