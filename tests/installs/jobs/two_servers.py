@@ -35,7 +35,9 @@ async def use(small: str, large: str) -> None:
         streamed = [item async for item in items]
     assert streamed[-1].answer == whole.answer
     assert isinstance(streamed[-1], Completion)
-    assert len([item for item in streamed if isinstance(item, Delta)]) > 10
+    deltas = [item for item in streamed if isinstance(item, Delta)]
+    assert {item.author for item in deltas} == {"small", "large"}
+    assert "".join(item.text for item in deltas if item.channel == "answer") == whole.answer
     called = await engine.complete(asked(PRODUCT, tools=[MULTIPLY]))
     assert [call.name for call in called.tool_calls] == ["multiply"], called
     assert called.tool_calls[0].arguments == {"a": 47, "b": 23}
