@@ -199,6 +199,8 @@ class Model(Protocol):
         codec: its tokenizer and chat template.
         prices: what its tokens cost.
         hint: a sentence that it alone sees at the end of the user's message.
+        taught: whether it was trained to mark hard spans with the tags; None where a probe has to
+            find out.
         context_tokens: the longest sequence, prompt and reply.
         default_sampling: how it samples where the request does not say.
         remote: whether what it reads leaves this process.
@@ -212,6 +214,7 @@ class Model(Protocol):
     codec: Codec
     prices: Prices
     hint: str | None
+    taught: bool | None
     context_tokens: int
     default_sampling: Sampling
     remote: bool

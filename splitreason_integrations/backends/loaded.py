@@ -33,12 +33,14 @@ class LoadedModel(Generic[S]):
         context_tokens: int,
         prices: Prices | None = None,
         hint: str | None = None,
+        taught: bool | None = None,
         default_sampling: Sampling | None = None,
     ) -> None:
         self.name = name
         self.codec = codec
         self.prices = prices or Prices()
         self.hint = hint
+        self.taught = taught
         self.context_tokens = context_tokens
         self.default_sampling = default_sampling or Sampling(temperature=0.0)
         self.is_closed = False

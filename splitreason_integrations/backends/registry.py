@@ -44,7 +44,10 @@ def parse_embedded(text: str, role: Role) -> TransformersModel:
             "'embedded:small'"
         )
     return TransformersModel(
-        str(embedded.path(member)), device="cpu", name=f"splitreason-embedded-{member}"
+        str(embedded.path(member)),
+        device="cpu",
+        name=f"splitreason-embedded-{member}",
+        taught=member != "base",
     )
 
 

@@ -29,8 +29,9 @@ class ScriptedModel:
     `</bigmodel>` in a large model's text ends a span, and its next span goes on behind it.
 
     A span is also handed back where `close_probability`, given the text of the sequence so far,
-    exceeds the engine's threshold. `error` is raised after `fail_after` tokens of one session; each
-    token takes `delay_s`. `passes` counts a real model's passes.
+    exceeds the engine's threshold. A script may hold tags, so the model counts as taught to mark
+    spans; with `taught=None` it is probed. `error` is raised after `fail_after` tokens of one
+    session; each token takes `delay_s`. `passes` counts a real model's passes.
     """
 
     def __init__(
@@ -47,13 +48,14 @@ class ScriptedModel:
         context_tokens: int = 8192,
         prices: Prices | None = None,
         hint: str | None = None,
+        taught: bool | None = True,
         remote: bool = False,
         resumes: bool = True,
     ) -> None:
         self.name, self.remote, self.resumes = name, remote, resumes
         self._prompts = PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
-        self.prices, self.hint = prices or Prices(), hint
+        self.prices, self.hint, self.taught = prices or Prices(), hint, taught
         self.shows_logits, self.context_tokens = not remote, context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability, self.fail_after = close_probability, fail_after

@@ -72,6 +72,7 @@ def _load(spec: TransformersModel) -> HFModel:
         name=name,
         prices=spec.prices,
         hint=spec.hint,
+        taught=spec.taught,
         default_sampling=default_sampling(settings),
         steps=steps_for(network) if spec.cuda_graphs else None,
     )

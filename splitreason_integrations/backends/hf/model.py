@@ -34,6 +34,7 @@ class HFModel(LoadedModel[HFSession]):
         name: str,
         prices: Prices | None = None,
         hint: str | None = None,
+        taught: bool | None = None,
         default_sampling: Sampling | None = None,
         steps: Steps | None = None,
     ) -> None:
@@ -43,6 +44,7 @@ class HFModel(LoadedModel[HFSession]):
             context_tokens=int(network.config.max_position_embeddings),
             prices=prices,
             hint=hint,
+            taught=taught,
             default_sampling=default_sampling,
         )
         self.network = network.eval()

@@ -31,6 +31,8 @@ class TransformersModel(LoadedByName, ModelDescription):
         trust_remote_code: whether to run Python code that comes with the model.
         cuda_graphs: whether to replay short passes on a GPU as CUDA graphs where the network allows
             it: steps are several times as fast, for the memory of one more KV cache.
+        taught: whether the model was trained to mark hard spans with the tags; by default a probe
+            finds out at the first use.
 
     """
 
@@ -44,6 +46,7 @@ class TransformersModel(LoadedByName, ModelDescription):
     name: str | None = None
     trust_remote_code: bool = False
     cuda_graphs: bool = True
+    taught: bool | None = None
 
     @property
     def label(self) -> str:

@@ -54,6 +54,7 @@ def load(spec: OpenAIServerModel) -> ServerModel:
         context_tokens=_context_tokens(spec, facts),
         prices=spec.prices,
         hint=spec.hint,
+        taught=spec.taught,
         default_sampling=sampling if spec.own_tokenizer else None,
         speaks=spec.dialect or _speaks(spec),
         own_tokenizer=spec.own_tokenizer,

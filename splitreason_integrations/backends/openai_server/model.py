@@ -41,6 +41,7 @@ class ServerModel(LoadedModel[ServerSession]):
         context_tokens: int,
         prices: Prices | None = None,
         hint: str | None = None,
+        taught: bool | None = None,
         default_sampling: Sampling | None = None,
         speaks: str | None = "ids",
         own_tokenizer: bool = True,
@@ -51,6 +52,7 @@ class ServerModel(LoadedModel[ServerSession]):
             context_tokens=context_tokens,
             prices=prices,
             hint=hint,
+            taught=taught,
             default_sampling=default_sampling,
         )
         self.replicas = replicas

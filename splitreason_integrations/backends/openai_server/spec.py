@@ -71,6 +71,8 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
         own_tokenizer: whether `tokenizer` is the model's own. A hosted model whose tokenizer nobody
             has takes another one, best the small model's, and False: its text is counted and cut by
             that.
+        taught: whether the model was trained to mark hard spans with the tags; by default a probe
+            finds out at the first use.
         limits: time limits and connections.
 
     """
@@ -89,6 +91,7 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
     context_tokens: int | None = field(default=None, kw_only=True)
     dialect: Dialect | None = field(default=None, kw_only=True)
     own_tokenizer: bool = field(default=True, kw_only=True)
+    taught: bool | None = field(default=None, kw_only=True)
     limits: ServerLimits = field(default_factory=ServerLimits, kw_only=True)
 
     def __post_init__(self) -> None:

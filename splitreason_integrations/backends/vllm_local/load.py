@@ -82,6 +82,7 @@ def load(spec: VLLMModel) -> LocalVLLM:
         context_tokens=context_tokens,
         prices=spec.prices,
         hint=spec.hint,
+        taught=spec.taught,
         default_sampling=sampling,
     )
 

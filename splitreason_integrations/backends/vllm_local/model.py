@@ -39,6 +39,7 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         context_tokens: int,
         prices: Prices | None = None,
         hint: str | None = None,
+        taught: bool | None = None,
         default_sampling: Sampling | None = None,
     ) -> None:
         super().__init__(
@@ -47,6 +48,7 @@ class LocalVLLM(LoadedModel[VLLMSession]):
             context_tokens=context_tokens,
             prices=prices,
             hint=hint,
+            taught=taught,
             default_sampling=default_sampling,
         )
         self.vocabulary = vocabulary

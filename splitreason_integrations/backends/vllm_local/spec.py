@@ -55,6 +55,8 @@ class VLLMModel(LoadedByName, ModelDescription):
         hint: a sentence that this model alone sees at the end of the user's message.
         name: the name under which it is reported; `vllm:<path>` by default.
         trust_remote_code: whether to run Python code that comes with the model.
+        taught: whether the model was trained to mark hard spans with the tags; by default a probe
+            finds out at the first use.
         engine: further arguments of vLLM's `AsyncEngineArgs`, such as `{"quantization": "fp8"}`.
 
     """
@@ -74,6 +76,7 @@ class VLLMModel(LoadedByName, ModelDescription):
     hint: str | None = field(default=None, kw_only=True)
     name: str | None = field(default=None, kw_only=True)
     trust_remote_code: bool = field(default=False, kw_only=True)
+    taught: bool | None = field(default=None, kw_only=True)
     engine: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ class AuthoredModel:
         self.codec = model.codec
         self.prices = model.prices
         self.hint = model.hint
+        self.taught = model.taught
         self.context_tokens = model.context_tokens
         self.default_sampling = model.default_sampling
         self.remote = model.remote
