@@ -99,8 +99,9 @@ TABLE = (
     Option(
         name="trigger",
         taker="engine",
-        text="What opens a span: tag, tag>0.2, entropy>1.5, random:0.05, keyword:PATTERN, always, "
-        "never; unset, what the policy says, else tag.",
+        text="What opens a span: tag, tag>0.2, disagreement<0.1, entropy>1.5, step-entropy>1.2, "
+        "confidence<0.4, loop, opening:64, random:0.05, keyword:PATTERN, always, never; several "
+        "join with | and &, with PATTERN in double quotes; unset, what the policy says, else tag.",
     ),
     Option(
         name="policy",

@@ -94,6 +94,7 @@ def test_readme_names_what_can_be_imported_from_a_public_place():
 
 NEEDED = {
     "a trigger": ("Needs", "Position", "Trigger", "parse_trigger"),
+    "a close rule": ("CloseNeeds", "CloseRule", "OwnToken", "SpanPlace", "parse_close"),
     "a reviewer": ("Answer", "Decision", "HumanCheck", "Paused", "Question", "Reviewer"),
     "a pause": ("Paused", "ReviewPendingError", "ReviewQueue", "SplitReasonError"),
     "freeing memory": ("ModelInUseError", "release"),

@@ -2,15 +2,19 @@ import pytest
 
 from splitreason_integrations.decide.triggers import (
     Always,
+    Confidence,
+    Disagreement,
     Entropy,
     Keyword,
+    Loop,
     Needs,
     Never,
+    Opening,
     Position,
     Random,
+    StepEntropy,
     Tag,
     Trigger,
-    parse_trigger,
 )
 from splitreason_integrations.errors import ConfigurationError
 
@@ -56,19 +60,115 @@ def test_joined_triggers():
     assert str(both) == "(tag>0.5 & entropy>1)"
 
 
-@pytest.mark.parametrize(
-    "text", ["tag", "tag>0.2", "entropy>1.5", "random:0.05", "keyword:= ", "always", "never"]
-)
-def test_text_round_trip(text):
-    assert str(parse_trigger(text)) == text
+def test_confidence_fires_where_the_chosen_token_is_improbable():
+    trigger = Confidence(below=0.4)
+    assert trigger.fires(Position(3, confidence=0.39))
+    assert not trigger.fires(Position(3, confidence=0.4))
+    assert not trigger.fires(Position(3))
+    assert trigger.needs == Needs.CONFIDENCE
+
+
+def test_disagreement_wants_another_token_that_is_likelier():
+    trigger = Disagreement()
+    assert trigger.fires(Position(0, large_probability=0.09, large_likeliest=False))
+    assert not trigger.fires(Position(0, large_probability=0.09, large_likeliest=True))
+    assert not trigger.fires(Position(0, large_probability=0.1, large_likeliest=False))
+    assert trigger.needs == Needs.LARGE
+
+
+def test_disagreement_does_not_fire_before_the_large_model_has_read():
+    assert not Disagreement(below=1.0).fires(Position(0))
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tags", "tag>x", "tag>2", "random:-1", "keyword:(", "keyword:"]
+    ("text", "chosen", "fires"),
+    [
+        ("", "First", True),
+        ("It is so.", " Then", True),
+        ("It is so. ", "Then", True),
+        ("It is so.", " ", False),
+        ("It is", " so", False),
+        ("a = 3\n", "b", True),
+        ("a = 3", "\n", False),
+        ("a = 3", "\nb", True),
+        ("pi is 3.", "14", False),
+        ("See e.g.", " this", False),
+        ("彼は来た。", "私", True),
+        ("彼は来た", "私", False),
+    ],
 )
-def test_bad_text_is_refused(text):
+def test_step_entropy_asks_at_the_first_token_of_a_step(text, chosen, fires):
+    trigger = StepEntropy(above=1.0)
+    assert trigger.fires(Position(9, entropy=1.5, text=text, chosen=chosen)) is fires
+    assert not trigger.fires(Position(9, entropy=1.0, text=text, chosen=chosen))
+    assert trigger.needs == Needs.ENTROPY | Needs.TEXT
+
+
+LINE = "so the sum of all the parts is nine "
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "fires"),
+    [
+        (LINE * 3, "so", True),
+        (LINE * 2, "so", False),
+        (LINE * 2 + "but " + LINE, "so", True),
+        (LINE * 3 + "not", " ten", False),
+        ((LINE * 3).rstrip(), "teen", False),
+        ("Wait, let me see.\n" * 3, "Wait", True),
+        ("Wait, let me see.\n" * 2 + "Wait, let me try.\n", "Wait", False),
+        ("Wait.\n" * 4 + "Go on.\n", "Wait", False),
+        ("我们再算一次这个题" * 3, "我", True),
+        ("47 * 23 = 47 * 20 + 47 * 3", " =", False),
+        ("", "So", False),
+        ("\n" * 50, "So", False),
+    ],
+)
+def test_loop_fires_where_words_or_a_step_come_again(text, chosen, fires):
+    assert Loop().fires(Position(9, text=text, chosen=chosen)) is fires
+
+
+def test_loop_counts_as_it_is_asked_to():
+    at = Position(9, text="a b a b", chosen=" a")
+    assert Loop(words=2, times=2).fires(at)
+    assert not Loop(words=2, times=3).fires(at)
+    assert not Loop(words=3, times=2).fires(at)
+
+
+def test_opening_gives_the_length_of_its_span():
+    assert Opening(tokens=32).fires(Position(0))
+    assert not Opening(tokens=32).fires(Position(1))
+    assert Opening(tokens=32).span_tokens(Position(0)) == 32
+    assert Tag().span_tokens(Position(0)) is None
+
+
+def test_a_join_passes_the_length_of_the_side_that_fires():
+    start, later = Position(0), Position(5, tag_chosen=True)
+    assert (Opening(8) | Tag()).span_tokens(start) == 8
+    assert (Tag() | Opening(8)).span_tokens(start) == 8
+    assert (Opening(8) | Tag()).span_tokens(later) is None
+    assert (Always() | Opening(8)).span_tokens(start) is None
+    assert (Random(1.0) & Opening(8)).span_tokens(start) == 8
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Confidence(1.5),
+        lambda: Confidence("0.4"),
+        lambda: Disagreement(-0.1),
+        lambda: Disagreement(float("nan")),
+        lambda: Entropy(float("nan")),
+        lambda: StepEntropy("1"),
+        lambda: Loop(words=0),
+        lambda: Loop(times=1),
+        lambda: Opening(0),
+        lambda: Opening(2.5),
+    ],
+)
+def test_a_value_out_of_range_is_refused(make):
     with pytest.raises(ConfigurationError):
-        parse_trigger(text)
+        make()
 
 
 def test_a_trigger_must_say_when():
