@@ -14,6 +14,7 @@ from typing import NamedTuple
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.decide.joined_text import Form, Grammar, number, number_text, whole
 from splitreason_integrations.decide.steps import step_ends
+from splitreason_integrations.errors import ConfigurationError
 
 
 class CloseNeeds(Flag):
@@ -67,11 +68,13 @@ class CloseRule:
     Attributes:
         needs: Facts that have to be computed for `closes`.
         uses_tag: Whether the small model's close tag matters.
+        is_auto: Whether it stands for a rule that each request chooses; it joins with none.
 
     """
 
     needs: CloseNeeds = CloseNeeds.NOTHING
     uses_tag: bool = False
+    is_auto: bool = False
 
     def closes(self, at: SpanPlace) -> bool:
         """Return whether the span ends at this place."""
@@ -85,6 +88,16 @@ class CloseRule:
 
     def __str__(self) -> str:
         return type(self).__name__.lower()
+
+
+@dataclass(frozen=True)
+class AutoClose(CloseRule):
+    """Stands for the rule that each request chooses for its two models, where none is named."""
+
+    is_auto = True
+
+    def __str__(self) -> str:
+        return "auto"
 
 
 @dataclass(frozen=True)
@@ -215,10 +228,17 @@ class JoinedClose(CloseRule):
         left: The first rule.
         right: The second one.
 
+    Raises:
+        ConfigurationError: Where a side is `AutoClose`.
+
     """
 
     left: CloseRule
     right: CloseRule
+
+    def __post_init__(self) -> None:
+        if self.left.is_auto or self.right.is_auto:
+            raise ConfigurationError("auto is a close rule by itself: name all rules to join them")
 
     @property
     def needs(self) -> CloseNeeds:  # type: ignore[override]
@@ -265,9 +285,10 @@ _GRAMMAR: Grammar[CloseRule] = Grammar(
         Form(r"entropy", LowEntropy),
         Form(r"entropy<(.+)", lambda below: LowEntropy(number(below))),
         Form(r"step", StepEnd),
+        Form(r"auto", AutoClose),
     ),
-    examples="tag>0.5, agrees, agrees:2, agrees>0.9, agrees:2>0.9, entropy<0.5, step, or several "
-    "joined with | and &, as in agrees | step",
+    examples="tag>0.5, agrees, agrees:2, agrees>0.9, agrees:2>0.9, entropy<0.5, step, auto, or "
+    "several joined with | and &, as in agrees | step",
 )
 
 
@@ -275,7 +296,8 @@ def parse_close(text: str) -> CloseRule:
     """Return the close rule that a text describes.
 
     `tag>0.5`, `agrees`, `agrees:2`, `agrees>0.9`, `agrees:2>0.9`, `entropy<0.5`, `step`, or several
-    joined with `|` and `&`, as in `agrees | step`: `&` binds before `|`, parentheses group.
+    joined with `|` and `&`, as in `agrees | step`: `&` binds before `|`, parentheses group. `auto`
+    leaves the choice to each request.
 
     Raises:
         ConfigurationError: For any other text.

@@ -231,3 +231,13 @@ def test_an_error_of_a_close_rule_names_the_remedy(text, remedy):
 
 def test_parentheses_may_be_deep():
     assert parse_trigger("(" * 5000 + "tag" + ")" * 5000) == Tag()
+
+
+@pytest.mark.parametrize(
+    ("parse", "joined"), [(parse_trigger, "auto | tag"), (parse_close, "step & auto")]
+)
+def test_auto_joins_with_nothing(parse, joined):
+    assert parse("auto").is_auto
+    assert str(parse("auto")) == "auto"
+    with pytest.raises(ConfigurationError, match="by itself"):
+        parse(joined)

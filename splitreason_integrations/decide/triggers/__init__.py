@@ -13,7 +13,7 @@ from splitreason_integrations.decide.triggers.base import (
     Position,
     Trigger,
 )
-from splitreason_integrations.decide.triggers.fixed import Always, Never, Shadow
+from splitreason_integrations.decide.triggers.fixed import Always, Auto, Never, Shadow
 from splitreason_integrations.decide.triggers.parsing import parse_trigger
 from splitreason_integrations.decide.triggers.reply_facts import Keyword, Loop, Opening, StepEntropy
 from splitreason_integrations.decide.triggers.token_facts import (
@@ -26,6 +26,7 @@ from splitreason_integrations.decide.triggers.token_facts import (
 
 __all__ = [
     "Always",
+    "Auto",
     "Both",
     "Confidence",
     "Disagreement",

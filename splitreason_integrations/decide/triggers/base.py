@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Flag, auto
 
+from splitreason_integrations.errors import ConfigurationError
+
 
 class Needs(Flag):
     """Facts of a position that take time to compute."""
@@ -60,6 +62,7 @@ class Trigger:
             stop there by itself.
         hands_back: Whether a span ends before the reply does.
         opens_spans: Whether a span can open at all.
+        is_auto: Whether it stands for a trigger that each request chooses; it joins with none.
 
     """
 
@@ -68,6 +71,7 @@ class Trigger:
     stops_at_tag: bool = False
     hands_back: bool = True
     opens_spans: bool = True
+    is_auto: bool = False
 
     def fires(self, at: Position) -> bool:
         """Return whether a span opens at this position."""
@@ -102,10 +106,17 @@ class Joined(Trigger):
         left: The first trigger.
         right: The second one.
 
+    Raises:
+        ConfigurationError: Where a side is `Auto`.
+
     """
 
     left: Trigger
     right: Trigger
+
+    def __post_init__(self) -> None:
+        if self.left.is_auto or self.right.is_auto:
+            raise ConfigurationError("auto is a trigger by itself: name all triggers to join them")
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]

@@ -1,9 +1,16 @@
-"""Triggers that decide nothing themselves: for the whole reply, for none, and to observe."""
+"""Triggers that decide nothing themselves: chosen later, for all, for none, and to observe."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from splitreason_integrations.decide.triggers.base import Needs, Position, Trigger
+
+
+@dataclass(frozen=True)
+class Auto(Trigger):
+    """Stands for the trigger that each request chooses for its two models, where none is named."""
+
+    is_auto = True
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from splitreason_integrations.decide.joined_text import Form, Grammar, number, unquoted, whole
 from splitreason_integrations.decide.triggers.base import Trigger
-from splitreason_integrations.decide.triggers.fixed import Always, Never
+from splitreason_integrations.decide.triggers.fixed import Always, Auto, Never
 from splitreason_integrations.decide.triggers.reply_facts import (
     JOINED_KEYWORD,
     Keyword,
@@ -47,12 +47,13 @@ _GRAMMAR: Grammar[Trigger] = Grammar(
         Form(r"random:(.+)", lambda probability: Random(number(probability))),
         Form(r'keyword:("(?:[^"]|"")*")', lambda pattern: Keyword(unquoted(pattern))),
         Form(r"keyword:(.*)", _unquoted_keyword),
+        Form(r"auto", Auto),
         Form(r"always", Always),
         Form(r"never", Never),
     ),
     examples="tag, tag>0.2, disagreement<0.1, entropy>1.5, step-entropy>1.2, confidence<0.4, loop, "
-    "opening:64, random:0.05, keyword:PATTERN, always or never, or several joined with | and &, "
-    "as in tag | entropy>1.5",
+    "opening:64, random:0.05, keyword:PATTERN, always, never or auto, or several joined with | and "
+    "&, as in tag | entropy>1.5",
 )
 
 
@@ -63,7 +64,8 @@ def parse_trigger(text: str) -> Trigger:
     `loop` (or `loop:8x3`: 8 words, 3 times), `opening:64`, `random:0.05`, `keyword:PATTERN`,
     `always` or `never`, or several joined with `|` and `&`, as in `tag | entropy>1.5 & loop`: `&`
     binds before `|`, parentheses group. A single `keyword:` runs to the end of the text; joined,
-    its pattern is put in double quotes, in which `""` is a quote: `keyword:"= " | tag`.
+    its pattern is put in double quotes, in which `""` is a quote: `keyword:"= " | tag`. `auto`
+    leaves the choice to each request.
 
     Raises:
         ConfigurationError: For any other text.
