@@ -17,6 +17,7 @@ from splitreason_integrations.backends.registry import (
     line_up,
     load_model,
 )
+from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger, parse_trigger
@@ -43,23 +44,22 @@ class SplitEngine:
     `large` may be a list: where one fails for good, after what `retry` allows, the next goes on in
     the middle of the span, and behind the last one the small model. `human_check` says who is
     asked before text goes to the large model, or after it came back. A span is handed back at the
-    first position at which the small model, reading along, gives its close tag more than
-    `close_threshold`; it reads along `handback_tokens` at a time, or at least so many where each
-    request costs, and nothing at a threshold of 1, which leaves the end to the large model. With
-    `prefill_tokens` a large model that vLLM runs reads in the background while the small one
-    writes: whenever so many tokens stand that it has not read, as far as nobody is to be asked
-    before a span and caps let one open. That is paid for, whether a span follows or not. With
-    `audit` every event and every completion is on disk before `stream` yields it. `telemetry` says
-    where OpenTelemetry's spans and metrics go; None keeps the engine silent. Without a `trigger`
-    the policy's own opens spans, else the small model's tag. What `redact` finds, or the policy
-    names, is hidden from remote large models and restored in what they write.
+    first place at which `close` holds; the small model reads along `handback_tokens` at a time, or
+    at least so many where each request costs. With `prefill_tokens` a large model that vLLM runs
+    reads in the background while the small one writes: whenever it has not read so many tokens, as
+    far as nobody is to be asked before a span and caps let one open. That is paid for, whether a
+    span follows or not. With `audit` every event and every completion is on disk before `stream`
+    yields it. `telemetry` says where OpenTelemetry's spans and metrics go; None keeps the engine
+    silent. Without a `trigger` the policy's own opens spans, else the small model's tag. What
+    `redact` finds, or the policy names, is hidden from remote large models and restored in what
+    they write.
     """
 
     small: ModelSpec = UNNAMED
     large: LargeSpec = UNNAMED
     trigger: Trigger = None  # type: ignore[assignment]  # filled in below
     policy: Policy = field(default_factory=Policy)
-    close_threshold: float = OPTIONS["close_threshold"].default
+    close: CloseRule | None = None
     handback_tokens: int = OPTIONS["handback_tokens"].default
     prefill_tokens: int | None = OPTIONS["prefill_tokens"].default
     on_large_failure: OnLargeFailure = OPTIONS["on_large_failure"].default
@@ -77,6 +77,11 @@ class SplitEngine:
             raise ConfigurationError(
                 f"trigger must be a Trigger such as Tag(), got {self.trigger!r}; "
                 "parse_trigger('tag>0.2') reads one from text"
+            )
+        if not isinstance(self.close, CloseRule | None):
+            raise ConfigurationError(
+                f"close must be a close rule such as Agrees() | StepEnd(), got {self.close!r}; "
+                "parse_close('agrees | step') reads one from text"
             )
         check_options("engine", self)
         ruled = (name for rule in self.policy.rules for name in rule.set.get("redact", ()))

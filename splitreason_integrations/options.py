@@ -195,14 +195,10 @@ TABLE = (
         "before each.",
     ),
     Option(
-        name="close_threshold",
+        name="close",
         taker="engine",
-        text="Probability of the small model's close tag above which a span is handed back; 1 "
-        "leaves the end to the large model.",
-        kind=float,
-        default=0.5,
-        least=0,
-        most=1,
+        text="Where a span is handed back: tag>0.5, agrees, agrees:2, agrees>0.9, entropy<0.5, "
+        "step, or several joined with | and &; unset, what suits the small model.",
     ),
     Option(
         name="handback_tokens",

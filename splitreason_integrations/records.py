@@ -161,7 +161,11 @@ class Completion:
         seed: The seed that repeats it.
         human_tokens: Reply tokens that a person wrote.
         loading_s: Seconds for which local weights were loaded at their first use.
-        read_ahead_usd: The part of `cost_usd` that prefill took; it is in no span's cost.
+        read_ahead_usd: The part of `cost_usd` that the large model's reading took while the small
+            one wrote; it is in no span's cost.
+        read_ahead_tokens: Tokens that the large model read meanwhile.
+        small_surplus_tokens: Tokens that the small model wrote behind a span's opening; they are
+            dropped.
 
     """
 
@@ -183,6 +187,8 @@ class Completion:
     human_tokens: int = 0
     loading_s: float = 0.0
     read_ahead_usd: float = 0.0
+    read_ahead_tokens: int = 0
+    small_surplus_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -210,6 +216,18 @@ class Completion:
             "cost_usd": self.cost_usd,
             "degraded": self.degraded,
             **({"loading_s": self.loading_s} if self.loading_s else {}),
+            **self._reading(),
+        }
+
+    def _reading(self) -> dict[str, Any]:
+        if not (self.read_ahead_tokens or self.small_surplus_tokens):
+            return {}
+        return {
+            "reading": {
+                "large_tokens": self.read_ahead_tokens,
+                "cost_usd": self.read_ahead_usd,
+                "small_surplus_tokens": self.small_surplus_tokens,
+            }
         }
 
 

@@ -6,8 +6,10 @@ from itertools import groupby, takewhile
 from typing import Any
 
 from splitreason_integrations.audit.history import RequestHistory
-from splitreason_integrations.audit.settings import trigger_from
+from splitreason_integrations.audit.settings import rule_from
 from splitreason_integrations.backends.registry import ModelSpec
+from splitreason_integrations.decide.closing import CloseRule, TagClose
+from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import AuditError
 from splitreason_integrations.options import TABLE
@@ -82,12 +84,20 @@ def engine_of(
         return SplitEngine(
             small=small or settings["small"],
             large=large or settings["large"],
-            trigger=trigger_from(settings["trigger"]),
+            trigger=rule_from(settings["trigger"], Trigger),
+            close=_close_of(settings),
             policy=check_policy(settings["policy"]),
             **{name: settings[name] for name in _ENGINE},
         )
     except (KeyError, TypeError) as error:
         raise _of_another_version(error) from error
+
+
+def _close_of(settings: Mapping[str, Any]) -> CloseRule | None:
+    if "close_threshold" in settings:  # of a version that knew no other close rule
+        return TagClose(settings["close_threshold"])
+    close = settings["close"]
+    return None if close is None else rule_from(close, CloseRule)
 
 
 def request_of(settings: Mapping[str, Any]) -> Request:

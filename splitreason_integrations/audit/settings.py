@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from splitreason_integrations.audit.privacy import measure
 from splitreason_integrations.audit.record import plain
 from splitreason_integrations.backends.registry import public_name
+from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.errors import AuditError
 
+_R = TypeVar("_R", bound=Trigger | CloseRule)
 _MODELS = ("small", "large")
 _WATCHERS = ("audit", "telemetry")
 """Settings that change nothing about a reply."""
@@ -40,30 +42,33 @@ def settings_of_request(request: Any, *, content: bool) -> dict[str, Any]:
     return {**kept, "messages": {"count": len(given["messages"]), **measure(messages)}}
 
 
-def trigger_data(trigger: Trigger) -> dict[str, Any]:
-    """Return a trigger as plain data that `trigger_from` reads."""
-    values = {field.name: getattr(trigger, field.name) for field in _fields_of(trigger)}
+def rule_data(rule: Trigger | CloseRule) -> dict[str, Any]:
+    """Return a trigger or a close rule as plain data that `rule_from` reads."""
+    values = {field.name: getattr(rule, field.name) for field in _fields_of(rule)}
     data = {
-        name: trigger_data(value) if isinstance(value, Trigger) else plain(value)
+        name: rule_data(value) if isinstance(value, Trigger | CloseRule) else plain(value)
         for name, value in values.items()
     }
-    return {"type": type(trigger).__name__, **data}
+    return {"type": type(rule).__name__, **data}
 
 
-def trigger_from(data: Mapping[str, Any]) -> Trigger:
-    """Return the trigger that `trigger_data` described; raise AuditError if there is no such."""
-    known = {kind.__name__: kind for kind in _kinds(Trigger)}
+def rule_from(data: Mapping[str, Any], base: type[_R]) -> _R:
+    """Return the trigger or the close rule that `rule_data` described.
+
+    Raises AuditError if there is no such rule below `base`.
+    """
+    known = {kind.__name__: kind for kind in _kinds(base)}
     values = {name: value for name, value in data.items() if name != "type"}
     try:
         return known[data["type"]](
             **{
-                name: trigger_from(value) if isinstance(value, Mapping) else value
+                name: rule_from(value, base) if isinstance(value, Mapping) else value
                 for name, value in values.items()
             }
         )
     except (KeyError, TypeError) as error:
         raise AuditError(
-            f"the recorded trigger {data} is not one of {', '.join(sorted(known))}; import the "
+            f"the recorded rule {data} is not one of {', '.join(sorted(known))}; import the "
             "module that defines it, or use the version that recorded it"
         ) from error
 
@@ -76,8 +81,8 @@ def _model_names(spec: Any) -> Any:
 
 def _setting(value: Any) -> Any:
     """Return a setting as data: a dataclass as its fields, another object as its type's name."""
-    if isinstance(value, Trigger):
-        return trigger_data(value)
+    if isinstance(value, Trigger | CloseRule):
+        return rule_data(value)
     if isinstance(value, Mapping):
         return {str(name): _setting(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -89,10 +94,10 @@ def _setting(value: Any) -> Any:
     return type(value).__name__
 
 
-def _fields_of(trigger: Trigger) -> tuple[Any, ...]:
-    return fields(trigger) if is_dataclass(trigger) else ()
+def _fields_of(rule: Trigger | CloseRule) -> tuple[Any, ...]:
+    return fields(rule) if is_dataclass(rule) else ()
 
 
-def _kinds(base: type[Trigger]) -> list[type[Trigger]]:
+def _kinds(base: type[_R]) -> list[type[_R]]:
     below = base.__subclasses__()
     return [*below, *(kind for one in below for kind in _kinds(one))]

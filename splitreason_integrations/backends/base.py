@@ -6,7 +6,7 @@ A session is one sequence in one model. Its text is never encoded again and its 
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, Flag, auto
 from typing import Protocol, runtime_checkable
 
 from splitreason_integrations.decide.pricing import Prices
@@ -55,15 +55,70 @@ class Watch(Protocol):
     Attributes:
         probability_of: a token whose probability is wanted at every place, None for none.
         wants_entropy: whether the entropy in nats is wanted at every place.
+        wants_confidence: whether the probability of the chosen token is wanted.
 
     """
 
     probability_of: int | None
     wants_entropy: bool
+    wants_confidence: bool
 
-    def __call__(self, token_id: int, *, index: int, probability: float, entropy: float) -> Verdict:
-        """Judge `token_id`, about to be written at `index` of the session's reply."""
+    def __call__(
+        self,
+        token_id: int,
+        *,
+        index: int,
+        probability: float,
+        entropy: float,
+        confidence: float,
+    ) -> Verdict:
+        """Judge `token_id`, about to be written at `index` of the session's reply.
+
+        Args:
+            token_id: the chosen token.
+            index: its place in the session's reply.
+            probability: P(`probability_of`) here; 0 if it is not wanted.
+            entropy: of the token at this place, in nats; 0 if it is not wanted.
+            confidence: P(`token_id`) here; 1 if it is not wanted.
+
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which facts of the tokens that a session reads are wanted; the others keep their defaults.
+
+    Attributes:
+        probability_of: a token whose probability behind each token is wanted; None for none.
+        entropy: whether the entropy of what comes behind each token is wanted.
+        own: whether the probability of each token itself is wanted.
+        forbidden: tokens that are left out of all but `probability_of`: none is ever chosen.
+
+    """
+
+    probability_of: int | None = None
+    entropy: bool = False
+    own: bool = False
+    forbidden: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What a model that reads a token knows of it.
+
+    Attributes:
+        next_probability: P(`Wanted.probability_of`) behind the token.
+        next_entropy: entropy of what comes behind the token, in nats.
+        probability: P(the token) behind what comes before it.
+        likeliest: whether no other token is likelier there.
+
+    """
+
+    next_probability: float = 0.0
+    next_entropy: float = 0.0
+    probability: float = 1.0
+    likeliest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +184,14 @@ class Session(Protocol):
         """Generate; the last item has an `end`. Closing the generator stops the model."""
         ...
 
-    async def read_probabilities(
-        self, token_id: int, *, last: int | None = None, spare: int = 0
-    ) -> list[float]:
-        """Read the pending tokens; return P(`token_id`) after each of them.
+    async def read_facts(
+        self, wanted: Wanted, *, last: int | None = None, spare: int = 0
+    ) -> list[TokenFacts]:
+        """Read the pending tokens, all in one pass or request; return facts of each of them.
 
         Args:
-            token_id: the token whose probability is wanted.
-            last: return those after the last so many tokens instead, which may be more than are
+            wanted: which facts.
+            last: return those of the last so many tokens instead, which may be more than are
                 pending.
             spare: leave out the very last so many of these.
 
@@ -155,7 +210,7 @@ class DraftsAhead(Protocol):
     def look_ahead(self, token_id: int) -> None:
         """Start drafting behind the sequence, with P(`token_id`) at every place.
 
-        Where the tokens appended next match the draft, `read_probabilities` answers from it. This
+        Where the tokens appended next match the draft, `read_facts` answers from it. This
         changes only what that call costs.
         """
         ...
@@ -191,6 +246,24 @@ class ProcessBound(Protocol):
         ...
 
 
+class Gives(Flag):
+    """What a model's sessions can do beyond writing; triggers, close rules and forms need it.
+
+    Attributes:
+        FORM: keep an answer to a grammar.
+        WRITING: give probabilities of each token that they write.
+        READING: give the facts of tokens that they read.
+        ALL: all of it.
+
+    """
+
+    NOTHING = 0
+    FORM = auto()
+    WRITING = auto()
+    READING = auto()
+    ALL = FORM | WRITING | READING
+
+
 class Model(Protocol):
     """A loaded model.
 
@@ -206,7 +279,6 @@ class Model(Protocol):
         remote: whether what it reads leaves this process.
         resumes: whether a stopped session continues as if it had not been stopped. Otherwise every
             order is a request of its own.
-        shows_logits: whether it can keep an answer to a form and give entropies.
 
     """
 
@@ -219,7 +291,11 @@ class Model(Protocol):
     default_sampling: Sampling
     remote: bool
     resumes: bool
-    shows_logits: bool
+
+    @property
+    def gives(self) -> Gives:
+        """What its sessions can do beyond writing."""
+        ...
 
     @property
     def open_sessions(self) -> int:

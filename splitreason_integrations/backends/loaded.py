@@ -23,7 +23,6 @@ class LoadedModel(Generic[S]):
 
     remote = False
     resumes = False
-    shows_logits = False
 
     def __init__(
         self,

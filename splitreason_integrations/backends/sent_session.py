@@ -11,8 +11,23 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
-from splitreason_integrations.backends.base import End, Verdict, Watch, WriteOrder, Written
+from splitreason_integrations.backends.base import (
+    End,
+    TokenFacts,
+    Verdict,
+    Wanted,
+    Watch,
+    WriteOrder,
+    Written,
+)
 from splitreason_integrations.backends.lookahead import MOST_TOKENS, Draft, DraftStats, Lookahead
+from splitreason_integrations.backends.scores import (
+    Asked,
+    Scores,
+    asked_for,
+    facts_at,
+    places_of,
+)
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.errors import ModelCallError, RequestError
 
@@ -39,7 +54,7 @@ class SentSession(TokenSequence, ABC):
     """A sequence of ids, and how many of them its model has read already."""
 
     cannot: ClassVar[str]
-    """Why the backend cannot guide an answer or give entropies, and the remedy."""
+    """Why the backend cannot keep an answer to a form, and the remedy."""
 
     def __init__(
         self, model: SendingModel, prompt: Sequence[int], written: Sequence[int] = ()
@@ -95,23 +110,28 @@ class SentSession(TokenSequence, ABC):
                 if not asks_again(error):
                     raise
 
-    async def read_probabilities(
-        self, token_id: int, *, last: int | None = None, spare: int = 0
-    ) -> list[float]:
-        """Read what is pending; return P(`token_id`) after each of it, or after the `last` of it.
+    async def read_facts(
+        self, wanted: Wanted, *, last: int | None = None, spare: int = 0
+    ) -> list[TokenFacts]:
+        """Read what is pending; return facts of each token of it, or of the `last` of it.
 
         Places that a draft does not know take a prompt each, in requests of many prompts. Raises
         ModelCallError.
         """
         self._check_open()
-        places = self._pending(last, spare)
-        probabilities = await self._drafted(token_id, places)
-        for start in range(len(probabilities), len(places), _PROMPTS_AT_ONCE):
-            prompts = [self._ids[:at] for at in places[start : start + _PROMPTS_AT_ONCE]]
-            probabilities += await self._scored(prompts, token_id)
+        lengths = self._pending(last, spare)
+        scores = await self._drafted(wanted, lengths)
+        if not scores and wanted == Wanted(own=True):
+            scores = await self._read_own(lengths) or {}
+        left = [place for place in places_of(wanted, lengths) if place not in scores]
+        for at in range(0, len(left), _PROMPTS_AT_ONCE):
+            batch = left[at : at + _PROMPTS_AT_ONCE]
+            asked = asked_for(wanted, self._ids[batch[0] : batch[-1] + 1])
+            found = await self._scored([self._ids[:place] for place in batch], asked, wanted)
+            scores |= dict(zip(batch, found, strict=True))
         self._check_open()
         self._saw(())
-        return probabilities
+        return facts_at(wanted, lengths, self._ids, scores)
 
     def look_ahead(self, token_id: int) -> None:
         """Start a draft up to `token_id`: one request in place of one for every place."""
@@ -152,8 +172,17 @@ class SentSession(TokenSequence, ABC):
         """Yield what one request writes, up to its end or to a token that the watch refuses."""
 
     @abstractmethod
-    async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
-        """Return P(`token_id`) behind each prompt; raise ModelCallError."""
+    async def _scored(
+        self, prompts: Sequence[Sequence[int]], asked: Asked, wanted: Wanted
+    ) -> list[Scores]:
+        """Return what is asked for behind each prompt; raise ModelCallError.
+
+        None of the tokens that `wanted` forbids counts as the likeliest.
+        """
+
+    async def _read_own(self, lengths: range) -> dict[int, Scores] | None:
+        """Return the scores before each token, by place, if one pass over them is possible."""
+        return None
 
     @abstractmethod
     def _draft_starter(self, token_id: int, most: int) -> Callable[[], DraftRequest] | None:
@@ -182,19 +211,25 @@ class SentSession(TokenSequence, ABC):
         return self._sender.context_tokens - len(self._ids)
 
     def _judged(
-        self, watch: Watch, written: Written, probabilities: Sequence[float], refused: list[int]
+        self, watch: Watch, written: Written, scores: Sequence[Scores], refused: list[int]
     ) -> tuple[Written, bool]:
         """Return what the watch keeps, and whether it refuses the next token.
 
-        `refused` collects the tokens that were refused at one place. There must be a probability
-        for each token, the stop token included.
+        `refused` collects the tokens that were refused at one place. There must be scores for each
+        token, the stop token included.
         """
         tokens = written.token_ids
         if written.stop_token is not None:
             tokens = (*tokens, written.stop_token)
         first = self._position
-        for at, (token, probability) in enumerate(zip(tokens, probabilities, strict=True)):
-            verdict = watch(token, index=first + at, probability=probability, entropy=0.0)
+        for at, (token, score) in enumerate(zip(tokens, scores, strict=True)):
+            verdict = watch(
+                token,
+                index=first + at,
+                probability=score.of(watch.probability_of),
+                entropy=score.entropy,
+                confidence=score.of(token) if watch.wants_confidence else 1.0,
+            )
             if verdict is Verdict.STOP:
                 return Written(tokens[:at], End.WATCH), False
             if verdict is Verdict.REFUSE:
@@ -205,18 +240,19 @@ class SentSession(TokenSequence, ABC):
             refused.clear()
         return written, False
 
-    async def _drafted(self, token_id: int, places: range) -> list[float]:
-        """Return P(`token_id`) at the first of the places, as far as the draft knows."""
-        draft = self._draft
-        if draft is None or not places:
-            return []
+    async def _drafted(self, wanted: Wanted, places: range) -> dict[int, Scores]:
+        """Return the scores at the first of the places, as far as the draft knows them."""
+        draft, token_id = self._draft, wanted.probability_of
+        if draft is None or not places or token_id is None or wanted.entropy or wanted.own:
+            return {}
         try:
             await draft.follow(self._ids, places[-1])
         except ModelCallError:
             # The request for the other places shows whether the model still fails.
             draft.stop()
         self._check_open()
-        return draft.known(token_id, self._ids, places)
+        known = draft.known(token_id, self._ids, places)
+        return {place: Scores({token_id: one}) for place, one in zip(places, known, strict=False)}
 
     def _drop_draft(self) -> None:
         """End the draft; note whether it was useful."""
@@ -244,7 +280,7 @@ class SentSession(TokenSequence, ABC):
         return range(first, length + 1 - spare)
 
     def _check_can(self, order: WriteOrder) -> None:
-        if order.guide is not None or (order.watch is not None and order.watch.wants_entropy):
+        if order.guide is not None:
             raise RequestError(f"{self._sender.name}: {self.cannot}")
 
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from splitreason_integrations.backends.base import End, Model, Session, WriteOrder
+from splitreason_integrations.backends.base import End, Model, Session, Wanted, WriteOrder
 from splitreason_integrations.errors import ModelCallError, SplitReasonError
 from splitreason_integrations.sampling import Sampling
 
@@ -112,8 +112,9 @@ async def _avoids(_: Model, session: Session) -> str:
 async def _reads_along(model: Model, session: Session) -> str:
     ids, _end = await _write(session)
     session.extend(ids)
-    probabilities = await session.read_probabilities(min(model.codec.end_tokens), last=len(ids))
-    if len(probabilities) != len(ids):
+    wanted = Wanted(probability_of=min(model.codec.end_tokens))
+    facts = await session.read_facts(wanted, last=len(ids))
+    if len(facts) != len(ids):
         raise ModelCallError("it does not give a probability for every token", retryable=False)
     return "and gives the probability of a token"
 

@@ -52,6 +52,7 @@ def ask(
     small: options.Small = None,
     large: options.Large = None,
     trigger: options.OwnTrigger = None,
+    close: options.OwnClose = None,
     policy: options.PolicyName = None,
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 1024,
@@ -71,7 +72,7 @@ def ask(
 ) -> None:
     """Ask one question; print the text of the small and the large model differently."""
     described = options.engine(small, large, trigger, max_share, policy)
-    engine = options.keyed(options.applied(described, given), api_key_env)
+    engine = options.keyed(options.applied(described, {**given, "close": close}), api_key_env)
     if audit_content and audit is None:
         raise typer.BadParameter("--audit-content needs --audit FILE to record the texts in")
     if audit is not None:

@@ -19,6 +19,7 @@ from splitreason_integrations.backends.openai_server.spec import OpenAIServerMod
 from splitreason_integrations.backends.registry import load_model, resolve
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import load, report, servers
 from splitreason_integrations.evals.tasks import generated
@@ -34,7 +35,7 @@ def servers_command(
     spans: Annotated[int, typer.Option(min=1, help="Spans of 128 tokens per method.")] = 10,
     answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
     concurrency: Annotated[int, typer.Option(min=1, help="Concurrent answers under load.")] = 64,
-    close_threshold: Annotated[float, options.declared("close_threshold")] = 0.5,
+    close: options.CloseText = "tag>0.5",
     seed: options.Seed = 0,
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
@@ -62,7 +63,7 @@ def servers_command(
             return {
                 "bench": "servers",
                 "answers": await servers.against_the_published_flow(
-                    models, tasks[:samples], on_progress, close_threshold=close_threshold
+                    models, tasks[:samples], on_progress, close=parse_close(close)
                 ),
                 "long_spans": await servers.long_spans(models, tasks[:spans], on_progress),
                 "load": await load.under_load(
@@ -71,7 +72,7 @@ def servers_command(
                     concurrency=concurrency,
                     max_tokens=servers.MAX_TOKENS,
                     on_progress=on_progress,
-                    close_threshold=close_threshold,
+                    close=parse_close(close),
                 ),
             }
 

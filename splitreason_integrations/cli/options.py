@@ -18,6 +18,7 @@ import typer
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import LargeSpec, resolve
 from splitreason_integrations.checks import check_extra
+from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
@@ -46,6 +47,8 @@ def declared(name: str, **more: Any) -> Any:
 Small = Annotated[str | None, declared("small", show_default="embedded")]
 Large = Annotated[str | None, declared("large", show_default="embedded")]
 TriggerText = Annotated[str, declared("trigger")]
+CloseText = Annotated[str, declared("close")]
+OwnClose = Annotated[str | None, declared("close", show_default=False)]
 OwnTrigger = Annotated[str | None, declared("trigger", show_default=False)]
 PolicyName = Annotated[str | None, declared("policy", show_default=False)]
 MaxShare = Annotated[
@@ -119,6 +122,8 @@ def _flag(option: Option) -> Any:
 def applied(engine: SplitEngine, given: Mapping[str, Any]) -> SplitEngine:
     """Return the engine with those options set that `with_declared` added and a user gave."""
     chosen = {name: given.get(name) for name in names_for("engine")}
+    if isinstance(chosen["close"], str):
+        chosen["close"] = parse_close(chosen["close"])
     engine = replace(engine, **{name: one for name, one in chosen.items() if one is not None})
     if given.get("timeout") is not None:
         OPTIONS["timeout"].check(given["timeout"])

@@ -31,6 +31,13 @@ class SmallWrote:
 
 
 @dataclass(frozen=True, slots=True)
+class SmallDropped:
+    """The small model wrote `tokens` behind the place at which a span opens; they are dropped."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpanOpened:
     """A trigger fired."""
 
@@ -97,6 +104,7 @@ class ReplyEnded:
 
 Fact = (
     SmallWrote
+    | SmallDropped
     | SpanOpened
     | QuestionPut
     | SpanApproved
@@ -111,6 +119,7 @@ Fact = (
 
 TRANSITIONS: dict[tuple[State, type[Fact]], State] = {
     (State.SMALL, SmallWrote): State.SMALL,
+    (State.SMALL, SmallDropped): State.SMALL,
     (State.SMALL, LargeRead): State.SMALL,
     (State.SMALL, SpanOpened): State.LARGE,
     (State.SMALL, ReplyEnded): State.DONE,
@@ -207,6 +216,8 @@ class Machine:
                     gap=ledger.gap + tokens,
                     unread=ledger.unread + tokens,
                 )
+            case SmallDropped(tokens):
+                self.ledger = replace(ledger, small_surplus=ledger.small_surplus + tokens)
             case SpanOpened():
                 self.ledger = replace(ledger, spans=ledger.spans + 1)
             case SpanRefused():
@@ -220,24 +231,8 @@ class Machine:
                     span=tokens,
                     human=ledger.human + tokens,
                 )
-            case LargeWrote(tokens, surplus, read):
-                paid = self.prices.cost_usd(input_tokens=read, output_tokens=tokens + surplus)
-                self.ledger = replace(
-                    ledger,
-                    large=ledger.large + tokens,
-                    surplus=ledger.surplus + surplus,
-                    span=ledger.span + tokens,
-                    unread=max(0, ledger.unread - read),
-                    usd=ledger.usd + paid,
-                )
-            case LargeRead(tokens):
-                paid = self.prices.cost_usd(input_tokens=tokens, output_tokens=0)
-                self.ledger = replace(
-                    ledger,
-                    unread=max(0, ledger.unread - tokens),
-                    usd=ledger.usd + paid,
-                    ahead_usd=ledger.ahead_usd + paid,
-                )
+            case LargeWrote() | LargeRead():
+                self.ledger = self._after_large(fact)
             case ReplyEnded(reason):
                 self.stop_reason = reason
             case SpanClosed() | LargeFailed():
@@ -245,6 +240,29 @@ class Machine:
                 self._empty_span = ledger.span == 0
                 self.ledger = replace(ledger, span=0, span_s=0.0, gap=0)
         self.state = state
+
+    def _after_large(self, fact: LargeWrote | LargeRead) -> Ledger:
+        """Return the ledger with what the large model has just read and written."""
+        ledger = self.ledger
+        if isinstance(fact, LargeRead):
+            paid = self.prices.cost_usd(input_tokens=fact.tokens, output_tokens=0)
+            return replace(
+                ledger,
+                unread=max(0, ledger.unread - fact.tokens),
+                usd=ledger.usd + paid,
+                ahead_usd=ledger.ahead_usd + paid,
+                ahead_tokens=ledger.ahead_tokens + fact.tokens,
+            )
+        written = fact.tokens + fact.surplus
+        paid = self.prices.cost_usd(input_tokens=fact.read, output_tokens=written)
+        return replace(
+            ledger,
+            large=ledger.large + fact.tokens,
+            surplus=ledger.surplus + fact.surplus,
+            span=ledger.span + fact.tokens,
+            unread=max(0, ledger.unread - fact.read),
+            usd=ledger.usd + paid,
+        )
 
     def at(
         self,
@@ -294,6 +312,11 @@ class Machine:
         """Return whether caps let a span open in this part of the reply, now or after a gate."""
         opens = not self.degraded and self.policy.opens_in(channel)
         return opens and self.policy.may_open(self.ledger, self.prices).tokens > 0
+
+    def may_read(self, tokens: int) -> bool:
+        """Return whether caps let the large model read so many tokens, and a span open then."""
+        ledger = replace(self.ledger, unread=tokens)
+        return not self.degraded and self.policy.may_open(ledger, self.prices).tokens > 0
 
     def _order_large(self, left: int) -> Order:
         if not self.policy.opens_in(self._channel):

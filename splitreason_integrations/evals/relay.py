@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from splitreason_integrations.backends.base import WriteOrder
+from splitreason_integrations.backends.base import Wanted, WriteOrder
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.session import HFSession
 from splitreason_integrations.evals.intervals import bootstrap_median
@@ -125,7 +125,7 @@ async def _round(small: HFSession, large: HFSession) -> Round:
     large_s = await _seconds(large, LARGE_TOKENS - 1)
     small.extend(large.token_ids[-LARGE_TOKENS:])
     started = time.perf_counter()
-    await small.read_probabilities(_CLOSE, last=LARGE_TOKENS)
+    await small.read_facts(Wanted(probability_of=_CLOSE), last=LARGE_TOKENS)
     return Round(small_s, handoff_s, large_s, time.perf_counter() - started)
 
 

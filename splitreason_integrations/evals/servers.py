@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from splitreason_integrations.backends.base import Session, WriteOrder, Written
+from splitreason_integrations.backends.base import Session, TokenFacts, Wanted, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.triggers import Random
@@ -50,18 +50,20 @@ class Counted:
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> Session:
         """Start a session."""
         session = self._model.open(prompt, written)
-        write, read = session.write, session.read_probabilities
+        write, read = session.write, session.read_facts
 
         def writing(order: WriteOrder) -> AsyncGenerator[Written, None]:
             self.writes += 1
             return write(_without_end(order) if self._endless else order)
 
-        async def reading(token_id: int, *, last: int | None = None, spare: int = 0) -> list[float]:
-            return [0.0 for _ in await read(token_id, last=last, spare=spare)]
+        async def reading(
+            wanted: Wanted, *, last: int | None = None, spare: int = 0
+        ) -> list[TokenFacts]:
+            return [TokenFacts() for _ in await read(wanted, last=last, spare=spare)]
 
         session.write = writing  # type: ignore[method-assign]
         if self._endless:
-            session.read_probabilities = reading  # type: ignore[method-assign]
+            session.read_facts = reading  # type: ignore[method-assign]
         self._opened.append(session)
         return session
 

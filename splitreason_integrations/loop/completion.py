@@ -31,6 +31,8 @@ def completion_of(state: RequestState) -> Completion:
         cost_usd=ledger.usd + _small_cost_usd(state),
         human_tokens=ledger.human,
         read_ahead_usd=ledger.ahead_usd,
+        read_ahead_tokens=ledger.ahead_tokens,
+        small_surplus_tokens=ledger.small_surplus,
         degraded=machine.degraded,
         seed=state.settings.seed,
         loading_s=state.loading.local_s,
@@ -39,6 +41,7 @@ def completion_of(state: RequestState) -> Completion:
 
 def _small_cost_usd(state: RequestState) -> float:
     """Return what the small model's tokens cost, the reading of spans included."""
+    written = state.machine.ledger.small + state.machine.ledger.small_surplus
     return state.small.model.prices.cost_usd(
-        input_tokens=state.small.read_tokens, output_tokens=state.machine.ledger.small
+        input_tokens=state.small.read_tokens, output_tokens=written
     )

@@ -1,17 +1,30 @@
-"""Where a span ends: the small model reads along, one pass a chunk, and says when to hand back.
+"""Where a span ends: the small model reads along, one pass a chunk, and the close rule is asked.
 
-The pass that brings the small model's cache up to date also yields P(close tag) after every token.
-The span is cut after the first token over the threshold; the rest is dropped.
+The pass that brings the small model's cache up to date also yields what close rules need of every
+token. The span is cut after the first token at which the rule holds; the rest is dropped.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
-from splitreason_integrations.backends.base import DraftsAhead
+from splitreason_integrations.backends.base import DraftsAhead, TokenFacts, Wanted
+from splitreason_integrations.decide.closing import (
+    CloseNeeds,
+    CloseRule,
+    OwnToken,
+    SpanPlace,
+    TagClose,
+)
 from splitreason_integrations.decide.resilience import Attempts, Retry
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.loop.bridge import Converted
 from splitreason_integrations.loop.participant import Participant
+from splitreason_integrations.protocols import TextStream
+
+_READ = CloseNeeds.CLOSE_PROBABILITY | CloseNeeds.OWN | CloseNeeds.ENTROPY
+_TEXT_CHARACTERS = 400
 
 
 class Handback:
@@ -20,18 +33,26 @@ class Handback:
     Args:
         small: the model that reads along.
         large: the model that writes the span; None while none is loaded.
-        threshold: P(close tag) above which the span ends; 1 reads nothing along.
+        close: says where the span ends; None leaves that to the large model and to caps.
         retry: how often a small model that fails is asked again.
 
     """
 
     def __init__(
-        self, small: Participant, large: Participant | None, threshold: float, retry: Retry
+        self, small: Participant, large: Participant | None, close: CloseRule | None, retry: Retry
     ) -> None:
         self._small = small
         self._large_model = large
-        self._threshold = threshold
+        self._close = close
+        self._needs = close.needs if close is not None else CloseNeeds.NOTHING
+        if not small.tags:
+            self._needs &= ~CloseNeeds.CLOSE_PROBABILITY
         self._retry = retry
+        self._own: list[OwnToken] = []
+        self._unread: tuple[int, ...] = ()
+        self._text = ""
+        self._place_at = 0
+        self._texts: TextStream | None = None
         self._small_knows_end = False
         self.large_lost = False
 
@@ -40,12 +61,13 @@ class Handback:
         assert self._large_model is not None, "a span that has begun has a large model"
         return self._large_model
 
-    def begin(self) -> None:
-        """Show the open tag to the models that know it."""
+    def begin(self, text: str) -> None:
+        """Show the open tag to the models that know it; `text` is the reply so far."""
         self._large.session.extend(self._large.tags.open_tokens)
         self._small.session.extend(self._small.tags.open_tokens)
-        if self._reads:
-            self._look_ahead()
+        self._text, self._place_at = text, len(text)
+        self._texts = self._new_texts()
+        self._look_ahead()
 
     def end(self) -> None:
         """Show the close tag to the models that know it."""
@@ -63,6 +85,7 @@ class Handback:
     def take_over(self, large: Participant) -> None:
         """Let another large model write on, whose session holds the span so far."""
         self._large_model, self.large_lost = large, False
+        self._texts = self._new_texts()
 
     async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
         """Bring the small model up to date with a chunk of the large model's tokens.
@@ -76,64 +99,123 @@ class Handback:
 
         """
         session, tags = self._small.session, self._small.tags
-        start = session.length
-        bridge = self._small.bridge_from(self._large.codec)
-        converted = bridge.convert(chunk)
+        start, texts = session.length - len(self._unread), self._texts_after(chunk)
+        converted = self._converted(chunk, whole=ended_by is not None)
         session.extend(converted.token_ids)
-        if not self._reads or not converted.token_ids:
-            return len(chunk), ended_by
-        behind = (*bridge.rest(), *tags.close_tokens) if ended_by else ()
-        tail = converted.token_ids + behind
-        session.extend(behind)
-        probabilities = await self._probabilities(
-            tags.close_tokens[0], last=len(tail), spare=len(behind)
-        )
-        for mine, theirs in converted.boundaries:
-            if probabilities[theirs - 1] <= self._threshold:
-                continue
-            if ended_by is not None and mine == len(chunk):
-                # Both end it here: the small one does, as where a chunk happens to end here.
-                ended_by = ended_by if tags.close_tokens[1:] else "small"
-                continue
-            session.truncate(start + theirs)
-            if await self._confirmed(probabilities[theirs - 1]):
-                self._small.forget_surplus()
-                return mine, "small"
-            session.extend(tail[theirs:])
-        self._small_knows_end = ended_by is not None
+        self._unread += converted.token_ids if self._needs else ()
+        if self._needs and converted.boundaries:
+            behind = tags.close_tokens if ended_by is not None else ()
+            session.extend(behind)
+            self._small_knows_end = ended_by is not None
+            at = await self._first_close(converted, texts, start, behind)
+            if at is not None:
+                return at, self._name
+        self._text = texts[-1]
         if ended_by is None:
             self._look_ahead()
         return len(chunk), ended_by
 
+    def _converted(self, chunk: Sequence[int], *, whole: bool) -> Converted:
+        """Return a chunk in the small model's tokens; with `whole`, nothing of it waits."""
+        bridge = self._small.bridge_from(self._large.codec)
+        converted = bridge.convert(chunk, in_units=bool(self._needs))
+        rest = bridge.rest() if whole else ()
+        if not rest:
+            return converted
+        ids = converted.token_ids + rest
+        return Converted(ids, (*converted.boundaries, (len(chunk), len(ids))))
+
+    async def _first_close(
+        self, converted: Converted, texts: Sequence[str], start: int, behind: Sequence[int]
+    ) -> int | None:
+        """Return after how many tokens of the chunk the rule closes the span; cut it there.
+
+        Where the large model ends it there as well, the sequence has the close tag `behind` it.
+        """
+        session, close, before = self._small.session, self._close, len(self._own)
+        assert close is not None, "a rule that needs something is there"
+        unread, self._unread = self._unread, ()
+        facts = await self._facts(last=len(unread) + len(behind), spare=len(behind))
+        self._own += [OwnToken(one.probability, one.likeliest) for one in facts]
+        known = len(unread) - len(converted.token_ids)
+        for mine, theirs in converted.boundaries:
+            fact = facts[known + theirs - 1] if facts else TokenFacts()
+            place = SpanPlace(
+                close_probability=fact.next_probability,
+                entropy=fact.next_entropy,
+                own=self._own[: before + known + theirs],
+                text=texts[mine][-_TEXT_CHARACTERS:],
+                new_text=texts[mine][self._place_at :],
+            )
+            self._place_at = len(texts[mine])
+            if not close.closes(place):
+                continue
+            if behind and mine == len(texts) - 1:
+                if not behind[1:]:
+                    return mine
+                continue
+            session.truncate(start + known + theirs)
+            if await self._confirmed(close, place):
+                self._small.forget_surplus()
+                self._small_knows_end = False
+                return mine
+            session.extend((*unread[known + theirs :], *behind))
+        return None
+
+    def _texts_after(self, chunk: Sequence[int]) -> list[str]:
+        """Return the reply's end after each token of a chunk, and before its first one."""
+        texts = [self._text]
+        for token in chunk if CloseNeeds.TEXT in self._needs else ():
+            assert self._texts is not None, "a span that has begun has text"
+            texts.append(texts[-1] + self._texts.push(token))
+        return texts + texts[-1:] * (len(chunk) + 1 - len(texts))
+
+    def _new_texts(self) -> TextStream:
+        codec = self._large.codec
+        return codec.text_stream(after=codec.encode("\n")[-1:])
+
     def _look_ahead(self) -> None:
         session = self._small.session
-        if isinstance(session, DraftsAhead):
+        if self._needs & _READ == CloseNeeds.CLOSE_PROBABILITY and isinstance(session, DraftsAhead):
             session.look_ahead(self._small.tags.close_tokens[0])
 
     @property
-    def _reads(self) -> bool:
-        """Whether the small model may end a span."""
-        return bool(self._small.tags) and self._threshold < 1
+    def _name(self) -> str:
+        return "small" if isinstance(self._close, TagClose) else str(self._close)
 
-    async def _confirmed(self, probability: float) -> bool:
-        """Return whether the whole of a close tag of several tokens is likely here."""
+    async def _confirmed(self, close: CloseRule, place: SpanPlace) -> bool:
+        """Return whether the rule holds given the whole of a close tag of several tokens."""
         session, tag = self._small.session, self._small.tags.close_tokens
-        start = session.length
+        if not tag[1:] or close.closes(replace(place, close_probability=0.0)):
+            return True
+        start, probability = session.length, place.close_probability
         for at, token in enumerate(tag[1:]):
             session.extend(tag[at : at + 1])
-            probability *= (await self._probabilities(token, last=1, spare=0))[0]
+            facts = await self._read(Wanted(probability_of=token), last=1, spare=0)
+            probability *= facts[0].next_probability
         session.truncate(start)
-        return probability > self._threshold
+        return close.closes(replace(place, close_probability=probability))
 
-    async def _probabilities(self, token: int, *, last: int, spare: int) -> list[float]:
-        """Return P(`token`) after each of the `last` tokens, without the `spare` very last.
+    async def _facts(self, *, last: int, spare: int) -> list[TokenFacts]:
+        """Return facts of the `last` tokens but for the `spare` very last; none if unneeded."""
+        if not self._needs & _READ:
+            return []
+        tags, needs = self._small.tags, self._needs
+        reads_tag = CloseNeeds.CLOSE_PROBABILITY in needs
+        wanted = Wanted(
+            probability_of=tags.close_tokens[0] if reads_tag else None,
+            entropy=CloseNeeds.ENTROPY in needs,
+            own=CloseNeeds.OWN in needs,
+            forbidden=tags.control_tokens if needs & (CloseNeeds.ENTROPY | CloseNeeds.OWN) else (),
+        )
+        return await self._read(wanted, last=last, spare=spare)
 
-        A small model that fails is called again, as `Retry` allows.
-        """
+    async def _read(self, wanted: Wanted, *, last: int, spare: int) -> list[TokenFacts]:
+        """Have the small model read; one that fails is called again, as `Retry` allows."""
         attempts = Attempts(self._retry)
         while True:
             try:
-                return await self._small.session.read_probabilities(token, last=last, spare=spare)
+                return await self._small.session.read_facts(wanted, last=last, spare=spare)
             except ModelCallError as error:
                 wait_s = attempts.note_failure(error, until_s=None)
                 if wait_s is None:

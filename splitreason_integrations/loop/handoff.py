@@ -23,7 +23,7 @@ from splitreason_integrations.errors import CircuitOpenError
 from splitreason_integrations.humans.human import Answer
 from splitreason_integrations.loop.approval import FAILURE, Approval
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.read_along import ReadAlong, TimedWriting
+from splitreason_integrations.loop.read_along import ReadAlong, SparingPace, TimedWriting
 from splitreason_integrations.loop.recovery import NextLarge, Recovery
 from splitreason_integrations.loop.state import RequestState
 
@@ -38,7 +38,7 @@ class Handoffs:
         self._recovery = Recovery(state, next_large, degrade=self._degrade)
         self._approval = Approval(state)
         self._read_along: ReadAlong | None = None
-        self._length = 0
+        self._length = self._failed_at = 0
         self._closed_by: str | None = None
 
     @property
@@ -46,11 +46,11 @@ class Handoffs:
         """Whether a person may be asked before a span is written."""
         return self._approval.may_ask("before")
 
-    def open(self) -> None:
+    def open(self, exact_tokens: int | None = None) -> None:
         """Open a span where the trigger fired; a person is asked first where a rule says so."""
         opened_by = str(self._state.settings.trigger)
         self._state.machine.note(SpanOpened(opened_by))
-        self._state.emit(self._state.spans.open(opened_by))
+        self._state.emit(self._state.spans.open(opened_by, exact_tokens))
         # Before a question: a pause keeps no errors, and a person is asked about who really writes.
         if self._state.unreached:
             self._recovery.start_without_unreached()
@@ -58,13 +58,40 @@ class Handoffs:
 
     async def write(self, order: WriteLarge) -> None:
         """Begin the span, or let the large model write in it and the small one read along."""
-        state = self._state
+        state, left = self._state, self._exact_left
         if not state.spans.current.has_begun:
             self._begin()
+        elif left == 0:
+            self.end("exact_length")
         else:
             self._length, self._closed_by = state.large.session.length, None
             self._read_along = state.writing = self._start_writing(order)
             await self._read_on()
+
+    def report_unreached(self) -> None:
+        """Emit which large models could not be loaded, and who works in their place."""
+        if self._state.unreached:
+            self._recovery.start_without_unreached()
+
+    def reading_failed(self, error: Exception, length: int) -> None:
+        """Recover from a large model that failed while it read along, outside of any span.
+
+        Args:
+            error: what it failed with.
+            length: how many tokens of its session are known to be right.
+
+        """
+        state = self._state
+        state.span_ends_s = state.deadline_s
+        if length > self._failed_at:
+            self._recovery.begin()
+        self._failed_at = length
+        failed = state.spans.failed(error, state.large.model.name)
+        wait_s = self._recovery.plan_retry(error, length)
+        if wait_s is None:
+            self._recovery.fall_back(error, failed)
+        else:
+            self._recovery.retry_after(error, wait_s)
 
     def end(self, closed_by: str) -> None:
         """End the span; a person is asked first where a rule says so."""
@@ -103,9 +130,9 @@ class Handoffs:
         state.span_ends_s = state.spans.ends_s(soon_s)
         started = state.spans.start(state.small if hands_back else None, state.large)
         if hands_back:
-            threshold = state.settings.close_threshold
-            state.handback = Handback(state.small, state.large, threshold, retry)
-            state.handback.begin()
+            close = state.settings.close if state.spans.current.exact_tokens is None else None
+            state.handback = Handback(state.small, state.large, close, retry)
+            state.handback.begin(state.transcript.tail)
         state.emit(started)
 
     def _start_writing(self, order: WriteLarge) -> ReadAlong:
@@ -117,7 +144,8 @@ class Handoffs:
             until_s=state.span_ends_s,
         )
         handback = state.handback if settings.hands_back else None
-        return ReadAlong(writing, handback, settings.handback_tokens, self._ended_by)
+        pace = SparingPace(settings.handback_tokens)
+        return ReadAlong(writing, handback, pace, self._ended_by)
 
     def _write_order(self, order: WriteLarge) -> WriteOrder:
         settings, large = self._state.settings, self._state.large
@@ -128,8 +156,9 @@ class Handoffs:
         in_chunks |= only_reasons and not large.reasoning_ends
         closing = frozenset(tags[1:] if settings.hands_back else ())
         closing |= large.reasoning_ends if only_reasons else frozenset()
+        most = settings.handback_tokens if in_chunks else order.max_tokens
         return WriteOrder(
-            max_tokens=min(order.max_tokens, settings.handback_tokens if in_chunks else 1 << 30),
+            max_tokens=min(order.max_tokens, most, self._exact_left or most),
             sampling=large.sampling,
             seed=settings.seed,
             stream=_STREAM,
@@ -202,6 +231,12 @@ class Handoffs:
         """Whether the request's deadline ends the span, and the small model goes on."""
         state = self._state
         return state.settings.hands_back and state.is_late and not self._is_past_cap
+
+    @property
+    def _exact_left(self) -> int | None:
+        """How many tokens are left to write of a span of an exact length; None for others."""
+        exact = self._state.spans.current.exact_tokens
+        return None if exact is None else max(0, exact - self._state.machine.ledger.span)
 
     @property
     def _only_reasons(self) -> bool:

@@ -5,6 +5,7 @@ from itertools import groupby
 
 from splitreason_integrations.backends.base import Model, Session
 from splitreason_integrations.loop.bridge import Bridge
+from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.protocols import Codec, Guide, Prompt
 from splitreason_integrations.records import Author, Piece, Writer, token_ids
 from splitreason_integrations.sampling import Sampling
@@ -112,7 +113,8 @@ class Participant:
     def bridge_from(self, codec: Codec) -> Bridge:
         """Return what converts another codec's tokens to this model's tokens."""
         if codec.fingerprint not in self._bridges:
-            self._bridges[codec.fingerprint] = Bridge(codec, self.codec)
+            by_line = isinstance(self.codec, RedactingCodec)
+            self._bridges[codec.fingerprint] = Bridge(codec, self.codec, by_line=by_line)
         return self._bridges[codec.fingerprint]
 
     def sync(self, pieces: Sequence[Piece]) -> None:

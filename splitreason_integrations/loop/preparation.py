@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.base import Gives, Model
 from splitreason_integrations.backends.registry import (
     LargeSpec,
     ModelSpec,
     check_model_spec,
     line_up,
 )
+from splitreason_integrations.decide.closing import CloseRule, TagClose
 from splitreason_integrations.decide.machine import Machine
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
@@ -46,7 +47,7 @@ class EngineSettings(Protocol):
     @property
     def policy(self) -> Policy: ...  # noqa: D102
     @property
-    def close_threshold(self) -> float: ...  # noqa: D102
+    def close(self) -> CloseRule | None: ...  # noqa: D102
     @property
     def handback_tokens(self) -> int: ...  # noqa: D102
     @property
@@ -167,7 +168,7 @@ class Preparation:
             large_model=large,
             transcript=transcript,
             spans=SpanTracker(request.request_id, machine, transcript),
-            handback=Handback(small, large, settings.close_threshold, settings.retry),
+            handback=Handback(small, large, settings.close, settings.retry),
             loading=setup.loading,
             unreached=setup.unreached,
             telemetry_context=self._telemetry_context,
@@ -179,7 +180,7 @@ class Preparation:
         return Settings(
             trigger=engine.trigger,
             seed=self._request.seed_or_drawn(),
-            close_threshold=engine.close_threshold,
+            close=engine.close or TagClose(),
             handback_tokens=engine.handback_tokens,
             prefill_tokens=engine.prefill_tokens,
             on_large_failure=engine.on_large_failure,
@@ -189,9 +190,10 @@ class Preparation:
         )
 
     def _check_trigger(self, small: Model) -> None:
-        if Needs.ENTROPY in self._engine.trigger.needs and not small.shows_logits:
+        asks = Needs.ENTROPY | Needs.CONFIDENCE | Needs.OPEN_PROBABILITY
+        if self._engine.trigger.needs & asks and Gives.WRITING not in small.gives:
             raise ConfigurationError(
-                f"{small.name} is run by a server or by vLLM, which gives no entropies: use "
-                "another trigger, such as Tag(), or a small model by transformers, such as "
-                "'hf:<folder>'"
+                f"{small.name} is on a server that gives no probabilities of what it writes: use "
+                "another trigger, such as Tag() or Opening(64), a server that takes and gives "
+                "token ids, such as vLLM, or a small model by transformers, such as 'hf:<folder>'"
             )

@@ -1,20 +1,20 @@
-"""The small model reads along while the large one writes, and finds where the span ends.
+"""One model reads along while the other one writes, and finds where the writing has to end.
 
-The large model writes on while a chunk is being read; where the small model finds the end, what
-was written after it is dropped.
+The small model so ends the large model's spans, and the large one finds where a span opens. The
+writer writes on while a chunk is being read; what it wrote behind the end is dropped.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
 from splitreason_integrations.backends.base import Written
 from splitreason_integrations.errors import ModelStalledError
-from splitreason_integrations.loop.handback import Handback
 
 _TIMES_ITS_LENGTH = 20
 """A chunk is read when so many times the last chunk's seconds have passed since that one began.
@@ -23,23 +23,104 @@ So reading along takes a twentieth of a span's time: where the small model is bu
 one fast, chunks become fewer and longer.
 """
 
+_TOKENS_BETWEEN_OPENINGS = 20
+"""About how many tokens an untaught small model writes between two places where a span opens."""
+_LONGEST_CHUNK = 64
+
 GRACE_S = 0.25
 """How long after its deadline a model may take to say that it has ended."""
 
 EndedBy = Callable[[Written], str | None]
-"""Returns how the large model ended the span by itself; None where it did not."""
+"""Returns how the writer ended by itself; None where it did not."""
+
+
+class Reader(Protocol):
+    """What reads along."""
+
+    async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
+        """Read a chunk; return how many of its tokens are kept, and what ended the writing.
+
+        Where nothing ended it and not all are kept, the others come again with the next chunk.
+        """
+        ...
+
+
+class Pace(Protocol):
+    """Says when the next chunk is read."""
+
+    def is_due(self, unread: int) -> bool:
+        """Return whether so many unread tokens are to be read now."""
+        ...
+
+    def note(self, began_s: float) -> None:
+        """Note that the reading of a chunk which began then, by `time.monotonic()`, has ended."""
+        ...
+
+
+class SparingPace:
+    """For a reader beside a slower writer: reading takes a small share of the time."""
+
+    def __init__(self, chunk_tokens: int) -> None:
+        self._chunk_tokens = chunk_tokens
+        self._due_s = 0.0
+
+    def is_due(self, unread: int) -> bool:
+        """Return whether enough is unread and the last reading is long enough ago."""
+        return unread >= self._chunk_tokens and time.monotonic() >= self._due_s
+
+    def note(self, began_s: float) -> None:
+        """Put the next reading off by a multiple of the last one's time."""
+        self._due_s = began_s + _TIMES_ITS_LENGTH * (time.monotonic() - began_s)
+
+
+class BalancedPace:
+    """For a reader beside a faster writer: what is read in vain costs as much as reading often.
+
+    With passes of p seconds, steps of s, and a span every r tokens, chunks of n tokens cost p / n
+    a token for reading, and s n / 2 for each span, whose tokens behind its opening are dropped.
+    The sum is least at n = sqrt(2 r p / s).
+    """
+
+    def __init__(self, chunk_tokens: int) -> None:
+        self._least = chunk_tokens
+        self._step_s: float | None = None
+        self._pass_s: float | None = None
+
+    def is_due(self, unread: int) -> bool:
+        """Return whether the chunk is as long as pays."""
+        return unread >= self._chunk_tokens
+
+    def note(self, began_s: float) -> None:
+        """Measure a pass."""
+        self._pass_s = _mean(self._pass_s, time.monotonic() - began_s)
+
+    def note_steps(self, seconds: float, tokens: int) -> None:
+        """Measure the writer's steps."""
+        if tokens:
+            self._step_s = _mean(self._step_s, seconds / tokens)
+
+    @property
+    def _chunk_tokens(self) -> int:
+        if not self._step_s or self._pass_s is None:
+            return self._least
+        best = math.sqrt(2 * _TOKENS_BETWEEN_OPENINGS * self._pass_s / self._step_s)
+        return max(self._least, min(_LONGEST_CHUNK, round(best)))
+
+
+def _mean(before: float | None, new: float) -> float:
+    return new if before is None else (3 * before + new) / 4
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Tokens of the large model that are kept, and what ended the span after them, if it ended."""
+    """Tokens of the writer that are kept, and what ended the writing after them, if it ended."""
 
     token_ids: tuple[int, ...] = ()
     closed_by: str | None = None
 
 
 class TimedWriting:
-    """A large model's writing that fails where no token comes in time.
+    """A model's writing that fails where no token comes in time.
 
     Args:
         writing: what its session writes.
@@ -81,35 +162,37 @@ class TimedWriting:
 
 
 class ReadAlong:
-    """One writing of a large model, read by the small one in chunks of `chunk_tokens`.
+    """One writing of a model, read by the other one a chunk at a time.
 
-    Without a `handback` nobody reads along, and all tokens are kept as they come. `surplus` counts
-    received tokens that are not kept, `failure` is what the large model failed with after them.
+    Without a `reader` nobody reads along, and all tokens are kept as they come. `surplus` counts
+    received tokens that are not kept, `failure` is what the writer failed with after them. What the
+    reader fails with is raised.
     """
 
     def __init__(
-        self,
-        writing: TimedWriting,
-        handback: Handback | None,
-        chunk_tokens: int,
-        ended_by: EndedBy,
+        self, writing: TimedWriting, reader: Reader | None, pace: Pace, ended_by: EndedBy
     ) -> None:
         self._writing = writing
-        self._handback = handback
-        self._chunk_tokens = chunk_tokens
+        self._reader = reader
+        self._pace = pace
         self._ended_by = ended_by
         self._unread: list[int] = []
         self._chunk: tuple[int, ...] = ()
         self._pull: asyncio.Task[Written | None] | None = None
         self._read: asyncio.Task[tuple[int, str | None]] | None = None
-        self._read_began_s = self._read_due_s = 0.0
+        self._read_began_s = 0.0
         self._last = Written(())
         self._is_written = self._is_over = False
         self.surplus = 0
         self.failure: Exception | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the writer has ended by itself."""
+        return self._last.end is not None
+
     async def next(self) -> Checked | None:
-        """Return the next tokens to keep, up to where either model ends the span; None after."""
+        """Return the next tokens to keep, up to where either model ends the writing; None after."""
         while not (self._is_written or self._is_over):
             self._pull = self._pull or asyncio.ensure_future(self._writing.next())
             if not self._pull.done():
@@ -119,7 +202,7 @@ class ReadAlong:
             if self._pull.done():
                 self._receive(self._pull)
                 self._pull = None
-                if self._handback is None and self._unread:
+                if self._reader is None and self._unread:
                     return self._checked(self._take_unread(), None)
         if self._is_over:
             return None
@@ -129,7 +212,7 @@ class ReadAlong:
         return await self._read_rest()
 
     async def aclose(self) -> None:
-        """Stop the large model and what is being read, and wait until both have stopped."""
+        """Stop the writer and what is being read, and wait until both have stopped."""
         jobs: list[asyncio.Task[Any]] = [job for job in (self._pull, self._read) if job is not None]
         for job in jobs:
             job.cancel()
@@ -138,18 +221,18 @@ class ReadAlong:
         await self._writing.aclose()
 
     async def _wait(self, pull: asyncio.Task[Written | None]) -> None:
-        """Wait for the large model's next tokens, or for the end of the chunk being read."""
-        due = len(self._unread) >= self._chunk_tokens and time.monotonic() >= self._read_due_s
-        if self._read is None and self._handback is not None and due:
+        """Wait for the writer's next tokens, or for the end of the chunk being read."""
+        due = self._read is None and self._pace.is_due(len(self._unread))
+        if self._reader is not None and due:
             self._chunk, self._read_began_s = self._take_unread(), time.monotonic()
-            self._read = asyncio.ensure_future(self._handback.read(self._chunk, None))
+            self._read = asyncio.ensure_future(self._reader.read(self._chunk, None))
         jobs = [pull] if self._read is None else [pull, self._read]
         await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
 
     def _receive(self, pull: asyncio.Task[Written | None]) -> None:
         try:
             written = pull.result()
-        except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
+        except Exception as error:  # noqa: BLE001 - any failure of a writer is survived
             self.failure, self._is_written = error, True
             return
         if written is None:
@@ -169,16 +252,17 @@ class ReadAlong:
         kept, closed_by = await self._read
         self._read = None
         self._is_over = closed_by is not None
-        seconds = time.monotonic() - self._read_began_s
-        self._read_due_s = self._read_began_s + _TIMES_ITS_LENGTH * seconds
+        self._pace.note(self._read_began_s)
+        if closed_by is None:
+            self._unread[:0] = self._chunk[kept:]
         return self._checked(self._chunk[:kept], closed_by)
 
     async def _read_rest(self) -> Checked:
-        """Read what is left, after which the large model may have ended the span."""
+        """Read what is left, after which the writer may have ended by itself."""
         rest, ended_by = self._take_unread(), self._ended_by(self._last)
-        if self._handback is None:
+        if self._reader is None:
             return self._checked(rest, ended_by)
-        kept, closed_by = await self._handback.read(rest, ended_by)
+        kept, closed_by = await self._reader.read(rest, ended_by)
         return self._checked(rest[:kept], closed_by)
 
     def _checked(self, token_ids: tuple[int, ...], closed_by: str | None) -> Checked:

@@ -66,8 +66,7 @@ class RequestLoop:
         self.state = state
         self.paused: Paused | None = None
         self._handoffs = Handoffs(state, next_large)
-        asks_first = self._handoffs.may_ask_first
-        self._small = SmallWriter(state, self._handoffs.open, asks_first=asks_first)
+        self._small = SmallWriter(state, self._handoffs)
         self._answer = answer
         # Those that a paused request had reached were reported before the pause.
         self._reported_caps = len(state.machine.exhausted)

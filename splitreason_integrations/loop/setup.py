@@ -5,7 +5,7 @@ from functools import partial
 
 import anyio.to_thread
 
-from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.base import Gives, Model
 from splitreason_integrations.backends.registry import ModelSpec, is_loaded, public_name
 from splitreason_integrations.decide.resilience import Retry, breaker_of
 from splitreason_integrations.errors import (
@@ -207,7 +207,7 @@ class Setup:
         request = self._request
         if request.response_schema is None and not request.must_call:
             return None
-        if not model.shows_logits:
+        if Gives.FORM not in model.gives:
             raise RequestError(
                 f"{model.name} is behind a server or run by vLLM, where an answer cannot be held "
                 "to a schema or a call; use models by transformers, such as 'hf:<folder>', for "

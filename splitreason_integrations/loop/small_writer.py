@@ -1,20 +1,33 @@
 """Lets the small model write, and opens a span where the trigger fires."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
 import anyio
 
-from splitreason_integrations.backends.base import End, WriteOrder, Written
-from splitreason_integrations.decide.machine import ReplyEnded, SmallWrote, WriteSmall
+from splitreason_integrations.backends.base import End, Wanted, WriteOrder, Written
+from splitreason_integrations.decide.machine import (
+    ReplyEnded,
+    SmallDropped,
+    SmallWrote,
+    WriteSmall,
+)
 from splitreason_integrations.decide.resilience import Attempts
+from splitreason_integrations.decide.triggers import Needs
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.loop.handoff import Handoffs
+from splitreason_integrations.loop.large_reader import FIRED, LargeReader
 from splitreason_integrations.loop.prefill import Prefill
+from splitreason_integrations.loop.read_along import BalancedPace, ReadAlong, TimedWriting
 from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.loop.transcript import SMALL
 from splitreason_integrations.loop.trigger_watch import TriggerWatch
 from splitreason_integrations.records import Author
 
 _STREAM = 1
+_OPENED, _DOUBT, _STOPPED, _PAUSED = "opened", "doubt", "stop", "paused"
 
 
 class SmallWriter:
@@ -22,84 +35,165 @@ class SmallWriter:
 
     Args:
         state: the request's state.
-        open_span: called where a span opens.
-        asks_first: whether a person may be asked before a span is written.
+        handoffs: opens spans.
 
     """
 
-    def __init__(
-        self, state: RequestState, open_span: Callable[[], None], *, asks_first: bool
-    ) -> None:
+    def __init__(self, state: RequestState, handoffs: Handoffs) -> None:
         self._state = state
-        self._open_span = open_span
-        self._prefill = Prefill(state, asks_first=asks_first)
+        self._handoffs = handoffs
+        self._prefill = Prefill(state, asks_first=handoffs.may_ask_first)
         self._watch = TriggerWatch(
             state.settings.trigger, state.small.tags, state.small.codec, seed=state.settings.seed
         )
         self._attempts = Attempts(state.settings.retry)
-        self._writing: AsyncGenerator[Written, None] | None = None
-        self._kept_length = 0
-        self._unsure: list[int] = []
+        self._pace = BalancedPace(state.settings.handback_tokens)
+        self._writing: ReadAlong | None = None
+        self._reader: LargeReader | None = None
+        self._kept_length = self._began_at = 0
+        self._began_s = 0.0
 
     async def write(self, order: WriteSmall) -> None:
         """Begin to write, or open a span at once where nothing but the trigger decides."""
         state, hands_back = self._state, self._state.settings.hands_back
         if order.may_open and not hands_back:
-            self._open_span()
+            self._handoffs.open()
+            return
+        reads = order.may_open and Needs.LARGE in state.settings.trigger.needs
+        if reads and state.unreached:
+            self._handoffs.report_unreached()
             return
         state.small.sync(state.transcript.pieces)
-        self._kept_length, self._unsure = state.small.session.length, []
-        self._prefill.start_if_due()
+        self._kept_length = self._began_at = state.small.session.length
+        self._began_s = time.monotonic()
         write_order = self._write_order(order, may_open=order.may_open and hands_back)
-        self._writing = state.writing = state.small.session.write(write_order)
+        self._reader = LargeReader(state, self._watch) if reads else None
+        if not reads:
+            self._prefill.start_if_due()
+        writing = state.small.session.write(write_order)
+        if self._watch.reads_tags_as_text:
+            writing = self._without_tags(writing)
+        timed = TimedWriting(writing, model=state.small.model.name, stall_s=None, until_s=None)
+        self._writing = ReadAlong(timed, self._reader, self._pace, self._ended_by)
+        state.writing = self._writing
         await self._write_on()
 
     async def _write_on(self) -> None:
-        """Take the next tokens; where the model's server fails, the next order goes on."""
-        state = self._state
-        assert self._writing is not None, "the small model is writing"
+        """Keep the next tokens; act on how the writing ended, if it did."""
+        state, writing = self._state, self._writing
+        assert writing is not None, "the small model is writing"
         try:
-            written = await anext(self._writing, None)
-        except ModelCallError as error:
-            await state.stop_writing()
-            wait_s = self._attempts.note_failure(error, until_s=state.deadline_s)
-            if wait_s is None:
-                raise
-            self._watch.forget_held()
-            state.small.cut(self._kept_length)
-            await anyio.sleep(wait_s)
+            checked = await writing.next()
+        except Exception as error:  # noqa: BLE001 - any failure of a large model is survived
+            await self._stop(writing)
+            self._reading_failed(error)
             return
-        if written is None:
-            await state.stop_writing()
+        if checked is None:
+            await self._settle(writing, None)
             return
-        self._take(written)
-        if state.transcript.stopped:
-            state.then(state.stop_writing)
+        self._keep(checked.token_ids)
+        if state.transcript.stopped or checked.closed_by is not None:
+            ended_by = None if state.transcript.stopped else checked.closed_by
+            state.then(lambda: self._settle(writing, ended_by))
             return
-        if written.end is None:
+        if self._reader is None and not writing.has_ended:
             self._prefill.start_if_due()
-        # Read to its end: a server says last how many tokens it has read.
+        elif self._reader is not None and not self._may_open_here:
+            # The reasoning has ended: nothing behind it is to be read.
+            state.then(lambda: self._settle(writing, _PAUSED))
+            return
         state.then(self._write_on)
 
-    def _take(self, written: Written) -> None:
-        """Keep what cannot belong to a tag; act on how the writing ended."""
+    async def _settle(self, writing: ReadAlong, ended_by: str | None) -> None:
+        """End the writing, and do what its end asks for; a server that failed is asked again."""
         state, watch = self._state, self._watch
-        received = [*self._unsure, *written.token_ids]
-        unsure = watch.held if written.end in (None, End.WATCH) else 0
-        cut = len(received) - min(unsure, len(received))
-        kept, self._unsure = received[:cut], received[cut:]
-        if written.end is End.WATCH and self._unsure:
-            kept, self._unsure = kept + self._drop_partial_tag(len(self._unsure)), []
-        self._keep(kept)
-        if state.transcript.stopped:
+        await self._stop(writing)
+        if writing.failure is not None and ended_by is None:
+            await self._retry(writing.failure)
+        elif state.transcript.stopped or ended_by is None:
             return
-        opened = watch.opened or written.stop_token in watch.opening
-        if written.end in (End.WATCH, End.STOP_TOKEN) and opened:
-            # The reasoning may have ended since the order was given.
-            if state.machine.policy.opens_in(state.transcript.channel):
-                self._open_span()
-        elif written.end is End.STOP_TOKEN:
+        elif ended_by == FIRED and self._reader is not None:
+            self._open(self._reader.span_tokens)
+        elif ended_by == _OPENED:
+            self._open(watch.span_tokens)
+        elif ended_by == _DOUBT:
+            await self._confirm()
+        elif ended_by == _STOPPED:
             state.machine.note(ReplyEnded("stop"))
+
+    async def _stop(self, writing: ReadAlong) -> None:
+        """Stop the writing; drop what the small model wrote behind its end."""
+        state = self._state
+        await state.stop_writing()
+        if self._reader is not None:
+            seconds = time.monotonic() - self._began_s
+            self._pace.note_steps(seconds, state.small.session.length - self._began_at)
+            self._reader.leave()
+        dropped = state.small.cut(self._kept_length)
+        if dropped:
+            self._watch.forget_held()
+            state.machine.note(SmallDropped(dropped))
+
+    async def _retry(self, error: Exception) -> None:
+        """Wait until the small model may be asked again; raise what ends the request."""
+        state = self._state
+        if not isinstance(error, ModelCallError):
+            raise error
+        wait_s = self._attempts.note_failure(error, until_s=state.deadline_s)
+        if wait_s is None:
+            raise error
+        await anyio.sleep(wait_s)
+
+    def _reading_failed(self, error: Exception) -> None:
+        assert self._reader is not None, "what a reader fails with is raised"
+        self._handoffs.reading_failed(error, self._reader.length)
+
+    def _open(self, exact_tokens: int | None) -> None:
+        if self._may_open_here:
+            self._handoffs.open(exact_tokens)
+
+    @property
+    def _may_open_here(self) -> bool:
+        """Whether spans open in this part of the reply, which may be another than at the order."""
+        return self._state.machine.policy.opens_in(self._state.transcript.channel)
+
+    async def _confirm(self) -> None:
+        """Open a span if the whole of a tag of several tokens is probable enough here."""
+        session, tag = self._state.small.session, self._state.small.tags.open_tokens
+        length, probability = session.length, 1.0
+        for at, token in enumerate(tag[1:]):
+            session.extend(tag[at : at + 1])
+            facts = await session.read_facts(Wanted(probability_of=token), last=1)
+            probability *= facts[0].next_probability
+        session.truncate(length)
+        if self._watch.confirm(probability):
+            self._open(self._watch.span_tokens)
+
+    def _ended_by(self, written: Written) -> str | None:
+        """Return how the small model ended its writing; None where it did not."""
+        watch = self._watch
+        if written.end is End.WATCH and watch.doubt is not None:
+            return _DOUBT
+        if written.end is End.WATCH or written.stop_token in watch.opening:
+            return _OPENED if watch.opened or written.stop_token in watch.opening else _PAUSED
+        if written.end is End.STOP_TOKEN:
+            return _STOPPED
+        return None if written.end is None else _PAUSED
+
+    async def _without_tags(
+        self, writing: AsyncGenerator[Written, None]
+    ) -> AsyncGenerator[Written, None]:
+        """Yield what is written, but for tokens that may yet become part of a tag."""
+        watch, unsure = self._watch, list[int]()
+        async with aclosing(writing):
+            async for written in writing:
+                received = [*unsure, *written.token_ids]
+                held = watch.held if written.end in (None, End.WATCH) else 0
+                cut = len(received) - min(held, len(received))
+                kept, unsure = received[:cut], received[cut:]
+                if written.end is End.WATCH and unsure:
+                    kept, unsure = kept + self._drop_partial_tag(len(unsure)), []
+                yield replace(written, token_ids=tuple(kept))
 
     def _keep(self, token_ids: Sequence[int]) -> None:
         state = self._state
@@ -108,6 +202,8 @@ class SmallWriter:
             self._count_attempts_anew()
         kept = state.write(SMALL, token_ids)
         state.small.mark_synced(state.transcript.pieces)
+        if self._reader is not None and self._reader.reads:
+            state.large.mark_synced(state.transcript.pieces)
         state.machine.note(SmallWrote(kept))
         if state.transcript.stopped:
             state.machine.note(ReplyEnded("stop_string"))
@@ -120,7 +216,7 @@ class SmallWriter:
         state, settings, watch = self._state, self._state.settings, self._watch
         tags, uses_tag = state.small.tags, settings.trigger.uses_tag
         same_author = bool(state.transcript.pieces) and state.transcript.author is Author.SMALL
-        watch.resume(state.transcript.line, may_open=may_open, goes_on=same_author)
+        watch.resume(state.transcript.tail, may_open=may_open, goes_on=same_author)
         opening = watch.opening if may_open else frozenset[int]()
         watches = (may_open and not opening) or watch.reads_tags_as_text
         return WriteOrder(

@@ -29,6 +29,7 @@ class OpenSpan:
         held: tokens that a person has not accepted yet.
         human: what people decided about it.
         closed_by: why it ended; empty while it is being written.
+        exact_tokens: how many tokens it is to have, where its trigger says so; else None.
 
     """
 
@@ -44,6 +45,7 @@ class OpenSpan:
     held: list[int] = field(default_factory=list)
     human: list[str] = field(default_factory=list)
     closed_by: str = ""
+    exact_tokens: int | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -126,14 +128,15 @@ class SpanTracker:
         ends = self.current.started_s + longest
         return ends if deadline_s is None else min(ends, deadline_s)
 
-    def open(self, opened_by: str) -> events.Event:
-        """Open a span where a trigger fired."""
+    def open(self, opened_by: str, exact_tokens: int | None = None) -> events.Event:
+        """Open a span where a trigger fired, perhaps one of an exact length."""
         self._open = OpenSpan(
             opened_by=opened_by,
             started_s=time.monotonic(),
             usd_before=self._machine.ledger.usd,
             start_token=self._transcript.tokens,
             first_piece=len(self._transcript.pieces),
+            exact_tokens=exact_tokens,
         )
         return events.HandoffRequested(
             self._request_id, self.number, self._open.start_token, opened_by
@@ -206,8 +209,9 @@ class SpanTracker:
         return events.HandoffFailed(self._request_id, self.number, type(error).__name__, model)
 
     def retried(self, error: Exception, model: str, *, attempt: int, wait_s: float) -> events.Event:
-        """Count a failed call that is made again; return its event."""
-        self.current.attempts += 1
+        """Count a failed call that is made again, in the span if one is open; return its event."""
+        if self._open is not None:
+            self._open.attempts += 1
         return events.HandoffRetried(
             self._request_id, self.number, model, type(error).__name__, attempt, wait_s
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from splitreason_integrations import events
+from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.machine import Machine
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger
@@ -44,8 +45,8 @@ class Settings:
     Attributes:
         trigger: opens spans.
         seed: of all draws of this request.
-        close_threshold: P(close tag) above which the small model ends a span.
-        handback_tokens: how many tokens the small model reads at a time within a span.
+        close: says where a span ends.
+        handback_tokens: how many tokens of one model the other one reads at a time.
         prefill_tokens: how many unread tokens start a prefill; None for no prefill.
         on_large_failure: `small` or `raise`.
         started_s: when the request began, by `time.monotonic()`.
@@ -56,7 +57,7 @@ class Settings:
 
     trigger: Trigger
     seed: int
-    close_threshold: float
+    close: CloseRule
     handback_tokens: int
     prefill_tokens: int | None
     on_large_failure: str

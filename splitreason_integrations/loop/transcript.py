@@ -9,6 +9,9 @@ from splitreason_integrations.records import token_ids as joined
 from splitreason_integrations.text.replies import ReplyReader
 
 SMALL: Writer = (Author.SMALL, 0)
+
+TAIL_CHARACTERS = 4000
+"""How much of the reply's text triggers and close rules are shown."""
 """The small model."""
 
 
@@ -24,7 +27,7 @@ class Transcript:
         pieces: the reply's tokens by author; they are only ever appended.
         tokens: how many tokens the reply has.
         reasoning_tokens: how many of them are reasoning.
-        line: the reply's text since its last line break.
+        tail: the end of the reply's text, control tokens included.
 
     """
 
@@ -42,7 +45,7 @@ class Transcript:
         self.pieces: list[Piece] = []
         self.tokens = 0
         self.reasoning_tokens = 0
-        self.line = ""
+        self.tail = ""
         self._end_of_reasoning = small.reply_format.end_of_reasoning.strip()
         self._reasoning = ""
 
@@ -145,7 +148,7 @@ class Transcript:
         return self._show("".join([stream.push(token_id) for token_id in token_ids]))
 
     def _show(self, text: str) -> list[tuple[Channel, str]]:
-        self.line = (self.line + text).rpartition("\n")[2]
+        self.tail = (self.tail + text)[-TAIL_CHARACTERS:]
         shown = self._reader.feed(text) if text else []
         if self._reader.channel is not Channel.REASONING:
             self._reasoning = ""

@@ -21,6 +21,7 @@ from splitreason_integrations.backends.registry import (
     check_model_spec,
     line_up,
 )
+from splitreason_integrations.decide.closing import CloseRule, parse_close
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger, parse_trigger
@@ -53,6 +54,18 @@ def check_trigger(value: Any) -> Trigger | None:
         return value
     raise ConfigurationError(
         f"trigger must be a Trigger such as Tag() or a text such as 'tag>0.2', got {value!r}"
+    )
+
+
+def check_close(value: Any) -> CloseRule | None:
+    """Return a close rule, read from text if need be; None leaves it to the policy."""
+    if value is None or isinstance(value, CloseRule):
+        return value
+    if isinstance(value, str):
+        return parse_close(value)
+    raise ConfigurationError(
+        f"close must be a close rule such as Agrees() or a text such as 'agrees | step', "
+        f"got {value!r}"
     )
 
 
@@ -144,6 +157,7 @@ def declared(name: str, **more: Any) -> Any:
 
 # Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
 SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
+CloseField = Annotated[Any, PlainValidator(check_close), WithJsonSchema({"type": "string"})]
 TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
 PolicyField = Annotated[
     Any, PlainValidator(check_policy), WithJsonSchema({"type": ["object", "string"]})

@@ -20,6 +20,7 @@ from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.settings.option_fields import (
     AuditField,
+    CloseField,
     HumanField,
     PolicyField,
     RedactField,
@@ -50,7 +51,8 @@ class PairSettings(BaseModel):
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
     `redact` names what is hidden from large models on servers, such as `["email", "phone"]`, or is
     a function from a text to the parts to hide.
-    `close()`, or the end of a `with` or `async with`, frees both models.
+    `close` says where a span ends, as text such as `"agrees | step"` or as a rule; it is read as
+    `close_rule`, since `close()`, or the end of a `with` or `async with`, frees both models.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
@@ -73,7 +75,7 @@ class PairSettings(BaseModel):
     retry: RetryField = declared("retry")
     on_large_failure: OnLargeFailure = declared("on_large_failure")
     human_check: HumanField = declared("human_check")
-    close_threshold: float = declared("close_threshold")
+    close_rule: CloseField = declared("close", alias="close")
     handback_tokens: int = declared("handback_tokens")
     prefill_tokens: int | None = declared("prefill_tokens")
     audit: AuditField = declared("audit")
@@ -103,7 +105,7 @@ class PairSettings(BaseModel):
     def _check_together(self) -> Self:
         check_pair(self.small, self.large)
         for option in TABLE:
-            option.check(getattr(self, option.name))
+            option.check(self._set(option.name))
         return self
 
     @property
@@ -121,7 +123,7 @@ class PairSettings(BaseModel):
         check_names(options, (*OPTIONS, *MODEL_NAMES), what="option")
         if not options:
             return self
-        kept = {name: getattr(self, name) for name in OPTIONS}
+        kept = {name: self._set(name) for name in OPTIONS}
         if any(name in options for name in MODEL_NAMES):
             del kept["small"]
         return type(self)(**{**kept, **options})
@@ -156,7 +158,7 @@ class PairSettings(BaseModel):
     def engine(self) -> SplitEngine:
         """Return the engine that these settings describe."""
         policy = self.policy if self.timeout is None else self.policy.within(self.timeout)
-        given = {name: getattr(self, name) for name in names_for("engine")}
+        given = {name: self._set(name) for name in names_for("engine")}
         return SplitEngine(**{**given, "policy": policy, "retry": self._retry()})
 
     def request(
@@ -182,6 +184,10 @@ class PairSettings(BaseModel):
             metadata=self.request_metadata,
         )
 
+    def _set(self, name: str) -> Any:
+        """Return what an option is set to."""
+        return getattr(self, "close_rule" if name == "close" else name)
+
     def _retry(self) -> Retry:
         """Return how a failing large model is called again; `max_retries` counts further calls."""
         retry = self.retry or Retry()
@@ -197,6 +203,7 @@ class PairSettings(BaseModel):
             "small": describe(self.small),
             "large": describe(self.large),
             "trigger": str(self.engine().trigger),
+            "close": None if self.close_rule is None else str(self.close_rule),
             "policy": asdict(self.policy),
             "retry": type_name(self.retry),
             "human_check": type_name(self.human_check),
@@ -204,4 +211,4 @@ class PairSettings(BaseModel):
             "redact": rule_names(self.redact),
             "telemetry": self.telemetry is not None,
         }
-        return {name: plain.get(name, getattr(self, name)) for name in OPTIONS}
+        return {name: plain.get(name, self._set(name)) for name in OPTIONS}

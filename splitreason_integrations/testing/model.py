@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.sequence import check_prompt
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.processes import after_fork
@@ -29,9 +30,12 @@ class ScriptedModel:
     `</bigmodel>` in a large model's text ends a span, and its next span goes on behind it.
 
     A span is also handed back where `close_probability`, given the text of the sequence so far,
-    exceeds the engine's threshold. A script may hold tags, so the model counts as taught to mark
-    spans; with `taught=None` it is probed. `error` is raised after `fail_after` tokens of one
-    session; each token takes `delay_s`. `passes` counts a real model's passes.
+    exceeds the close rule's threshold. A script may hold tags, so the model counts as taught to
+    mark spans; with `taught=None` it is probed. `reading` is what the model gives a token of the
+    other author, by the text of the sequence before it and the token's own; above 1/2 it would have
+    written it, too. `entropy` is that of the next token, by the text so far. `error` is raised
+    after `fail_after` tokens of one session; each token takes `delay_s`. `passes` counts a real
+    model's passes.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class ScriptedModel:
         name: str = "scripted",
         codec: Codec | None = None,
         close_probability: Callable[[str], float] = lambda text: 0.0,
+        reading: Callable[[str, str], float] = lambda text, token: 1.0,
+        entropy: Callable[[str], float] = lambda text: 0.0,
         fail_after: int | None = None,
         error: Exception | None = None,
         delay_s: float = 0.0,
@@ -56,9 +62,11 @@ class ScriptedModel:
         self._prompts = PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
         self.prices, self.hint, self.taught = prices or Prices(), hint, taught
-        self.shows_logits, self.context_tokens = not remote, context_tokens
+        self.gives = Gives.ALL if not remote else Gives.ALL ^ Gives.FORM
+        self.context_tokens = context_tokens
         self.default_sampling = Sampling(temperature=0.0)
         self.close_probability, self.fail_after = close_probability, fail_after
+        self.reading, self.entropy = reading, entropy
         self.error = error or RuntimeError(f"{name} fails on purpose")
         self.delay_s, self.slice_tokens, self.passes = delay_s, slice_tokens, 0
         self.sessions: set[ScriptedSession] = set()

@@ -3,9 +3,17 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from splitreason_integrations.backends.base import End, Verdict, WriteOrder, Written
+from splitreason_integrations.backends.base import (
+    End,
+    TokenFacts,
+    Verdict,
+    Wanted,
+    Watch,
+    WriteOrder,
+    Written,
+)
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.text.tags import tags_of
@@ -16,6 +24,8 @@ class Script(Protocol):
 
     codec: Codec
     close_probability: Callable[[str], float]
+    reading: Callable[[str, str], float]
+    entropy: Callable[[str], float]
     fail_after: int | None
     error: Exception
     delay_s: float
@@ -130,19 +140,34 @@ class ScriptedSession(TokenSequence):
             if self._fails_now:
                 raise self._model.error
 
-    async def read_probabilities(
-        self, token_id: int, *, last: int | None = None, spare: int = 0
-    ) -> list[float]:
-        """Read what is pending in one pass; return P(`token_id`) after each of those tokens."""
+    async def read_facts(
+        self, wanted: Wanted, *, last: int | None = None, spare: int = 0
+    ) -> list[TokenFacts]:
+        """Read what is pending in one pass; return facts of each of those tokens."""
         self._check_open()
         await asyncio.sleep(0)
         first = max(min(self._seen, len(self._ids) - 1), len(self._ids) - (last or len(self._ids)))
         self._pass()
         ends = range(first + 1, len(self._ids) + 1 - spare)
-        if token_id != self._tags[1][0]:
-            return [0.0 for _ in ends]
-        texts = (self._model.codec.decode(self._ids[self._prompt_tokens : at]) for at in ends)
-        return [float(self._model.close_probability(text)) for text in texts]
+        return [self._facts(wanted, at) for at in ends]
+
+    def _facts(self, wanted: Wanted, at: int) -> TokenFacts:
+        """Return the facts of the token that ends at a length of the sequence."""
+        model, text = self._model, self._text(at)
+        closing = wanted.probability_of == self._tags[1][0]
+        probability = 1.0
+        if wanted.own and at > self._prompt_tokens:
+            token = model.codec.decode([self._ids[at - 1]])
+            probability = float(model.reading(self._text(at - 1), token))
+        return TokenFacts(
+            float(model.close_probability(text)) if closing else 0.0,
+            float(model.entropy(text)) if wanted.entropy else 0.0,
+            probability,
+            probability > 1 / 2,
+        )
+
+    def _text(self, length: int) -> str:
+        return self._model.codec.decode(self._ids[self._prompt_tokens : length])
 
     def prefill(self) -> None:
         """Read what is pending in one pass, at once."""
@@ -191,10 +216,15 @@ class ScriptedSession(TokenSequence):
                 return None
             self._at += 1
 
-    def _ask(self, watch: Any, token: int) -> Verdict:
-        index = self._position
-        probability = float(token == watch.probability_of)
-        return cast("Verdict", watch(token, index=index, probability=probability, entropy=0.0))
+    def _ask(self, watch: Watch, token: int) -> Verdict:
+        text = self._text(self.length) if watch.wants_entropy else ""
+        return watch(
+            token,
+            index=self._position,
+            probability=float(token == watch.probability_of),
+            entropy=float(self._model.entropy(text)) if watch.wants_entropy else 0.0,
+            confidence=1.0,
+        )
 
     def _append(self, token: int) -> None:
         self._pass()

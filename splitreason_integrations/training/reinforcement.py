@@ -71,7 +71,7 @@ def recipe_of(settings: Settings, *, small: Path, large: Path, traces: Path) -> 
         model=str(small),
         large=(f"hf:{large}",),
         tasks=Tasks(count=settings.documents(TASKS)),
-        writing=Writing(max_tokens=512, close_threshold=1.0, at_once=4),
+        writing=Writing(max_tokens=512, close="tag>1", at_once=4),
         prices=Prices(output_usd=10.0),
         costs=Costs(money=0.3, full_usd=0.0005),
         rehearsal=Rehearsal(str(traces), weight=0.5, tokens="all", batch=24),

@@ -211,8 +211,8 @@ def test_settings_of_another_version_are_named(log):
     policy = {**started["engine"]["policy"], "max_dreams": 3}
     with pytest.raises(ConfigurationError, match="max_dreams"):
         engine_of({**started["engine"], "policy": policy})
-    with pytest.raises(AuditError, match="close_threshold"):
-        engine_of({n: value for n, value in started["engine"].items() if n != "close_threshold"})
+    with pytest.raises(AuditError, match="close"):
+        engine_of({n: value for n, value in started["engine"].items() if n != "close"})
     with pytest.raises(AuditError, match="messages"):
         request_of({"seed": 1, "sampling": {}})
 

@@ -26,7 +26,8 @@ from splitreason_integrations.audit import AuditLog, verify
 from splitreason_integrations.audit.checking import read
 from splitreason_integrations.audit.privacy import NAMES, measure, without_content
 from splitreason_integrations.audit.recording import recorded
-from splitreason_integrations.audit.settings import trigger_from
+from splitreason_integrations.audit.settings import rule_from
+from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.errors import (
     AuditError,
     EmptyMessagesError,
@@ -175,7 +176,7 @@ def test_the_start_says_what_was_asked_under_which_rules(log, full_log):
     assert short.data["engine"] == full.data["engine"]
     settings = short.data["engine"]
     assert (settings["small"], settings["large"]) == ("scripted", "scripted-large")
-    assert trigger_from(settings["trigger"]) == Tag(0.123456789) | Keyword("=")
+    assert rule_from(settings["trigger"], Trigger) == Tag(0.123456789) | Keyword("=")
     assert Policy(**settings["policy"]) == policy
     assert short.data["request"]["messages"]["count"] == 1
     assert short.data["request"]["sampling"]["temperature"] == 0.5

@@ -10,11 +10,12 @@ import pytest
 from splitreason_integrations import Keyword, Policy, Random, Request, SplitEngine, Tag, blocking
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.audit.settings import (
+    rule_data,
+    rule_from,
     settings_of,
     settings_of_request,
-    trigger_data,
-    trigger_from,
 )
+from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.errors import AuditError, ConfigurationError
 
 SECRET = "Rumpelstiltskin"
@@ -24,10 +25,10 @@ SECRET = "Rumpelstiltskin"
     "trigger", [Tag(), Tag(0.3) & Random(0.1), Keyword("a") | (Tag() & Random(0.5))], ids=str
 )
 def test_triggers_survive_the_log(trigger):
-    data = json.loads(json.dumps(trigger_data(trigger)))
-    assert trigger_from(data) == trigger
+    data = json.loads(json.dumps(rule_data(trigger)))
+    assert rule_from(data, Trigger) == trigger
     with pytest.raises(AuditError, match="not one of"):
-        trigger_from({**data, "type": "Unheard"})
+        rule_from({**data, "type": "Unheard"}, Trigger)
 
 
 @dataclass(frozen=True, kw_only=True)

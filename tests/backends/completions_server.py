@@ -17,6 +17,7 @@ from splitreason_integrations.backends.base import End, Verdict, WriteOrder
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.embedded import path
 from tests.backends.dialect import completion_event, serve, sse
+from tests.backends.servers import chances
 
 KEY = "the-servers-key"
 FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
@@ -26,12 +27,13 @@ class Noting:
     """A watch that keeps everything and notes how probable a token was."""
 
     wants_entropy = False
+    wants_confidence = False
 
     def __init__(self, token):
         self.probability_of = token
         self.top = deque()
 
-    def __call__(self, token_id, *, index, probability, entropy):
+    def __call__(self, token_id, *, index, probability, entropy, confidence):
         self.top.append(self.shown(probability))
         return Verdict.KEEP
 
@@ -64,7 +66,7 @@ class RealModel:
         for index, prompt in enumerate(prompts):
             session = self.model.open(prompt)
             try:
-                (chance,) = await session.read_probabilities(noting.probability_of, last=1)
+                (chance,) = await chances(session, noting.probability_of, last=1)
             finally:
                 session.close()
             top = [noting.shown(chance)]

@@ -6,7 +6,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from splitreason_integrations import OpenAIServerModel, Sampling, blocking
-from splitreason_integrations.backends.base import WriteOrder
+from splitreason_integrations.backends.base import Wanted, WriteOrder
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.embedded import path
 from splitreason_integrations.testing import embedded_codec
@@ -75,3 +75,9 @@ async def write(session, writing):
 def prompt():
     messages = [{"role": "user", "content": QUESTION}]
     return embedded_codec().render(messages, None).token_ids
+
+
+async def chances(session, token, **more):
+    """Return P(`token`) behind each token that a session reads."""
+    facts = await session.read_facts(Wanted(probability_of=token), **more)
+    return [one.next_probability for one in facts]

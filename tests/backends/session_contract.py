@@ -11,10 +11,10 @@ from contextlib import aclosing
 import pytest
 
 from splitreason_integrations import Sampling, blocking
-from splitreason_integrations.backends.base import DraftsAhead, End, Prefills, Verdict
+from splitreason_integrations.backends.base import DraftsAhead, End, Gives, Prefills, Verdict
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.testing import embedded_codec
-from tests.backends.servers import order, prompt, write
+from tests.backends.servers import chances, order, prompt, write
 from tests.limits import END_S
 from tests.loop.engine_runs import freed
 
@@ -28,6 +28,7 @@ class Judging:
     """A watch that refuses some tokens, and stops at a place."""
 
     wants_entropy = False
+    wants_confidence = False
 
     def __init__(self, refused=(), stop_at=None, probability_of=OPEN):
         self.refused = refused
@@ -36,7 +37,7 @@ class Judging:
         self.seen = []
         self.chances = []
 
-    def __call__(self, token_id, *, index, probability, entropy):
+    def __call__(self, token_id, *, index, probability, entropy, confidence):
         self.seen.append((index, token_id))
         self.chances.append(probability)
         if token_id in self.refused:
@@ -46,6 +47,7 @@ class Judging:
 
 class NeedsLogits(Judging):
     wants_entropy = True
+    wants_confidence = False
 
 
 class AGuide:
@@ -157,17 +159,17 @@ class SessionContract:
         for session in (mine, local):
             await write(session, order(3))
             session.extend(SAID)
-        found = await mine.read_probabilities(CLOSE)
-        expected = await local.read_probabilities(CLOSE)
+        found = await chances(mine, CLOSE)
+        expected = await chances(local, CLOSE)
         # The last token of one's own is pending in a cache here.
         assert found == pytest.approx(expected[-len(found) :], abs=NEAR)
         assert len(found) >= len(SAID)
         assert (mine.read, mine.unread) == (local.read, 0)
         for session in (mine, local):
             session.extend([40, 41, 42])
-        expected = await local.read_probabilities(CLOSE, last=2)
-        assert await mine.read_probabilities(CLOSE, last=2) == pytest.approx(expected, abs=NEAR)
-        again = await mine.read_probabilities(CLOSE)
+        expected = await chances(local, CLOSE, last=2)
+        assert await chances(mine, CLOSE, last=2) == pytest.approx(expected, abs=NEAR)
+        again = await chances(mine, CLOSE)
         assert again == pytest.approx(expected[-1:], abs=NEAR)
         mine.close()
         local.close()
@@ -177,8 +179,8 @@ class SessionContract:
         for session in (mine, local):
             await write(session, order(3))
             session.extend(SAID)
-        expected = await local.read_probabilities(CLOSE, last=len(SAID))
-        found = await mine.read_probabilities(CLOSE, last=len(SAID), spare=2)
+        expected = await chances(local, CLOSE, last=len(SAID))
+        found = await chances(mine, CLOSE, last=len(SAID), spare=2)
         assert found == pytest.approx(expected[:-2], abs=NEAR)
         assert (mine.read, mine.unread) == (local.read, 0)
         assert (await write(mine, order(3)))[0] == (await write(local, order(3)))[0]
@@ -196,16 +198,16 @@ class SessionContract:
         for chunk in filter(None, chunks):
             for session in (mine, local):
                 session.extend(chunk)
-            expected = await local.read_probabilities(CLOSE, last=len(chunk))
-            found = await mine.read_probabilities(CLOSE, last=len(chunk))
+            expected = await chances(local, CLOSE, last=len(chunk))
+            found = await chances(mine, CLOSE, last=len(chunk))
             assert found == pytest.approx(expected, abs=NEAR)
             look_ahead(mine)
             assert (mine.read, mine.unread) == (local.read, 0)
         for session in (mine, local):
             session.truncate(session.length - 2)
             session.extend(SAID)
-        expected = await local.read_probabilities(CLOSE, last=2)
-        assert await mine.read_probabilities(CLOSE, last=2) == pytest.approx(expected, abs=NEAR)
+        expected = await chances(local, CLOSE, last=2)
+        assert await chances(mine, CLOSE, last=2) == pytest.approx(expected, abs=NEAR)
         assert (await write(mine, order(4)))[0] == (await write(local, order(4)))[0]
         assert mine.token_ids == local.token_ids
         mine.close()
@@ -216,7 +218,7 @@ class SessionContract:
         await write(session, order(1))
         look_ahead(session)
         session.extend(SAID)
-        reading = asyncio.create_task(session.read_probabilities(CLOSE))
+        reading = asyncio.create_task(chances(session, CLOSE))
         await asyncio.sleep(0)
         session.close()
         with pytest.raises(SessionError, match="closed"):
@@ -257,15 +259,15 @@ class SessionContract:
             session = model.open([start, *prompt()])
             ids, _ = await write(session, order(12))
             session.extend(SAID)
-            chances = await session.read_probabilities(CLOSE, last=3)
+            found = await chances(session, CLOSE, last=3)
             session.close()
-            return ids, chances
+            return ids, found
 
         alone = [await one(start) for start in range(300, 312)]
         together = await asyncio.gather(*(one(start) for start in range(300, 312)))
-        for (ids, chances), (expected, near) in zip(together, alone, strict=True):
+        for (ids, found), (expected, near) in zip(together, alone, strict=True):
             assert ids == expected
-            assert chances == pytest.approx(near, abs=NEAR)
+            assert found == pytest.approx(near, abs=NEAR)
         assert freed([model])
 
     async def test_a_full_context_ends_the_writing(self, model):
@@ -296,7 +298,7 @@ class SessionContract:
         writing.cancel()
         await asyncio.wait({writing})
         assert writing.cancelled()
-        await session.read_probabilities(CLOSE)
+        await chances(session, CLOSE)
         length = session.length
         assert len(prompt()) < length < 1900
         await asyncio.sleep(0.1)
@@ -321,7 +323,7 @@ class SessionContract:
             with pytest.raises(SessionError, match="closed"):
                 use()
         with pytest.raises(SessionError, match="closed"):
-            await session.read_probabilities(1)
+            await chances(session, 1)
         with pytest.raises(SessionError, match="closed"):
             await write(session, order())
 
@@ -344,11 +346,14 @@ class SessionContract:
 
     async def test_what_takes_logits_works_or_is_refused_before_anything_is_written(self, model):
         session = model.open(prompt())
-        for asked in ({"guide": AGuide()}, {"watch": NeedsLogits()}):
-            if model.shows_logits:
+        for asked, needed in (
+            ({"guide": AGuide()}, Gives.FORM),
+            ({"watch": NeedsLogits()}, Gives.WRITING),
+        ):
+            if needed in model.gives:
                 assert len((await write(session, order(2, **asked)))[0]) == 2
             else:
-                with pytest.raises(RequestError, match="entropies"):
+                with pytest.raises(RequestError, match=r"a form|probabilities"):
                     await write(session, order(2, **asked))
                 assert session.length == len(prompt())
         session.close()

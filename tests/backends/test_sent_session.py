@@ -14,7 +14,7 @@ from splitreason_integrations.backends.base import End, Verdict
 from splitreason_integrations.backends.vllm_local.model import LocalVLLM, VLLMSession
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.testing import embedded_codec
-from tests.backends.servers import order, prompt, write
+from tests.backends.servers import chances, order, prompt, write
 
 MODULE = sys.modules[VLLMSession.__module__]
 
@@ -43,6 +43,7 @@ class Refusing:
 
     probability_of = None
     wants_entropy = False
+    wants_confidence = False
 
     def __init__(self, token):
         self.token = token
@@ -82,7 +83,7 @@ class Engine:
 
     def last(self, prompts, params):
         self.scored += len(prompts)
-        return [piece([0], len(one)) for one in prompts]
+        return [SimpleNamespace(outputs=[piece([0], len(one))]) for one in prompts]
 
 
 def piece(ids, place, finish=None):
@@ -148,10 +149,10 @@ async def test_a_draft_saves_the_requests_for_what_matches_it(session):
     await write(session, order(2))
     session.look_ahead(CLOSE)
     session.extend(WORDS[2:6])
-    assert await session.read_probabilities(CLOSE, last=3) == behind([4, 5, 6])
+    assert await chances(session, CLOSE, last=3) == behind([4, 5, 6])
     assert session._model.engine.scored == 0, "the draft knows them"
     session.extend([1, 2])
-    assert await session.read_probabilities(CLOSE) == behind([7, 8])
+    assert await chances(session, CLOSE) == behind([7, 8])
     assert session._model.engine.scored == 2
     assert (session.read, session.unread) == (PROMPT_TOKENS + 6, 0)
     session.close()

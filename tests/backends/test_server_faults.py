@@ -35,7 +35,7 @@ from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.events import Event
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.backends.faulty_server import CHANGES, INSTEAD
-from tests.backends.servers import order, serving
+from tests.backends.servers import chances, order, serving
 from tests.limits import END_S
 from tests.loop.engine_runs import request
 
@@ -351,7 +351,7 @@ async def test_a_server_that_says_nothing_new_has_failed(pool, fault):
     assert failed.value.retryable
     session.extend(WORDS[:3])
     with pytest.raises(ModelCallError) as failed:
-        await session.read_probabilities(CLOSE)
+        await chances(session, CLOSE)
     assert failed.value.retryable
     assert time.monotonic() - started < END_S
     session.close()

@@ -16,7 +16,17 @@ from splitreason_integrations.errors import ModelCallError, ModelLoadError, Unkn
 from splitreason_integrations.events import HandoffFailed, HandoffRetried
 from splitreason_integrations.records import Author, Completion
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
-from tests.backends.servers import GREEDY, NOWHERE, load, order, prompt, serving, spec, write
+from tests.backends.servers import (
+    GREEDY,
+    NOWHERE,
+    chances,
+    load,
+    order,
+    prompt,
+    serving,
+    spec,
+    write,
+)
 from tests.backends.test_server_faults import SMALL, WORDS, model_of, own_tokens, script
 from tests.loop.engine_runs import request
 
@@ -167,7 +177,7 @@ async def test_a_small_model_survives_a_server_that_is_not_there():
         assert reply.pieces == (await SplitEngine().complete(asked)).pieces
         session = load(both).open(prompt())
         session.extend([40, 41])
-        assert len(await session.read_probabilities(CLOSE, last=2)) == 2
+        assert len(await chances(session, CLOSE, last=2)) == 2
         session.close()
     with pytest.raises(ModelLoadError, match="cannot be reached"):
         load(spec(f"{NOWHERE},{NOWHERE}"))

@@ -13,6 +13,7 @@ from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.errors import SessionError
 from splitreason_integrations.sampling import Sampling
+from tests.backends.servers import chances
 from tests.limits import END_S
 
 GREEDY = Sampling(temperature=0.0)
@@ -70,7 +71,7 @@ async def test_probabilities_come_from_one_pass(random_pair):
     model = random_pair[0]
     session = model.open([5, 6, 7])
     session.extend([8, 9])
-    probabilities = await session.read_probabilities(42)
+    probabilities = await chances(session, 42)
     assert session.passes == 1
     expected = uncached(model, [5, 6, 7, 8, 9]).softmax(-1)[:, 42].tolist()
     assert probabilities == pytest.approx(expected, abs=1e-6)
@@ -107,13 +108,14 @@ async def test_forbidden_tokens_are_never_written(random_pair):
 class Refusing:
     probability_of = 42
     wants_entropy = True
+    wants_confidence = False
 
     def __init__(self, refused, stop_at):
         self.refused = refused
         self.stop_at = stop_at
         self.seen = []
 
-    def __call__(self, token_id, *, index, probability, entropy):
+    def __call__(self, token_id, *, index, probability, entropy, confidence):
         assert 0 <= probability <= 1
         assert entropy >= 0
         if token_id == self.refused:
@@ -142,7 +144,7 @@ async def test_a_watch_refuses_and_stops(random_pair):
 async def test_a_refusal_does_not_let_forbidden_tokens_in(random_pair):
     model = random_pair[0]
     session = model.open([5, 6, 7])
-    await session.read_probabilities(1)
+    await chances(session, 1)
     ranked = session._next.argsort(descending=True).tolist()
     watch = Refusing(ranked[0], stop_at=9)
     ids, _ = await write(session, order(1, watch=watch, forbidden=(ranked[1], ranked[2])))
@@ -184,7 +186,7 @@ async def test_a_closed_session_says_so(random_pair):
     with pytest.raises(SessionError, match="closed"):
         session.extend([1])
     with pytest.raises(SessionError, match="closed"):
-        await session.read_probabilities(1)
+        await chances(session, 1)
     with pytest.raises(SessionError, match="closed"):
         await write(session, order())
 
@@ -232,7 +234,7 @@ async def test_a_pass_that_outlasts_its_reader_changes_nothing(random_pair, step
         session.truncate(4)
         session.extend([9, 8, 7])
         wanted = list(session.token_ids)
-        found = await session.read_probabilities(5, last=1)
+        found = await chances(session, 5, last=1)
         assert list(session.token_ids) == wanted
         assert found[0] == pytest.approx(
             float(uncached(model, wanted)[-1].softmax(-1)[5]), abs=1e-5
@@ -248,7 +250,7 @@ async def test_a_write_that_has_ended_may_be_left_late(random_pair, monkeypatch)
     writing = session.write(order(1))
     assert (await anext(writing)).end is End.LENGTH
     session.extend([8])
-    reading = asyncio.ensure_future(session.read_probabilities(5))
+    reading = asyncio.ensure_future(chances(session, 5))
     await asyncio.sleep(0.01)
     await writing.aclose()
     assert len(await reading) == 2
@@ -260,12 +262,12 @@ async def test_a_sequence_that_changes_while_it_is_read_is_an_error(random_pair,
     forward = model.forward
     monkeypatch.setattr(model, "forward", lambda *a, **k: time.sleep(0.05) or forward(*a, **k))
     session = model.open([5, 6, 7])
-    reading = asyncio.ensure_future(session.read_probabilities(5))
+    reading = asyncio.ensure_future(chances(session, 5))
     await asyncio.sleep(0)
     session.extend([8])
     with pytest.raises(SessionError, match="was changed"):
         await reading
-    assert len(await session.read_probabilities(5)) == 4
+    assert len(await chances(session, 5)) == 4
     session.close()
 
 

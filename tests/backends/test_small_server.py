@@ -14,7 +14,7 @@ from splitreason_integrations.errors import ConfigurationError, ModelCallError, 
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
-from tests.backends.servers import load, order, prompt, serving, serving_pair, spec, write
+from tests.backends.servers import chances, load, order, prompt, serving, serving_pair, spec, write
 from tests.loop.engine_runs import request
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -60,18 +60,18 @@ async def test_reading_along_gives_what_a_local_model_gives(pair, embedded):
     for session in (served, local):
         await write(session, order(3))
         session.extend(embedded_codec().encode(" So 47*23 = 1081"))
-    found = await served.read_probabilities(CLOSE)
+    found = await chances(served, CLOSE)
     # The last token of one's own is pending in a cache here, and nowhere on a server.
-    expected = (await local.read_probabilities(CLOSE))[-len(found) :]
+    expected = (await chances(local, CLOSE))[-len(found) :]
     assert len(found) == served.length - len(prompt()) - 3
     assert found == pytest.approx(expected, abs=1e-6)
     assert served.read == local.read
     assert served.requests == 2
     for session in (served, local):
         session.extend([40, 41, 42])
-    expected = await local.read_probabilities(CLOSE, last=2)
-    assert await served.read_probabilities(CLOSE, last=2) == pytest.approx(expected, abs=1e-6)
-    assert await served.read_probabilities(CLOSE) == pytest.approx(expected[-1:], abs=1e-6)
+    expected = await chances(local, CLOSE, last=2)
+    assert await chances(served, CLOSE, last=2) == pytest.approx(expected, abs=1e-6)
+    assert await chances(served, CLOSE) == pytest.approx(expected[-1:], abs=1e-6)
     served.close()
     local.close()
 
@@ -90,7 +90,7 @@ async def test_where_others_write_what_one_would_reading_costs_one_request(pair,
     session.look_ahead(CLOSE)
     for at in range(1, 40, 3):
         session.extend(own[at : at + 3])
-        found = await session.read_probabilities(CLOSE, last=3)
+        found = await chances(session, CLOSE, last=3)
         assert len(found) == 3
         session.look_ahead(CLOSE)
     assert session.requests == 2
@@ -108,8 +108,8 @@ async def test_a_draft_that_fails_costs_no_reading(pair, monkeypatch):
     session.look_ahead(CLOSE)
     for one in (session, plain):
         one.extend([40, 41])
-    found = await session.read_probabilities(CLOSE)
-    assert found == await plain.read_probabilities(CLOSE)
+    found = await chances(session, CLOSE)
+    assert found == await chances(plain, CLOSE)
     assert session.requests == plain.requests + 1
     session.close()
     plain.close()
@@ -121,7 +121,7 @@ async def test_a_pair_that_seldom_agrees_is_seldom_drafted(pair):
     for _ in range(20):
         session.look_ahead(CLOSE)
         session.extend([40, 41])
-        await session.read_probabilities(CLOSE)
+        await chances(session, CLOSE)
         session.truncate(session.length - 1)
     assert session.requests == 1 + 20 + 3
     session.close()
@@ -132,13 +132,14 @@ class Deciding:
 
     probability_of = OPEN
     wants_entropy = False
+    wants_confidence = False
 
     def __init__(self, refused=(), stop_at=None):
         self.refused = refused
         self.stop_at = stop_at
         self.seen = []
 
-    def __call__(self, token_id, *, index, probability, entropy):
+    def __call__(self, token_id, *, index, probability, entropy, confidence):
         self.seen.append((index, token_id, round(probability, 5)))
         if token_id in self.refused:
             return Verdict.REFUSE
@@ -177,7 +178,7 @@ async def test_a_cancelled_reading_leaves_nothing_behind(pair):
     model = load(pair[0])
     session = model.open(prompt())
     session.extend([40] * 200)
-    reading = asyncio.create_task(session.read_probabilities(CLOSE))
+    reading = asyncio.create_task(chances(session, CLOSE))
     await asyncio.sleep(0.05)
     reading.cancel()
     await asyncio.wait({reading})
@@ -196,5 +197,5 @@ async def test_a_server_that_gives_no_probabilities_is_named():
             await write(session, order(4, watch=Deciding(), sampling=Sampling(temperature=0.0)))
         session.extend([40, 41])
         with pytest.raises(ModelCallError):
-            await session.read_probabilities(CLOSE)
+            await chances(session, CLOSE)
         session.close()

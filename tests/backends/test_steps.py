@@ -23,6 +23,7 @@ from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.steps import Steps, does_the_same_for_all, steps_for
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.triggers import Random
+from tests.backends.servers import chances
 from tests.loop.engine_runs import complete, engine, request
 
 WORDS = 211
@@ -335,7 +336,7 @@ async def read_on(model, seed):
     session = model.open([rng.randrange(WORDS) for _ in range(rng.randrange(1, 300))])
     found = []
     for _ in range(40):
-        found += await session.read_probabilities(7, last=1)
+        found += await chances(session, 7, last=1)
         if rng.random() < 0.3:
             session.truncate(session.length - rng.randrange(3))
         many = rng.choice((1, 1, 2, 5, 16, 30, 64, 70))

@@ -7,7 +7,7 @@ from contextlib import ExitStack, aclosing
 
 import pytest
 
-from splitreason_integrations import OpenAIServerModel, Sampling, SplitEngine
+from splitreason_integrations import OpenAIServerModel, Sampling, SplitEngine, TagClose
 from splitreason_integrations.embedded import path
 from splitreason_integrations.evals import load, servers
 from splitreason_integrations.evals.tasks import generated
@@ -66,7 +66,7 @@ async def test_both_ways_are_measured_in_one_run(three):
     assert {what for what, _, _ in noted} > {"answers", "long spans", "answers at once"}
     assert all(0 < ratio < 2 for ratio in found["ideal_ratio"].values())
     assert 0 < found["in_turn_ratio"] < 2
-    alone = await servers.against_the_published_flow(models, tasks, note, close_threshold=1.0)
+    alone = await servers.against_the_published_flow(models, tasks, note, close=TagClose(1.0))
     assert alone["ours"]["requests_an_answer"] < answers["ours"]["requests_an_answer"]
 
 

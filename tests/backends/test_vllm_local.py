@@ -37,7 +37,7 @@ from splitreason_integrations.errors import (
 )
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
-from tests.backends.servers import QUESTION, ROOT, load, order, prompt, write
+from tests.backends.servers import QUESTION, ROOT, chances, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
 from tests.backends.test_small_server import same
 from tests.limits import HANGS_S
@@ -143,7 +143,7 @@ async def test_leaving_ends_the_request_in_the_engine():
         assert model.engine._llm.get_num_unfinished_requests() == 1
     assert await unfinished(model) == 0
     session.extend([40] * 200)
-    for work in (session.read_probabilities(5), write(session, order(1500))):
+    for work in (chances(session, 5), write(session, order(1500))):
         asked = asyncio.create_task(work)
         await asyncio.sleep(0.05)
         asked.cancel()

@@ -2,7 +2,15 @@
 
 import time
 
-from splitreason_integrations import Completion, Request, Sampling, SplitEngine, Tag, blocking
+from splitreason_integrations import (
+    Completion,
+    Request,
+    Sampling,
+    SplitEngine,
+    Tag,
+    TagClose,
+    blocking,
+)
 
 
 def freed(models):
@@ -24,7 +32,7 @@ def request(**more):
 
 def engine(pair, **more):
     """An engine whose random models open and close spans often."""
-    settings = {"trigger": Tag(threshold=2e-3), "close_threshold": 2e-3, **more}
+    settings = {"trigger": Tag(threshold=2e-3), "close": TagClose(2e-3), **more}
     return SplitEngine(small=pair[0], large=pair[1], **settings)
 
 

@@ -22,6 +22,7 @@ from splitreason_integrations import (
     Sampling,
     SplitEngine,
     Tag,
+    TagClose,
     TransformersModel,
     blocking,
 )
@@ -96,7 +97,7 @@ def test_model_calls_of_a_span(embedded, monkeypatch):
         sessions.clear()
         some = SplitEngine(
             trigger=Keyword(r"\Wp"),
-            close_threshold=1.0,
+            close=TagClose(1.0),
             policy=Policy(max_spans=1, max_span_tokens=span_tokens, min_span_tokens=1),
         )
         reply = complete(some, request(sampling=Sampling(temperature=0.0), max_tokens=120))
@@ -215,7 +216,7 @@ def test_bad_messages_are_named_before_anything_is_generated(embedded, messages,
         lambda: Request(messages=HELLO, stop="text"),
         lambda: Request(messages=HELLO, stop=[""]),
         lambda: SplitEngine(trigger="tag"),
-        lambda: SplitEngine(close_threshold=2),
+        lambda: SplitEngine(close=TagClose(2)),
         lambda: SplitEngine(handback_tokens=0),
         lambda: SplitEngine(on_large_failure="ignore"),
     ],

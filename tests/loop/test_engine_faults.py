@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from splitreason_integrations import Always, Never, Policy, Random, SplitEngine, blocking
+from splitreason_integrations import Always, Never, Policy, Random, SplitEngine, TagClose, blocking
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.errors import LargeModelError
 from splitreason_integrations.events import Event, HandoffFailed
@@ -49,7 +49,7 @@ class Failing(HFModel):
 @pytest.mark.parametrize("trigger", [Random(0.2), Always()], ids=str)
 def test_small_finishes_where_large_fails(random_pair, after, trigger):
     failing = Failing(random_pair[1], after)
-    some = engine((random_pair[0], failing), trigger=trigger, close_threshold=1.0)
+    some = engine((random_pair[0], failing), trigger=trigger, close=TagClose(1.0))
     items, reply = collect(some, request())
     assert reply.degraded
     assert reply.stop_reason in ("length", "stop")
@@ -88,11 +88,11 @@ class Vanishing(HFModel):
 
 
 @pytest.mark.parametrize("kind", [Unreachable, Vanishing])
-@pytest.mark.parametrize("close_threshold", [1e-3, 1.0])
-def test_small_finishes_where_the_large_session_is_lost(random_pair, kind, close_threshold):
+@pytest.mark.parametrize("close", [TagClose(1e-3), TagClose(1)])
+def test_small_finishes_where_the_large_session_is_lost(random_pair, kind, close):
     large = kind(random_pair[1].network, random_pair[1].codec, name="lost")
     for trigger in (Random(0.2), Always()):
-        some = engine((random_pair[0], large), trigger=trigger, close_threshold=close_threshold)
+        some = engine((random_pair[0], large), trigger=trigger, close=close)
         items, reply = collect(some, request())
         assert reply.degraded
         failed = [item for item in items if isinstance(item, HandoffFailed)]

@@ -12,7 +12,7 @@ from splitreason_integrations.engine import finished
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.loop import read_along as read_along_module
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.read_along import ReadAlong, TimedWriting
+from splitreason_integrations.loop.read_along import ReadAlong, SparingPace, TimedWriting
 from splitreason_integrations.testing import ScriptedModel
 from tests.loop.engine_runs import request
 
@@ -29,7 +29,7 @@ class Asked(ScriptedModel):
 
     def open(self, prompt, written=()):
         session = super().open(prompt, written)
-        write, read = session.write, session.read_probabilities
+        write, read = session.write, session.read_facts
 
         async def writing(order):
             self.orders.append(order)
@@ -41,11 +41,11 @@ class Asked(ScriptedModel):
             finally:
                 self.behind.append(session.length - before)
 
-        async def reading(token_id, **asked):
+        async def reading(wanted, **asked):
             self.readings.append(asked["last"])
-            return await read(token_id, **asked)
+            return await read(wanted, **asked)
 
-        session.write, session.read_probabilities = writing, reading
+        session.write, session.read_facts = writing, reading
         return session
 
 
@@ -200,7 +200,7 @@ async def _parts(*parts):
 async def followed(parts, ended_by):
     """Return what is kept of a writing that nobody reads along, and the ReadAlong itself."""
     writing = TimedWriting(_parts(*parts), model="large", stall_s=None, until_s=None)
-    read_along = ReadAlong(writing, None, 8, ended_by)
+    read_along = ReadAlong(writing, None, SparingPace(8), ended_by)
     found = []
     while (checked := await read_along.next()) is not None:
         found.append(checked)
@@ -256,14 +256,14 @@ async def test_a_reading_that_fails_is_made_again(monkeypatch):
 
     def open_failing(prompt, written=()):
         session = opened(prompt, written)
-        reading = session.read_probabilities
+        reading = session.read_facts
 
-        async def failing(token_id, **asked):
+        async def failing(wanted, **asked):
             if next(failures, False):
                 raise ModelCallError("the server is gone", retryable=True)
-            return await reading(token_id, **asked)
+            return await reading(wanted, **asked)
 
-        session.read_probabilities = failing
+        session.read_facts = failing
         return session
 
     monkeypatch.setattr(small, "open", open_failing)

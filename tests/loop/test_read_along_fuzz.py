@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from splitreason_integrations import AskRule, HumanCheck, Policy, Prices, SplitEngine
+from splitreason_integrations import AskRule, HumanCheck, Policy, Prices, SplitEngine, TagClose
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.engine import finished
 from splitreason_integrations.humans.human import Answer, Paused
@@ -72,7 +72,7 @@ class Case:
         self.ends = rng.sample(range(400), rng.choice([0, 0, 3, 40]))
         self.settings = {
             "handback_tokens": rng.choice([1, 2, 5, 8, 30]),
-            "close_threshold": rng.choice([0.5, 0.5, 0.5, 1.0]),
+            "close": TagClose(rng.choice([0.5, 0.5, 0.5, 1.0])),
             "retry": RETRY,
         }
         if rng.random() < 0.3:

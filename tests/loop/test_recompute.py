@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from splitreason_integrations import Author, Request, Sampling, SplitEngine, Tag, blocking
+from splitreason_integrations import Author, Request, Sampling, SplitEngine, Tag, TagClose, blocking
 from splitreason_integrations.evals.tasks import generated
 
 PROBLEMS = 200
 TIE = 1e-3
+CLOSES = 0.5
 """Logits nearer than this may change places between a cached and an uncached pass."""
 
 
@@ -39,7 +40,7 @@ def test_replies_equal_uncached_passes(embedded, trigger):
     small, large = embedded
     codec = small.codec
     tags = [codec.control_token(tag) for tag in ("<bigmodel>", "</bigmodel>")]
-    engine = SplitEngine(trigger=trigger)
+    engine = SplitEngine(trigger=trigger, close=TagClose(CLOSES))
     checked = 0
     for task in generated("test", ["word", "context"], n=PROBLEMS, seed=11):
         request = Request(
@@ -58,11 +59,11 @@ def test_replies_equal_uncached_passes(embedded, trigger):
                 assert row.max() - row[ids[at]] <= TIE
                 checked += 1
             if author is Author.LARGE and authors[at + 1] is Author.LARGE:
-                assert closing[at] <= engine.close_threshold + TIE
+                assert closing[at] <= CLOSES + TIE
             if author == "close":
                 closed_by = next(spans).closed_by
                 if closed_by == "small":
-                    assert closing[at - 1] >= engine.close_threshold - TIE
+                    assert closing[at - 1] >= CLOSES - TIE
                 elif closed_by == "large":
                     row = logits[Author.LARGE][at - 1]
                     assert row.max() - row[tags[1]] <= TIE

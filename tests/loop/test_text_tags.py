@@ -11,6 +11,7 @@ from splitreason_integrations import (
     Request,
     SplitEngine,
     Tag,
+    TagClose,
     blocking,
 )
 from splitreason_integrations.backends.registry import load_model
@@ -58,7 +59,7 @@ def test_the_whole_close_tag_must_be_likely(other_codec):
         "a <bigmodel></bigmodel> b", codec=other_codec, close_probability=probability
     )
     large = ScriptedModel("36 37 38 39", codec=other_codec)
-    _, reply = run(small, large, close_threshold=0.5)
+    _, reply = run(small, large, close=TagClose(0.5))
     assert reply.spans[0].text.strip() == "36 37 38 39"
     assert reply.spans[0].closed_by == "large_end"
 

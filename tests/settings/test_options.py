@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from langchain_splitreason import SplitReasonLLM as ChatModel
 from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
-from splitreason_integrations import Request, Sampling, SplitEngine
+from splitreason_integrations import Request, Sampling, SplitEngine, TagClose
 from splitreason_integrations.cli import options as flags
 from splitreason_integrations.cli.ask import ask
 from splitreason_integrations.errors import SplitReasonError
@@ -60,10 +60,14 @@ def test_an_engine_and_a_sampling_have_no_other_options():
     assert {field.name for field in fields(Sampling)} == set(names_for("sampling"))
 
 
+FIELDS = {"close": "close_rule"}
+"""Options whose name is that of a method, with the name of their field."""
+
+
 @pytest.mark.parametrize("llm", LLMS)
 @pytest.mark.parametrize("option", TABLE, ids=by_name)
 def test_both_chat_models_have_every_option(llm, option):
-    field = llm.model_fields[option.name]
+    field = llm.model_fields[FIELDS.get(option.name, option.name)]
     assert field.description == option.text
     if option.name not in MADE:
         assert field.get_default(call_default_factory=True) == option.default
@@ -77,14 +81,15 @@ def test_both_chat_models_have_no_other_option_of_ours(llm):
     ours = set(llm.model_fields) - {
         name for base in llm.__mro__[2:] for name in getattr(base, "model_fields", {})
     }
-    assert ours <= {*OPTIONS, "streaming"}
+    assert ours <= {*OPTIONS, *FIELDS.values(), "streaming"}
 
 
 def test_the_json_schema_of_the_settings_says_text_and_range():
     schema = PairSettings.model_json_schema(by_alias=False)["properties"]
     for option in TABLE:
-        assert schema[option.name]["description"] == option.text
-        assert schema[option.name].items() >= option.json_schema().items()
+        name = FIELDS.get(option.name, option.name)
+        assert schema[name]["description"] == option.text
+        assert schema[name].items() >= option.json_schema().items()
 
 
 @pytest.mark.parametrize("option", NUMBERS, ids=by_name)
@@ -135,9 +140,9 @@ def test_an_option_that_is_declared_appears_in_the_command(monkeypatch):
 
 
 def test_given_options_reach_the_engine_and_the_request():
-    given = {"close_threshold": 0.25, "max_retries": 4, "timeout": 9, "top_k": 3}
+    given = {"close": "tag>0.25", "max_retries": 4, "timeout": 9, "top_k": 3}
     engine = flags.applied(SplitEngine(), given)
-    assert (engine.close_threshold, engine.retry.attempts) == (0.25, 5)
+    assert (engine.close, engine.retry.attempts) == (TagClose(0.25), 5)
     assert engine.policy.deadline_s == 9
     assert flags.sampling(given) == Sampling(top_k=3)
     assert flags.applied(SplitEngine(), {}) == SplitEngine()
@@ -147,4 +152,5 @@ def test_ask_takes_them(run):
     done = run("ask", "hi", "--on-large-failure", "ignore", status=2)
     assert "'small', 'raise'" in done.err
     assert "top_p must be above 0" in run("ask", "hi", "--top-p", "0", status=2).err
-    assert "close_threshold" in inspect.signature(ask).parameters
+    assert "close" in inspect.signature(ask).parameters
+    assert "step" in run("ask", "hi", "--close", "agree", status=2).err

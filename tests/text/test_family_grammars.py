@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from splitreason_integrations import Random
+from splitreason_integrations import Random, TagClose
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.text.reply_formats import FORMATS
 from tests.conftest import random_network
@@ -61,7 +61,7 @@ def test_forced_calls(pair):
     made = []
     for seed in range(6):
         reply = complete(
-            engine(pair, trigger=Random(0.2), close_threshold=2e-2),
+            engine(pair, trigger=Random(0.2), close=TagClose(2e-2)),
             ask(seed, tools=TOOLS, must_call=True),
         )
         if reply.stop_reason == "stop":
@@ -77,7 +77,7 @@ def test_answers_in_json(pair):
     finished = 0
     for seed in range(6):
         reply = complete(
-            engine(pair, trigger=Random(0.2), close_threshold=2e-2),
+            engine(pair, trigger=Random(0.2), close=TagClose(2e-2)),
             ask(seed, response_schema=POINT),
         )
         if reply.stop_reason == "stop":

@@ -9,6 +9,7 @@ from splitreason_integrations import (
     Request,
     Sampling,
     SplitEngine,
+    TagClose,
     blocking,
 )
 from splitreason_integrations.backends.hf.model import HFModel
@@ -53,7 +54,7 @@ def test_two_tokenizers_keep_to_one_grammar(eager_pair, other_model):
     for seed in range(8):
         for pair in ((eager_pair[0], other_model), (other_model, eager_pair[1])):
             reply = complete(
-                engine(pair, trigger=Random(0.4), close_threshold=2e-3),
+                engine(pair, trigger=Random(0.4), close=TagClose(2e-3)),
                 ask(seed, response_schema=SCHEMAS["nested"]),
             )
             if reply.stop_reason == "stop" and reply.spans:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from splitreason_integrations import Always, Never, Random, blocking
+from splitreason_integrations import Always, Never, Random, TagClose, blocking
 from tests.loop.engine_runs import engine
 from tests.text.schemas import POINT, SCHEMAS, validate
 from tests.text.test_grammar import TOOLS, Eager, ask
@@ -37,7 +37,7 @@ def check(reply, schema):
 async def replies_to(pair, schema, seeds):
     finished = 0
     for seed in seeds:
-        some_engine = engine(pair, trigger=TRIGGERS[seed % len(TRIGGERS)], close_threshold=2e-2)
+        some_engine = engine(pair, trigger=TRIGGERS[seed % len(TRIGGERS)], close=TagClose(2e-2))
         reply = await some_engine.complete(ask(seed, response_schema=schema))
         finished += check(reply, schema)
     return finished
@@ -63,7 +63,7 @@ def handed_over_inside(reply):
 
 async def forced_cases(pair, more, check_reply):
     """Ask until there are a hundred finished replies with a hand-over inside."""
-    some_engine = engine(pair, trigger=Random(0.3), close_threshold=2e-2, handback_tokens=2)
+    some_engine = engine(pair, trigger=Random(0.3), close=TagClose(2e-2), handback_tokens=2)
     cases = 0
     for seed in range(1000):
         reply = await some_engine.complete(ask(seed, **more))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.hf.cache import KVCache
 from splitreason_integrations.backends.hf.session import HFSession
 from splitreason_integrations.backends.hf.steps import Steps
@@ -20,12 +21,11 @@ from splitreason_integrations.sampling import Sampling
 class HFModel(LoadedModel[HFSession]):
     """A causal language model of transformers that keeps sessions.
 
-    With `steps`, passes over few tokens are replayed as CUDA graphs. `KVCache` says what
-    `one_by_one` does.
+    With `steps`, passes over few tokens are replayed as CUDA graphs.
     """
 
     resumes = True
-    shows_logits = True
+    gives = Gives.ALL
 
     def __init__(
         self,
@@ -37,14 +37,12 @@ class HFModel(LoadedModel[HFSession]):
         hint: str | None = None,
         taught: bool | None = None,
         default_sampling: Sampling | None = None,
-        context_tokens: int | None = None,
         steps: Steps | None = None,
-        one_by_one: bool = False,
     ) -> None:
         super().__init__(
             codec,
             name=name,
-            context_tokens=context_tokens or int(network.config.max_position_embeddings),
+            context_tokens=int(network.config.max_position_embeddings),
             prices=prices,
             hint=hint,
             taught=taught,
@@ -52,7 +50,6 @@ class HFModel(LoadedModel[HFSession]):
         )
         self.network = network.eval()
         self.steps = steps
-        self.one_by_one = one_by_one
         self.worker = Worker(f"splitreason-{name}")
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
         self._device = network.device
@@ -81,10 +78,10 @@ class HFModel(LoadedModel[HFSession]):
     def new_cache(self) -> KVCache:
         """Return an empty cache of one sequence."""
         self._check_not_closed()
-        return KVCache(self.network, self.steps, one_by_one=self.one_by_one)
+        return KVCache(self.network, self.steps)
 
-    def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: bool) -> torch.Tensor:
-        """Return logits (tokens, vocabulary) of a cache's next tokens, or the last row if `last`.
+    def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: int) -> torch.Tensor:
+        """Return logits (tokens, vocabulary) of a cache's next tokens: the `last` rows, 0 for all.
 
         All that this model computes goes through here; see `KVCache.read`.
         """

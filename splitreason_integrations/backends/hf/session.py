@@ -5,7 +5,6 @@ model fairly and never its caches.
 """
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -16,19 +15,24 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from splitreason_integrations.backends.base import End, Verdict, Watch, WriteOrder, Written
+from splitreason_integrations.backends.base import (
+    End,
+    TokenFacts,
+    Wanted,
+    WriteOrder,
+    Written,
+)
 from splitreason_integrations.backends.hf.cache import KVCache
+from splitreason_integrations.backends.hf.choice import Choice
+from splitreason_integrations.backends.hf.facts import facts_of
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.backends.worker import Worker
-from splitreason_integrations.decide.resilience import is_retryable
-from splitreason_integrations.errors import ModelCallError, SessionError, SplitReasonError
-from splitreason_integrations.sampling import draw, uniform
+from splitreason_integrations.errors import ModelCallError, SessionError
 
 SLICE_S = 0.03
 """How long a session may hold its model's thread before it streams and lets others in."""
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class Network(Protocol):
         """Return an empty cache of one sequence."""
         ...
 
-    def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: bool) -> torch.Tensor:
-        """Return logits (tokens, vocabulary) of the next tokens, or the last row if `last`."""
+    def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: int) -> torch.Tensor:
+        """Return logits (tokens, vocabulary) of the next tokens: the `last` rows, or all if 0."""
         ...
 
     def mask(self, forbidden: tuple[int, ...]) -> torch.Tensor:
@@ -101,7 +105,6 @@ class HFSession(TokenSequence):
             with self._lock:
                 self._changes += 1
                 self._ids.extend(token_ids)
-                self._next = None
 
     def truncate(self, length: int) -> None:
         """Cut the sequence and its cache to `length` tokens."""
@@ -149,17 +152,12 @@ class HFSession(TokenSequence):
                 with self._lock:
                     self._changes += 1
 
-    async def read_probabilities(
-        self, token_id: int, *, last: int | None = None, spare: int = 0
-    ) -> list[float]:
-        """Read what is pending in one pass; return P(`token_id`) after each, or the `last` ones."""
+    async def read_facts(
+        self, wanted: Wanted, *, last: int | None = None, spare: int = 0
+    ) -> list[TokenFacts]:
+        """Read what is pending in one pass; return facts of each token, or of the `last` ones."""
         self._check_open()
-
-        def work() -> list[float]:
-            logits = self._read(last=False)
-            asked = logits[-(last or 0) : len(logits) - spare].float().softmax(-1)
-            return asked[:, token_id].tolist()
-
+        work = partial(self._read_facts, wanted, last, spare)
         job = self._model.worker.submit(partial(self._guarded, work, self._changes))
         return await asyncio.wrap_future(job)
 
@@ -181,15 +179,6 @@ class HFSession(TokenSequence):
         except torch.OutOfMemoryError as error:
             raise ModelCallError(
                 f"{self._model.name} ran out of memory: {error}", retryable=True
-            ) from error
-        except SplitReasonError:
-            raise
-        except Exception as error:
-            # Logged as well: a large model that fails costs a span, and the answer goes on.
-            _log.exception("%s failed", self._model.name)
-            raise ModelCallError(
-                f"{self._model.name} failed: {type(error).__name__}: {error}",
-                retryable=is_retryable(error),
             ) from error
         finally:
             self._busy = False
@@ -246,69 +235,56 @@ class HFSession(TokenSequence):
                 self._check_unchanged()
                 self._ids.append(token)
                 self._own_pending = 1
-                self._next = None
             ids.append(token)
         return (None if len(ids) < left else End.LENGTH), None
 
     def _choose(self, order: WriteOrder) -> int | None:
         """Return the next token, or None where the watch stops the writing."""
-        own = self._next
+        own = self._next if self._cached == len(self._ids) else None
         if own is None:
-            own = self._read(last=True)[-1]
+            own = self._read(last=1)[-1]
         logits = own
-        index = self._position
         if order.guide is not None:
             logits = order.guide.restrict(logits, self._ids[self._prompt_tokens :])
-        if order.sampling.greedy:
-            u, token = 0.0, draw(logits, order.sampling, 0.0)
-            if token in order.forbidden:
-                token = draw(self._allowed(logits, order), order.sampling, u)
-        else:
-            u = uniform(order.seed, order.stream, index)
-            token = draw(self._allowed(logits, order), order.sampling, u)
-        if order.watch is None:
-            return token
-        return self._judged(order, order.watch, token, u, logits=logits, own=own)
+        choice = Choice(order, own, logits, index=self._position, mask=self._model.mask)
+        return choice.token()
 
-    def _judged(
-        self,
-        order: WriteOrder,
-        watch: Watch,
-        token: int,
-        u: float,
-        *,
-        logits: torch.Tensor,
-        own: torch.Tensor,
-    ) -> int | None:
-        """Show a chosen token to the watch; return it, another one, or None to stop before it."""
-        probability = entropy = 0.0
-        if watch.probability_of is not None:
-            probability = float(own.float().softmax(-1)[watch.probability_of])
-        if watch.wants_entropy:
-            chances = self._allowed(logits, order).float().softmax(-1)
-            entropy = float(torch.special.entr(chances).sum())
-        index = self._position
-        refused: tuple[int, ...] = ()
-        while True:
-            verdict = watch(token, index=index, probability=probability, entropy=entropy)
-            if verdict is Verdict.KEEP:
-                return token
-            if verdict is Verdict.STOP:
-                return None
-            refused = (*refused, token)
-            token = draw(self._allowed(logits, order, *refused), order.sampling, u)
+    def _read_facts(self, wanted: Wanted, last: int | None, spare: int) -> list[TokenFacts]:
+        pending = max(1, len(self._ids) - self._cached)
+        count = min(last or pending, pending)
+        behind = self._keep_logits_before(pending) if wanted.own else None
+        rows = self._read(last=count + wanted.own)
+        before = None
+        if wanted.own:
+            rows = rows if behind is None else torch.cat((behind[None], rows))
+            before = rows[-count - 1 : -1]
+            before = before[: len(before) - spare]
+        tokens = self._ids[len(self._ids) - count :][: count - spare]
+        return facts_of(
+            wanted,
+            tokens,
+            before=before,
+            after=rows[-count:][: count - spare],
+            without=self._model.mask(wanted.forbidden) if wanted.forbidden else None,
+        )
 
-    def _allowed(self, logits: torch.Tensor, order: WriteOrder, *refused: int) -> torch.Tensor:
-        """Return logits with tokens that may not be chosen at minus infinity."""
-        allowed = logits
-        if order.forbidden:
-            allowed = allowed.index_fill(0, self._model.mask(order.forbidden), float("-inf"))
-        if refused:
-            index = torch.tensor(refused, device=allowed.device)
-            allowed = allowed.index_fill(0, index, float("-inf"))
-        return allowed
+    def _keep_logits_before(self, pending: int) -> torch.Tensor | None:
+        """Return the logits from which the first pending token is drawn.
 
-    def _read(self, *, last: bool) -> torch.Tensor:
+        Where they are not known, the token before it becomes pending, too: None then.
+        """
+        first = len(self._ids) - pending
+        if self._next is not None and self._cached == first:
+            return self._next
+        with self._lock:
+            self._check_unchanged()
+            surplus = self._cached - max(0, first - 1)
+            self._crop(max(0, first - 1))
+            self._own_pending += surplus
+        return None
+
+    def _read(self, *, last: int) -> torch.Tensor:
+        """Read what is pending; return logits of the `last` tokens at least, or of all if 0."""
         cache = self._cache
         if cache is None:
             raise SessionError("the session is closed")
@@ -317,9 +293,8 @@ class HFSession(TokenSequence):
             if self._cached == len(self._ids):
                 self._crop(len(self._ids) - 1)
                 self._own_pending = 1
-            self.read += self.unread
-            cache.cut()
             pending = self._ids[self._cached :]
+            self.read += self.unread
         logits = self._model.forward(pending, cache, last=last)
         with self._lock:
             self._check_unchanged()

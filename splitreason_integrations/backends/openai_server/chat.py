@@ -26,6 +26,7 @@ from splitreason_integrations.backends.openai_server.text import (
     spelled,
 )
 from splitreason_integrations.backends.openai_server.wire import Question
+from splitreason_integrations.backends.scores import Asked
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.protocols import Conversation, Prompt
 from splitreason_integrations.text.prompts import ask_next_step, opening_of
@@ -121,8 +122,10 @@ class Chat(Lenient):
         begun = self._begun(wanted) if self._mark.may_echo else ""
         return ChatAnswer(self._served, wanted.order, self._controls, begun=begun)
 
-    def scoring(self, prompts: Sequence[Sequence[int]], token: int) -> Question:
-        """Raise RequestError: a small model needs another kind of server."""
+    def scoring(
+        self, prompts: Sequence[Sequence[int]], asked: Asked, forbidden: Sequence[int]
+    ) -> Question:
+        """Raise RequestError: what reads along needs another kind of server."""
         raise self._gives_no_probabilities()
 
     def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:

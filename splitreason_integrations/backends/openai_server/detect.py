@@ -19,10 +19,11 @@ from splitreason_integrations.backends.openai_server.dialects import (
     TokenIds,
     is_not_understood,
 )
-from splitreason_integrations.backends.openai_server.ids import probability_of
+from splitreason_integrations.backends.openai_server.ids import scores_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.openai_server.wire import Part, Question, Usage
+from splitreason_integrations.backends.scores import Asked
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 
@@ -118,7 +119,7 @@ async def _try_ids(replica: Replica, served: Served) -> Found:
     dialect = TokenIds(served)
     question = dialect.question(_wanted(served))
     token = served.codec.encode(_CHOSEN)[-1]
-    richer = {**question.body, **probability_of(token), **_favoured(token)}
+    richer = {**question.body, **scores_of(Asked((token,))), **_favoured(token)}
     try:
         parts = await _asked(replica, replace(question, body=richer))
     except ModelCallError as error:

@@ -9,11 +9,12 @@ from splitreason_integrations.backends.base import WriteOrder, Written
 from splitreason_integrations.backends.openai_server.ids import (
     Received,
     completion,
-    probability_of,
     reading,
+    scores_of,
     scoring,
 )
 from splitreason_integrations.backends.openai_server.wire import Part, Question, read_part
+from splitreason_integrations.backends.scores import Asked
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
@@ -112,8 +113,10 @@ class Dialect(Protocol):
         """Return what reads the answer to that question."""
         ...
 
-    def scoring(self, prompts: Sequence[Sequence[int]], token: int) -> Question:
-        """Return what to ask for P(`token`) behind each of some sequences; raise RequestError."""
+    def scoring(
+        self, prompts: Sequence[Sequence[int]], asked: Asked, forbidden: Sequence[int]
+    ) -> Question:
+        """Return what to ask for behind each of some sequences; raise RequestError."""
         ...
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
@@ -169,9 +172,11 @@ class TokenIds:
             max_tokens=wanted.max_tokens,
         )
 
-    def scoring(self, prompts: Sequence[Sequence[int]], token: int) -> Question:
-        """Return what to ask for P(`token`) behind each of some sequences."""
-        body = scoring(self._served.model, [list(prompt) for prompt in prompts], token)
+    def scoring(
+        self, prompts: Sequence[Sequence[int]], asked: Asked, forbidden: Sequence[int]
+    ) -> Question:
+        """Return what to ask for behind each of some sequences."""
+        body = scoring(self._served.model, prompts, asked, forbidden)
         return Question("/completions", body, read_part, len(prompts), 1)
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
@@ -184,7 +189,7 @@ class TokenIds:
             stop_tokens=frozenset([token]),
         )
         body = completion(self._served.model, sequence, order, max_tokens=most, position=0)
-        asked = body | probability_of(token)
+        asked = body | scores_of(Asked((token,)))
         return Question("/completions", asked, read_part, len(sequence), most)
 
     def prefill(self, sequence: Sequence[int]) -> Question | None:

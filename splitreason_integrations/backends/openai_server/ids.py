@@ -10,6 +10,7 @@ from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError
+from splitreason_integrations.backends.scores import LIKELIEST, Asked, asked_by
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import uniform
 
@@ -61,9 +62,7 @@ def completion(
         **sampled(order, position),
         **never(order.forbidden),
     }
-    if order.watch is not None and order.watch.probability_of is not None:
-        body |= probability_of(order.watch.probability_of)
-    return body
+    return body | scores_of(asked_by(order.watch))
 
 
 def reading(model: str, *prompts: Sequence[int]) -> dict[str, Any]:
@@ -73,20 +72,30 @@ def reading(model: str, *prompts: Sequence[int]) -> dict[str, Any]:
         "prompt": [list(prompt) for prompt in prompts],
         "max_tokens": 1,
         "stream": True,
+        "return_token_ids": True,
         "temperature": 0.0,
     }
 
 
-def scoring(model: str, prompts: Sequence[Sequence[int]], token: int) -> dict[str, Any]:
-    """Return the request for the probability of one token behind each of some prompts."""
-    return reading(model, *prompts) | probability_of(token)
+def scoring(
+    model: str, prompts: Sequence[Sequence[int]], asked: Asked, forbidden: Sequence[int]
+) -> dict[str, Any]:
+    """Return the request for probabilities behind each of some prompts.
+
+    The token that is written there is the likeliest one that is not forbidden.
+    """
+    return reading(model, *prompts) | never(forbidden) | scores_of(asked)
 
 
-def probability_of(token: int) -> dict[str, Any]:
-    """Return the parameters that ask for the probability of a token at every place."""
+def scores_of(asked: Asked) -> dict[str, Any]:
+    """Return the parameters that ask for probabilities at every place."""
+    if not asked:
+        return {}
+    if asked.spread:
+        return {"logprobs": LIKELIEST, "return_tokens_as_token_ids": True}
     return {
         "logprobs": TOP,
-        "logprob_token_ids": [token],
+        "logprob_token_ids": list(asked.tokens),
         "return_tokens_as_token_ids": True,
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server.detect import (
@@ -66,6 +67,13 @@ class ServerModel(LoadedModel[ServerSession]):
     def dialect(self) -> Dialect | None:
         """How the servers are spoken to; None before it is found."""
         return None if self._found is None else self._found.dialect
+
+    @property
+    def gives(self) -> Gives:
+        """What the servers give; before they have been asked, what they may give."""
+        likely = "chosen" if self.capabilities is None else self.capabilities.probabilities
+        known = {"chosen": Gives.WRITING | Gives.READING, "likeliest": Gives.READING}
+        return known.get(likely, Gives.NOTHING)
 
     @property
     def capabilities(self) -> Capabilities | None:

@@ -1,29 +1,33 @@
-"""Reads the probability of a token from answers: behind each of some prompts, or in a draft."""
+"""Reads probabilities from answers: behind each of some prompts, or in a draft."""
 
 import asyncio
+from collections.abc import Sequence
 
 from splitreason_integrations.backends.lookahead import Draft
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
+from splitreason_integrations.backends.scores import Scores
 from splitreason_integrations.protocols import Codec
 
 
-async def read_scores(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
-    """Return P(`token`) behind each prompt, in the prompts' order; raise ModelCallError."""
+async def read_scores(
+    call: Call, codec: Codec, prompts: int, tokens: Sequence[int]
+) -> list[Scores]:
+    """Return what is said of tokens behind each prompt, in order; raise ModelCallError."""
     try:
         async with asyncio.timeout(call.read_s):
-            return await _scores(call, codec, prompts, token)
+            return await _scores(call, codec, prompts, tokens)
     except TimeoutError:
         raise call.stalled() from None
 
 
-async def _scores(call: Call, codec: Codec, prompts: int, token: int) -> list[float]:
-    found: dict[int, float] = {}
+async def _scores(call: Call, codec: Codec, prompts: int, tokens: Sequence[int]) -> list[Scores]:
+    found: dict[int, Scores] = {}
     while (part := await call.next()) is not None:
         if not part.top or part.index in found:
             continue
         try:
-            found[part.index] = part.probabilities(codec, token)[0]
+            found[part.index] = part.scores(codec, tokens)[0]
         except UnreadableError as error:
             raise call.broken(str(error)) from error
     if sorted(found) != list(range(prompts)):
@@ -45,7 +49,7 @@ async def read_draft(call: Call, codec: Codec, token: int) -> Draft:
     if part is None:
         return Draft(ends=True)
     try:
-        probabilities = part.probabilities(codec, token)
+        scores = part.scores(codec, [token])
     except UnreadableError as error:
         raise call.broken(str(error)) from error
-    return Draft(part.token_ids or (), probabilities, part.finish is not None)
+    return Draft(part.token_ids or (), [one.of(token) for one in scores], part.finish is not None)

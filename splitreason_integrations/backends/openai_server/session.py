@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from splitreason_integrations.backends.base import End, WriteOrder, Written
+from splitreason_integrations.backends.base import End, Wanted, Watch, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Dialect
@@ -21,6 +21,7 @@ from splitreason_integrations.backends.openai_server.wire import (
     UnreadableError,
     Usage,
 )
+from splitreason_integrations.backends.scores import Asked, Scores, asked_by
 from splitreason_integrations.backends.sent_session import (
     DraftRequest,
     SentSession,
@@ -41,8 +42,8 @@ class ServerSession(SentSession):
     """
 
     cannot = (
-        "a model behind a server can neither keep an answer to a form nor give entropies; that "
-        "takes a model in this process"
+        "a model behind a server cannot keep an answer to a form; that takes a model in this "
+        "process"
     )
 
     def __init__(self, model: Service, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
@@ -103,15 +104,17 @@ class ServerSession(SentSession):
             if self._answering is not answering:
                 await answering.call.ended()
 
-    async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
+    async def _scored(
+        self, prompts: Sequence[Sequence[int]], asked: Asked, wanted: Wanted
+    ) -> list[Scores]:
         asks_again = self._failover()
         while True:
             try:
                 dialect = await self._dialect()
                 assert dialect is not None, "there is no deadline"
-                call = self._call(dialect.scoring(prompts, token_id))
+                call = self._call(dialect.scoring(prompts, asked, wanted.forbidden))
                 try:
-                    return await read_scores(call, self._model.codec, len(prompts), token_id)
+                    return await read_scores(call, self._model.codec, len(prompts), asked.tokens)
                 finally:
                     await call.ended()
             except ModelCallError as error:
@@ -186,26 +189,29 @@ class ServerSession(SentSession):
         self._thinks, refuses = bool(part.thought), False
         if order.watch is not None:
             try:
-                probabilities = self._probabilities(order.watch.probability_of, written, part)
-                written, refuses = self._judged(order.watch, written, probabilities, refused)
+                scores = self._scores(order.watch, written, part)
+                written, refuses = self._judged(order.watch, written, scores, refused)
             except UnreadableError as error:
                 raise answering.unreadable(error) from error
         self._saw(written.token_ids)
         return written, refuses
 
-    def _probabilities(self, token: int | None, written: Written, part: Part) -> list[float]:
-        """Return P(`token`) at each token of a part; raise UnreadableError if they are missing."""
-        tokens = len(written.token_ids) + (written.stop_token is not None)
-        if token is None:
-            return [0.0] * tokens
-        probabilities = part.probabilities(self._model.codec, token)[:tokens]
-        if len(probabilities) < tokens:
+    def _scores(self, watch: Watch, written: Written, part: Part) -> list[Scores]:
+        """Return the scores at each token of a part; raise UnreadableError if they are missing."""
+        tokens = [*written.token_ids]
+        if written.stop_token is not None:
+            tokens.append(written.stop_token)
+        asked = asked_by(watch)
+        if not asked:
+            return [Scores({}) for _ in tokens]
+        scores = part.scores(self._model.codec, {*asked.tokens, *tokens})[: len(tokens)]
+        if len(scores) < len(tokens):
             raise UnreadableError(
                 "does not give log probabilities; use a server that knows logprob_token_ids, such "
                 "as vLLM, or another trigger",
                 lasting=True,
             )
-        return probabilities
+        return scores
 
     async def _in_time(self, doing: Awaitable[_T], limit_s: float) -> _T:
         """Await; raise TimeoutError when the time is up, SessionError if this was closed."""

@@ -20,6 +20,7 @@ from splitreason_integrations.backends.openai_server.wire import (
     UnreadableError,
     read_part,
 )
+from splitreason_integrations.backends.scores import Asked, asked_by
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.text.joiner import Joiner, whole_ends
@@ -178,11 +179,11 @@ class Text(Lenient):
 
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order that wants a probability at every token."""
-        if order.watch is not None and order.watch.probability_of is not None:
+        if asked_by(order.watch):
             raise RequestError(
-                f"{self._served.model}: a trigger with a threshold needs the probability of the "
-                "tag at every token, which takes a server that takes and gives token ids, such "
-                "as vLLM; use Tag() without a threshold"
+                f"{self._served.model}: this trigger needs probabilities at every token, which "
+                "takes a server that takes and gives token ids, such as vLLM; use a trigger "
+                "without them, such as tag, disagreement<0.1 or opening:64"
             )
 
     def question(self, wanted: Continuation) -> Question:
@@ -206,8 +207,10 @@ class Text(Lenient):
         """Return what reads the answer to that question."""
         return TextAnswer(self._served.codec, wanted.order, self.controls.of(wanted.order))
 
-    def scoring(self, prompts: Sequence[Sequence[int]], token: int) -> Question:
-        """Return what to ask for P(`token`) behind each sequence: 0 where others are likelier."""
+    def scoring(
+        self, prompts: Sequence[Sequence[int]], asked: Asked, forbidden: Sequence[int]
+    ) -> Question:
+        """Return what to ask for behind each sequence: 0 for all but the likeliest tokens."""
         body = {
             "model": self._served.model,
             "prompt": [spelled(self._served.codec, prompt) for prompt in prompts],
@@ -217,6 +220,7 @@ class Text(Lenient):
             "logprobs": TOP,
             "add_special_tokens": False,
             **SHOWS_TOKENS,
+            **never(forbidden),
         }
         return Question("/completions", self.fitted(body), read_part, len(prompts), 1)
 

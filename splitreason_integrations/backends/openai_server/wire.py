@@ -1,10 +1,11 @@
 """Questions to a server, and the events of its answers, checked."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from splitreason_integrations.backends.scores import Scores, least_entropy
 from splitreason_integrations.protocols import Codec
 
 _ROUNDING = 1e-3
@@ -82,10 +83,14 @@ class Part:
     thought: str = ""
     usage: Usage | None = None
 
-    def probabilities(self, codec: Codec, token: int) -> list[float]:
-        """Return P(`token`) at each position; raise UnreadableError if they are missing."""
-        names = (f"token_id:{token}", codec.decode([token]))
-        return [_probability(one, names) for one in self.top]
+    def scores(self, codec: Codec, tokens: Collection[int]) -> list[Scores]:
+        """Return what is said of `tokens` at each position; raise UnreadableError if it is missing.
+
+        The likeliest token is the one that was written, where ids are given.
+        """
+        names = {token: (f"token_id:{token}", codec.decode([token])) for token in tokens}
+        written = (*(self.token_ids or ()), *[None] * len(self.top))
+        return [_scores(one, names, token) for one, token in zip(self.top, written, strict=False)]
 
 
 class UnreadableError(ValueError):
@@ -154,11 +159,21 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
     return Usage(prompt, max(0, prompt - (cached if _is_count(cached) else 0)))
 
 
-def _probability(top: Any, names: Sequence[str]) -> float:
-    """Return the probability of a token by its names, 0 if it is not listed."""
+def _scores(top: Any, names: Mapping[int, Sequence[str]], written: int | None) -> Scores:
     if not isinstance(top, Mapping):
         raise UnreadableError("has no log probabilities at a token")
-    value = next((top[name] for name in names if name in top), -math.inf)
+    listed = {name: _probability(value) for name, value in top.items()}
+    known = {
+        token: listed[name] for token, both in names.items() for name in both if name in listed
+    }
+    if written is None and listed:
+        likeliest = max(listed, key=lambda name: listed[name])
+        written = next((token for token, both in names.items() if likeliest in both), None)
+    return Scores(known, written, least_entropy(list(listed.values())))
+
+
+def _probability(value: Any) -> float:
+    """Return the probability with a logarithm; raise UnreadableError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
         raise UnreadableError("a log probability is not one")
     return min(1.0, math.exp(value))

@@ -102,12 +102,11 @@ class Engine:
             post(error)
 
     async def last(self, prompts: Sequence[Sequence[int]], params: Any) -> list[Any]:
-        """Return the last piece written behind each of some prompts, all in one batch."""
+        """Return the last output for each of some prompts, all in one batch."""
 
         async def one(llm: Any, prompt: Sequence[int]) -> Any:
             async with aclosing(_outputs(llm, prompt, params)) as outputs:
-                pieces = [output.outputs[0] async for output in outputs]
-            return pieces[-1]
+                return [output async for output in outputs][-1]
 
         async def each(llm: Any) -> list[Any]:
             return await asyncio.gather(*(one(llm, prompt) for prompt in prompts))

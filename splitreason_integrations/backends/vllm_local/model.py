@@ -10,6 +10,7 @@ memory between handoffs and cannot be cut, so it is not used.
 import asyncio
 from collections.abc import Sequence
 
+from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.vllm_local.engine import Engine
@@ -28,6 +29,8 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         draft_stats: whether drafts were useful lately.
 
     """
+
+    gives = Gives.WRITING | Gives.READING
 
     def __init__(
         self,

@@ -1,9 +1,17 @@
 """Orders as vLLM's `SamplingParams`, and its answers as tokens and probabilities."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
+from splitreason_integrations.backends.scores import (
+    LIKELIEST,
+    Asked,
+    Scores,
+    asked_by,
+    least_entropy,
+)
 from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.sampling import uniform
 
@@ -21,8 +29,7 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
     from vllm.exceptions import VLLMClientError
     from vllm.sampling_params import RequestOutputKind
 
-    sampling, watch = order.sampling, order.watch
-    wanted = watch.probability_of if watch is not None else None
+    sampling = order.sampling
     try:
         return SamplingParams(
             max_tokens=max_tokens,
@@ -34,7 +41,7 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
             stop_token_ids=sorted(order.stop_tokens),
             ignore_eos=True,
             logit_bias=dict.fromkeys(order.forbidden, _NEVER) or None,
-            logprob_token_ids=None if wanted is None else [wanted],
+            **_scores(asked_by(order.watch)),
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
@@ -42,10 +49,11 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
         raise RequestError(f"vLLM: {error}") from error
 
 
-def scoring(*token_ids: int) -> Any:
-    """Return the `SamplingParams` for the probability of tokens behind a prompt.
+def scoring(asked: Asked | None = None, forbidden: Sequence[int] = ()) -> Any:
+    """Return the `SamplingParams` for probabilities behind a prompt.
 
-    Without any the prompt is merely read.
+    The token that is written there is the likeliest one that is not forbidden. Without anything
+    asked for the prompt is merely read.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -54,10 +62,36 @@ def scoring(*token_ids: int) -> Any:
         max_tokens=1,
         temperature=0.0,
         ignore_eos=True,
-        logprob_token_ids=list(token_ids) or None,
+        logit_bias=dict.fromkeys(forbidden, _NEVER) or None,
+        **_scores(asked or Asked()),
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def reading_own() -> Any:
+    """Return the `SamplingParams` for the probability and the rank of each token of a prompt.
+
+    Tokens that the prefix cache holds are not read again, and have no valid values.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        ignore_eos=True,
+        prompt_logprobs=0,
+        skip_reading_prefix_cache=False,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _scores(asked: Asked) -> dict[str, Any]:
+    if asked.spread:
+        return {"logprobs": LIKELIEST}
+    return {"logprob_token_ids": list(asked.tokens) or None}
 
 
 def drafting(token_id: int, *, max_tokens: int) -> Any:
@@ -100,6 +134,26 @@ def ignored_ban(label: str) -> ModelCallError:
     )
 
 
-def probabilities_in(piece: Any, token_id: int) -> list[float]:
-    """Return P(`token_id`) at each token of a piece."""
-    return [min(1.0, math.exp(place[token_id].logprob)) for place in piece.logprobs or ()]
+def scores_in(piece: Any) -> list[Scores]:
+    """Return what is known of the next token at each token of a piece, that one the likeliest."""
+    found = []
+    for place, written in zip(piece.logprobs or (), piece.token_ids, strict=False):
+        known = {token: min(1.0, math.exp(one.logprob)) for token, one in place.items()}
+        found.append(Scores(known, written, least_entropy(list(known.values()))))
+    return found
+
+
+def own_scores_in(output: Any, first: int) -> dict[int, Scores]:
+    """Return what was known before each token of a prompt that was read, by place, from `first`.
+
+    The places are those behind the tokens that were cached: the values there are not valid.
+    """
+    scores: dict[int, Scores] = {}
+    start = max(first, (output.num_cached_tokens or 0))
+    for at in range(start, len(output.prompt_token_ids)):
+        token = output.prompt_token_ids[at]
+        one = (output.prompt_logprobs[at] or {}).get(token)
+        if one is not None:
+            likeliest = token if one.rank == 1 else None
+            scores[at] = Scores({token: min(1.0, math.exp(one.logprob))}, likeliest)
+    return scores

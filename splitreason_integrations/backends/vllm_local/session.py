@@ -5,14 +5,17 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from splitreason_integrations.backends.base import End, WriteOrder, Written
+from splitreason_integrations.backends.base import End, Wanted, WriteOrder, Written
 from splitreason_integrations.backends.lookahead import Draft, DraftStats
+from splitreason_integrations.backends.scores import Asked, Scores
 from splitreason_integrations.backends.sent_session import DraftRequest, SentSession, left_s
 from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
 from splitreason_integrations.backends.vllm_local.params import (
     drafting,
     ignored_ban,
-    probabilities_in,
+    own_scores_in,
+    reading_own,
+    scores_in,
     scoring,
     writing,
     written_in,
@@ -34,8 +37,8 @@ class VLLMSession(SentSession):
     """One sequence, as ids."""
 
     cannot = (
-        "vLLM can neither keep an answer to a form that has begun nor give entropies; that takes a "
-        "model by transformers, such as 'hf:<folder>'"
+        "vLLM cannot keep an answer to a form that has begun; that takes a model by transformers, "
+        "such as 'hf:<folder>'"
     )
 
     def __init__(
@@ -72,10 +75,18 @@ class VLLMSession(SentSession):
             answer.end()
             self._writing = None
 
-    async def _scored(self, prompts: Sequence[Sequence[int]], token_id: int) -> list[float]:
-        engine = self._model.engine
-        pieces = await asyncio.wrap_future(engine.do(engine.last(prompts, scoring(token_id))))
-        return [one for piece in pieces for one in probabilities_in(piece, token_id)]
+    async def _scored(
+        self, prompts: Sequence[Sequence[int]], asked: Asked, wanted: Wanted
+    ) -> list[Scores]:
+        params, engine = scoring(asked, wanted.forbidden), self._model.engine
+        outputs = await asyncio.wrap_future(engine.do(engine.last(prompts, params)))
+        return [one for output in outputs for one in scores_in(output.outputs[0])]
+
+    async def _read_own(self, lengths: range) -> dict[int, Scores]:
+        # One pass over what is new, where every place as a prompt of its own would be many.
+        engine, ids = self._model.engine, tuple(self._ids)
+        (output,) = await asyncio.wrap_future(engine.do(engine.last([ids], reading_own())))
+        return own_scores_in(output, lengths[0] - 1) if lengths else {}
 
     def _draft_starter(self, token_id: int, most: int) -> Callable[[], DraftRequest]:
         def start() -> DraftRequest:
@@ -106,11 +117,8 @@ class VLLMSession(SentSession):
         one, refuses = written_in(piece, order, label=self._model.name), False
         watch = order.watch
         if watch is not None:
-            wanted = watch.probability_of
-            probabilities = (
-                [0.0] * len(piece.token_ids) if wanted is None else probabilities_in(piece, wanted)
-            )
-            one, refuses = self._judged(watch, one, probabilities, refused)
+            scores = scores_in(piece) or [Scores({}) for _ in piece.token_ids]
+            one, refuses = self._judged(watch, one, scores, refused)
         self._saw(one.token_ids)
         return one, refuses
 
@@ -128,5 +136,5 @@ async def _read_draft(request: Writing, token_id: int) -> Draft:
     piece = await request.next()
     if piece is None:
         return Draft(ends=True)
-    found = probabilities_in(piece, token_id)
+    found = [one.of(token_id) for one in scores_in(piece)]
     return Draft(piece.token_ids, found, piece.finish_reason is not None)

@@ -14,6 +14,8 @@ from splitreason_integrations.backends.base import (
     End,
     Model,
     Session,
+    TokenFacts,
+    Wanted,
     WriteOrder,
     Written,
 )
@@ -33,7 +35,7 @@ class AuthoredModel:
         self.default_sampling = model.default_sampling
         self.remote = model.remote
         self.resumes = model.resumes
-        self.shows_logits = model.shows_logits
+        self.gives = model.gives
         self.last: AuthoredSession | None = None
         self._model = model
 
@@ -126,11 +128,11 @@ class AuthoredSession:
         else:
             self._chose_tag = written.end is End.WATCH and not self._tags.control
 
-    async def read_probabilities(
-        self, token_id: int, *, last: int | None = None, spare: int = 0
-    ) -> list[float]:
-        """Read the pending tokens in one pass; return P(`token_id`) after each of them."""
-        return await self._session.read_probabilities(token_id, last=last, spare=spare)
+    async def read_facts(
+        self, wanted: Wanted, *, last: int | None = None, spare: int = 0
+    ) -> list[TokenFacts]:
+        """Read the pending tokens in one pass; return facts of each of them."""
+        return await self._session.read_facts(wanted, last=last, spare=spare)
 
     def close(self) -> None:
         """Free the cache, at the latest when the running step ends."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import describe, load_model, resolve
+from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import ModelTerms
 from splitreason_integrations.engine import SplitEngine
@@ -161,7 +162,7 @@ def engine_of(recipe: GRPORecipe) -> SplitEngine:
         small=recipe.model,
         large=recipe.large,
         policy=Policy(models=terms),
-        close_threshold=recipe.writing.close_threshold,
+        close=parse_close(recipe.writing.close),
         handback_tokens=recipe.writing.handback_tokens,
         telemetry=None,
     )

@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Any, Literal, get_args
 
 from splitreason_integrations.checks import check_flag, check_number, check_positive, check_text
+from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError
 from splitreason_integrations.options import OPTIONS
@@ -114,7 +115,7 @@ class Writing:
             parallel, which is faster on a GPU; on a CPU its engine must restart to reload.
         temperature: Sampling temperature.
         max_tokens: Longest reply in tokens.
-        close_threshold: P(close tag) of the small model at which a span ends.
+        close: Where a span ends, as in `--close`; `tag>1` leaves that to the large model.
         handback_tokens: Tokens of the large model that the small model reads at a time.
         at_once: Concurrent rollouts.
 
@@ -123,7 +124,7 @@ class Writing:
     run_by: RunBy = "transformers"
     temperature: float = 1.0
     max_tokens: int = 512
-    close_threshold: float = OPTIONS["close_threshold"].default
+    close: str = "tag>0.5"
     handback_tokens: int = OPTIONS["handback_tokens"].default
     at_once: int = 8
 
@@ -133,7 +134,8 @@ class Writing:
                 f"run_by must be 'transformers' or 'vllm', got {self.run_by!r}", ("run_by",)
             )
         check_positive("temperature", self.temperature)
-        for name in ("max_tokens", "close_threshold", "handback_tokens"):
+        parse_close(self.close)
+        for name in ("max_tokens", "handback_tokens"):
             OPTIONS[name].check(getattr(self, name))
         check_number("at_once", self.at_once, least=1, whole=True)
 
@@ -185,7 +187,7 @@ class GRPORecipe:
         malformed: Reward of bad form, below 0.
         curriculum: How the price of all costs rises over the run.
         rehearsal: Traces read along with the rollouts. Without, the small model forgets where spans
-            end; run it with `close_threshold=1` then.
+            end; run it with `close="tag>1"` then.
         lora: Adapters; None trains all weights.
         seed: Seed of the run.
         trainer: Settings of TRL's GRPOConfig. Advantages are scaled by the spread of a whole batch
