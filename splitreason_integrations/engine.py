@@ -5,7 +5,7 @@ Async is the only implementation; `blocking` opens it to synchronous callers.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 from splitreason_integrations.audit.log import AuditLog
@@ -17,7 +17,7 @@ from splitreason_integrations.backends.registry import (
     line_up,
     load_model,
 )
-from splitreason_integrations.decide.closing import CloseRule
+from splitreason_integrations.decide.closing import CloseRule, parse_close
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger, parse_trigger
@@ -29,7 +29,12 @@ from splitreason_integrations.loop.preparation import Preparation
 from splitreason_integrations.loop.request_loop import run_request
 from splitreason_integrations.loop.snapshot import read_snapshot
 from splitreason_integrations.loop.state import Item
-from splitreason_integrations.options import OPTIONS, OnLargeFailure, check_options
+from splitreason_integrations.options import (
+    OPTIONS,
+    OnLargeFailure,
+    check_options,
+    check_replaced,
+)
 from splitreason_integrations.privacy.redaction import Redact, check_installed, listed
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
@@ -68,8 +73,12 @@ class SplitEngine:
     audit: AuditLog | None = None
     redact: Redact = ()
     telemetry: Telemetry | None = field(default_factory=Telemetry)
+    close_threshold: InitVar[object] = None
+    """Refused: the error names the form of `close` that replaces it."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, close_threshold: object) -> None:
+        if close_threshold is not None:
+            check_replaced({"close_threshold": close_threshold})
         check_pair(self.small, self.large)
         if self.trigger is None:
             object.__setattr__(self, "trigger", parse_trigger(self.policy.trigger or "tag"))
@@ -78,6 +87,8 @@ class SplitEngine:
                 f"trigger must be a Trigger such as Tag(), got {self.trigger!r}; "
                 "parse_trigger('tag>0.2') reads one from text"
             )
+        if self.close is None and self.policy.close is not None:
+            object.__setattr__(self, "close", parse_close(self.policy.close))
         if not isinstance(self.close, CloseRule | None):
             raise ConfigurationError(
                 f"close must be a close rule such as Agrees() | StepEnd(), got {self.close!r}; "

@@ -5,6 +5,7 @@ same default and the same text wherever it can be set.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -32,6 +33,7 @@ class Option:
         most: largest value of a number.
         above: whether a number must be larger than `least`.
         choices: the values of a text, if only some are allowed.
+        field: its attribute on the chat models; empty for its name.
 
     """
 
@@ -44,6 +46,12 @@ class Option:
     most: float = math.inf
     above: bool = False
     choices: tuple[str, ...] = ()
+    field: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """The attribute of the chat models that holds its value."""
+        return self.field or self.name
 
     @property
     def flag(self) -> str:
@@ -197,8 +205,10 @@ TABLE = (
     Option(
         name="close",
         taker="engine",
-        text="Where a span is handed back: tag>0.5, agrees, agrees:2, agrees>0.9, entropy<0.5, "
-        "step, or several joined with | and &; unset, what suits the small model.",
+        text="What ends a span: tag>0.5, agrees, agrees:2, agrees>0.9, entropy<0.5, step; several "
+        "join with | and &; tag>1 leaves the end to the large model; unset, what the policy says, "
+        "else what suits the small model.",
+        field="close_rule",
     ),
     Option(
         name="handback_tokens",
@@ -238,9 +248,40 @@ OPTIONS = {option.name: option for option in TABLE}
 """All options by name."""
 
 
+_REPLACED = "close_threshold"
+
+
 def names_for(taker: Taker) -> tuple[str, ...]:
     """Return the names of the options that are fields of one taker."""
     return tuple(option.name for option in TABLE if option.taker == taker)
+
+
+def check_replaced(given: Mapping[str, Any]) -> None:
+    """Refuse `close_threshold`, which `close` replaces.
+
+    Raises:
+        SettingError: it is given; the error has the new form of its value.
+
+    """
+    if _REPLACED in given:
+        raise SettingError(f"{_REPLACED} is now close: {_new_form(given[_REPLACED])}", (_REPLACED,))
+
+
+def replaced_flag(value: str | None) -> str:
+    """Return what a command says where `--close-threshold` is given: the new form of its value."""
+    return f"it is now --close: write --close 'tag>{_threshold(value)}'"
+
+
+def _new_form(value: Any) -> str:
+    note = ", which leaves the end to the large model" if _threshold(value) == "1" else ""
+    return f'write close = "tag>{_threshold(value)}"{note}'
+
+
+def _threshold(value: Any) -> str:
+    try:
+        return f"{float(value):g}"
+    except (TypeError, ValueError):
+        return "0.5"
 
 
 def check_options(taker: Taker, value: object) -> None:

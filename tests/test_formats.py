@@ -22,11 +22,12 @@ from splitreason_integrations import (
     Policy,
     ReviewQueue,
     SplitEngine,
+    TagClose,
     blocking,
 )
 from splitreason_integrations.audit.checking import verify
 from splitreason_integrations.audit.history import load as load_history
-from splitreason_integrations.audit.replay import run_again
+from splitreason_integrations.audit.replay import engine_of, run_again
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.testing import ScriptedModel
 
@@ -137,9 +138,21 @@ def test_a_review_queue_keeps_its_questions_and_its_answers(tmp_path):
     assert queue.claim().request_id == "pending"
 
 
+SETTINGS_ADDED_SINCE = {"close": None}
+
+
 def test_a_policy_with_every_setting_reads_the_same():
     policy = Policy.load(FILES / "policy.toml")
-    assert json.loads(json.dumps(asdict(policy))) == EXPECTED["policy.toml"]
+    expected = EXPECTED["policy.toml"] | SETTINGS_ADDED_SINCE
+    assert json.loads(json.dumps(asdict(policy))) == expected
+
+
+def test_a_recorded_threshold_is_todays_close_rule():
+    history = load_history(FILES / "audit-content.jsonl")
+    recorded = history.request("embedded").started["engine"]
+    assert recorded["close_threshold"] == 0.5
+    assert engine_of(recorded).close == TagClose(0.5)
+    assert engine_of({**recorded, "close_threshold": 1.0}).close == TagClose(1.0)
 
 
 def test_a_checkpoint_of_langgraph_goes_on_to_the_same_reply(tmp_path):

@@ -4,6 +4,7 @@ Weights are loaded by the first request, never by the constructor.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -25,11 +26,12 @@ from langchain_splitreason.structured import StructuredMethod, parsed, response_
 from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.backends.registry import PROVIDER
 from splitreason_integrations.checks import check_names
+from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
-from splitreason_integrations.options import OPTIONS
+from splitreason_integrations.options import OPTIONS, check_replaced
 from splitreason_integrations.settings.options import MODEL_NAMES, PairSettings
 from splitreason_integrations.text.tool_choice import read_response_format, read_tool_choice
 
@@ -65,6 +67,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         them in another way is held to it afterwards. A reply cut off before its call raises
         ToolChoiceError. A tool that must be called is shown to the models alone.
         """
+        check_replaced(kwargs)
         check_names(
             kwargs, (*OPTIONS, *MODEL_NAMES, *_TRACING, "stream", "response_format"), what="option"
         )
@@ -246,11 +249,11 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
             "policy": asdict(self.policy),
             "telemetry": self.telemetry is not None,
         }
-        if self.trigger is None:
-            return written
-        try:
-            if parse_trigger(str(self.trigger)) == self.trigger:
-                written["trigger"] = str(self.trigger)
-        except ConfigurationError:
-            pass
+        for name, rule, parse in (
+            ("trigger", self.trigger, parse_trigger),
+            ("close_rule", self.close_rule, parse_close),
+        ):
+            with suppress(ConfigurationError):
+                if rule is not None and parse(str(rule)) == rule:
+                    written[name] = str(rule)
         return written

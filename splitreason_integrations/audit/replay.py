@@ -94,7 +94,8 @@ def engine_of(
 
 
 def _close_of(settings: Mapping[str, Any]) -> CloseRule | None:
-    if "close_threshold" in settings:  # of a version that knew no other close rule
+    """Return the recorded close rule; earlier versions recorded a threshold."""
+    if "close_threshold" in settings:
         return TagClose(settings["close_threshold"])
     close = settings["close"]
     return None if close is None else rule_from(close, CloseRule)

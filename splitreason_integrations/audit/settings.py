@@ -13,6 +13,7 @@ from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.errors import AuditError
 
 _R = TypeVar("_R", bound=Trigger | CloseRule)
+_CALLED: dict[type, str] = {Trigger: "trigger", CloseRule: "close rule"}
 _MODELS = ("small", "large")
 _WATCHERS = ("audit", "telemetry")
 """Settings that change nothing about a reply."""
@@ -68,8 +69,8 @@ def rule_from(data: Mapping[str, Any], base: type[_R]) -> _R:
         )
     except (KeyError, TypeError) as error:
         raise AuditError(
-            f"the recorded rule {data} is not one of {', '.join(sorted(known))}; import the "
-            "module that defines it, or use the version that recorded it"
+            f"the recorded {_CALLED[base]} {data} is not one of {', '.join(sorted(known))}; import "
+            "the module that defines it, or use the version that recorded it"
         ) from error
 
 

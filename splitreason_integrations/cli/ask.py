@@ -67,12 +67,13 @@ def ask(
         typer.Option(help="Ask you at the terminal before a span is written, after it, or both."),
     ] = None,
     api_key_env: options.ApiKeyEnv = None,
+    close_threshold: options.CloseThreshold = None,
     as_json: options.AsJson = False,
     **given: Any,
 ) -> None:
     """Ask one question; print the text of the small and the large model differently."""
-    described = options.engine(small, large, trigger, max_share, policy)
-    engine = options.keyed(options.applied(described, {**given, "close": close}), api_key_env)
+    described = options.engine(small, large, trigger, max_share, policy, close=close)
+    engine = options.keyed(options.applied(described, given), api_key_env)
     if audit_content and audit is None:
         raise typer.BadParameter("--audit-content needs --audit FILE to record the texts in")
     if audit is not None:

@@ -37,6 +37,7 @@ def overhead(
     small: options.Small = None,
     large: options.Large = None,
     trigger: options.TriggerText = "tag",
+    close: options.OwnClose = None,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
@@ -47,7 +48,7 @@ def overhead(
     from splitreason_integrations.evals import bench as benches
     from splitreason_integrations.evals import report
 
-    engine = options.engine(small, large, trigger)
+    engine = options.engine(small, large, trigger, close=close)
     torch.set_num_threads(threads)
     with progress_bar() as bar:
         task = bar.add_task("overhead", total=samples)

@@ -36,6 +36,7 @@ def servers_command(
     answers: Annotated[int, typer.Option(min=1, help="Answers under load.")] = 256,
     concurrency: Annotated[int, typer.Option(min=1, help="Concurrent answers under load.")] = 64,
     close: options.CloseText = "tag>0.5",
+    close_threshold: options.CloseThreshold = None,
     seed: options.Seed = 0,
     api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
@@ -44,6 +45,7 @@ def servers_command(
 
     Starts vLLM with the bundled pair if no servers are named.
     """
+    rule = parse_close(close)
     specs = options.keyed_specs(*options.pair(small, large), api_key_env)
     with _specs(*specs) as pair, progress_bar() as bar:
         bars: dict[str, Any] = {}
@@ -63,7 +65,7 @@ def servers_command(
             return {
                 "bench": "servers",
                 "answers": await servers.against_the_published_flow(
-                    models, tasks[:samples], on_progress, close=parse_close(close)
+                    models, tasks[:samples], on_progress, close=rule
                 ),
                 "long_spans": await servers.long_spans(models, tasks[:spans], on_progress),
                 "load": await load.under_load(
@@ -72,7 +74,7 @@ def servers_command(
                     concurrency=concurrency,
                     max_tokens=servers.MAX_TOKENS,
                     on_progress=on_progress,
-                    close=parse_close(close),
+                    close=rule,
                 ),
             }
 

@@ -45,6 +45,7 @@ def evaluate(
     large: options.Large = None,
     compare: eval_options.Compare = None,
     trigger: options.OwnTrigger = None,
+    close: options.OwnClose = None,
     at_share: eval_options.AtShare = None,
     rule: eval_options.Rule = RULE,
     policy: options.PolicyName = None,
@@ -68,7 +69,7 @@ def evaluate(
     compared in pairs on the same tasks. By default latency is run with one answer at a time.
     """
     eval_options.check_compared(compare, large)
-    described = options.engine(small, large, trigger, max_share, policy)
+    described = options.engine(small, large, trigger, max_share, policy, close=close)
     engine = options.priced(described, Prices(large_input_usd, large_output_usd))
     first, *others = (
         options.keyed(replace(engine, small=spec), api_key_env)

@@ -27,7 +27,13 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.tasks import Task, generated, read_jsonl
-from splitreason_integrations.options import OPTIONS, TABLE, Option, names_for
+from splitreason_integrations.options import (
+    OPTIONS,
+    TABLE,
+    Option,
+    names_for,
+    replaced_flag,
+)
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.settings import policy_files
 
@@ -44,12 +50,21 @@ def declared(name: str, **more: Any) -> Any:
     return typer.Option(option.flag, help=option.text, **more)
 
 
+def _refuse_replaced(value: str | None) -> str | None:
+    if value is not None:
+        raise typer.BadParameter(replaced_flag(value))
+    return value
+
+
 Small = Annotated[str | None, declared("small", show_default="embedded")]
 Large = Annotated[str | None, declared("large", show_default="embedded")]
 TriggerText = Annotated[str, declared("trigger")]
 CloseText = Annotated[str, declared("close")]
 OwnClose = Annotated[str | None, declared("close", show_default=False)]
 OwnTrigger = Annotated[str | None, declared("trigger", show_default=False)]
+CloseThreshold = Annotated[
+    str | None, typer.Option("--close-threshold", hidden=True, callback=_refuse_replaced)
+]
 PolicyName = Annotated[str | None, declared("policy", show_default=False)]
 MaxShare = Annotated[
     float | None, typer.Option(help="Cap on the offload share, 0 to 1.", show_default=False)
@@ -122,8 +137,6 @@ def _flag(option: Option) -> Any:
 def applied(engine: SplitEngine, given: Mapping[str, Any]) -> SplitEngine:
     """Return the engine with those options set that `with_declared` added and a user gave."""
     chosen = {name: given.get(name) for name in names_for("engine")}
-    if isinstance(chosen["close"], str):
-        chosen["close"] = parse_close(chosen["close"])
     engine = replace(engine, **{name: one for name, one in chosen.items() if one is not None})
     if given.get("timeout") is not None:
         OPTIONS["timeout"].check(given["timeout"])
@@ -144,6 +157,8 @@ def engine(
     trigger: str | None,
     max_share: float | None = None,
     policy: str | None = None,
+    *,
+    close: str | None = None,
 ) -> SplitEngine:
     """Return the engine that the options describe."""
     allowed = _allowed(policy, max_share)
@@ -152,6 +167,7 @@ def engine(
         small=specs[0],
         large=specs[1],
         trigger=parse_trigger(trigger or allowed.trigger or "tag"),
+        close=parse_close(close) if close else None,
         policy=allowed,
     )
     if all(spec.startswith("embedded") for spec in specs):

@@ -56,6 +56,7 @@ def plan(
     large: options.Large = None,
     api_key_env: options.ApiKeyEnv = None,
     trigger: options.OwnTrigger = None,
+    close: options.OwnClose = None,
     policy: options.PolicyName = None,
     data: options.Prompts = None,
     samples: Annotated[int, typer.Option(min=1, help="Problems per measured figure.")] = 40,
@@ -84,7 +85,7 @@ def plan(
     if measured:
         if figures is not None:
             raise RequestError("give either a file of figures or --measure")
-        described = options.engine(small, large, trigger, policy=policy)
+        described = options.engine(small, large, trigger, policy=policy, close=close)
         engine = options.keyed(described, api_key_env)
         effort = Effort(samples, concurrency or _CONCURRENCY, seed=seed, max_tokens=max_tokens)
         tasks = options.prompts(data, samples=PARTS * samples, seed=seed, needs_answer=False)

@@ -98,6 +98,7 @@ def _rows(policy: Policy) -> list[tuple[str, str]]:
     return [
         ("Summary", policy.summary or "-"),
         ("What opens a span", policy.trigger or "tag"),
+        ("What ends a span", policy.close or "what suits the small model"),
         *((title, _limit(getattr(policy, cap), form)) for cap, title, form in _CAPS),
         *((title, _limit(getattr(policy, gate), form)) for gate, title, form in _GATES),
         ("Where spans may be", place),

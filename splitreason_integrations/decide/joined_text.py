@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.checks import check_text
+from splitreason_integrations.errors import ConfigurationError, SettingError
 
 _TOKEN = re.compile(r'\s*(?:(?P<sign>[|&()])|(?P<rule>[^\s|&()"]+(?:"(?:[^"]|"")*")?))')
 _RANKS = {"(": 0, "|": 1, "&": 2}
@@ -155,6 +156,22 @@ class _Reading(Generic[RuleT]):
 
     def _error(self, reason: str) -> ConfigurationError:
         return ConfigurationError(f"{self._grammar.kind} {self._text!r}: {reason}")
+
+
+def check_rule_text(name: str, text: Any, parse: Callable[[str], object]) -> None:
+    """Check a setting that holds a rule's text; None is allowed.
+
+    Raises:
+        SettingError: `parse` refuses the text, or it is no text.
+
+    """
+    if text is None:
+        return
+    check_text(name, text)
+    try:
+        parse(text)
+    except ConfigurationError as error:
+        raise SettingError(str(error), (name,)) from error
 
 
 def number(text: str) -> float:

@@ -41,6 +41,7 @@ class Policy:
     Attributes:
         summary: one line for the reader.
         trigger: opens spans where nothing else is set, as `parse_trigger` reads it.
+        close: ends spans where nothing else is set, as `parse_close` reads it.
         max_offload_share: large-model tokens ÷ all generated tokens, at every moment.
         max_spans: how many spans may open.
         max_span_tokens: tokens of one span.
@@ -68,6 +69,7 @@ class Policy:
 
     summary: str = ""
     trigger: str | None = None
+    close: str | None = None
     max_offload_share: float | None = None
     max_spans: int | None = None
     max_span_tokens: int | None = 256
@@ -95,7 +97,11 @@ class Policy:
 
     @classmethod
     def template(cls, name: str) -> "Policy":
-        """Return a ready-made policy: `cost-first`, `balanced`, `quality-first`, `regulated`."""
+        """Return a ready-made policy.
+
+        `cost-first`, `balanced`, `quality-first`, `regulated`, or `untaught` for a small model that
+        was not trained to offload.
+        """
         return cls.files.template(name)
 
     def to_toml(self) -> str:

@@ -12,13 +12,15 @@ from splitreason_integrations.checks import (
     check_text,
 )
 from splitreason_integrations.decide.ask_rules import AskRule
+from splitreason_integrations.decide.closing import parse_close
+from splitreason_integrations.decide.joined_text import check_rule_text
 from splitreason_integrations.decide.pricing import ModelTerms
 from splitreason_integrations.decide.rules import Rule
 from splitreason_integrations.decide.triggers import parse_trigger
-from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.errors import SettingError
 from splitreason_integrations.privacy.finders import check_kind
 
-_FIXED = {"summary", "trigger", "rules", "models"}
+_FIXED = {"summary", "trigger", "close", "rules", "models"}
 """What no rule can set: it is read before there is a request."""
 
 
@@ -33,7 +35,8 @@ def check_policy(policy: Any) -> None:
     check_number("min_small_tokens", policy.min_small_tokens, whole=True)
     check_number("min_gap_tokens", policy.min_gap_tokens, whole=True)
     check_flag("only_in_reasoning", policy.only_in_reasoning)
-    _check_trigger(policy)
+    check_rule_text("trigger", policy.trigger, parse_trigger)
+    check_rule_text("close", policy.close, parse_close)
     _check_asking(policy)
     _check_rules(policy)
     _check_models(policy)
@@ -48,16 +51,6 @@ def _check_caps(policy: Any) -> None:
             check_number(cap, getattr(policy, cap))
     if policy.max_offload_share is not None:
         check_number("max_offload_share", policy.max_offload_share, most=1)
-
-
-def _check_trigger(policy: Any) -> None:
-    if policy.trigger is None:
-        return
-    check_text("trigger", policy.trigger)
-    try:
-        parse_trigger(policy.trigger)
-    except ConfigurationError as error:
-        raise SettingError(str(error), ("trigger",)) from error
 
 
 def _check_asking(policy: Any) -> None:

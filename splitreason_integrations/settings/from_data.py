@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from splitreason_integrations.checks import below, check_names
 from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.options import check_replaced
 from splitreason_integrations.settings.toml_text import line_of, syntax_error, write_toml
 
 NO_CAP = "none"
@@ -62,6 +63,7 @@ def build(kind: type[_T], data: Any, kinds: Kinds) -> _T:
     if not isinstance(data, Mapping):
         raise SettingError(f"a table belongs here, each {what} with its value; got {data!r}")
     hints = get_type_hints(kind)
+    check_replaced(data)
     check_names(data, hints, what=what)
     for name in _required(kind):
         if name not in data:

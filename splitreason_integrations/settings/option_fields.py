@@ -59,12 +59,12 @@ def check_trigger(value: Any) -> Trigger | None:
 
 def check_close(value: Any) -> CloseRule | None:
     """Return a close rule, read from text if need be; None leaves it to the policy."""
-    if value is None or isinstance(value, CloseRule):
-        return value
     if isinstance(value, str):
         return parse_close(value)
+    if isinstance(value, CloseRule | None):
+        return value
     raise ConfigurationError(
-        f"close must be a close rule such as Agrees() or a text such as 'agrees | step', "
+        f"close must be a CloseRule such as Agrees() or a text such as 'agrees | step', "
         f"got {value!r}"
     )
 
@@ -157,8 +157,8 @@ def declared(name: str, **more: Any) -> Any:
 
 # Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
 SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
-CloseField = Annotated[Any, PlainValidator(check_close), WithJsonSchema({"type": "string"})]
 TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
+CloseField = Annotated[Any, PlainValidator(check_close), WithJsonSchema({"type": "string"})]
 PolicyField = Annotated[
     Any, PlainValidator(check_policy), WithJsonSchema({"type": ["object", "string"]})
 ]

@@ -14,7 +14,13 @@ from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.embedded import UNNAMED, Unnamed, check_pair
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.options import OPTIONS, TABLE, OnLargeFailure, names_for
+from splitreason_integrations.options import (
+    OPTIONS,
+    TABLE,
+    OnLargeFailure,
+    check_replaced,
+    names_for,
+)
 from splitreason_integrations.records import Message
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import Sampling
@@ -43,16 +49,16 @@ class PairSettings(BaseModel):
     """The settings of a chat model, checked when they are set; base of the frameworks' classes.
 
     `trigger` may be a text such as `"tag>0.2"`; without it the policy's own opens spans, else the
-    small model's tag. `policy` may be a template's name, the path of a .toml file or a dict of
-    `Policy`'s settings; its rules look at `request_metadata`. `model` names the small model, or
-    both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
+    small model's tag. `close` may be a text such as `"agrees | step"`; it is read as `close_rule`,
+    since `close()` frees the models. `policy` may be a template's name, the path of a .toml file or
+    a dict of `Policy`'s settings; its rules look at `request_metadata`. `model` names the small
+    model, or both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
     `AuditLog` or the path of one; `telemetry` a `Telemetry`, or False for no spans and metrics.
     `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
     `redact` names what is hidden from large models on servers, such as `["email", "phone"]`, or is
     a function from a text to the parts to hide.
-    `close` says where a span ends, as text such as `"agrees | step"` or as a rule; it is read as
-    `close_rule`, since `close()`, or the end of a `with` or `async with`, frees both models.
+    `close()`, or the end of a `with` or `async with`, frees both models.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
@@ -88,6 +94,7 @@ class PairSettings(BaseModel):
         """Refuse unknown options; read `model` as the models that it names."""
         if not isinstance(given, dict):
             return given
+        check_replaced(given)
         aliases = {field.alias for field in cls.model_fields.values() if field.alias}
         check_names(given, {*cls.model_fields, *aliases, *MODEL_NAMES}, what="option")
         named = [given[name] for name in MODEL_NAMES if name in given]
@@ -105,7 +112,7 @@ class PairSettings(BaseModel):
     def _check_together(self) -> Self:
         check_pair(self.small, self.large)
         for option in TABLE:
-            option.check(self._set(option.name))
+            option.check(self._value_of(option.name))
         return self
 
     @property
@@ -120,10 +127,11 @@ class PairSettings(BaseModel):
 
     def with_options(self, options: dict[str, Any]) -> Self:
         """Return a copy with some options replaced, checked as the constructor does."""
+        check_replaced(options)
         check_names(options, (*OPTIONS, *MODEL_NAMES), what="option")
         if not options:
             return self
-        kept = {name: self._set(name) for name in OPTIONS}
+        kept = {name: self._value_of(name) for name in OPTIONS}
         if any(name in options for name in MODEL_NAMES):
             del kept["small"]
         return type(self)(**{**kept, **options})
@@ -158,7 +166,7 @@ class PairSettings(BaseModel):
     def engine(self) -> SplitEngine:
         """Return the engine that these settings describe."""
         policy = self.policy if self.timeout is None else self.policy.within(self.timeout)
-        given = {name: self._set(name) for name in names_for("engine")}
+        given = {name: self._value_of(name) for name in names_for("engine")}
         return SplitEngine(**{**given, "policy": policy, "retry": self._retry()})
 
     def request(
@@ -184,9 +192,8 @@ class PairSettings(BaseModel):
             metadata=self.request_metadata,
         )
 
-    def _set(self, name: str) -> Any:
-        """Return what an option is set to."""
-        return getattr(self, "close_rule" if name == "close" else name)
+    def _value_of(self, option: str) -> Any:
+        return getattr(self, OPTIONS[option].attribute)
 
     def _retry(self) -> Retry:
         """Return how a failing large model is called again; `max_retries` counts further calls."""
@@ -199,11 +206,12 @@ class PairSettings(BaseModel):
 
     def plain_options(self) -> dict[str, Any]:
         """Return all options as plain data."""
+        engine = self.engine()
         plain = {
             "small": describe(self.small),
             "large": describe(self.large),
-            "trigger": str(self.engine().trigger),
-            "close": None if self.close_rule is None else str(self.close_rule),
+            "trigger": str(engine.trigger),
+            "close": None if engine.close is None else str(engine.close),
             "policy": asdict(self.policy),
             "retry": type_name(self.retry),
             "human_check": type_name(self.human_check),
@@ -211,4 +219,4 @@ class PairSettings(BaseModel):
             "redact": rule_names(self.redact),
             "telemetry": self.telemetry is not None,
         }
-        return {name: plain.get(name, self._set(name)) for name in OPTIONS}
+        return {name: plain.get(name, self._value_of(name)) for name in OPTIONS}

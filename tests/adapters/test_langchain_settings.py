@@ -50,6 +50,8 @@ pytestmark = pytest.mark.filterwarnings(
         ({"small": Path("models")}, "small must be a text such as"),
         ({"trigger": "sometimes"}, "unknown trigger 'sometimes'"),
         ({"trigger": 3}, "trigger must be a Trigger"),
+        ({"close": 3}, "close must be a CloseRule"),
+        ({"close_threshold": 0.3}, 'write close = "tag>0.3"'),
         ({"policy": {"max_span": 1}}, "'max_span'; did you mean 'max_spans'"),
         ({"policy": {"max_spans": -1}}, "max_spans must be 0 or more"),
         ({"policy": "balance"}, "policy template 'balance'; did you mean 'balanced'"),
@@ -72,6 +74,8 @@ def test_bad_settings_are_named(options, said):
         ({"temprature": 0}, "did you mean 'temperature'"),
         ({"streaming": True}, "unknown option 'streaming'"),
         ({"trigger": "sometimes"}, "unknown trigger"),
+        ({"close": "sometimes"}, "unknown close rule"),
+        ({"close_threshold": 1}, 'write close = "tag>1"'),
         ({"model": "gpt-9"}, "unknown small model"),
     ],
 )
@@ -146,7 +150,8 @@ def test_a_model_given_by_name_survives_being_written_down():
     model = SplitReasonLLM(
         small=f"hf:{embedded_pair.path('base')}",
         large="embedded",
-        trigger="random:0.05",
+        trigger="random:0.05 | entropy>2",
+        close="agrees | step",
         policy=Policy(max_usd=0.5),
         temperature=0,
         stop=["x"],

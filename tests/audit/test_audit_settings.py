@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from splitreason_integrations import Keyword, Policy, Random, Request, SplitEngine, Tag, blocking
+from splitreason_integrations import (
+    Agrees,
+    Keyword,
+    LowEntropy,
+    Policy,
+    Random,
+    Request,
+    SplitEngine,
+    StepEnd,
+    Tag,
+    TagClose,
+    blocking,
+)
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.audit.settings import (
     rule_data,
@@ -15,6 +27,7 @@ from splitreason_integrations.audit.settings import (
     settings_of,
     settings_of_request,
 )
+from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.errors import AuditError, ConfigurationError
 
@@ -29,6 +42,19 @@ def test_triggers_survive_the_log(trigger):
     assert rule_from(data, Trigger) == trigger
     with pytest.raises(AuditError, match="not one of"):
         rule_from({**data, "type": "Unheard"}, Trigger)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [TagClose(0.3), Agrees(2, 0.9) | StepEnd(), LowEntropy() & (Agrees() | StepEnd())],
+    ids=str,
+)
+def test_close_rules_survive_the_log(rule):
+    data = json.loads(json.dumps(rule_data(rule)))
+    assert rule_from(data, CloseRule) == rule
+    assert settings_of(SplitEngine(close=rule))["close"] == data
+    with pytest.raises(AuditError, match=r"recorded close rule .* is not one of"):
+        rule_from({**data, "type": "Tag"}, CloseRule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ WRONG = [
     ({"only_in_reasoning": 1}, "only_in_reasoning must be true or false"),
     ({"summary": 3}, "summary must be text"),
     ({"trigger": "sometimes"}, "unknown trigger 'sometimes'"),
+    ({"close": "sometimes"}, "unknown close rule 'sometimes'"),
     ({"trigger": 0.4}, "trigger must be text in quotes"),
     ({"redact": ["email", "phne"]}, "unknown kind of text to redact 'phne'; did you mean 'phone'"),
     ({"redact": "email"}, "redact must be a list"),

@@ -14,7 +14,15 @@ from typer.testing import CliRunner
 
 from langchain_splitreason import SplitReasonLLM as ChatModel
 from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
-from splitreason_integrations import Request, Sampling, SplitEngine, TagClose
+from splitreason_integrations import (
+    Agrees,
+    Policy,
+    Request,
+    Sampling,
+    SplitEngine,
+    StepEnd,
+    TagClose,
+)
 from splitreason_integrations.cli import options as flags
 from splitreason_integrations.cli.ask import ask
 from splitreason_integrations.errors import SplitReasonError
@@ -60,14 +68,10 @@ def test_an_engine_and_a_sampling_have_no_other_options():
     assert {field.name for field in fields(Sampling)} == set(names_for("sampling"))
 
 
-FIELDS = {"close": "close_rule"}
-"""Options whose name is that of a method, with the name of their field."""
-
-
 @pytest.mark.parametrize("llm", LLMS)
 @pytest.mark.parametrize("option", TABLE, ids=by_name)
 def test_both_chat_models_have_every_option(llm, option):
-    field = llm.model_fields[FIELDS.get(option.name, option.name)]
+    field = llm.model_fields[option.attribute]
     assert field.description == option.text
     if option.name not in MADE:
         assert field.get_default(call_default_factory=True) == option.default
@@ -81,15 +85,14 @@ def test_both_chat_models_have_no_other_option_of_ours(llm):
     ours = set(llm.model_fields) - {
         name for base in llm.__mro__[2:] for name in getattr(base, "model_fields", {})
     }
-    assert ours <= {*OPTIONS, *FIELDS.values(), "streaming"}
+    assert ours <= {*(option.attribute for option in TABLE), "streaming"}
 
 
 def test_the_json_schema_of_the_settings_says_text_and_range():
     schema = PairSettings.model_json_schema(by_alias=False)["properties"]
     for option in TABLE:
-        name = FIELDS.get(option.name, option.name)
-        assert schema[name]["description"] == option.text
-        assert schema[name].items() >= option.json_schema().items()
+        assert schema[option.attribute]["description"] == option.text
+        assert schema[option.attribute].items() >= option.json_schema().items()
 
 
 @pytest.mark.parametrize("option", NUMBERS, ids=by_name)
@@ -114,7 +117,13 @@ def test_a_choice_is_held_to():
 
 @pytest.mark.parametrize("option", TABLE, ids=by_name)
 def test_the_command_has_every_plain_option(run, option):
-    if option.kind is object and option.name not in ("small", "large", "trigger", "policy"):
+    if option.kind is object and option.name not in (
+        "small",
+        "large",
+        "trigger",
+        "close",
+        "policy",
+    ):
         return
     shown = run("ask", "--help").out
     assert re.search(rf"{option.flag} <", shown)
@@ -140,9 +149,9 @@ def test_an_option_that_is_declared_appears_in_the_command(monkeypatch):
 
 
 def test_given_options_reach_the_engine_and_the_request():
-    given = {"close": "tag>0.25", "max_retries": 4, "timeout": 9, "top_k": 3}
+    given = {"handback_tokens": 25, "max_retries": 4, "timeout": 9, "top_k": 3}
     engine = flags.applied(SplitEngine(), given)
-    assert (engine.close, engine.retry.attempts) == (TagClose(0.25), 5)
+    assert (engine.handback_tokens, engine.retry.attempts) == (25, 5)
     assert engine.policy.deadline_s == 9
     assert flags.sampling(given) == Sampling(top_k=3)
     assert flags.applied(SplitEngine(), {}) == SplitEngine()
@@ -153,4 +162,47 @@ def test_ask_takes_them(run):
     assert "'small', 'raise'" in done.err
     assert "top_p must be above 0" in run("ask", "hi", "--top-p", "0", status=2).err
     assert "close" in inspect.signature(ask).parameters
-    assert "step" in run("ask", "hi", "--close", "agree", status=2).err
+
+
+REPLACED = [
+    (0.3, 'close_threshold is now close: write close = "tag>0.3"'),
+    (1, 'close = "tag>1", which leaves the end to the large model'),
+    ("often", 'close = "tag>0.5"'),
+]
+
+
+@pytest.mark.parametrize(("value", "remedy"), REPLACED)
+def test_the_option_that_close_replaces_names_the_new_form(value, remedy):
+    for llm in LLMS:
+        assert remedy in said(llm, close_threshold=value)
+        assert remedy in said(llm().with_options, options={"close_threshold": value})
+    assert remedy in said(ChatModel().bind_tools, tools=[], close_threshold=value)
+    assert remedy in said(SplitEngine, close_threshold=value)
+
+
+@pytest.mark.parametrize("command", [("ask", "hi"), ("bench", "servers")])
+def test_the_flag_that_close_replaces_names_the_new_form(run, command):
+    done = run(*command, "--close-threshold", "0.3", status=2)
+    assert "it is now --close: write --close 'tag>0.3'" in done.err
+    assert "--close-threshold" not in run(command[0], "--help").out
+
+
+@pytest.mark.parametrize("llm", LLMS)
+def test_a_chat_model_reads_a_close_rule(llm):
+    model = llm(close="agrees:2 | step")
+    assert model.close_rule == Agrees(2) | StepEnd()
+    assert model.engine().close == Agrees(2) | StepEnd()
+    assert model.with_options({"close": "step"}).close_rule == StepEnd()
+    assert model.with_options({"seed": 3}).close_rule == Agrees(2) | StepEnd()
+    assert llm(close=TagClose(0.3)).plain_options()["close"] == "tag>0.3"
+    assert "unknown close rule 'often'" in said(llm, close="often")
+    assert "close must be a CloseRule such as" in said(llm, close=0.5)
+    model.close()
+
+
+def test_what_a_call_names_goes_before_the_policy():
+    policy = Policy(close="step")
+    assert SplitEngine(policy=policy).close == StepEnd()
+    assert SplitEngine(policy=policy, close=Agrees()).close == Agrees()
+    assert ChatModel(policy=policy).engine().close == StepEnd()
+    assert flags.engine(None, None, None, policy=None, close="agrees").close == Agrees()

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitreason_integrations import AskRule, LatencyModel, ModelTerms, Policy, Prices, Rule
+from splitreason_integrations import (
+    Agrees,
+    AskRule,
+    Disagreement,
+    LatencyModel,
+    ModelTerms,
+    Policy,
+    Prices,
+    Rule,
+    StepEnd,
+    parse_close,
+    parse_trigger,
+)
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.privacy.finders import KINDS
 from splitreason_integrations.settings.policy_files import from_data, named, template_names
@@ -16,6 +28,7 @@ FULL = """\
 # All there is.
 summary = "all of it"
 trigger = "tag>0.4"
+close = "agrees | step"
 max_offload_share = 0.2
 max_spans = "none"
 max_span_tokens = "none"
@@ -52,6 +65,7 @@ output_usd = 5
 READ = Policy(
     summary="all of it",
     trigger="tag>0.4",
+    close="agrees | step",
     max_offload_share=0.2,
     max_span_tokens=None,
     deadline_s=3,
@@ -102,6 +116,10 @@ WRONG = [
     ("max_spans = 3\nmax_usd 1", 2, "write setting = value"),
     ("trigger = 'tag", 1, "text in quotes"),
     ("trigger = 'often'", 1, "unknown trigger 'often'"),
+    ("max_spans = 3\nclose = 'often'", 2, "unknown close rule 'often'"),
+    ("close = 0.5", 1, "close must be text in quotes"),
+    ("max_spans = 3\nclose_threshold = 0.3", 2, 'write close = "tag>0.3"'),
+    ("[[rules]]\nwhen = {}\n[rules.set]\nclose = 'step'", 4, "unknown setting of a rule 'close'"),
     ("redact = [\n 'email',\n 'mail',\n]\n", 1, "did you mean 'email'"),
     ("ask_before = true", 1, "a table belongs here, each condition for asking with its value"),
     ("max_spans = 1\n[ask_before]\nmin_usd = 1\nsample = 1", 4, "did you mean 'sample_rate'"),
@@ -151,7 +169,13 @@ def test_errors_in_plain_data_name_the_place():
 
 
 def test_the_templates():
-    assert template_names() == ["balanced", "cost-first", "quality-first", "regulated"]
+    assert template_names() == [
+        "balanced",
+        "cost-first",
+        "quality-first",
+        "regulated",
+        "untaught",
+    ]
     cost, balanced, quality, regulated = map(
         Policy.template, ("cost-first", "balanced", "quality-first", "regulated")
     )
@@ -162,6 +186,11 @@ def test_the_templates():
     assert regulated.redact == tuple(KINDS)
     assert regulated.only_in_reasoning
     assert named("balanced") == balanced
+    untaught = Policy.template("untaught")
+    assert parse_trigger(untaught.trigger) == Disagreement(below=0.1)
+    assert parse_close(untaught.close) == Agrees() | StepEnd()
+    assert (untaught.max_span_tokens, untaught.max_offload_share) == (64, 0.2)
+    assert untaught.summary
     with pytest.raises(ConfigurationError, match=r"did you mean 'balanced'.*\.toml"):
         Policy.template("balance")
 
@@ -195,7 +224,8 @@ CAPS = {
 POLICIES = st.builds(
     Policy,
     summary=TEXTS,
-    trigger=st.none() | st.sampled_from(["tag", "tag>0.4", 'keyword:a"\\b']),
+    trigger=st.none() | st.sampled_from(["tag", "tag | entropy>1", 'keyword:a"\\b']),
+    close=st.none() | st.sampled_from(["tag>0.4", "agrees:2 | step"]),
     rules=st.lists(
         st.builds(Rule, when=METADATA, set=st.fixed_dictionaries({}, optional=CAPS)), max_size=3
     ).map(tuple),

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from splitreason_integrations.checks import check_flag, check_number, check_positive, check_text
 from splitreason_integrations.decide.closing import parse_close
+from splitreason_integrations.decide.joined_text import check_rule_text
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError
 from splitreason_integrations.options import OPTIONS
@@ -134,7 +135,7 @@ class Writing:
                 f"run_by must be 'transformers' or 'vllm', got {self.run_by!r}", ("run_by",)
             )
         check_positive("temperature", self.temperature)
-        parse_close(self.close)
+        check_rule_text("close", self.close, parse_close)
         for name in ("max_tokens", "handback_tokens"):
             OPTIONS[name].check(getattr(self, name))
         check_number("at_once", self.at_once, least=1, whole=True)
