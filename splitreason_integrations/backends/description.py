@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -112,9 +112,9 @@ def without_credentials(label: str) -> str:
 
 
 def folder_fingerprint(path: str) -> str:
-    """Return 12 hexadecimal digits that change with the sizes and times of a folder's files."""
+    """Return 12 hexadecimal digits that change with the size and time of a file or a folder's."""
     digest = hashlib.sha256()
-    for file in sorted(Path(path).glob("*")):
+    for file in sorted(Path(path).glob("*")) or [Path(path)]:
         with suppress(OSError):
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
@@ -127,5 +127,13 @@ def folder_context_tokens(path: str) -> int | None:
     config = Path(path) / "config.json"
     if not config.is_file():
         return None
-    length = json.loads(config.read_text("utf-8")).get("max_position_embeddings")
-    return length if isinstance(length, int) else None
+    return stated_context_tokens(json.loads(config.read_text("utf-8")))
+
+
+def stated_context_tokens(config: Mapping[str, Any]) -> int | None:
+    """Return the context length that a configuration states, or that of its text model."""
+    for place in (config, config.get("text_config")):
+        length = place.get("max_position_embeddings") if isinstance(place, Mapping) else None
+        if isinstance(length, int):
+            return length
+    return None

@@ -21,7 +21,8 @@ from splitreason_integrations.sampling import Sampling
 class HFModel(LoadedModel[HFSession]):
     """A causal language model of transformers that keeps sessions.
 
-    With `steps`, passes over few tokens are replayed as CUDA graphs.
+    With `steps`, passes over few tokens are replayed as CUDA graphs. `KVCache` says what
+    `one_by_one` does.
     """
 
     resumes = True
@@ -37,12 +38,14 @@ class HFModel(LoadedModel[HFSession]):
         hint: str | None = None,
         taught: bool | None = None,
         default_sampling: Sampling | None = None,
+        context_tokens: int | None = None,
         steps: Steps | None = None,
+        one_by_one: bool = False,
     ) -> None:
         super().__init__(
             codec,
             name=name,
-            context_tokens=int(network.config.max_position_embeddings),
+            context_tokens=context_tokens or int(network.config.max_position_embeddings),
             prices=prices,
             hint=hint,
             taught=taught,
@@ -50,6 +53,7 @@ class HFModel(LoadedModel[HFSession]):
         )
         self.network = network.eval()
         self.steps = steps
+        self.one_by_one = one_by_one
         self.worker = Worker(f"splitreason-{name}")
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
         self._device = network.device
@@ -78,7 +82,7 @@ class HFModel(LoadedModel[HFSession]):
     def new_cache(self) -> KVCache:
         """Return an empty cache of one sequence."""
         self._check_not_closed()
-        return KVCache(self.network, self.steps)
+        return KVCache(self.network, self.steps, one_by_one=self.one_by_one)
 
     def forward(self, token_ids: Sequence[int], cache: KVCache, *, last: int) -> torch.Tensor:
         """Return logits (tokens, vocabulary) of a cache's next tokens: the `last` rows, 0 for all.

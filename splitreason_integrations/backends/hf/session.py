@@ -5,6 +5,7 @@ model fairly and never its caches.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -27,12 +28,14 @@ from splitreason_integrations.backends.hf.choice import Choice
 from splitreason_integrations.backends.hf.facts import facts_of
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.backends.worker import Worker
-from splitreason_integrations.errors import ModelCallError, SessionError
+from splitreason_integrations.decide.resilience import is_retryable
+from splitreason_integrations.errors import ModelCallError, SessionError, SplitReasonError
 
 SLICE_S = 0.03
 """How long a session may hold its model's thread before it streams and lets others in."""
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,15 @@ class HFSession(TokenSequence):
             raise ModelCallError(
                 f"{self._model.name} ran out of memory: {error}", retryable=True
             ) from error
+        except SplitReasonError:
+            raise
+        except Exception as error:
+            # Logged as well: a large model that fails costs a span, and the answer goes on.
+            _log.exception("%s failed", self._model.name)
+            raise ModelCallError(
+                f"{self._model.name} failed: {type(error).__name__}: {error}",
+                retryable=is_retryable(error),
+            ) from error
         finally:
             self._busy = False
             if not self.is_open:
@@ -293,8 +305,9 @@ class HFSession(TokenSequence):
             if self._cached == len(self._ids):
                 self._crop(len(self._ids) - 1)
                 self._own_pending = 1
-            pending = self._ids[self._cached :]
             self.read += self.unread
+            cache.cut()
+            pending = self._ids[self._cached :]
         logits = self._model.forward(pending, cache, last=last)
         with self._lock:
             self._check_unchanged()

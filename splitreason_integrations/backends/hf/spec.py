@@ -1,6 +1,7 @@
 """How a model is named that transformers runs in this process. Neither it nor torch is imported."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 from splitreason_integrations.backends.base import Model
@@ -14,7 +15,7 @@ from splitreason_integrations.backends.description import (
 )
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.errors import UnknownSpecError
+from splitreason_integrations.errors import ModelLoadError, UnknownSpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class TransformersModel(LoadedByName, ModelDescription):
     """A model that transformers runs in this process.
 
     Attributes:
-        path: a folder, or a name on the model hub.
+        path: a folder, a GGUF file, or a name on the model hub. The numbers of a GGUF file are
+            turned into ordinary weights.
         device: `auto` (CUDA if there is a GPU, else CPU), `cpu`, `cuda` or, for one GPU, `cuda:1`.
         dtype: the type of the weights.
         prices: what its tokens cost.
@@ -62,9 +64,10 @@ class TransformersModel(LoadedByName, ModelDescription):
         """Return the context length that the folder states."""
         return folder_context_tokens(self.path)
 
-    def tokenizer_source(self) -> str:
-        """Return the folder or hub name."""
-        return self.path
+    def tokenizer_source(self) -> str | None:
+        """Return the folder or hub name; None for a GGUF file."""
+        folder, gguf_file = source_of(self.path)
+        return folder if gguf_file is None else None
 
     def fingerprint(self) -> str:
         """Return a digest of the files' sizes and times."""
@@ -83,3 +86,22 @@ def parse_hf(text: str, role: Role) -> TransformersModel:
             f"{text!r}: name a folder or a model on the hub, as in 'hf:<folder>'"
         )
     return TransformersModel(path)
+
+
+def source_of(path: str) -> tuple[str, str | None]:
+    """Return the folder or hub name of a model, and its GGUF file if that holds the weights.
+
+    Raises ModelLoadError for a folder with several GGUF files and no other weights.
+    """
+    if path.endswith(".gguf"):
+        folder, _, file = path.rpartition("/")
+        return folder or ".", file
+    files = {file.name for file in Path(path).glob("*")} if Path(path).is_dir() else set()
+    ggufs = sorted(name for name in files if name.endswith(".gguf"))
+    if not ggufs or any(name.endswith((".safetensors", ".bin")) for name in files):
+        return path, None
+    if ggufs[1:]:
+        raise ModelLoadError(
+            f"hf:{path} has several GGUF files: name one, as in 'hf:{Path(path) / ggufs[0]}'"
+        )
+    return path, ggufs[0]

@@ -54,7 +54,8 @@ def does_the_same_for_all(network: PreTrainedModel) -> bool:
     layers = DynamicCache(config=network.config).layers
     rotation = getattr(network.config, "rope_parameters", None) or {}
     return (
-        len(layers) > 0
+        network.config.get_text_config() is network.config
+        and len(layers) > 0
         and all(type(layer) is DynamicLayer for layer in layers)
         and rotation.get("rope_type", "default") in _STEADY_ROTATIONS
         and not any("expert" in name for name, _ in network.named_modules())

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
+from splitreason_integrations.backends.description import stated_context_tokens
 from splitreason_integrations.backends.vllm_local.engine import Engine
 from splitreason_integrations.backends.vllm_local.memory import DTYPE_BYTES, Size, share, size_of
 from splitreason_integrations.backends.vllm_local.model import LocalVLLM
@@ -224,8 +225,8 @@ def _unloadable(spec: VLLMModel, error: Exception) -> ModelLoadError:
 
 def _context_tokens(spec: VLLMModel, config: Mapping[str, Any]) -> int:
     """Return how long a sequence may get, one token less than the model can read."""
-    most = config.get("max_position_embeddings")
-    if not isinstance(most, int):
+    most = stated_context_tokens(config)
+    if most is None:
         if spec.context_tokens is None:
             raise ModelLoadError(f"{spec.label}: config.json names no context: set context_tokens")
         return spec.context_tokens
