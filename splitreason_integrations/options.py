@@ -149,6 +149,39 @@ TABLE = (
         most=1,
     ),
     Option(
+        name="repetition_penalty",
+        taker="sampling",
+        text="Make tokens of the prompt and the reply less likely: positive logits are divided by "
+        "it, others multiplied; 1 is off.",
+        kind=float,
+        least=0,
+        above=True,
+    ),
+    Option(
+        name="presence_penalty",
+        taker="sampling",
+        text="Subtract this from the logits of tokens that the reply has already; 0 is off.",
+        kind=float,
+        least=-2,
+        most=2,
+    ),
+    Option(
+        name="frequency_penalty",
+        taker="sampling",
+        text="Subtract this from a token's logit for each time that the reply has it; 0 is off.",
+        kind=float,
+        least=-2,
+        most=2,
+    ),
+    Option(
+        name="no_repeat_ngram_size",
+        taker="sampling",
+        text="Write no sequence of this many tokens that the prompt or the reply has already; 0 "
+        "is off; for hf models.",
+        kind=int,
+        least=0,
+    ),
+    Option(
         name="max_tokens",
         taker="request",
         text="Longest reply in tokens, reasoning included.",

@@ -5,12 +5,20 @@ written again do not change what follows.
 """
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations.options import check_options
 
 if TYPE_CHECKING:
     import torch
+
+PENALTIES: dict[str, Any] = {
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "no_repeat_ngram_size": 0,
+}
+"""Penalties on what is there already, and the value at which each is off."""
 
 _MASK = (1 << 64) - 1
 _COLDEST = 1e-6
@@ -26,6 +34,16 @@ class Sampling:
         top_p: Keeps the most probable tokens whose probabilities add up to this, in (0, 1].
         top_k: Keeps so many of the most probable tokens.
         min_p: Drops tokens below this share of the highest probability, in [0, 1].
+        repetition_penalty: Divides the positive logits of tokens that the prompt or the reply has,
+            and multiplies the others; 1 is off (arXiv 1909.05858).
+        presence_penalty: Is subtracted from the logits of tokens that the reply has; 0 is off.
+        frequency_penalty: Is subtracted from a token's logit for each time that the reply has it; 0
+            is off.
+        no_repeat_ngram_size: Keeps every sequence of so many tokens from coming again, those of the
+            prompt included; 0 is off.
+
+    The reply is all of it, whoever wrote it, in the model's own tokens. A server counts as the
+    reply what it writes in one request.
 
     """
 
@@ -33,6 +51,10 @@ class Sampling:
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
 
     def __post_init__(self) -> None:
         check_options("sampling", self)
@@ -46,6 +68,24 @@ class Sampling:
     def greedy(self) -> bool:
         """Whether the most probable token is always taken."""
         return not self.temperature or self.temperature < _COLDEST
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """The penalties on what is there already that are set and not off, by name."""
+        values = {name: getattr(self, name) for name in PENALTIES}
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and value != PENALTIES[name]
+        }
+
+
+def no_such_sampling(model: str, setting: str) -> str:
+    """Return the message for a model that cannot be asked for a setting."""
+    return (
+        f"{model} cannot be asked for {setting}: leave it out, set another penalty, or use models "
+        "by transformers, such as 'hf:<folder>'"
+    )
 
 
 def uniform(seed: int, stream: int, position: int) -> float:

@@ -298,6 +298,11 @@ class Model(Protocol):
         ...
 
     @property
+    def unknown_sampling(self) -> frozenset[str]:
+        """The settings of a `Sampling` that it cannot be asked for."""
+        ...
+
+    @property
     def open_sessions(self) -> int:
         """How many sessions hold a cache now."""
         ...

@@ -21,6 +21,7 @@ class LoadedModel(Generic[S]):
 
     """
 
+    unknown_sampling: frozenset[str] = frozenset()
     remote = False
     resumes = False
 

@@ -30,6 +30,7 @@ from splitreason_integrations.backends.scores import (
 )
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.errors import ModelCallError, RequestError
+from splitreason_integrations.sampling import Sampling
 
 _PROMPTS_AT_ONCE = 256
 
@@ -90,7 +91,7 @@ class SentSession(TokenSequence, ABC):
         self._drop_draft()
         self._drop_prefill()
         left, refused, end = order.max_tokens, list[int](), None
-        asks_again = self._failover()
+        asks_again = self._failover(order.sampling)
         while end is None:
             most = min(left, self._room)
             if most <= 0 or is_late(order):
@@ -201,7 +202,7 @@ class SentSession(TokenSequence, ABC):
         """Whether the model works on tokens that are not shown."""
         return False
 
-    def _failover(self) -> Callable[[ModelCallError], bool]:
+    def _failover(self, sampling: Sampling) -> Callable[[ModelCallError], bool]:
         """Return what decides, failure by failure, whether to ask again."""
         return lambda _: False
 

@@ -24,6 +24,7 @@ from splitreason_integrations.privacy.redaction import Rule, Vault
 from splitreason_integrations.protocols import Codec, Prompt
 from splitreason_integrations.records import Author, Message, Writer
 from splitreason_integrations.request import Request
+from splitreason_integrations.sampling import no_such_sampling
 from splitreason_integrations.text.grammar import Guide
 from splitreason_integrations.text.prompts import align_reasoning, begins_reasoning, render
 from splitreason_integrations.text.tags import Tags, tags_of
@@ -191,6 +192,9 @@ class Setup:
         *,
         prompt_with: Callable[[str], Awaitable[Prompt]] | None = None,
     ) -> Participant:
+        for name in self._request.sampling.penalties:
+            if name in model.unknown_sampling:
+                raise RequestError(no_such_sampling(model.name, name))
         return Participant(
             writer,
             model,

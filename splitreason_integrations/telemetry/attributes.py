@@ -35,6 +35,8 @@ def request_attributes(facts: RequestFacts, *, content: bool) -> dict[str, Any]:
         names.REQUEST_TEMPERATURE: sampling.temperature,
         names.REQUEST_TOP_K: sampling.top_k,
         names.REQUEST_TOP_P: sampling.top_p,
+        names.REQUEST_FREQUENCY_PENALTY: sampling.frequency_penalty,
+        names.REQUEST_PRESENCE_PENALTY: sampling.presence_penalty,
         names.INPUT_MESSAGES: _input(request.messages) if content else None,
     }
     return {

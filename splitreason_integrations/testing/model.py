@@ -65,6 +65,7 @@ class ScriptedModel:
         self.gives = Gives.ALL if not remote else Gives.ALL ^ Gives.FORM
         self.context_tokens = context_tokens
         self.default_sampling = Sampling(temperature=0.0)
+        self.unknown_sampling: frozenset[str] = frozenset()
         self.close_probability, self.fail_after = close_probability, fail_after
         self.reading, self.entropy = reading, entropy
         self.error = error or RuntimeError(f"{name} fails on purpose")

@@ -14,7 +14,8 @@ class Choice:
     Args:
         order: how to write.
         own: the model's logits (vocabulary).
-        logits: the same, with what the order's guide does not allow at minus infinity.
+        logits: the same after penalties, with what the order's guide does not allow at minus
+            infinity.
         index: the place in the reply.
         mask: makes the index of forbidden tokens.
 

@@ -87,7 +87,7 @@ def _load(spec: TransformersModel) -> HFModel:
         prices=spec.prices,
         hint=spec.hint,
         taught=spec.taught,
-        default_sampling=default_sampling(settings),
+        default_sampling=default_sampling(settings, name=name),
         steps=steps_for(network) if spec.cuda_graphs else None,
         one_by_one=one_by_one,
     )

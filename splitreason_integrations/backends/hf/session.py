@@ -26,6 +26,7 @@ from splitreason_integrations.backends.base import (
 from splitreason_integrations.backends.hf.cache import KVCache
 from splitreason_integrations.backends.hf.choice import Choice
 from splitreason_integrations.backends.hf.facts import facts_of
+from splitreason_integrations.backends.hf.penalties import Penalties
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.decide.resilience import is_retryable
@@ -78,6 +79,7 @@ class HFSession(TokenSequence):
         super().__init__(prompt, written)
         self._model = model
         self._cache: KVCache | None = model.new_cache()
+        self._penalties = Penalties(len(prompt))
         self._own_pending = 0
         self._next: torch.Tensor | None = None
         self._busy = False
@@ -258,6 +260,8 @@ class HFSession(TokenSequence):
         logits = own
         if order.guide is not None:
             logits = order.guide.restrict(logits, self._ids[self._prompt_tokens :])
+        if order.sampling.penalties:
+            logits = self._penalties.apply(logits, order.sampling, self._ids)
         choice = Choice(order, own, logits, index=self._position, mask=self._model.mask)
         return choice.token()
 

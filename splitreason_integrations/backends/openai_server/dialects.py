@@ -23,9 +23,13 @@ _NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 501})
 _MAY_BE_LEFT_OUT = frozenset(
     {
         "add_special_tokens",
+        "frequency_penalty",
         "logit_bias",
         "logprobs",
         "min_p",
+        "presence_penalty",
+        "repeat_last_n",
+        "repeat_penalty",
         "repetition_penalty",
         "seed",
         "skip_special_tokens",
@@ -101,6 +105,11 @@ class Dialect(Protocol):
     name: str
     ahead_tokens: int
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The parameters that the server is known not to take."""
+        ...
+
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order that cannot be given in this dialect."""
         ...
@@ -143,6 +152,7 @@ class TokenIds:
 
     name = "ids"
     ahead_tokens = 0
+    left_out: frozenset[str] = frozenset()
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -208,6 +218,11 @@ class Lenient:
     def __init__(self) -> None:
         self._left_out: frozenset[str] = frozenset()
         self._names: dict[str, str] = {}
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The parameters that the server is known not to take."""
+        return self._left_out
 
     def leave_out(self, name: str) -> None:
         """Do not send a parameter from now on."""

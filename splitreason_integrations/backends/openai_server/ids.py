@@ -23,6 +23,10 @@ TOP = 5
 """How many of the most probable tokens a server gives that does not know `logprob_token_ids`."""
 
 
+NO_SERVER_KNOWS = frozenset({"no_repeat_ngram_size"})
+"""Settings of a `Sampling` that no request can have."""
+
+
 def sampled(order: WriteOrder, position: int) -> dict[str, Any]:
     """Return how the token at `position` of the reply, and those behind it, are to be drawn.
 
@@ -37,6 +41,9 @@ def sampled(order: WriteOrder, position: int) -> dict[str, Any]:
         "top_k": -1 if sampling.top_k is None else sampling.top_k,
         "min_p": 0.0 if sampling.min_p is None else sampling.min_p,
         "repetition_penalty": 1.0,
+        **{
+            name: value for name, value in sampling.penalties.items() if name not in NO_SERVER_KNOWS
+        },
         "seed": int(uniform(order.seed, order.stream, position) * (1 << 53)),
     }
 

@@ -11,6 +11,7 @@ from splitreason_integrations.backends.codec import BorrowedCodec, TokenizerCode
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.openai_server.chat import HOSTS
 from splitreason_integrations.backends.openai_server.http import Server
+from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
@@ -43,7 +44,7 @@ def load(spec: OpenAIServerModel) -> ServerModel:
             "has it, the small model's with own_tokenizer=False"
         )
     tokenizer = _tokenizer(here, spec)
-    ends, sampling = _defaults(here)
+    ends, sampling = _defaults(here, spec.label)
     codec = TokenizerCodec if spec.own_tokenizer else BorrowedCodec
     return ServerModel(
         Replicas(servers),
@@ -102,13 +103,14 @@ def _tokenizer(here: str, spec: OpenAIServerModel) -> Any:
         ) from error
 
 
-def _defaults(here: str) -> tuple[tuple[int, ...], Sampling]:
+def _defaults(here: str, name: str) -> tuple[tuple[int, ...], Sampling]:
     """Return the tokens that end a turn and how a model samples, where that is known here."""
     try:
         settings = GenerationConfig.from_pretrained(here)
     except (OSError, ValueError):
         return (), Sampling(temperature=0.0)
-    return end_tokens(settings), default_sampling(settings)
+    sampling = default_sampling(settings, name=name, without=NO_SERVER_KNOWS)
+    return end_tokens(settings), sampling
 
 
 def _context_tokens(spec: OpenAIServerModel, facts: Mapping[str, Any]) -> int:

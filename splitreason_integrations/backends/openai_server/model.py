@@ -1,5 +1,6 @@
 """Models behind OpenAI-compatible servers."""
 
+import logging
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.base import Gives
@@ -13,13 +14,16 @@ from splitreason_integrations.backends.openai_server.detect import (
 )
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Served
 from splitreason_integrations.backends.openai_server.finding import Finding
+from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server.session import ServerSession
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.processes import PerProcess
 from splitreason_integrations.protocols import Codec
-from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.sampling import PENALTIES, Sampling, no_such_sampling
+
+_log = logging.getLogger(__name__)
 
 
 class ServerModel(LoadedModel[ServerSession]):
@@ -93,9 +97,28 @@ class ServerModel(LoadedModel[ServerSession]):
             self._found = self._found or found
         return self._found.dialect
 
-    def learns(self, error: ModelCallError) -> bool:
-        """Return whether a refusal says what to leave out, so that asking again may do."""
-        return self._found is not None and self._found.dialect.learns(error)
+    @property
+    def unknown_sampling(self) -> frozenset[str]:  # type: ignore[override]
+        """The settings of a `Sampling` that the servers are known not to take."""
+        left_out = frozenset() if self.dialect is None else self.dialect.left_out
+        return NO_SERVER_KNOWS | left_out & frozenset(PENALTIES)
+
+    def learns(self, error: ModelCallError, sampling: Sampling) -> bool:
+        """Return whether a refusal says what to leave out, so that asking again may do.
+
+        Raises RequestError where that is a penalty that the request asks for. One that is merely
+        the model's own default is left out with a warning.
+        """
+        if self._found is None or not self._found.dialect.learns(error):
+            return False
+        own = self.default_sampling.penalties
+        for name, value in sampling.penalties.items():
+            if name not in self.unknown_sampling:
+                continue
+            if own.get(name) != value:
+                raise RequestError(no_such_sampling(self.name, name))
+            _log.warning("%s does not take %s, which its settings recommend", self.name, name)
+        return True
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> ServerSession:
         """Start a session with a prompt and what is `written` behind it; nothing is asked yet."""

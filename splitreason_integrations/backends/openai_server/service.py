@@ -7,6 +7,7 @@ from splitreason_integrations.backends.openai_server.dialects import Dialect
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.protocols import Codec
+from splitreason_integrations.sampling import Sampling
 
 
 class Service(Protocol):
@@ -27,6 +28,6 @@ class Service(Protocol):
         """Return the best dialect that a server speaks; raise ModelCallError."""
         ...
 
-    def learns(self, error: ModelCallError) -> bool:
+    def learns(self, error: ModelCallError, sampling: Sampling) -> bool:
         """Return whether a refusal says what to leave out, so that asking again may do."""
         ...

@@ -29,6 +29,7 @@ from splitreason_integrations.backends.sent_session import (
     left_s,
 )
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.sampling import Sampling
 
 _T = TypeVar("_T")
 
@@ -107,7 +108,7 @@ class ServerSession(SentSession):
     async def _scored(
         self, prompts: Sequence[Sequence[int]], asked: Asked, wanted: Wanted
     ) -> list[Scores]:
-        asks_again = self._failover()
+        asks_again = self._failover(Sampling())
         while True:
             try:
                 dialect = await self._dialect()
@@ -146,12 +147,12 @@ class ServerSession(SentSession):
     def _is_alive(self) -> bool:
         return self._thinks
 
-    def _failover(self) -> Callable[[ModelCallError], bool]:
+    def _failover(self, sampling: Sampling) -> Callable[[ModelCallError], bool]:
         failures = 0
 
         def asks_again(error: ModelCallError) -> bool:
             nonlocal failures
-            if self._model.learns(error):
+            if self._model.learns(error, sampling):
                 return True
             failures += 1
             replicas = self._model.replicas

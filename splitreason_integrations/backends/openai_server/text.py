@@ -23,6 +23,7 @@ from splitreason_integrations.backends.openai_server.wire import (
 from splitreason_integrations.backends.scores import Asked, asked_by
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import Codec
+from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.joiner import Joiner, whole_ends
 from splitreason_integrations.text.tags import CLOSE, OPEN, partial_tag
 
@@ -198,6 +199,7 @@ class Text(Lenient):
             "add_special_tokens": False,
             **SHOWS_TOKENS,
             **sampled(wanted.order, len(wanted.written)),
+            **_in_llama_cpp(wanted.order.sampling),
             **never(wanted.order.forbidden),
         }
         tokens = len(wanted.prompt) + len(wanted.written)
@@ -232,6 +234,12 @@ class Text(Lenient):
 
 SHOWS_TOKENS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
 """What has vLLM and its kin show control tokens as they are written."""
+
+
+def _in_llama_cpp(sampling: Sampling) -> dict[str, Any]:
+    """Return the repetition penalty by llama.cpp's name, over the whole sequence."""
+    penalty = sampling.penalties.get("repetition_penalty")
+    return {} if penalty is None else {"repeat_penalty": penalty, "repeat_last_n": -1}
 
 
 class Controls:

@@ -74,7 +74,7 @@ def load(spec: VLLMModel) -> LocalVLLM:
     text = config.get_text_config().to_dict()
     context_tokens = _context_tokens(spec, text)
     arguments = engine_arguments(spec, machine, folder, text, context_tokens=context_tokens)
-    ends, sampling = _defaults(folder)
+    ends, sampling = _defaults(folder, spec.label)
     return LocalVLLM(
         _engine(spec, arguments, reloads=machine.gpu is not None),
         TokenizerCodec(tokenizer, name=spec.label, end_tokens=ends),
@@ -239,10 +239,11 @@ def _dtype_of(config: Mapping[str, Any]) -> str:
     return named if named in DTYPE_BYTES else "float32"
 
 
-def _defaults(folder: Path) -> tuple[tuple[int, ...], Sampling]:
+def _defaults(folder: Path, name: str) -> tuple[tuple[int, ...], Sampling]:
     """Return the tokens that end a turn and how a model samples, where its files say so."""
     try:
         settings = GenerationConfig.from_pretrained(folder)
     except (OSError, ValueError):
         return (), Sampling(temperature=0.0)
-    return end_tokens(settings), default_sampling(settings)
+    sampling = default_sampling(settings, name=name, without=LocalVLLM.unknown_sampling)
+    return end_tokens(settings), sampling

@@ -31,6 +31,7 @@ class LocalVLLM(LoadedModel[VLLMSession]):
     """
 
     gives = Gives.WRITING | Gives.READING
+    unknown_sampling = frozenset({"no_repeat_ngram_size"})
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
             top_p=1.0 if sampling.top_p is None else sampling.top_p,
             top_k=sampling.top_k or 0,
             min_p=sampling.min_p or 0.0,
+            **sampling.penalties,
             seed=int(uniform(order.seed, order.stream, position) * (1 << 53)),
             stop_token_ids=sorted(order.stop_tokens),
             ignore_eos=True,

@@ -33,6 +33,7 @@ class AuthoredModel:
         self.taught = model.taught
         self.context_tokens = model.context_tokens
         self.default_sampling = model.default_sampling
+        self.unknown_sampling = model.unknown_sampling
         self.remote = model.remote
         self.resumes = model.resumes
         self.gives = model.gives

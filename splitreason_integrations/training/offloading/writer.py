@@ -15,7 +15,7 @@ from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.request import Request
-from splitreason_integrations.sampling import Sampling, uniform
+from splitreason_integrations.sampling import PENALTIES, Sampling, uniform
 from splitreason_integrations.training.offloading.recipe import GRPORecipe
 from splitreason_integrations.training.offloading.reference import Reference
 from splitreason_integrations.training.offloading.rollouts import (
@@ -126,7 +126,7 @@ class RolloutWriter:
         return Request(
             # The dataset fills keys that a message lacks with None.
             messages=[{k: v for k, v in one.items() if v is not None} for one in messages],
-            sampling=Sampling(temperature=writing.temperature, top_p=1.0),
+            sampling=Sampling(temperature=writing.temperature, top_p=1.0, **PENALTIES),
             max_tokens=writing.max_tokens,
             seed=int(share * (1 << 32)),
         )
