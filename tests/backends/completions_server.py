@@ -17,32 +17,54 @@ from splitreason_integrations.backends.base import End, Verdict, WriteOrder
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.embedded import path
 from tests.backends.dialect import completion_event, serve, sse
-from tests.backends.servers import chances
 
 KEY = "the-servers-key"
 FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
 
 
 class Noting:
-    """A watch that keeps everything and notes how probable a token was."""
+    """A watch that keeps everything and notes how probable tokens were: as vLLM, chosen ones."""
 
     wants_entropy = False
-    wants_confidence = False
+    wants_confidence = True
 
     def __init__(self, token):
         self.probability_of = token
         self.top = deque()
 
     def __call__(self, token_id, *, index, probability, entropy, confidence):
-        self.top.append(self.shown(probability))
+        self.top.append(shown({self.probability_of: probability, token_id: confidence}))
         return Verdict.KEEP
-
-    def shown(self, probability):
-        return {f"token_id:{self.probability_of}": math.log(max(probability, 1e-30))}
 
     def take(self, count):
         """Return what was noted at the next tokens; the model is writing further ones."""
         return [self.top.popleft() for _ in range(count)]
+
+
+class Spread:
+    """Computes the likeliest tokens at each place of a sequence, as vLLM gives them."""
+
+    def __init__(self, model, prompt, likeliest):
+        self.model, self.ids, self.likeliest = model, list(prompt), likeliest
+
+    def next(self, ids):
+        """Return what is likeliest at the places of the next tokens."""
+        logits = self.model.forward([*self.ids, *ids], self.model.new_cache(), last=0)
+        found = []
+        for at, token in enumerate(ids, len(self.ids) - 1):
+            chances = logits[at].float().softmax(-1)
+            top = [*chances.topk(self.likeliest).indices.tolist(), token]
+            found.append(shown({one: float(chances[one]) for one in top}))
+        self.ids += ids
+        return found
+
+
+def shown(probabilities):
+    return {
+        f"token_id:{token}": math.log(max(one, 1e-30))
+        for token, one in probabilities.items()
+        if token is not None
+    }
 
 
 class RealModel:
@@ -57,23 +79,28 @@ class RealModel:
         return {"id": name, "object": "model", "max_model_len": length, "root": self.root}
 
     def events(self, body):
-        noting = Noting(*body["logprob_token_ids"]) if body.get("logprobs") else None
         if isinstance(body["prompt"][0], list):
-            return self.scores(body["prompt"], noting)
-        return self.written(body, noting)
+            return self.scores(body)
+        return self.written(body)
 
-    async def scores(self, prompts, noting):
-        for index, prompt in enumerate(prompts):
-            session = self.model.open(prompt)
-            try:
-                (chance,) = await chances(session, noting.probability_of, last=1)
-            finally:
-                session.close()
-            top = [noting.shown(chance)]
-            yield completion_event(None, "x", finish="length", top=top, index=index)
+    async def scores(self, body):
+        for index, prompt in enumerate(body["prompt"]):
+            logits = self.model.forward(prompt, self.model.new_cache(), last=1)[-1].float()
+            chances, allowed = logits.softmax(-1), logits.clone()
+            allowed[[int(token) for token in body.get("logit_bias", {})]] -= 100
+            token = int(allowed.argmax())
+            asked = body.get("logprob_token_ids") or []
+            if not asked and body.get("logprobs"):
+                asked = chances.topk(body["logprobs"]).indices.tolist()
+            top = [shown({one: float(chances[one]) for one in (*asked, token)})]
+            ids = [token] if body.get("return_token_ids") else None
+            yield completion_event(ids, "x", finish="length", top=top, index=index)
 
-    async def written(self, body, noting):
+    async def written(self, body):
         prompt, codec = body["prompt"], self.model.codec
+        chosen, likeliest = body.get("logprob_token_ids"), body.get("logprobs")
+        noting = Noting(*chosen) if chosen else None
+        spread = None if chosen or not likeliest else Spread(self.model, prompt, likeliest)
         order = WriteOrder(
             max_tokens=body["max_tokens"],
             sampling=Sampling(body["temperature"], body["top_p"], None, body["min_p"]),
@@ -99,7 +126,7 @@ class RealModel:
                         finish=FINISHES.get(written.end),
                         stop=None if own_end else written.stop_token,
                         prompt=first,
-                        top=noting and noting.take(len(ids)),
+                        top=noting.take(len(ids)) if noting else spread and spread.next(ids),
                     )
                     first = None
         finally:

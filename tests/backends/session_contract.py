@@ -11,7 +11,14 @@ from contextlib import aclosing
 import pytest
 
 from splitreason_integrations import Sampling, blocking
-from splitreason_integrations.backends.base import DraftsAhead, End, Gives, Prefills, Verdict
+from splitreason_integrations.backends.base import (
+    DraftsAhead,
+    End,
+    Gives,
+    Prefills,
+    Verdict,
+    Wanted,
+)
 from splitreason_integrations.errors import RequestError, SessionError
 from splitreason_integrations.testing import embedded_codec
 from tests.backends.servers import chances, order, prompt, write
@@ -48,6 +55,21 @@ class Judging:
 class NeedsLogits(Judging):
     wants_entropy = True
     wants_confidence = False
+
+
+class Unsure(Judging):
+    """A watch that notes how sure the model was."""
+
+    wants_entropy = wants_confidence = True
+
+    def __init__(self):
+        super().__init__(probability_of=None)
+        self.confidences, self.entropies = [], []
+
+    def __call__(self, token_id, *, entropy, confidence, **more):
+        self.entropies.append(entropy)
+        self.confidences.append(confidence)
+        return super().__call__(token_id, entropy=entropy, confidence=confidence, **more)
 
 
 class AGuide:
@@ -173,6 +195,49 @@ class SessionContract:
         assert again == pytest.approx(expected[-1:], abs=NEAR)
         mine.close()
         local.close()
+
+    @pytest.mark.parametrize("forbidden", [(), (SAID[1], 41)])
+    async def test_facts_of_what_is_read_are_those_of_the_model_here(
+        self, model, embedded, forbidden
+    ):
+        if Gives.READING not in model.gives:
+            pytest.skip("the backend reads no probabilities")
+        mine, local = model.open(prompt()), embedded[0].open(prompt())
+        for session in (mine, local):
+            await write(session, order(3))
+            session.extend(SAID)
+        for asked, more in [
+            (Wanted(own=True, forbidden=forbidden), {"last": len(SAID)}),
+            (Wanted(own=True, probability_of=CLOSE, forbidden=forbidden), {}),
+            (Wanted(own=True, entropy=True, forbidden=forbidden), {"last": 2}),
+            (Wanted(entropy=True, probability_of=CLOSE), {"last": 3, "spare": 1}),
+        ]:
+            found = await mine.read_facts(asked, **more)
+            expected = (await local.read_facts(asked, **more))[-len(found) :]
+            assert len(found) == len(expected) > 0
+            for one, here in zip(found, expected, strict=True):
+                assert one.likeliest is here.likeliest
+                if one.probability or not asked.entropy:  # else it may not be among the likeliest
+                    assert one.probability == pytest.approx(here.probability, abs=2 * NEAR)
+                assert one.next_probability == pytest.approx(here.next_probability, abs=NEAR)
+                assert one.next_entropy <= here.next_entropy + 10 * NEAR
+                assert one.next_entropy == pytest.approx(here.next_entropy, abs=0.2)
+            for session in (mine, local):
+                session.extend([40, 41, *SAID])
+        mine.close()
+        local.close()
+
+    async def test_a_watch_learns_entropy_and_confidence_as_it_does_here(self, model, embedded):
+        if Gives.WRITING not in model.gives:
+            pytest.skip("the backend writes without probabilities")
+        mine, local = Unsure(), Unsure()
+        for some, watch in ((model, mine), (embedded[0], local)):
+            session = some.open(prompt())
+            await write(session, order(9, watch=watch))
+            session.close()
+        assert mine.confidences == pytest.approx(local.confidences, abs=NEAR)
+        assert mine.entropies == pytest.approx(local.entropies, abs=0.2)
+        assert max(local.entropies) > 0
 
     async def test_spare_places_are_read_and_not_reported(self, model, embedded):
         mine, local = model.open(prompt()), embedded[0].open(prompt())

@@ -142,11 +142,17 @@ async def test_long_lines_and_long_answers_are_refused(pieces):
 def test_log_probabilities_are_read_with_distrust():
     codec = embedded_codec()
     by_id = Part(top=[{"token_id:5": 0.0}, {"token_id:9": -1.0}])
-    assert by_id.probabilities(codec, 5) == [1.0, 0.0]
+    assert [one.of(5) for one in by_id.scores(codec, [5])] == [1.0, 0.0]
+    assert [one.likeliest for one in by_id.scores(codec, [5, 9])] == [5, 9]
     by_text = Part(top=[{"<bigmodel>": math.log(0.25)}])
-    assert by_text.probabilities(codec, 5) == [pytest.approx(0.25)]
+    assert [one.of(5) for one in by_text.scores(codec, [5])] == [pytest.approx(0.25)]
+    written = Part(token_ids=(7,), top=[{"token_id:5": -3.0, "token_id:7": math.log(0.5)}])
+    (score,) = written.scores(codec, [5])
+    assert (score.likeliest, score.of(7)) == (7, 0.0)
+    listed = [math.exp(-3.0), 0.5, 0.5 - math.exp(-3.0)]
+    assert score.entropy == pytest.approx(sum(-one * math.log(one) for one in listed))
     for wrong in (None, [], {"token_id:5": "x"}, {"token_id:5": True}, {"token_id:5": 3.0}):
         with pytest.raises(ValueError, match="log probabilit"):
-            Part(top=[wrong]).probabilities(codec, 5)
+            Part(top=[wrong]).scores(codec, [5])
     with pytest.raises(ValueError, match="not one"):
-        Part(top=[{"token_id:5": math.nan}]).probabilities(codec, 5)
+        Part(top=[{"token_id:5": math.nan}]).scores(codec, [5])

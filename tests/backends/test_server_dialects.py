@@ -11,6 +11,8 @@ from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations import (
     Always,
     Author,
+    Confidence,
+    Entropy,
     OpenAIServerModel,
     SplitEngine,
     Tag,
@@ -145,7 +147,7 @@ async def test_an_answer_goes_on_over_orders_and_ends_with_the_text_it_fits(plai
 
 async def test_a_small_model_that_only_chats_is_refused_with_the_remedy(plain):
     for trigger in (Tag(), Tag(0.3)):
-        with pytest.raises(RequestError, match=r"gives no probabilities.*llama\.cpp"):
+        with pytest.raises((RequestError, ConfigurationError), match=r"no probabilities.*such as"):
             await SplitEngine(small=plain, large="embedded", trigger=trigger).complete(
                 Request(messages=request_messages())
             )
@@ -160,8 +162,9 @@ async def test_a_small_model_hands_over_and_reads_along_by_text():
         theirs = await SplitEngine(small=small, large="embedded").complete(asked)
         assert theirs.pieces == mine.pieces
         assert [s.closed_by for s in theirs.spans] == [s.closed_by for s in mine.spans] != []
-        with pytest.raises(RequestError, match="use Tag\\(\\) without a threshold"):
-            await SplitEngine(small=small, large="embedded", trigger=Tag(0.3)).complete(asked)
+        for trigger in (Tag(0.3), Entropy(1.0), Confidence(0.2)):
+            with pytest.raises(ConfigurationError, match=r"no probabilities .* such as Tag\(\)"):
+                await SplitEngine(small=small, large="embedded", trigger=trigger).complete(asked)
 
 
 @pytest.mark.parametrize("speaks", ["text", "plain"])

@@ -6,15 +6,35 @@ from dataclasses import replace
 
 import pytest
 
-from splitreason_integrations import Entropy, Keyword, Random, Sampling, SplitEngine, Tag
+from splitreason_integrations import (
+    Agrees,
+    Confidence,
+    Entropy,
+    Keyword,
+    Random,
+    Sampling,
+    SplitEngine,
+    StepEnd,
+    Tag,
+)
 from splitreason_integrations.backends.base import End, Verdict
 from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server import session as server_session
-from splitreason_integrations.errors import ConfigurationError, ModelCallError, RequestError
+from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
-from splitreason_integrations.testing import ScriptedModel, embedded_codec
-from tests.backends.servers import chances, load, order, prompt, serving, serving_pair, spec, write
+from splitreason_integrations.testing import embedded_codec
+from tests.backends.servers import (
+    GREEDY,
+    chances,
+    load,
+    order,
+    prompt,
+    serving,
+    serving_pair,
+    spec,
+    write,
+)
 from tests.loop.engine_runs import request
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -160,15 +180,21 @@ async def test_a_watch_sees_what_it_would_see_here(pair, embedded):
         assert len(seen[0]) > len(ends[0][0]) or ends[0][1] is End.LENGTH
 
 
-async def test_what_needs_entropies_is_refused_before_anything_is_written(pair):
-    with pytest.raises(ConfigurationError, match="gives no entropies"):
-        await SplitEngine(small=pair[0], large="embedded", trigger=Tag() | Entropy(1.0)).complete(
-            request()
+@pytest.mark.parametrize("trigger", [Confidence(0.6), Entropy(0.7), Tag() | Entropy(1.5)], ids=str)
+async def test_entropy_and_confidence_open_spans_where_they_do_here(pair, trigger):
+    close = Agrees() | StepEnd()
+    asked = replace(request(), sampling=GREEDY, max_tokens=60)
+    mine, here = [
+        await SplitEngine(small=small, large="embedded", trigger=trigger, close=close).complete(
+            asked
         )
-    with pytest.raises(ConfigurationError, match="entropies"):
-        await SplitEngine(
-            small=ScriptedModel("x", remote=True), large="embedded", trigger=Entropy(1.0)
-        ).complete(request())
+        for small in (pair[0], "embedded")
+    ]
+    assert mine.pieces == here.pieces
+    assert [span.closed_by for span in mine.spans] == [span.closed_by for span in here.spans] != []
+
+
+async def test_a_form_is_refused_before_anything_is_written(pair):
     asked = replace(request(), response_schema={"type": "object"})
     with pytest.raises(RequestError, match="behind a server"):
         await SplitEngine(small=pair[0], large="embedded").complete(asked)
