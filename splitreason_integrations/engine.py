@@ -20,7 +20,7 @@ from splitreason_integrations.backends.registry import (
 from splitreason_integrations.decide.closing import CloseRule, parse_close
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
-from splitreason_integrations.decide.triggers import Trigger, parse_trigger
+from splitreason_integrations.decide.triggers import Auto, Trigger, parse_trigger
 from splitreason_integrations.embedded import UNNAMED, check_pair
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
 from splitreason_integrations.humans.human import Answer, HumanCheck, Paused
@@ -55,9 +55,10 @@ class SplitEngine:
     far as nobody is to be asked before a span and caps let one open. That is paid for, whether a
     span follows or not. With `audit` every event and every completion is on disk before `stream`
     yields it. `telemetry` says where OpenTelemetry's spans and metrics go; None keeps the engine
-    silent. Without a `trigger` the policy's own opens spans, else the small model's tag. What
-    `redact` finds, or the policy names, is hidden from remote large models and restored in what
-    they write.
+    silent. Without a `trigger` the policy's own opens spans; without that and without `close` each
+    request uses what suits its two models: the tags where the small model was taught to write them,
+    else `Disagreement` or `Entropy`, and `Agrees() | StepEnd()`. What `redact` finds, or the policy
+    names, is hidden from remote large models and restored in what they write.
     """
 
     small: ModelSpec = UNNAMED
@@ -81,7 +82,9 @@ class SplitEngine:
             check_replaced({"close_threshold": close_threshold})
         check_pair(self.small, self.large)
         if self.trigger is None:
-            object.__setattr__(self, "trigger", parse_trigger(self.policy.trigger or "tag"))
+            own = self.policy.trigger
+            trigger = Auto() if own is None else parse_trigger(own)
+            object.__setattr__(self, "trigger", trigger)
         if not isinstance(self.trigger, Trigger):
             raise ConfigurationError(
                 f"trigger must be a Trigger such as Tag(), got {self.trigger!r}; "

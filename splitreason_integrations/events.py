@@ -26,6 +26,23 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class RulesChosen(Event):
+    """A request begins whose small model was never taught to mark spans.
+
+    Attributes:
+        trigger: what opens its spans, as text.
+        close: what ends them, as text.
+        choice_reason: why these were chosen; None where both were named.
+
+    """
+
+    name: ClassVar[str] = "splitreason.rules.chosen"
+    trigger: str
+    close: str
+    choice_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class HandoffRequested(Event):
     """A trigger fired.
 

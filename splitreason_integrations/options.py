@@ -109,7 +109,8 @@ TABLE = (
         taker="engine",
         text="What opens a span: tag, tag>0.2, disagreement<0.1, entropy>1.5, step-entropy>1.2, "
         "confidence<0.4, loop, opening:64, random:0.05, keyword:PATTERN, always, never; several "
-        "join with | and &, with PATTERN in double quotes; unset, what the policy says, else tag.",
+        "join with | and &, with PATTERN in double quotes; unset, what the policy says, else "
+        "what suits the two models.",
     ),
     Option(
         name="policy",

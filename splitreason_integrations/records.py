@@ -161,6 +161,9 @@ class Completion:
         seed: The seed that repeats it.
         human_tokens: Reply tokens that a person wrote.
         loading_s: Seconds for which local weights were loaded at their first use.
+        trigger: What opened its spans, as text.
+        close: What ended them, as text; empty where none could be handed back.
+        choice_reason: Why these were chosen; None where both were named.
         read_ahead_usd: The part of `cost_usd` that the large model's reading took while the small
             one wrote; it is in no span's cost.
         read_ahead_tokens: Tokens that the large model read meanwhile.
@@ -186,6 +189,9 @@ class Completion:
     seed: int
     human_tokens: int = 0
     loading_s: float = 0.0
+    trigger: str = ""
+    close: str = ""
+    choice_reason: str | None = None
     read_ahead_usd: float = 0.0
     read_ahead_tokens: int = 0
     small_surplus_tokens: int = 0
@@ -206,6 +212,11 @@ class Completion:
         tokens = {"small": self.small_tokens, "large": self.large_tokens}
         if self.human_tokens:
             tokens["human"] = self.human_tokens
+        rules = {
+            "trigger": self.trigger,
+            "close": self.close,
+            "choice_reason": self.choice_reason,
+        }
         return {
             "request_id": self.request_id,
             "tokens": tokens,
@@ -215,6 +226,7 @@ class Completion:
             "latency_s": self.latency_s,
             "cost_usd": self.cost_usd,
             "degraded": self.degraded,
+            **{name: text for name, text in rules.items() if text},
             **({"loading_s": self.loading_s} if self.loading_s else {}),
             **self._reading(),
         }

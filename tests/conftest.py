@@ -83,7 +83,8 @@ def random_pair(embedded):
     codec = embedded[0].codec
     size = embedded[0].network.config.vocab_size
     return tuple(
-        HFModel(random_network(size, seed), codec, name=f"random-{seed}") for seed in (1, 2)
+        HFModel(random_network(size, seed), codec, name=f"random-{seed}", taught=True)
+        for seed in (1, 2)
     )
 
 

@@ -114,6 +114,7 @@ class Delivery:
 
 
 EVENTS: Mapping[type[Event], Callable[[Delivery, Any], Calls] | None] = {
+    events.RulesChosen: None,
     events.HandoffRequested: None,
     events.HumanAsked: None,
     events.HumanAnswered: None,

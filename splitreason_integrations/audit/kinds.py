@@ -16,6 +16,7 @@ class Meaning(StrEnum):
 
 
 EVENTS: Mapping[type[events.Event], Meaning] = {
+    events.RulesChosen: Meaning.WORK,
     events.HandoffRequested: Meaning.WORK,
     events.HumanAsked: Meaning.DECISION,
     events.HumanAnswered: Meaning.DECISION,

@@ -17,6 +17,7 @@ NAMES = frozenset(
         "by",
         "cap",
         "check",
+        "close",
         "decision",
         "error",
         "human",
@@ -31,6 +32,7 @@ NAMES = frozenset(
         "stage",
         "status",
         "to",
+        "trigger",
         "verdict",
     }
 )

@@ -166,7 +166,7 @@ def engine(
     described = SplitEngine(
         small=specs[0],
         large=specs[1],
-        trigger=parse_trigger(trigger or allowed.trigger or "tag"),
+        trigger=parse_trigger(trigger or allowed.trigger or "auto"),
         close=parse_close(close) if close else None,
         policy=allowed,
     )

@@ -97,7 +97,7 @@ def _rows(policy: Policy) -> list[tuple[str, str]]:
     place = "in the reasoning, never in the answer" if policy.only_in_reasoning else "anywhere"
     return [
         ("Summary", policy.summary or "-"),
-        ("What opens a span", policy.trigger or "tag"),
+        ("What opens a span", policy.trigger or "what suits the two models"),
         ("What ends a span", policy.close or "what suits the small model"),
         *((title, _limit(getattr(policy, cap), form)) for cap, title, form in _CAPS),
         *((title, _limit(getattr(policy, gate), form)) for gate, title, form in _GATES),

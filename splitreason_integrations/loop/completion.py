@@ -10,7 +10,7 @@ from splitreason_integrations.records import Channel, Completion, Piece, token_i
 def completion_of(state: RequestState) -> Completion:
     """Return the completion of a request that has ended."""
     transcript, machine, ledger = state.transcript, state.machine, state.machine.ledger
-    reader = transcript.reader
+    reader, settings = transcript.reader, state.settings
     pieces = tuple(
         Piece(author, tuple(token_ids(list(group))), model)
         for (author, model), group in groupby(transcript.pieces, key=lambda piece: piece.writer)
@@ -35,6 +35,9 @@ def completion_of(state: RequestState) -> Completion:
         small_surplus_tokens=ledger.small_surplus,
         degraded=machine.degraded,
         seed=state.settings.seed,
+        trigger=str(settings.trigger),
+        close=str(settings.close) if settings.trigger.opens_spans and settings.hands_back else "",
+        choice_reason=settings.choice_reason,
         loading_s=state.loading.local_s,
     )
 

@@ -149,7 +149,7 @@ class Handoffs:
 
     def _write_order(self, order: WriteLarge) -> WriteOrder:
         settings, large = self._state.settings, self._state.large
-        tags, only_reasons = large.tags.control_tokens, self._only_reasons
+        tags, only_reasons = large.looked_for.control_tokens, self._only_reasons
         # A model that resumes at no cost stops after each chunk, so that it writes little surplus;
         # another is asked once a span.
         in_chunks = settings.hands_back and large.model.resumes
@@ -195,7 +195,7 @@ class Handoffs:
             return "only_in_reasoning"
         if not self._state.settings.hands_back:
             return "stop"
-        return "large" if written.stop_token in large.tags.close_tokens else "large_end"
+        return "large" if written.stop_token in large.looked_for.close_tokens else "large_end"
 
     def _settle(self, read_along: ReadAlong) -> None:
         """Drop surplus tokens; end the span where it ends, or recover from a failure."""

@@ -1,9 +1,11 @@
 """Loads the models of one request: servers within its deadline, local weights outside it.
 
 A server that does not answer must not keep a request waiting; the time that local weights take
-at their first use is no part of the reply's time.
+at their first use is no part of the reply's time. Nor is the time in which a local model is asked
+whether it was taught to mark spans.
 """
 
+import asyncio
 import time
 
 from splitreason_integrations.backends.base import Model
@@ -16,13 +18,15 @@ from splitreason_integrations.backends.registry import (
     let_go,
     load_model,
 )
+from splitreason_integrations.backends.tag_probe import Probe, Teaching, probe, probe_large
+from splitreason_integrations.errors import ModelCallError
 
 
 class Loading:
     """Loads one request's models, which cannot be released until it is closed.
 
     Attributes:
-        local_s: seconds that the loading of local weights took so far.
+        local_s: seconds that local models took at their first use so far.
 
     Args:
         started_s: when the request began or was resumed, by `time.monotonic()`.
@@ -57,6 +61,34 @@ class Loading:
         if until_s is None and ends_s is not None:
             until_s = now_s + (ends_s - now_s) / 2
         return await self._load(spec, "large", until_s)
+
+    async def small_teaching(self, model: Model) -> Teaching:
+        """Return what a small model knows of the tags; all of them if its server fails now."""
+        try:
+            return await self._teaching(probe, model)
+        except (ModelCallError, TimeoutError):
+            return Teaching(True, True, "it could not be asked")
+
+    async def large_teaching(self, model: Model) -> Teaching:
+        """Return what a large model knows of the tags; nothing if it fails, however it does."""
+        try:
+            return await self._teaching(probe_large, model)
+        except Exception:  # noqa: BLE001 - the first span shows whether it fails again
+            return Teaching(False, False, "it could not be asked")
+
+    async def _teaching(self, probe: Probe, model: Model) -> Teaching:
+        """Return what is known of a model; ask it where nothing is, for half of the time left."""
+        known = probe.known(model)
+        if known is not None:
+            return known
+        began_s, ends_s = time.monotonic(), self._ends_s
+        left_s = (ends_s - began_s) / 2 if ends_s is not None and model.remote else None
+        try:
+            async with asyncio.timeout(left_s):
+                return await probe(model)
+        finally:
+            if not model.remote:
+                self.local_s += time.monotonic() - began_s
 
     def close(self) -> None:
         """Let the models be released: the request uses them no more."""

@@ -22,7 +22,8 @@ class Participant:
         writer: the model's author and number, as pieces of the reply name it.
         model: the loaded model.
         codec: the model's own codec, or one that hides what must not leave this process.
-        tags: how the model writes the tags that open and close a span.
+        tags: the tags that it is shown around spans; empty where it does not know them.
+        looked_for: the tags that are looked for in what it writes.
         sampling: how its tokens are drawn.
         guide: keeps its answer in a requested form; None where none is requested.
         prompt: the conversation in the model's own template.
@@ -42,12 +43,14 @@ class Participant:
         codecs: Codecs,
         sampling: Sampling,
         guide: Guide | None = None,
+        looked_for: Tags | None = None,
         prompt_with: Callable[[str], Awaitable[Prompt]] | None = None,
     ) -> None:
         self.writer = writer
         self.model = model
         self.codec = codecs[writer]
         self.tags = tags
+        self.looked_for = tags if looked_for is None else looked_for
         self.sampling = sampling
         self.guide = guide
         self.prompt = prompt

@@ -4,21 +4,22 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from splitreason_integrations.backends.base import Gives, Model
+from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.registry import (
     LargeSpec,
     ModelSpec,
     check_model_spec,
     line_up,
 )
-from splitreason_integrations.decide.closing import CloseRule, TagClose
+from splitreason_integrations.backends.tag_probe import Teaching
+from splitreason_integrations.decide.closing import AutoClose, CloseRule
 from splitreason_integrations.decide.machine import Machine
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.resilience import Retry
-from splitreason_integrations.decide.triggers import Needs, Trigger
-from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.humans.human import Answer, HumanCheck
+from splitreason_integrations.loop.choice import Rules, Situation, choose
 from splitreason_integrations.loop.handback import Handback
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
@@ -33,6 +34,7 @@ from splitreason_integrations.records import Author
 from splitreason_integrations.request import Request
 from splitreason_integrations.text.prompts import check_messages
 from splitreason_integrations.text.replies import ReplyReader
+from splitreason_integrations.text.tags import tags_of
 
 
 class EngineSettings(Protocol):
@@ -104,32 +106,78 @@ class Preparation:
         # and the answer would be lost.
         loading = Loading(now_s, policy.deadline_s)
         try:
-            setup = await self._setup(loading, policy)
-            state = self._state(setup, await self._pair(setup), policy, self._settings(started_s))
+            small = await loading.small(self._engine.small)
+            teaching = await self._teaching(loading, small)
+            setup = self._setup(loading, policy, small, teaching)
+            pair = await self._pair(setup)
+            rules = self._rules(policy, pair, teaching)
+            state = self._state(setup, pair, rules, self._settings(started_s, rules))
         except BaseException:
             loading.close()
             raise
         try:
+            if self._saved is None and teaching is not None and not teaching.opens:
+                state.emit(rules.event(self._request.request_id))
             await self._restore(state)
             return RequestLoop(state, setup.large, answer=self._answer)
         except BaseException:
             await state.aclose()
             raise
 
-    async def _setup(self, loading: Loading, policy: Policy) -> Setup:
+    def _setup(
+        self, loading: Loading, policy: Policy, small: Model, teaching: Teaching | None
+    ) -> Setup:
         engine, saved = self._engine, self._saved
-        small = await loading.small(engine.small)
-        self._check_trigger(small)
+        uses_tags = self._uses_tags or (teaching is not None and teaching.opens)
         return Setup(
             self._request,
             small,
             line_up(engine.large),
             loading,
             engine.retry,
-            tags_as_text=engine.trigger.uses_tag,
+            tags_as_text=uses_tags,
+            teaching=teaching,
+            marks_spans=engine.trigger.hands_back,
             redact=(*policy.redact, *listed(engine.redact)),
             hidden=saved["hidden"] if saved else None,
         )
+
+    async def _teaching(self, loading: Loading, small: Model) -> Teaching | None:
+        """Return what the small model knows of the tags; None where that makes no difference."""
+        trigger = self._engine.trigger
+        depends = trigger.is_auto or self._close.is_auto
+        if not (trigger.opens_spans and trigger.hands_back):
+            return None
+        if depends or tags_of(small.codec, as_text=self._uses_tags):
+            return await loading.small_teaching(small)
+        return None
+
+    def _rules(
+        self,
+        policy: Policy,
+        pair: tuple[Participant, Participant | None],
+        teaching: Teaching | None,
+    ) -> Rules:
+        """Return what opens, ends and caps the spans of this request."""
+        engine, (small, large) = self._engine, pair
+        check = engine.human_check
+        here = Situation(
+            small=small.model,
+            large=None if large is None else large.model,
+            teaching=teaching,
+            asks_first=bool(policy.ask_before or (check and check.before)),
+        )
+        return choose(Rules(trigger=engine.trigger, close=self._close, policy=policy), here)
+
+    @property
+    def _close(self) -> CloseRule:
+        """The named close rule, or what stands for the one to be chosen."""
+        return self._engine.close or AutoClose()
+
+    @property
+    def _uses_tags(self) -> bool:
+        """Whether a named rule uses the tags."""
+        return self._engine.trigger.uses_tag or self._close.uses_tag
 
     async def _pair(self, setup: Setup) -> tuple[Participant, Participant | None]:
         if self._saved is None:
@@ -148,10 +196,10 @@ class Preparation:
         self,
         setup: Setup,
         pair: tuple[Participant, Participant | None],
-        policy: Policy,
+        rules: Rules,
         settings: Settings,
     ) -> RequestState:
-        request, (small, large) = self._request, pair
+        request, policy, (small, large) = self._request, rules.policy, pair
         machine = Machine(
             policy=policy,
             max_tokens=request.max_tokens or small.model.context_tokens,
@@ -175,12 +223,13 @@ class Preparation:
             vault=setup.vault,
         )
 
-    def _settings(self, started_s: float) -> Settings:
+    def _settings(self, started_s: float, rules: Rules) -> Settings:
         engine = self._engine
         return Settings(
-            trigger=engine.trigger,
+            trigger=rules.trigger,
+            close=rules.close,
+            choice_reason=rules.reason,
             seed=self._request.seed_or_drawn(),
-            close=engine.close or TagClose(),
             handback_tokens=engine.handback_tokens,
             prefill_tokens=engine.prefill_tokens,
             on_large_failure=engine.on_large_failure,
@@ -188,12 +237,3 @@ class Preparation:
             retry=engine.retry,
             human_check=engine.human_check,
         )
-
-    def _check_trigger(self, small: Model) -> None:
-        asks = Needs.ENTROPY | Needs.CONFIDENCE | Needs.OPEN_PROBABILITY
-        if self._engine.trigger.needs & asks and Gives.WRITING not in small.gives:
-            raise ConfigurationError(
-                f"{small.name} is on a server that gives no probabilities of what it writes: use "
-                "another trigger, such as Tag() or Opening(64), a server that takes and gives "
-                "token ids, such as vLLM, or a small model by transformers, such as 'hf:<folder>'"
-            )

@@ -7,6 +7,7 @@ import anyio.to_thread
 
 from splitreason_integrations.backends.base import Gives, Model
 from splitreason_integrations.backends.registry import ModelSpec, is_loaded, public_name
+from splitreason_integrations.backends.tag_probe import Teaching
 from splitreason_integrations.decide.resilience import Retry, breaker_of
 from splitreason_integrations.errors import (
     CircuitOpenError,
@@ -36,6 +37,18 @@ _LONG_CHARACTERS = 10_000
 class Setup:
     """The participants of one request; large models are loaded when they are needed.
 
+    Args:
+        request: what is asked.
+        small: the small model.
+        larges: the large models in their order.
+        loading: loads the models.
+        retry: how failing models are called again.
+        tags_as_text: whether the small model's tags may be plain text.
+        teaching: what the small model knows of the tags; None where that makes no difference.
+        marks_spans: whether spans are marked for the models that know the tags.
+        redact: what is hidden from remote models.
+        hidden: what a paused request had hidden already.
+
     Attributes:
         codecs: the codec of every participant, by writer.
         loading: loads the models.
@@ -53,6 +66,8 @@ class Setup:
         retry: Retry,
         *,
         tags_as_text: bool,
+        teaching: Teaching | None,
+        marks_spans: bool,
         redact: Sequence[Rule] = (),
         hidden: Mapping[str, str] | None = None,
     ) -> None:
@@ -62,6 +77,8 @@ class Setup:
         self.loading = loading
         self._retry = retry
         self._tags_as_text = tags_as_text
+        self._teaching = teaching
+        self._marks_spans = marks_spans
         self._small_prompt = Prompt((), "")
         self._is_long = _characters(request.messages) > _LONG_CHARACTERS
         self.vault = Vault(redact, hidden) if redact else None
@@ -149,15 +166,25 @@ class Setup:
             large = await self._large(number, model, codec, prompt)
         _check_room(self._small, self._small_prompt)
         tags = tags_of(self._small.codec, as_text=self._tags_as_text)
-        return await self._participant(SMALL, self._small, self._small_prompt, tags), large
+        knows = self._teaching is None or self._teaching.opens
+        small = await self._participant(
+            SMALL, self._small, self._small_prompt, tags, knows_tags=knows
+        )
+        return small, large
 
     async def _large(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Participant:
         writer = (Author.LARGE, number)
         self.codecs[writer] = codec
         _check_room(model, prompt)
-        tags = tags_of(codec, as_text=False)
-        prompt_with = partial(self._large_prompt, model, codec)
-        return await self._participant(writer, model, prompt, tags, prompt_with=prompt_with)
+        knows = self._marks_spans and (await self.loading.large_teaching(model)).closes
+        return await self._participant(
+            writer,
+            model,
+            prompt,
+            tags_of(codec, as_text=False),
+            knows_tags=knows,
+            prompt_with=partial(self._large_prompt, model, codec),
+        )
 
     def _codec_of(self, model: Model) -> Codec:
         if self.vault is None or not model.remote:
@@ -190,6 +217,7 @@ class Setup:
         prompt: Prompt,
         tags: Tags,
         *,
+        knows_tags: bool,
         prompt_with: Callable[[str], Awaitable[Prompt]] | None = None,
     ) -> Participant:
         for name in self._request.sampling.penalties:
@@ -199,10 +227,11 @@ class Setup:
             writer,
             model,
             prompt,
-            tags,
+            tags if knows_tags else Tags(),
             codecs=self.codecs,
             sampling=self._request.sampling.over(model.default_sampling),
             guide=await self._guide(model, prompt, tags),
+            looked_for=tags,
             prompt_with=prompt_with,
         )
 

@@ -44,7 +44,10 @@ class SmallWriter:
         self._handoffs = handoffs
         self._prefill = Prefill(state, asks_first=handoffs.may_ask_first)
         self._watch = TriggerWatch(
-            state.settings.trigger, state.small.tags, state.small.codec, seed=state.settings.seed
+            state.settings.trigger,
+            state.small.looked_for,
+            state.small.codec,
+            seed=state.settings.seed,
         )
         self._attempts = Attempts(state.settings.retry)
         self._pace = BalancedPace(state.settings.handback_tokens)
@@ -214,7 +217,7 @@ class SmallWriter:
 
     def _write_order(self, order: WriteSmall, *, may_open: bool) -> WriteOrder:
         state, settings, watch = self._state, self._state.settings, self._watch
-        tags, uses_tag = state.small.tags, settings.trigger.uses_tag
+        tags, uses_tag = state.small.looked_for, settings.trigger.uses_tag
         same_author = bool(state.transcript.pieces) and state.transcript.author is Author.SMALL
         watch.resume(state.transcript.tail, may_open=may_open, goes_on=same_author)
         opening = watch.opening if may_open else frozenset[int]()

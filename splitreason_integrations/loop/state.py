@@ -44,6 +44,7 @@ class Settings:
 
     Attributes:
         trigger: opens spans.
+        choice_reason: why the trigger or the close rule was chosen; None where both were named.
         seed: of all draws of this request.
         close: says where a span ends.
         handback_tokens: how many tokens of one model the other one reads at a time.
@@ -56,6 +57,7 @@ class Settings:
     """
 
     trigger: Trigger
+    choice_reason: str | None
     seed: int
     close: CloseRule
     handback_tokens: int

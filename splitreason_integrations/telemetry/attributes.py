@@ -65,6 +65,8 @@ def reply_attributes(reply: Completion, *, content: bool) -> dict[str, Any]:
         names.SPANS: len(reply.spans),
         names.COST_USD: reply.cost_usd,
         names.DEGRADED: reply.degraded,
+        names.TRIGGER: reply.trigger,
+        **({names.CLOSE: reply.close} if reply.close else {}),
         **({names.OUTPUT_MESSAGES: _output(reply)} if content else {}),
     }
 

@@ -136,6 +136,7 @@ class Metering:
 
 
 EVENTS: Mapping[type[events.Event], Callable[[Metering, Any], None] | None] = {
+    events.RulesChosen: None,
     events.HandoffRequested: None,
     events.HumanAsked: None,
     events.HumanAnswered: Metering.human_answered,

@@ -60,6 +60,7 @@ START_TOKEN = "splitreason.start_token"
 TO = "splitreason.to"
 TOKENS = "splitreason.tokens"
 TRIGGER = "splitreason.trigger"
+CLOSE = "splitreason.close"
 WAITED_S = "splitreason.waited_s"
 
 FINISHED = "finished"

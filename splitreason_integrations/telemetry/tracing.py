@@ -232,6 +232,7 @@ class Tracing:
 
 
 EVENTS: Mapping[type[events.Event], Callable[[Tracing, Any], None]] = {
+    events.RulesChosen: Tracing.add_event,
     events.HandoffRequested: Tracing.handoff_requested,
     events.HumanAsked: Tracing.human_asked,
     events.HumanAnswered: Tracing.human_answered,

@@ -121,7 +121,7 @@ class FailsOnce(HFModel):
     """A real model whose pass number `at` fails."""
 
     def __init__(self, model, at):
-        super().__init__(model.network, model.codec, name="fails-once")
+        super().__init__(model.network, model.codec, name="fails-once", taught=True)
         self.at, self.count = at, 0
 
     def forward(self, token_ids, cache, *, last):

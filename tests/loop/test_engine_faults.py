@@ -35,7 +35,7 @@ class Failing(HFModel):
     """A large model that fails after some tokens."""
 
     def __init__(self, model, after):
-        super().__init__(model.network, model.codec, name="failing")
+        super().__init__(model.network, model.codec, name="failing", taught=True)
         self.after = after
 
     def forward(self, token_ids, cache, *, last):

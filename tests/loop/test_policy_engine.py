@@ -117,7 +117,7 @@ def test_terms_price_a_large_model_without_prices():
 
 
 def test_the_policys_trigger_counts_where_none_is_set():
-    assert SplitEngine().trigger == Tag()
+    assert SplitEngine().trigger.is_auto
     assert SplitEngine(policy=Policy(trigger="tag>0.4")).trigger == Tag(threshold=0.4)
     assert SplitEngine(policy=Policy(trigger="tag>0.4"), trigger=Never()).trigger == Never()
     llm = SplitReasonLLM(policy={"trigger": "tag>0.4"})

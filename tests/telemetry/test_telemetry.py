@@ -86,6 +86,7 @@ def test_the_request_says_what_it_took(received):
         "gen_ai.usage.output_tokens": reply.tokens,
         "gen_ai.usage.reasoning.output_tokens": reply.reasoning_tokens,
         "splitreason.trigger": "tag",
+        "splitreason.close": "tag>0.5",
         "splitreason.resumed": False,
         "splitreason.metadata.tenant": "acme",
         "splitreason.outcome": "finished",

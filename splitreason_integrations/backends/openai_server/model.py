@@ -13,10 +13,10 @@ from splitreason_integrations.backends.openai_server.detect import (
     dialect_of,
 )
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Served
-from splitreason_integrations.backends.openai_server.finding import Finding
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server.session import ServerSession
+from splitreason_integrations.backends.searches import Searches
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.processes import PerProcess
@@ -65,7 +65,7 @@ class ServerModel(LoadedModel[ServerSession]):
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer)
         self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
-        self._finding = PerProcess(Finding[Found])
+        self._finding = PerProcess(Searches[Found])
 
     @property
     def dialect(self) -> Dialect | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.lookahead import DraftStats
+from splitreason_integrations.backends.tag_probe import probe, probe_large
 from splitreason_integrations.backends.vllm_local.engine import Engine
 from splitreason_integrations.backends.vllm_local.session import VLLMSession
 from splitreason_integrations.decide.pricing import Prices
@@ -74,6 +75,8 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         In place on a GPU; on a CPU the engine is started again. Raises ModelCallError.
         """
         await asyncio.wrap_future(self.engine.do(self.engine.reload()))
+        for known in (probe, probe_large):
+            known.forget(self)
 
     def close(self) -> None:
         """End the engine's processes, which frees their memory."""

@@ -30,7 +30,8 @@ class AuthoredModel:
         self.codec = model.codec
         self.prices = model.prices
         self.hint = model.hint
-        self.taught = model.taught
+        # Where it learns to mark spans, it is not asked whether it knows how.
+        self.taught: bool | None = True
         self.context_tokens = model.context_tokens
         self.default_sampling = model.default_sampling
         self.unknown_sampling = model.unknown_sampling

@@ -18,6 +18,7 @@ from splitreason_integrations.events import Event
 _dispatcher = get_dispatcher(__name__)
 
 EVENTS: Mapping[type[Event], bool] = {
+    events.RulesChosen: True,
     events.HandoffRequested: True,
     events.HumanAsked: True,
     events.HumanAnswered: True,

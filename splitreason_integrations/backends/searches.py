@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 _T = TypeVar("_T")
 
 
-class Finding(Generic[_T]):
+class Searches(Generic[_T]):
     """Searches under way, by their key. Each event loop has its own."""
 
     def __init__(self) -> None:
