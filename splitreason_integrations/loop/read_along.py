@@ -52,6 +52,10 @@ class Pace(Protocol):
         """Return whether so many unread tokens are to be read now."""
         ...
 
+    def writes_on(self, unread: int) -> bool:
+        """Return whether the writer goes on beside a reading, with so many tokens unread."""
+        ...
+
     def note(self, began_s: float) -> None:
         """Note that the reading of a chunk which began then, by `time.monotonic()`, has ended."""
         ...
@@ -67,6 +71,10 @@ class SparingPace:
     def is_due(self, unread: int) -> bool:
         """Return whether enough is unread and the last reading is long enough ago."""
         return unread >= self._chunk_tokens and time.monotonic() >= self._due_s
+
+    def writes_on(self, unread: int) -> bool:
+        """Return True: a large model that waits costs more than tokens that are dropped."""
+        return True
 
     def note(self, began_s: float) -> None:
         """Put the next reading off by a multiple of the last one's time."""
@@ -88,7 +96,11 @@ class BalancedPace:
 
     def is_due(self, unread: int) -> bool:
         """Return whether the chunk is as long as pays."""
-        return unread >= self._chunk_tokens
+        return unread >= self.chunk_tokens
+
+    def writes_on(self, unread: int) -> bool:
+        """Return whether less than the next chunk is written."""
+        return unread < self.chunk_tokens
 
     def note(self, began_s: float) -> None:
         """Measure a pass."""
@@ -100,7 +112,8 @@ class BalancedPace:
             self._step_s = _mean(self._step_s, seconds / tokens)
 
     @property
-    def _chunk_tokens(self) -> int:
+    def chunk_tokens(self) -> int:
+        """How many tokens are read at a time."""
         if not self._step_s or self._pass_s is None:
             return self._least
         best = math.sqrt(2 * _TOKENS_BETWEEN_OPENINGS * self._pass_s / self._step_s)
@@ -194,12 +207,13 @@ class ReadAlong:
     async def next(self) -> Checked | None:
         """Return the next tokens to keep, up to where either model ends the writing; None after."""
         while not (self._is_written or self._is_over):
-            self._pull = self._pull or asyncio.ensure_future(self._writing.next())
-            if not self._pull.done():
+            if self._read is None or self._pace.writes_on(len(self._unread)):
+                self._pull = self._pull or asyncio.ensure_future(self._writing.next())
+            if self._pull is None or not self._pull.done():
                 await self._wait(self._pull)
                 if self._read is not None and self._read.done():
                     return await self._finish_read()
-            if self._pull.done():
+            if self._pull is not None and self._pull.done():
                 self._receive(self._pull)
                 self._pull = None
                 if self._reader is None and self._unread:
@@ -220,13 +234,13 @@ class ReadAlong:
         await asyncio.gather(*jobs, return_exceptions=True)
         await self._writing.aclose()
 
-    async def _wait(self, pull: asyncio.Task[Written | None]) -> None:
+    async def _wait(self, pull: asyncio.Task[Written | None] | None) -> None:
         """Wait for the writer's next tokens, or for the end of the chunk being read."""
         due = self._read is None and self._pace.is_due(len(self._unread))
         if self._reader is not None and due:
             self._chunk, self._read_began_s = self._take_unread(), time.monotonic()
             self._read = asyncio.ensure_future(self._reader.read(self._chunk, None))
-        jobs = [pull] if self._read is None else [pull, self._read]
+        jobs: list[asyncio.Task[Any]] = [job for job in (pull, self._read) if job is not None]
         await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
 
     def _receive(self, pull: asyncio.Task[Written | None]) -> None:
