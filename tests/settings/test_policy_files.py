@@ -189,7 +189,7 @@ def test_the_templates():
     untaught = Policy.template("untaught")
     assert parse_trigger(untaught.trigger) == Disagreement(below=0.1)
     assert parse_close(untaught.close) == Agrees() | StepEnd()
-    assert (untaught.max_span_tokens, untaught.max_offload_share) == (64, 0.2)
+    assert (untaught.max_span_tokens, untaught.max_offload_share) == (64, 0.3)
     assert untaught.summary
     with pytest.raises(ConfigurationError, match=r"did you mean 'balanced'.*\.toml"):
         Policy.template("balance")
