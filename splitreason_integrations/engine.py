@@ -110,6 +110,12 @@ class SplitEngine:
                 f"got {self.telemetry!r}"
             )
 
+    @property
+    def uses_large(self) -> bool:
+        """Whether a span can open in any request; else no large model is loaded."""
+        forbidden = self.policy.forbids_spans and not self.policy.rules
+        return self.trigger.opens_spans and not forbidden
+
     async def models(self) -> tuple[Model, Model]:
         """Return the small and the first large model, loading them on first use."""
         small = await load_model(self.small, role="small")

@@ -205,6 +205,13 @@ TABLE = (
         kind=int,
     ),
     Option(
+        name="show_schema",
+        taker="request",
+        text="Whether the models read the JSON schema that an answer is held to, at the end of the "
+        "user's message.",
+        default=True,
+    ),
+    Option(
         name="request_metadata",
         taker="request",
         text="Names and texts by which the policy's rules choose what applies.",

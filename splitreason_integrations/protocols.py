@@ -3,6 +3,7 @@
 Protocols and frozen values alone; every room that reads or writes tokens builds on them.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class ReplyFormat:
         end_of_reasoning: what separates the reasoning from the answer or the call.
         answer_start: what opens the answer after it.
         always_reasons: whether a reply begins with reasoning although no header opens it.
+        schema_prompt: what shows the model the JSON schema that its answer has to fit, with
+            `{schema}` to fill in; empty for models that are shown none.
 
     """
 
@@ -42,6 +45,7 @@ class ReplyFormat:
     end_of_reasoning: str = "</think>"
     answer_start: str = ""
     always_reasons: bool = False
+    schema_prompt: str = "Answer with JSON that fits this schema: {schema}"
 
     @property
     def response_template(self) -> dict[str, Any]:
@@ -52,6 +56,12 @@ class ReplyFormat:
     def write_call(self, name: str, arguments: str) -> str:
         """Return one tool call as the family writes it; `arguments` is JSON."""
         return _filled(self.call, name, arguments)
+
+    def ask_for(self, schema: Mapping[str, Any] | None) -> str | None:
+        """Return what asks for an answer that fits a JSON schema; None where nothing does."""
+        if schema is None or not self.schema_prompt:
+            return None
+        return self.schema_prompt.replace("{schema}", json.dumps(schema, ensure_ascii=False))
 
     def call_parts(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
         """Yield the parts of one tool call, and of each whether the family's own tokens spell it.

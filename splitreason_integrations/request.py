@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from splitreason_integrations.checks import check_texts
+from splitreason_integrations.checks import check_flag, check_texts
 from splitreason_integrations.errors import RequestError, SettingError
 from splitreason_integrations.options import check_options
 from splitreason_integrations.protocols import Codec
@@ -23,6 +23,7 @@ class Request:
         messages: The conversation, as chat templates take it.
         tools: Descriptions of tools that the reply may call.
         response_schema: A JSON schema that the answer, behind the reasoning, must fit.
+        show_schema: Whether the models read the schema, at the end of the user's message.
         must_call: Whether the answer must be a call of one of the tools.
         sampling: How tokens are chosen.
         max_tokens: Most tokens of the reply, reasoning included; None leaves it to the contexts.
@@ -39,6 +40,7 @@ class Request:
     messages: Sequence[Message]
     tools: Sequence[Message] | None = None
     response_schema: Mapping[str, Any] | None = None
+    show_schema: bool = True
     must_call: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
@@ -52,6 +54,7 @@ class Request:
             raise RequestError(f"stop must be a list of non-empty strings, got {self.stop!r}")
         try:
             check_options("request", self)
+            check_flag("show_schema", self.show_schema)
             check_texts("metadata", self.metadata)
         except SettingError as error:
             raise RequestError(str(error)) from error
@@ -79,4 +82,5 @@ class Request:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Request":
         """Return the request that `Request.data` returned as plain data."""
-        return cls(**{**data, "sampling": Sampling(**data["sampling"])})
+        # Without the setting it is of a version that showed none: the prompt must stay the same.
+        return cls(**{"show_schema": False, **data, "sampling": Sampling(**data["sampling"])})

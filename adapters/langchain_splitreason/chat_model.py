@@ -235,7 +235,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile:
-        return profile_of(self.small, self.large)
+        return profile_of(self.small, self.large, uses_large=self.uses_large)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

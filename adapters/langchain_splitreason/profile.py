@@ -2,10 +2,10 @@
 
 from langchain_core.language_models import ModelProfile
 
-from splitreason_integrations.backends.registry import ModelSpec, known_context
+from splitreason_integrations.backends.registry import LargeSpec, ModelSpec, known_context
 
 
-def profile_of(small: ModelSpec, large: ModelSpec) -> ModelProfile:
+def profile_of(small: ModelSpec, large: LargeSpec, *, uses_large: bool) -> ModelProfile:
     """Return LangChain's profile of a pair; the shorter context is the pair's."""
     profile = ModelProfile(
         text_inputs=True,
@@ -21,7 +21,7 @@ def profile_of(small: ModelSpec, large: ModelSpec) -> ModelProfile:
         structured_output=False,
         temperature=True,
     )
-    context_tokens = known_context(small, large)
+    context_tokens = known_context(small, large, uses_large=uses_large)
     if context_tokens is not None:
         profile["max_input_tokens"] = context_tokens
     return profile

@@ -105,6 +105,8 @@ def request_of(settings: Mapping[str, Any]) -> Request:
     """Return the request that recorded settings describe."""
     given = {name: value for name, value in settings.items() if name in _REQUEST}
     try:
+        # Without the setting, it is of a version that showed no schema.
+        given.setdefault("show_schema", False)
         return Request(**{**given, "sampling": Sampling(**settings["sampling"])})
     except (KeyError, TypeError) as error:
         raise _of_another_version(error) from error

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from inspect import signature
 from itertools import pairwise
@@ -17,6 +18,15 @@ from splitreason_integrations.protocols import Conversation, Prompt, ReplyFormat
 from splitreason_integrations.records import Message
 from splitreason_integrations.text.reply_formats import find_format
 from splitreason_integrations.text.tags import CLOSE, OPEN
+from splitreason_integrations.text.tool_prompts import (
+    PROBE,
+    PROBE_CALLS,
+    PROBE_RESULT,
+    PROBE_TOOL,
+    has_calls,
+    with_calls,
+    with_tools,
+)
 
 _SANITIZES = (
     "sanitize_control_tokens" in signature(PreTrainedTokenizerBase.apply_chat_template).parameters
@@ -146,7 +156,15 @@ class TokenizerCodec:
         return TokenizerStream(self._tokenizer, after)
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
-        """Return the conversation up to and including the assistant's header."""
+        """Return the conversation up to and including the assistant's header.
+
+        Tools, calls and results for which the chat template has no place are put into messages.
+        """
+        said = Conversation(tuple(messages), tuple(tools or ()))
+        if has_calls(messages) and not self._shows_calls:
+            messages = with_calls(messages, self.reply_format)
+        if tools and not self._shows_tools:
+            messages, tools = with_tools(messages, tools, self.reply_format), None
         chat, offered = self._harmless(list(messages)), self._harmless(list(tools or ()))
         apply = partial(self._tokenizer.apply_chat_template, chat, tools=offered or None)
         try:
@@ -162,8 +180,28 @@ class TokenizerCodec:
             raise RequestError(
                 f"{self._name}: its chat template refuses these messages: {error}"
             ) from error
-        said = Conversation(tuple(messages), tuple(tools or ()))
         return Prompt(tuple(token_ids), self._header(whole, conversation), said)
+
+    @cached_property
+    def _shows_tools(self) -> bool:
+        """Whether the chat template shows the tools that are offered."""
+        return PROBE in self._tried([PROBE_CALLS[0]], [PROBE_TOOL])
+
+    @cached_property
+    def _shows_calls(self) -> bool:
+        """Whether the chat template shows earlier calls and their results."""
+        shown = self._tried(PROBE_CALLS, None)
+        return PROBE in shown and PROBE_RESULT in shown
+
+    def _tried(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> str:
+        """Return how a conversation is rendered; empty where the template refuses it."""
+        try:
+            chat = self._tokenizer.apply_chat_template(
+                list(messages), tools=tools, tokenize=False, add_generation_prompt=True
+            )
+        except (jinja2.TemplateError, TypeError, ValueError):
+            return ""
+        return str(chat)
 
     def _header(self, whole: str, conversation: str) -> str:
         if whole.startswith(conversation):
@@ -187,8 +225,13 @@ class TokenizerCodec:
 
     @cached_property
     def reply_format(self) -> ReplyFormat:
-        """How the model's family writes replies, as its chat template and control tokens tell."""
-        return find_format(str(self._tokenizer.chat_template), self._control)
+        """How the model's family writes replies, as its chat template and control tokens show.
+
+        A `schema_prompt` in tokenizer_config.json takes the place of the family's.
+        """
+        found = find_format(str(self._tokenizer.chat_template), self._control)
+        own = self._tokenizer.init_kwargs.get("schema_prompt")
+        return found if own is None else replace(found, schema_prompt=str(own))
 
     @property
     def response_template(self) -> dict[str, Any]:

@@ -129,12 +129,14 @@ def pair_name(small: ModelSpec, large: LargeSpec) -> str:
     return f"{PROVIDER}/{describe(small)}+{describe(large)}"
 
 
-def known_context(small: ModelSpec, large: LargeSpec) -> int | None:
-    """Return the shorter context of a pair in tokens, as far as known without loading it."""
-    lengths = (
-        _context_tokens(small, role="small"),
-        _context_tokens(line_up(large)[0], role="large"),
-    )
+def known_context(small: ModelSpec, large: LargeSpec, *, uses_large: bool = True) -> int | None:
+    """Return the shorter context of a pair in tokens, as far as known without loading it.
+
+    Where no span can open, the large model is not used and its context does not count.
+    """
+    lengths = [_context_tokens(small, role="small")]
+    if uses_large:
+        lengths.append(_context_tokens(line_up(large)[0], role="large"))
     return min((length for length in lengths if length is not None), default=None)
 
 

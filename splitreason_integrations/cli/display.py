@@ -40,7 +40,7 @@ _REASONING_STYLE = "dim"
 def load_models(engine: "SplitEngine") -> None:
     """Load an engine's local weights now, and show on standard error which ones."""
     _load(engine.small, "small")
-    if engine.trigger.opens_spans:
+    if engine.uses_large:
         _load(line_up(engine.large)[0], "large")
 
 

@@ -128,6 +128,12 @@ class Policy:
         terms = self.models.get(model) or self.models.get("*")
         return terms.prices if own == Prices() and terms and terms.prices else own
 
+    @property
+    def forbids_spans(self) -> bool:
+        """Whether a cap of 0 keeps every span from opening, so that no large model is needed."""
+        caps = (self.max_offload_share, self.max_spans, self.max_span_tokens, self.max_large_tokens)
+        return 0 in caps
+
     def room(self, ledger: Ledger, prices: Prices) -> Room:
         """Return how many more tokens the large model may write now."""
         rooms = [

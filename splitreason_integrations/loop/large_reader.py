@@ -93,6 +93,8 @@ class LargeReader:
     def _may_read(self, new: int) -> bool:
         """Return whether caps, and what has failed so far, let the large model read on."""
         state = self._state
+        if state.large_model is None:
+            return False
         unread = new + (0 if self.reads else state.large.unread_tokens(state.transcript.pieces))
         room = state.large.room(state.transcript.pieces) - new
         return room > 0 and state.machine.may_read(unread)

@@ -109,7 +109,7 @@ class Preparation:
             small = await loading.small(self._engine.small)
             teaching = await self._teaching(loading, small)
             setup = self._setup(loading, policy, small, teaching)
-            pair = await self._pair(setup)
+            pair = await self._pair(setup, policy)
             rules = self._rules(policy, pair, teaching)
             state = self._state(setup, pair, rules, self._settings(started_s, rules))
         except BaseException:
@@ -179,9 +179,10 @@ class Preparation:
         """Whether a named rule uses the tags."""
         return self._engine.trigger.uses_tag or self._close.uses_tag
 
-    async def _pair(self, setup: Setup) -> tuple[Participant, Participant | None]:
+    async def _pair(self, setup: Setup, policy: Policy) -> tuple[Participant, Participant | None]:
         if self._saved is None:
-            return await setup.pair(needs_large=self._engine.trigger.opens_spans)
+            needs_large = self._engine.trigger.opens_spans and not policy.forbids_spans
+            return await setup.pair(needs_large=needs_large)
         others = {model for author, model, _ in self._saved["pieces"] if author == Author.LARGE}
         return await setup.pair_again(self._saved["large"], others)
 

@@ -207,7 +207,9 @@ class Setup:
 
     async def _render(self, model: Model, codec: Codec, hint: str | None = None) -> Prompt:
         request = self._request
-        rendered = partial(render, codec, request.messages, request.tools, hints=(model.hint, hint))
+        schema = request.response_schema if request.show_schema else None
+        hints = (model.hint, hint, codec.reply_format.ask_for(schema))
+        rendered = partial(render, codec, request.messages, request.tools, hints=hints)
         return await anyio.to_thread.run_sync(rendered) if self._is_long else rendered()
 
     async def _participant(

@@ -183,7 +183,7 @@ class SpanTracker:
         record = SpanRecord(
             start_token=span.start_token,
             tokens=sum(len(piece.token_ids) for piece in pieces),
-            text=self._transcript.text_of(pieces),
+            text=self._transcript.shown(self._transcript.text_of(pieces)),
             opened_by=span.opened_by,
             closed_by=span.closed_by,
             latency_s=time.monotonic() - span.started_s,

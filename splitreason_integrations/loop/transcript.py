@@ -54,6 +54,16 @@ class Transcript:
         """Whether a stop string ended the reply."""
         return self._reader.stopped
 
+    def shown(self, text: str) -> str:
+        """Return a text at the reply's end without what a stop string cut off there."""
+        cut_off = self._reader.cut_off
+        if not cut_off:
+            return text
+        at = text.rfind(cut_off)
+        if at >= 0:
+            return text[:at]
+        return "" if cut_off.endswith(text) else text
+
     @property
     def reader(self) -> ReplyReader:
         """Separates the reply into its channels."""

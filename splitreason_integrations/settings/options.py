@@ -80,6 +80,7 @@ class PairSettings(BaseModel):
     timeout: float | None = declared("timeout")
     stop: list[str] | str | None = declared("stop", alias="stop_sequences")
     seed: int | None = declared("seed")
+    show_schema: bool = declared("show_schema")
     request_metadata: dict[str, str] = declared("request_metadata", default_factory=dict)
     max_retries: int | None = declared("max_retries")
     retry: RetryField = declared("retry")
@@ -173,6 +174,11 @@ class PairSettings(BaseModel):
         given = {name: self._value_of(name) for name in names_for("engine")}
         return SplitEngine(**{**given, "policy": policy, "retry": self._retry()})
 
+    @property
+    def uses_large(self) -> bool:
+        """Whether a span can open at all; else no large model is loaded."""
+        return self.engine().uses_large
+
     def request(
         self,
         messages: Sequence[Message],
@@ -188,6 +194,7 @@ class PairSettings(BaseModel):
             messages=messages,
             tools=offered(tools, tool_choice) or None,
             response_schema=response_schema,
+            show_schema=self.show_schema,
             must_call=must_call(tool_choice),
             sampling=self.sampling(),
             max_tokens=self.max_tokens,

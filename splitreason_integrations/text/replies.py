@@ -22,8 +22,19 @@ _CHANNELS = {
 class ReplyReader:
     """Sorts streamed text into channels, strips their edges and watches for stop strings.
 
-    Stop strings end the answer; the reasoning is not searched for them. `tools` give the types of
-    arguments that a model writes without quotes.
+    Stop strings end the answer; the reasoning is not searched for them.
+
+    Args:
+        template: how the model writes replies.
+        header: what opens the reply in the prompt.
+        stop: the stop strings.
+        tools: give the types of arguments that a model writes without quotes.
+
+    Attributes:
+        channel: the part of the reply being written.
+        stopped: whether a stop string ended the reply.
+        cut_off: the text from that stop string on, which is not shown.
+
     """
 
     def __init__(
@@ -46,6 +57,7 @@ class ReplyReader:
         self._call_pieces: list[CallPiece] = []
         self.channel = Channel.ANSWER
         self.stopped = False
+        self.cut_off = ""
         self._sort(self._parser.initial_events)
 
     def feed(self, text: str) -> list[tuple[Channel, str]]:
@@ -112,7 +124,7 @@ class ReplyReader:
         if channel is Channel.ANSWER and self._stop:
             found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
             if found:
-                self.stopped = True
+                self.stopped, self.cut_off = True, text[min(found) :]
                 self._held[channel] = ""
                 return text[: min(found)].rstrip()
             keep = len(text[: min(keep, self._stop_may_begin(text))].rstrip())

@@ -132,6 +132,7 @@ _HARMONY = ReplyFormat(
     end_of_reasoning="<|end|>",
     answer_start="<|start|>assistant<|channel|>final<|message|>",
     always_reasons=True,
+    schema_prompt="# Response Formats\n\n## answer\n\n{schema}",
 )
 
 FORMATS = {one.name: one for one in (_HARMONY, _DEEPSEEK, _MISTRAL, _MISTRAL_LISTS, _LLAMA, TAGGED)}

@@ -76,6 +76,8 @@ def train_tokenizer(*, seed: int, documents: int) -> Any:
     )
     wrapped.chat_template = (files(__package__) / "chat_template.jinja").read_text("utf-8")
     wrapped.response_template = RESPONSE_TEMPLATE
+    # The problems that these models are trained on show no schema.
+    wrapped.init_kwargs["schema_prompt"] = ""
     return wrapped
 
 

@@ -33,7 +33,9 @@ def codec_of(family):
         show_progress=False,
     )
     tokenizer.train_from_iterator(["move and stop at x on"], trainer)
-    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}{# " + family.signs[0] + " #}"
+    tools = "{% for tool in tools or [] %}{{ tool.function.name }}\n{% endfor %}"
+    messages = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    template = tools + messages + "{# " + family.signs[0] + " #}"
     thought = "" if family.always_reasons else "<think>"
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

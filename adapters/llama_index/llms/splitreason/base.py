@@ -66,7 +66,8 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex has to know about the pair, as far as known without loading it."""
         return LLMMetadata(
-            context_window=known_context(self.small, self.large) or DEFAULT_CONTEXT_WINDOW,
+            context_window=known_context(self.small, self.large, uses_large=self.uses_large)
+            or DEFAULT_CONTEXT_WINDOW,
             num_output=self.max_tokens or DEFAULT_NUM_OUTPUTS,
             is_chat_model=True,
             is_function_calling_model=True,
