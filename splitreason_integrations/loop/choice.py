@@ -91,11 +91,6 @@ class Situation:
         """Whether the small model was taught to open spans."""
         return self.teaching is None or self.teaching.opens
 
-    @property
-    def closes(self) -> bool:
-        """Whether the small model was taught to close spans."""
-        return self.teaching is None or self.teaching.closes
-
 
 def choose(named: Rules, here: Situation) -> Rules:
     """Return the rules of a request: those that are named, and defaults for `auto`.
@@ -121,14 +116,46 @@ def choose(named: Rules, here: Situation) -> Rules:
     return replace(rules, reason="; ".join(reasons) or None)
 
 
+def marks_spans(trigger: Trigger, close: CloseRule, teaching: Teaching | None) -> bool:
+    """Return whether models that know the tags are shown spans within them.
+
+    They learned where spans of their own begin and end. Other spans are text like any other: on 40
+    problems with the bundled `base`, `disagreement<0.1` and `agrees`, the large model gets all
+    right without tags, and 15 % where it is shown tags around the words that it corrects.
+
+    Args:
+        trigger: the named trigger, or `auto`.
+        close: the named close rule, or `auto`.
+        teaching: what the small model knows of the tags; None where no span is handed back.
+
+    """
+    if teaching is None or not teaching.opens:
+        return False
+    if trigger.uses_tag or close.uses_tag or trigger.is_auto:
+        return True
+    return close.is_auto and _closes_by_tag(trigger, teaching)
+
+
+def _closes_by_tag(trigger: Trigger, teaching: Teaching | None) -> bool:
+    """Return whether a close rule that nobody named is the tag's.
+
+    It is not where the large model objects to single words: the bundled taught pair is right in
+    98 % of 40 problems with `disagreement<0.1` and `agrees`, and in 33 % with the close tag.
+    """
+    if teaching is None:
+        return True
+    corrects = Needs.LARGE in trigger.needs and not trigger.uses_tag
+    return teaching.closes and not corrects
+
+
 def trigger_obstacle(trigger: Trigger, here: Situation) -> str | None:
     """Return why a trigger cannot work here, and the remedy; None where it can."""
     small, large = here.small.name, here.large
     if trigger.needs & _WRITES and Gives.WRITING not in here.small.gives:
         return (
             f"{small} is on a server that gives no probabilities of what it writes, which "
-            f"{trigger} needs: use another trigger, such as tag or opening:64, a server that takes "
-            "and gives token ids, such as vLLM, or a small model by transformers, such as "
+            f"{trigger} needs: use another trigger, such as Tag() or Opening(64), a server that "
+            "takes and gives token ids, such as vLLM, or a small model by transformers, such as "
             "'hf:<folder>'"
         )
     if Needs.LARGE not in trigger.needs:
@@ -198,7 +225,7 @@ def _unread_because(policy: Policy, here: Situation) -> str | None:
 
 def _with_close(rules: Rules, here: Situation) -> tuple[Rules, str]:
     """Return the rules with the close rule that suits the small model, and why it was chosen."""
-    if here.closes:
+    if _closes_by_tag(rules.trigger, here.teaching):
         return replace(rules, close=TagClose()), "spans end at its close tag"
     agrees = close_obstacle(Agrees(), here) is None
     close = Agrees() | StepEnd() if agrees else StepEnd()

@@ -22,7 +22,7 @@ class Participant:
         writer: the model's author and number, as pieces of the reply name it.
         model: the loaded model.
         codec: the model's own codec, or one that hides what must not leave this process.
-        tags: the tags that it is shown around spans; empty where it does not know them.
+        tags: the tags that it is shown around spans; empty where it is shown none.
         looked_for: the tags that are looked for in what it writes.
         sampling: how its tokens are drawn.
         guide: keeps its answer in a requested form; None where none is requested.
@@ -110,7 +110,7 @@ class Participant:
     def room(self, pieces: Sequence[Piece]) -> int:
         """Return how many more tokens fit into the context, after unsynced pieces and two tags."""
         length = self.prompt_tokens if self._session is None else self._session.length
-        tags = len(self.tags.open_tokens) + len(self.tags.close_tokens)
+        tags = len(self.looked_for.open_tokens) + len(self.looked_for.close_tokens)
         return self.model.context_tokens - length - self._unsynced_tokens(pieces) - tags
 
     def bridge_from(self, codec: Codec) -> Bridge:

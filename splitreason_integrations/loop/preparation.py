@@ -19,7 +19,7 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.humans.human import Answer, HumanCheck
-from splitreason_integrations.loop.choice import Rules, Situation, choose
+from splitreason_integrations.loop.choice import Rules, Situation, choose, marks_spans
 from splitreason_integrations.loop.handback import Handback
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
@@ -136,8 +136,7 @@ class Preparation:
             loading,
             engine.retry,
             tags_as_text=uses_tags,
-            teaching=teaching,
-            marks_spans=engine.trigger.hands_back,
+            marks_spans=marks_spans(engine.trigger, self._close, teaching),
             redact=(*policy.redact, *listed(engine.redact)),
             hidden=saved["hidden"] if saved else None,
         )

@@ -7,7 +7,6 @@ import anyio.to_thread
 
 from splitreason_integrations.backends.base import Gives, Model
 from splitreason_integrations.backends.registry import ModelSpec, is_loaded, public_name
-from splitreason_integrations.backends.tag_probe import Teaching
 from splitreason_integrations.decide.resilience import Retry, breaker_of
 from splitreason_integrations.errors import (
     CircuitOpenError,
@@ -44,8 +43,8 @@ class Setup:
         loading: loads the models.
         retry: how failing models are called again.
         tags_as_text: whether the small model's tags may be plain text.
-        teaching: what the small model knows of the tags; None where that makes no difference.
-        marks_spans: whether spans are marked for the models that know the tags.
+        marks_spans: whether the small model is shown spans within tags, and a large one that knows
+            them.
         redact: what is hidden from remote models.
         hidden: what a paused request had hidden already.
 
@@ -66,7 +65,6 @@ class Setup:
         retry: Retry,
         *,
         tags_as_text: bool,
-        teaching: Teaching | None,
         marks_spans: bool,
         redact: Sequence[Rule] = (),
         hidden: Mapping[str, str] | None = None,
@@ -77,7 +75,6 @@ class Setup:
         self.loading = loading
         self._retry = retry
         self._tags_as_text = tags_as_text
-        self._teaching = teaching
         self._marks_spans = marks_spans
         self._small_prompt = Prompt((), "")
         self._is_long = _characters(request.messages) > _LONG_CHARACTERS
@@ -166,9 +163,8 @@ class Setup:
             large = await self._large(number, model, codec, prompt)
         _check_room(self._small, self._small_prompt)
         tags = tags_of(self._small.codec, as_text=self._tags_as_text)
-        knows = self._teaching is None or self._teaching.opens
         small = await self._participant(
-            SMALL, self._small, self._small_prompt, tags, knows_tags=knows
+            SMALL, self._small, self._small_prompt, tags, shown=self._marks_spans
         )
         return small, large
 
@@ -176,13 +172,13 @@ class Setup:
         writer = (Author.LARGE, number)
         self.codecs[writer] = codec
         _check_room(model, prompt)
-        knows = self._marks_spans and (await self.loading.large_teaching(model)).closes
+        shown = self._marks_spans and (await self.loading.large_teaching(model)).closes
         return await self._participant(
             writer,
             model,
             prompt,
             tags_of(codec, as_text=False),
-            knows_tags=knows,
+            shown=shown,
             prompt_with=partial(self._large_prompt, model, codec),
         )
 
@@ -219,7 +215,7 @@ class Setup:
         prompt: Prompt,
         tags: Tags,
         *,
-        knows_tags: bool,
+        shown: bool,
         prompt_with: Callable[[str], Awaitable[Prompt]] | None = None,
     ) -> Participant:
         for name in self._request.sampling.penalties:
@@ -229,7 +225,7 @@ class Setup:
             writer,
             model,
             prompt,
-            tags if knows_tags else Tags(),
+            tags if shown else Tags(),
             codecs=self.codecs,
             sampling=self._request.sampling.over(model.default_sampling),
             guide=await self._guide(model, prompt, tags),

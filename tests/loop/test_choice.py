@@ -27,7 +27,7 @@ from splitreason_integrations.decide.triggers import (
 )
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.loop import choice
-from splitreason_integrations.loop.choice import Rules, Situation, choose
+from splitreason_integrations.loop.choice import Rules, Situation, choose, marks_spans
 from splitreason_integrations.testing import ScriptedModel
 
 TAUGHT = Teaching(True, True, "it gives the tag")
@@ -64,6 +64,40 @@ def test_a_taught_model_opens_and_closes_with_its_tags():
 def test_a_model_that_opens_alone_gets_another_end():
     rules = choose(named(), here(OPENS_ONLY))
     assert (rules.trigger, rules.close) == (Tag(), Agrees() | StepEnd())
+
+
+@pytest.mark.parametrize(
+    ("trigger", "close"),
+    [
+        (Entropy(1.5), TagClose()),
+        (Keyword("x"), TagClose()),
+        (Tag() | Disagreement(), TagClose()),
+        (Disagreement(), Agrees() | StepEnd()),
+        (Disagreement() & Keyword("x"), Agrees() | StepEnd()),
+    ],
+)
+def test_where_the_large_model_objects_the_small_one_agrees_again(trigger, close):
+    assert choose(named(trigger), here(TAUGHT)).close == close
+
+
+@pytest.mark.parametrize(
+    ("trigger", "close", "teaching", "marks"),
+    [
+        (Auto(), AutoClose(), TAUGHT, True),
+        (Auto(), Agrees(), TAUGHT, True),
+        (Tag(), Agrees(), TAUGHT, True),
+        (Entropy(1.5), AutoClose(), TAUGHT, True),
+        (Entropy(1.5), TagClose(), TAUGHT, True),
+        (Entropy(1.5), AutoClose(), OPENS_ONLY, False),
+        (Entropy(1.5), Agrees(), TAUGHT, False),
+        (Disagreement(), AutoClose(), TAUGHT, False),
+        (Auto(), AutoClose(), UNTAUGHT, False),
+        (Tag(), TagClose(), UNTAUGHT, False),
+        (Never(), AutoClose(), None, False),
+    ],
+)
+def test_tags_are_shown_around_learned_spans(trigger, close, teaching, marks):
+    assert marks_spans(trigger, close, teaching) is marks
 
 
 def test_the_large_model_reads_along_for_an_untaught_one():
