@@ -30,6 +30,28 @@ def test_the_bundled_pair_is_well(run):
     assert found["packages"] == (True, "installed")
 
 
+@pytest.mark.parametrize(
+    ("small", "knows", "chosen", "idle"),
+    [
+        ("embedded", "opens and closes spans", "trigger tag, close tag>0.5", []),
+        (
+            f"hf:{path('base')}",
+            "no: it gives <bigmodel> less than 0.01",
+            "trigger disagreement<0.1, close (agrees | step)",
+            ["tag", "tag>0.2", "tag>0.5"],
+        ),
+    ],
+)
+def test_it_says_which_rules_work_with_two_models(run, small, knows, chosen, idle):
+    done = run("doctor", "--small", small, "--large", "embedded", "--json")
+    found = findings(done)
+    assert found["small model knows the tags"][1].startswith(knows)
+    assert found["where nothing is set"][1].startswith(chosen)
+    rules = json.loads(done.out)["rules"]
+    assert [rule["rule"] for rule in rules if not rule["works"]] == idle
+    assert all("never taught" in rule["said"] for rule in rules if not rule["works"])
+
+
 def test_a_model_on_a_server_is_tried_on_each_server(run):
     with serving("completions_server", "embedded:large", "--root") as (_, url):
         found = findings(run("doctor", "--large", f"{url}#large", "--json"))

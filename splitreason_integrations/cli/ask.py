@@ -12,7 +12,7 @@ from rich.console import Console
 from splitreason_integrations import blocking
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.cli import options
-from splitreason_integrations.cli.display import ReplyPrinter, cost_line, load_models
+from splitreason_integrations.cli.display import ReplyPrinter, choice_line, cost_line, load_models
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.events import HandoffFailed
@@ -92,7 +92,9 @@ def ask(
         return
     console = Console(highlight=False)
     reply = stream(engine, request, console)
-    Console(stderr=True, highlight=False).print(cost_line(reply), style="dim", soft_wrap=True)
+    remarks = Console(stderr=True, highlight=False)
+    for line in filter(None, (cost_line(reply), choice_line(reply))):
+        remarks.print(line, style="dim", soft_wrap=True, markup=False)
 
 
 def stream(engine: SplitEngine, request: Request, console: Console) -> Completion:

@@ -97,6 +97,14 @@ def cost_line(reply: Completion) -> str:
     return line + (", large model failed" if reply.degraded else "")
 
 
+def choice_line(reply: Completion) -> str | None:
+    """Return what opened and ended spans and why, where it was chosen and is not the tag."""
+    if reply.choice_reason is None or reply.trigger == "tag":
+        return None
+    closing = f", closed by {reply.close}" if reply.close else ""
+    return harmless(f"spans opened by {reply.trigger}{closing}: {reply.choice_reason}")
+
+
 class RateColumn(ProgressColumn):
     """Items finished per second."""
 

@@ -11,7 +11,14 @@ from rich.text import Text
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.description import Role
 from splitreason_integrations.cli import options
-from splitreason_integrations.doctor import Finding, examine_model, examine_packages
+from splitreason_integrations.doctor import (
+    Finding,
+    RuleFinding,
+    examine_model,
+    examine_packages,
+    examine_rules,
+    examine_teaching,
+)
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals import report
 
@@ -24,7 +31,9 @@ def doctor(
 ) -> None:
     """Check models, here or on servers, with the calls that a request makes.
 
-    Checks the named models, or the bundled pair if none is named. Exit status 2 if something
+    Checks the named models, or the bundled pair if none is named. Of two models it also says
+    whether they were taught to mark spans, which triggers and close rules work with them, and what
+    is used where nothing is set. Exit status 2 if something
     required is missing or does not work.
     """
     findings = examine_packages()
@@ -35,11 +44,18 @@ def doctor(
     for role, spec in zip(roles, pair, strict=True):
         if spec is not None:
             findings += blocking.iterate(examine_model(spec, role=role))
+    rules: list[RuleFinding] = []
+    if all(spec is not None for spec in pair) and all(finding.ok for finding in findings):
+        findings += blocking.iterate(examine_teaching(*pair))
+        if findings[-1].ok:
+            rules = blocking.run(lambda: examine_rules(*pair))
     if as_json:
         rows = [asdict(finding) for finding in findings]
-        typer.echo(json.dumps({"findings": rows, **report.context("splitreason doctor")}))
+        found = {"findings": rows, "rules": [asdict(rule) for rule in rules]}
+        typer.echo(json.dumps({**found, **report.context("splitreason doctor")}))
     else:
         _show(findings)
+        _show_rules(rules)
     wrong = sum(not finding.ok for finding in findings)
     if wrong:
         raise ConfigurationError(f"{wrong} of {len(findings)} checks failed")
@@ -53,6 +69,20 @@ def _show(findings: list[Finding]) -> None:
         table.add_row(mark, Text(finding.what), Text(finding.said))
     console = Console()
     console.print(f"{report.hardware()}; {_versions()}", highlight=False)
+    console.print(table)
+
+
+def _show_rules(rules: list[RuleFinding]) -> None:
+    if not rules:
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("rule", "", "works here"):
+        table.add_column(heading)
+    for rule in rules:
+        said = Text(f"no: {rule.said}", "yellow") if rule.said else Text("yes")
+        table.add_row(Text(rule.kind), Text(rule.rule), said)
+    console = Console()
+    console.print()
     console.print(table)
 
 

@@ -111,7 +111,7 @@ def choose(named: Rules, here: Situation) -> Rules:
     refusal = trigger_obstacle(rules.trigger, here) or close_obstacle(rules.close, here)
     if refusal is not None:
         raise ConfigurationError(refusal)
-    if not here.opens and _only_waits_for_tag(rules.trigger):
+    if not here.opens and waits_for_tag(rules.trigger):
         _warn_once(here.small.name)
     return replace(rules, reason="; ".join(reasons) or None)
 
@@ -239,15 +239,15 @@ def _with_close(rules: Rules, here: Situation) -> tuple[Rules, str]:
     )
 
 
-def _only_waits_for_tag(trigger: Trigger) -> bool:
+def waits_for_tag(trigger: Trigger) -> bool:
     """Return whether no span opens unless the small model gives the tag a fair probability."""
     match trigger:
         case Tag(threshold=threshold):
             return threshold is None or threshold >= LIKELY
         case Either(left=left, right=right):
-            return _only_waits_for_tag(left) and _only_waits_for_tag(right)
+            return waits_for_tag(left) and waits_for_tag(right)
         case Both(left=left, right=right):
-            return _only_waits_for_tag(left) or _only_waits_for_tag(right)
+            return waits_for_tag(left) or waits_for_tag(right)
     return False
 
 

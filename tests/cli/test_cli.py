@@ -44,6 +44,13 @@ def test_ask_json(run):
     assert {"reasoning", "spans", "offload_share", "stop_reason", "degraded"} <= facts.keys()
 
 
+@pytest.mark.parametrize("small", ["embedded", "embedded:base"])
+def test_ask_says_what_was_chosen_for_an_untaught_model(run, small):
+    done = run("ask", "What is 47 times 23?", "--small", small, "--large", "embedded")
+    assert ("never taught to mark spans" in done.err) is (small != "embedded")
+    assert ("spans opened by disagreement<0.1, closed by" in done.err) is (small != "embedded")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_eval_json(run, mode):
