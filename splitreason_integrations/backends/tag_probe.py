@@ -166,10 +166,10 @@ class _Reply:
 
 
 async def _replies(model: Model) -> AsyncGenerator[_Reply, None]:
-    """Yield what each reply shows: one by one in this process, all but the first at once else."""
+    """Yield what each reply shows: one by one where a model takes turns, else most at once."""
     yield await _reply(model, PROMPTS[0], is_first=True)
     rest = PROMPTS[1:]
-    if not model.remote:
+    if model.resumes and not model.remote:
         for prompt in rest:
             yield await _reply(model, prompt)
         return

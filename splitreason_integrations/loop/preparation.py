@@ -170,7 +170,7 @@ class Preparation:
 
     @property
     def _close(self) -> CloseRule:
-        """The named close rule, or what stands for the one to be chosen."""
+        """The named close rule, or `auto` where one is to be chosen."""
         return self._engine.close or AutoClose()
 
     @property

@@ -146,7 +146,8 @@ def pool():
 def model_of(servers, rng, written, faults, *, grouping=(1,), name="large"):
     counted = {"id": f"{rng.random()}", "script": written, "faults": faults, "grouping": grouping}
     size = {"vocabulary": 1024, "context_tokens": 2048}
-    return ServerModel(Replicas(servers), CODEC, model=json.dumps(counted), name=name, **size)
+    given = {"model": json.dumps(counted), "name": name, "taught": True, **size}
+    return ServerModel(Replicas(servers), CODEC, **given)
 
 
 def own_tokens(written):

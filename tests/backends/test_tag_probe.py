@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from splitreason_integrations import TransformersModel, release
+from splitreason_integrations import OpenAIServerModel, TransformersModel, release
 from splitreason_integrations.backends import tag_probe
 from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.registry import load_model
@@ -15,6 +15,7 @@ from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.testing import ScriptedModel
 from splitreason_integrations.text.tags import CLOSE, OPEN, partial_tag
+from tests.backends.servers import serving
 
 TAGGED = "I think that 3*4 = <bigmodel> 12</bigmodel> so it is 12"
 HALF = "I think that 3*4 = <bigmodel> 12 and so it is 12"
@@ -142,6 +143,24 @@ async def test_two_replies_decide(remote, openings, opens, counted):
     # One opening at the very end cannot make two.
     assert len(sessions) <= len(PROMPTS) - (openings < 2 and not remote)
     assert model.open_sessions == 0
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize("dialect", ["ids", "text"])
+@pytest.mark.parametrize("member", ["small", "base"])
+async def test_models_on_servers_are_told_apart(member, dialect):
+    servers = {
+        "ids": ("completions_server", f"embedded:{member}"),
+        "text": ("dialect_server", f"embedded:{member}", "text"),
+    }
+    with serving(*servers[dialect]) as (_, url):
+        model = await load_model(
+            OpenAIServerModel(url, "text", tokenizer=str(path(member)), context_tokens=2048),
+            role="small",
+        )
+        found = await probe(model)
+        assert (found.opens, found.closes) == (member == "small",) * 2
+        assert model.dialect.name == dialect
 
 
 async def test_callers_at_the_same_time_share_one_probe(counted):
