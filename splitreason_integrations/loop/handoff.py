@@ -154,7 +154,8 @@ class Handoffs:
         # another is asked once a span.
         in_chunks = settings.hands_back and large.model.resumes
         in_chunks |= only_reasons and not large.reasoning_ends
-        closing = frozenset(tags[1:] if settings.hands_back else ())
+        is_marked = settings.hands_back and bool(large.tags)
+        closing = frozenset(tags[1:] if is_marked else ())
         closing |= large.reasoning_ends if only_reasons else frozenset()
         most = settings.handback_tokens if in_chunks else order.max_tokens
         return WriteOrder(
@@ -163,7 +164,7 @@ class Handoffs:
             seed=settings.seed,
             stream=_STREAM,
             stop_tokens=large.codec.end_tokens | closing,
-            forbidden=tags[:1] if settings.hands_back else tags,
+            forbidden=tags[:1] if is_marked else tags,
             guide=large.guide,
             deadline_s=self._state.span_ends_s,
         )

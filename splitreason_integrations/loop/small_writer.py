@@ -133,7 +133,8 @@ class SmallWriter:
             seconds = time.monotonic() - self._began_s
             self._pace.note_steps(seconds, state.small.session.length - self._began_at)
             self._reader.leave()
-        dropped = state.small.cut(self._kept_length)
+        # Behind a stop string nothing is written any more: the session stays as it is.
+        dropped = 0 if state.transcript.stopped else state.small.cut(self._kept_length)
         if dropped:
             self._watch.forget_held()
             state.machine.note(SmallDropped(dropped))
