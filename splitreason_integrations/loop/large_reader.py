@@ -43,6 +43,7 @@ class LargeReader:
         self._first = state.small.session.length - state.small.prompt_tokens
         self._converted_tokens = 0
         self._unread: tuple[int, ...] = ()
+        self._undecided: list[TokenFacts] = []
         large = state.large_model
         self.reads = False
         self.length = large.session.length if large is not None and large.is_open else 0
@@ -70,9 +71,10 @@ class LargeReader:
         if not converted.boundaries:
             self._converted_tokens = len(chunk)
             return 0, ended_by
-        facts = await self._facts()
-        if facts is None:
+        new = await self._facts()
+        if new is None:
             return self._unread_chunk(chunk, ended_by)
+        facts, self._undecided, self._unread = [*self._undecided, *new], [], ()
         breaker_of(state.large.model, state.settings.retry).succeeded()
         return self._decided(chunk, converted, facts, ended_by)
 
@@ -82,7 +84,7 @@ class LargeReader:
         if self.reads and large is not None and large.is_open:
             large.cut(self.length)
             large.forget_surplus()
-        self._converted_tokens, self._unread = 0, ()
+        self._converted_tokens, self._unread, self._undecided = 0, (), []
 
     def _unread_chunk(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
         """Keep a chunk that the large model does not read: caps or the deadline forbid it."""
@@ -152,7 +154,7 @@ class LargeReader:
         ended_by: str | None,
     ) -> tuple[int, str | None]:
         """Return what of a chunk is kept, now that the large model has read it."""
-        large, known = self._state.large, len(self._unread) - len(converted.token_ids)
+        large, known = self._state.large, len(facts) - len(converted.token_ids)
         mine_before = theirs_before = 0
         for mine, theirs in converted.boundaries:
             unit = facts[theirs_before : known + theirs]
@@ -161,12 +163,12 @@ class LargeReader:
                 large.cut(self.length + theirs_before)
                 self.length += theirs_before
                 large.forget_surplus()
-                self._unread, self._converted_tokens = (), 0
+                self._converted_tokens = 0
                 return mine_before, FIRED
             mine_before, theirs_before = mine, known + theirs
         self._first += mine_before
         self.length += theirs_before
-        self._unread = self._unread[theirs_before:]
+        self._undecided = list(facts[theirs_before:])
         self._converted_tokens = len(chunk) - mine_before
         return mine_before, ended_by
 
