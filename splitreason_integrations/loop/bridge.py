@@ -97,16 +97,13 @@ class Bridge:
         """Return the units that cannot become longer, and the text that waits."""
         units, at = [], 0
         while (found := self._unit.match(text, at)) is not None:
-            is_complete = found.end() < len(text) or found[0].endswith("\n") is self._ends_lines
+            ends_line = self._unit is _LINE and found[0].endswith("\n")
+            is_complete = found.end() < len(text) or ends_line
             if found.end() == at or not is_complete:
                 break
             units.append(found[0])
             at = found.end()
         return units, text[at:]
-
-    @property
-    def _ends_lines(self) -> bool:
-        return self._unit is _LINE
 
     def _control(self, text: str) -> list[int]:
         known = self._target.control_token(text)

@@ -198,3 +198,45 @@ def test_the_text_is_the_same_whatever_the_chunk(start):
             assert [(s.start_token, s.tokens) for s in other.spans] == [
                 (s.start_token, s.tokens) for s in first.spans
             ], seed
+
+
+def random_rules(seed):
+    rng = random.Random(f"networks{seed}")
+    trigger = Disagreement(rng.choice([0.02, 0.1, 0.5]))
+    if rng.random() < 0.4:
+        trigger = trigger | Entropy(rng.uniform(2, 5))
+    elif rng.random() < 0.4:
+        trigger = trigger & Random(0.3)
+    return {
+        "trigger": trigger,
+        "close": joined(rng, leaf_close),
+        "policy": Policy(max_span_tokens=rng.choice([3, 16]), min_span_tokens=1),
+    }
+
+
+@pytest.mark.parametrize("hot", [0.0, 1.0])
+@pytest.mark.parametrize("tokenizers", ["same", "other small", "other large"])
+def test_networks_write_the_same_whatever_the_chunk(random_pair, other_model, tokenizers, hot):
+    pair = {
+        "same": random_pair,
+        "other small": (other_model, random_pair[1]),
+        "other large": (random_pair[0], other_model),
+    }[tokenizers]
+    spans = 0
+    for seed in range(12):
+        replies = []
+        for chunk in (1, 3, 16):
+            engine = SplitEngine(
+                small=pair[0],
+                large=pair[1],
+                handback_tokens=chunk,
+                telemetry=None,
+                **random_rules(seed),
+            )
+            asked = Request(
+                messages=HELLO, max_tokens=60, seed=seed, sampling=Sampling(temperature=hot)
+            )
+            replies.append(blocking.run(lambda e=engine, a=asked: e.complete(a)))
+        assert replies[1].pieces == replies[2].pieces == replies[0].pieces, (seed, engine.trigger)
+        spans += len(replies[0].spans)
+    assert spans > 12
