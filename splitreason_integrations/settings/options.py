@@ -48,11 +48,11 @@ MODEL_NAMES = ("model", "model_name")
 class PairSettings(BaseModel):
     """The settings of a chat model, checked when they are set; base of the frameworks' classes.
 
-    `trigger` may be a text such as `"tag>0.2"`; without it the policy's own opens spans, else the
-    small model's tag. `close` may be a text such as `"agrees | step"`; it is read as `close_rule`,
-    since `close()` frees the models. `policy` may be a template's name, the path of a .toml file or
-    a dict of `Policy`'s settings; its rules look at `request_metadata`. `model` names the small
-    model, or both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
+    `trigger` may be a text such as `"tag>0.2"`; without it the policy's own opens spans, else what
+    suits the two models. `close` may be a text such as `"agrees | step"`; it is read as
+    `close_rule`, since `close()` frees the models. `policy` may be a template's name, the path of a
+    .toml file or a dict of `Policy`'s settings; its rules look at `request_metadata`. `model` names
+    the small model, or both as `model_name` reads out: `splitreason/<small>+<large>`. `audit` is an
     `AuditLog` or the path of one; `telemetry` a `Telemetry`, or False for no spans and metrics.
     `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.

@@ -24,6 +24,7 @@ from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ConfigurationError, ModelCallError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.events import RulesChosen
+from splitreason_integrations.humans.human import Answer, Paused
 from splitreason_integrations.loop import choice
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.sampling import Sampling
@@ -175,3 +176,25 @@ def test_the_policys_caps_hold_beside_the_defaults():
     reply = complete(SplitEngine(small=small, large=large, policy=policy), asked(max_tokens=60))
     assert reply.trigger == "entropy>1.5"
     assert reply.offload_share <= 0.1
+
+
+def test_a_paused_request_goes_on_with_the_same_rules():
+    class Later:
+        async def review(self, paused):
+            return None
+
+    def engine(reviewer):
+        small, large = scripted("small", entropy=lambda text: 2.0), scripted("large")
+        check = HumanCheck(reviewer=reviewer)
+        return SplitEngine(small=small, large=large, human_check=check)
+
+    whole = complete(engine(lambda question: True), asked(max_tokens=40))
+    waiting = engine(Later())
+    item = list(blocking.iterate(waiting.stream(asked(max_tokens=40))))[-1]
+    while isinstance(item, Paused):
+        paused = Paused.from_json(item.to_json())
+        items = list(blocking.iterate(waiting.resume(paused, Answer(decision="approve"))))
+        assert not [one for one in items if isinstance(one, RulesChosen)]
+        item = items[-1]
+    assert item.pieces == whole.pieces
+    assert item.choice_reason == whole.choice_reason
