@@ -11,6 +11,7 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.bench_annotate import annotate_command
 from splitreason_integrations.cli.bench_gpu import gpu_command
 from splitreason_integrations.cli.bench_servers import servers_command
+from splitreason_integrations.cli.bench_untaught import untaught_command
 from splitreason_integrations.cli.display import progress_bar
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command("annotate")(annotate_command)
 app.command("gpu")(gpu_command)
 app.command("servers")(servers_command)
+app.command("untaught")(untaught_command)
 
 
 @app.callback()
@@ -83,10 +85,11 @@ def pair(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure all modes of the bundled pair on both test splits, and several thresholds."""
-    from splitreason_integrations.evals.pair import measure_pair, split_at_markers, write_into
+    from splitreason_integrations.evals import marked
+    from splitreason_integrations.evals.pair import MARKERS, measure_pair
 
     for path in into or ():
-        split_at_markers(path)
+        marked.split_at(path, MARKERS)
     with progress_bar() as bar:
         task = bar.add_task("pair")
         result = measure_pair(
@@ -96,5 +99,5 @@ def pair(
             on_progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
     for path in into or ():
-        write_into(path, result.markdown())
+        marked.write_into(path, MARKERS, result.markdown())
     typer.echo(json.dumps(result.data()) if as_json else result.markdown())

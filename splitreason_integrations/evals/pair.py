@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from splitreason_integrations.decide.triggers import Tag
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
 from splitreason_integrations.evals.process_pool import ProcessPool
@@ -20,7 +18,8 @@ THRESHOLDS = (0.9995, 0.999, 0.99, 0.5)
 FAMILIES = ("word", "context")
 FEWER = 4
 """All rows except the test split's use this fraction (1 ÷ FEWER) of the problems."""
-_BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
+MARKERS = "figures"
+"""Name of the markers between which a page has these figures."""
 
 PROCESSES = 2
 
@@ -104,26 +103,3 @@ def measure_pair(
             curve.append(runner("test", fewer).run("split", tuned))
         on_progress(parts, parts)
     return PairReport(modes, curve, report.context(command))
-
-
-def split_at_markers(path: Path) -> tuple[str, str]:
-    """Return the text of a file before and after the figures between its two markers.
-
-    Raises:
-        RequestError: The file cannot be read, or lacks the markers.
-
-    """
-    try:
-        before, begin, rest = path.read_text("utf-8").partition(_BEGIN)
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error}") from error
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise RequestError(f"{path}: lacks the lines {_BEGIN} and {_END}")
-    return before + begin, end + after
-
-
-def write_into(path: Path, text: str) -> None:
-    """Replace the figures between the markers of a file."""
-    before, after = split_at_markers(path)
-    path.write_text(f"{before}\n\n{text}\n\n{after}", "utf-8")
