@@ -19,6 +19,7 @@ from splitreason_integrations.cli import (
     evaluate,
     plan,
     policy,
+    recommend,
     review,
     shadow,
     train,
@@ -60,6 +61,7 @@ app.command("ask")(ask.ask)
 app.command("eval")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("shadow")(shadow.shadow)
+app.command("recommend")(recommend.recommend)
 app.command("plan")(plan.plan)
 app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")

@@ -128,6 +128,20 @@ def check_compared(compare: Sequence[str] | None, large: str | None) -> None:
         )
 
 
+def check_parallel(concurrency: int, processes: int) -> None:
+    """Refuse both ways at once of having several answers in progress.
+
+    Raises:
+        RequestError: Both numbers are above 1.
+
+    """
+    if concurrency > 1 and processes > 1:
+        raise RequestError(
+            "give either --concurrency, for servers or a GPU, or --processes, for models on CPU "
+            "cores"
+        )
+
+
 def shares(text: str | None) -> tuple[float, ...]:
     """Return the offload shares of a comma-separated list."""
     try:

@@ -18,7 +18,6 @@ from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import Keyword
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report, tables
 from splitreason_integrations.evals.answering import Asking
 from splitreason_integrations.evals.contest import Contest, Shares, contest
@@ -130,11 +129,7 @@ class Measurement:
     def __post_init__(self) -> None:
         for mode in self.modes:
             order_of(mode)
-        if self.concurrency > 1 and self.processes > 1:
-            raise RequestError(
-                "give either --concurrency, for servers or a GPU, or --processes, for models on "
-                "CPU cores"
-            )
+        eval_options.check_parallel(self.concurrency, self.processes)
         if self.out is not None:
             check_matplotlib()
 

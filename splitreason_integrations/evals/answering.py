@@ -69,14 +69,15 @@ class Outcome:
     """One graded answer to one task.
 
     Attributes:
-        right: Whether the final answer was graded as correct.
+        right: Whether the final answer was graded as correct; 0 to 1 where it is scored by its
+            agreement with another.
         replies: Every reply of the conversation, one per round of tool calls.
         texts: The generated text as audit-log pieces (`author`, `channel`, `text`).
         seconds: Wall time of all replies, grading excluded.
 
     """
 
-    right: bool
+    right: float
     replies: tuple[Completion, ...]
     texts: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0

@@ -45,6 +45,16 @@ def drawings(results: Sequence[Result]) -> list[tuple[str, str]]:
     return found
 
 
+def trade_off(results: Sequence[Result], *, score: str) -> str:
+    """Return the SVG of a score, such as accuracy or agreement, against the offload share."""
+
+    def draw(panel: Axes, results: Sequence[Result]) -> None:
+        _against_share(panel, results)
+        panel.set_ylabel(score, color=_SOFT)
+
+    return _svg("trade", results, draw)
+
+
 def _svg(
     name: str, results: Sequence[Result], draw: Callable[[Axes, Sequence[Result]], None]
 ) -> str:

@@ -75,6 +75,12 @@ class Journal:
         """Return the answers on disk for one configuration (see `configuration_key`)."""
         return self._found.setdefault(key, {})
 
+    @property
+    def spent_usd(self) -> float:
+        """What all answers on disk cost."""
+        outcomes = (one for found in self._found.values() for one in found.values())
+        return sum(reply.cost_usd for outcome in outcomes for reply in outcome.replies)
+
     def add(self, key: str, place: Place, outcome: Outcome) -> None:
         """Write an answer to disk."""
         self._write({"way": key, "task": place[0], "sample": place[1], **outcome.data()})
@@ -161,13 +167,14 @@ class Journal:
 
 
 def configuration_key(mode: str, engine: SplitEngine) -> str:
-    """Return the journal key of a configuration: mode, trigger and models.
+    """Return the journal key of a configuration: mode, trigger, close rule if any, and models.
 
     For models in local folders the key includes a hash of file sizes and modification times, so
     that changed weights under the same name are evaluated again.
     """
     small, large = (_model_key(engine.small, "small"), _model_key(engine.large, "large"))
-    return f"{mode}, {engine.trigger}, {small}, {large}"
+    rules = str(engine.trigger) if engine.close is None else f"{engine.trigger}, {engine.close}"
+    return f"{mode}, {rules}, {small}, {large}"
 
 
 def _model_key(spec: Any, role: Any) -> str:

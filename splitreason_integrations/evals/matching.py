@@ -51,6 +51,9 @@ def tune_to(
     measure: Callable[[float, int], _T],
     share_of: Callable[[_T], float],
     prompts: Sequence[int],
+    *,
+    tolerance: float = TOLERANCE,
+    last_steps: int = _LAST_STEPS,
 ) -> _T:
     """Return the measurement nearest to a share, on the last of the prompt counts.
 
@@ -59,6 +62,8 @@ def tune_to(
         measure: Takes a position of the trigger's parameter and the number of prompts to use.
         share_of: Returns the share of a measurement.
         prompts: Increasing numbers of prompts; the last is all of them.
+        tolerance: Largest relative error at which the share counts as reached.
+        last_steps: Most measurements on all prompts, behind stages on fewer.
 
     """
     at, step, slope = 0.5, _FIRST_STEP, 0.0
@@ -67,15 +72,15 @@ def tune_to(
         while at not in tried and len(tried) < _STEPS:
             tried[at] = share_of(measure(at, few))
             # On few prompts the estimate of a share is noisy, so the tolerance is wider.
-            if _reached(tried[at], share, max(TOLERANCE, _SPREAD / math.sqrt(few))):
+            if _reached(tried[at], share, max(tolerance, _SPREAD / math.sqrt(few))):
                 break
             at = _next(share, tried, step)
         at = min(tried, key=lambda one: abs(tried[one] - share))
         step, slope = _LATER_STEP, _slope(tried) or slope
     found: dict[float, _T] = {}
-    while at not in found and len(found) < (_LAST_STEPS if len(prompts) > 1 else _STEPS):
+    while at not in found and len(found) < (last_steps if len(prompts) > 1 else _STEPS):
         found[at] = done = measure(at, prompts[-1])
-        if _reached(share_of(done), share, TOLERANCE):
+        if _reached(share_of(done), share, tolerance):
             break
         if slope and len(found) == 1 and share_of(done):
             step = min(_FIRST_STEP, 1.1 * abs(math.log(share / share_of(done))) / slope)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from splitreason_integrations import blocking
 from splitreason_integrations.decide.policy import Policy
@@ -14,7 +15,6 @@ from splitreason_integrations.evals.answering import Asking, Outcome, answer_tas
 from splitreason_integrations.evals.journal import Journal, Place, configuration_key
 from splitreason_integrations.evals.matching import stages, triggers_of, tune_to
 from splitreason_integrations.evals.network import Network
-from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.evals.workers import at_once
@@ -35,6 +35,16 @@ Progress = Callable[[str, int, int], None]
 """Called with (what runs, answers done, answers in all)."""
 
 
+class Answers(Protocol):
+    """Answers tasks, such as a `ProcessPool`."""
+
+    async def answer_task(
+        self, engine: SplitEngine, task: Task, asking: Asking, seed: int
+    ) -> Outcome:
+        """Answer one task."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runner:
     """Settings that all modes of a comparison share.
@@ -43,7 +53,7 @@ class Runner:
         tasks: The tasks to answer.
         asking: Seed, samples, temperature and length of the answers.
         concurrency: Answers in progress at a time.
-        process_pool: Processes that answer instead of this one.
+        process_pool: Answers instead of this process.
         journal: Where finished answers are stored at once; stored answers are not asked again.
         rule: Pattern of the mode `rule`.
         network: Where the large model is assumed to run, for planned latency.
@@ -54,7 +64,7 @@ class Runner:
     tasks: Sequence[Task]
     asking: Asking = field(default_factory=Asking)
     concurrency: int = 1
-    process_pool: ProcessPool | None = None
+    process_pool: Answers | None = None
     journal: Journal | None = None
     rule: str = RULE
     network: Network = field(default_factory=Network)

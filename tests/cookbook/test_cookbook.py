@@ -25,6 +25,7 @@ ANSWERS = {
     "annotate_traces": "<bigmodel>47*23 = 940+141 = 1081 cards.</bigmodel>",
     "human_approval_langgraph": "1069",
     "human_approval_workflow": "1069",
+    "your_own_models": "1069",
 }
 
 
