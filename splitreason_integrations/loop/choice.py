@@ -9,7 +9,8 @@ import logging
 from dataclasses import dataclass, replace
 
 from splitreason_integrations.backends.base import Gives, Model
-from splitreason_integrations.backends.tag_probe import LIKELY, Teaching
+from splitreason_integrations.backends.probed_reply import LIKELY
+from splitreason_integrations.backends.tag_probe import Teaching
 from splitreason_integrations.decide.closing import (
     Agrees,
     CloseNeeds,

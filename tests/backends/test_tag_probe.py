@@ -7,8 +7,8 @@ import weakref
 import pytest
 
 from splitreason_integrations import OpenAIServerModel, TransformersModel, release
-from splitreason_integrations.backends import tag_probe
 from splitreason_integrations.backends.base import Gives
+from splitreason_integrations.backends.probed_reply import BEGINNING_TOKENS
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.backends.tag_probe import PROMPTS, probe, probe_large
 from splitreason_integrations.embedded import path
@@ -91,7 +91,7 @@ async def test_an_ordinary_model_pays_for_a_beginning(other_model, counted):
     found = await probe(other_model)
     assert not found.opens
     assert len(sessions) == 1
-    assert sessions[0].passes <= tag_probe._BEGINNING_TOKENS + 2
+    assert sessions[0].passes <= BEGINNING_TOKENS + 2
 
 
 async def test_an_ordinary_large_model_pays_nothing(other_model, counted):
