@@ -13,32 +13,38 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
+from splitreason_integrations.evals.estimates import Estimate, Plan, ShadowReport
 from splitreason_integrations.evals.metrics import Metric
-from splitreason_integrations.evals.runner import Progress
-from splitreason_integrations.evals.shadow import Estimate, Plan, ShadowReport, mean_span_tokens
+from splitreason_integrations.evals.shadow import TAUGHT_TRIGGERS, UNTAUGHT_TRIGGERS
 from splitreason_integrations.evals.shadow import shadow as estimate
 
-TRIGGERS = ("tag>0.99", "tag>0.9", "tag>0.5", "tag>0.1")
-_SPAN_TOKENS = 32.0
+_TAUGHT, _UNTAUGHT = (", ".join(map(str, some)) for some in (TAUGHT_TRIGGERS, UNTAUGHT_TRIGGERS))
 
 
 def shadow(
     data: options.Prompts = None,
     trigger: Annotated[
         list[str] | None,
-        typer.Option(help=f"Trigger to estimate, repeatable; by default {', '.join(TRIGGERS)}."),
+        typer.Option(
+            help=f"Trigger to estimate, repeatable; by default {_TAUGHT}, or {_UNTAUGHT} for a "
+            "small model that was never taught to mark spans."
+        ),
     ] = None,
+    close: options.OwnClose = None,
     samples: Annotated[int, typer.Option(min=1, help="Most prompts to use.")] = 200,
     span_tokens: Annotated[
         float | None,
-        typer.Option(help=f"Tokens of an average span; {_SPAN_TOKENS:g} by default.", min=1),
+        typer.Option(help="Tokens of every span; by default as many as it replaces.", min=1),
     ] = None,
     sample_spans: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Prompts on which both models run to measure the tokens of a span."
+            min=1,
+            help="Prompts on which both models run for each trigger, to correct its estimate.",
         ),
     ] = None,
+    policy: options.PolicyName = None,
+    max_share: options.MaxShare = None,
     large_input_usd: options.InputUsd = 0.0,
     large_output_usd: options.OutputUsd = 0.0,
     round_trip_ms: options.RoundTripMs = 0.0,
@@ -49,49 +55,39 @@ def shadow(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run the small model alone and count where it would have handed off.
+    """Run the small model alone and replay its replies as if it had handed off.
 
-    All triggers are estimated from one run. The large model is loaded only for --sample-spans.
+    All triggers are estimated from one run, with gaps, caps and close rule as the engine would
+    apply them. The large model is loaded only where a rule needs it to read, and for
+    --sample-spans.
     """
     if span_tokens is not None and sample_spans is not None:
         raise RequestError("give one of --span-tokens and --sample-spans")
-    triggers = [parse_trigger(text) for text in trigger or TRIGGERS]
-    prices = Prices(large_input_usd, large_output_usd)
-    network = options.network(round_trip_ms, large_tokens_per_s)
-    if large is None and sample_spans is None:
-        large = small  # it is loaded for --sample-spans alone
-    engine = options.engine(small, large, "tag")
+    triggers = [parse_trigger(text) for text in trigger or ()]
+    plan = Plan(
+        span_tokens=span_tokens,
+        pilot=sample_spans or 0,
+        prices=Prices(large_input_usd, large_output_usd),
+        network=options.network(round_trip_ms, large_tokens_per_s),
+        reads_along=large is not None or small is None or sample_spans is not None,
+    )
+    if not plan.reads_along:
+        large = small  # no large model is loaded
+    engine = options.engine(small, large, None, max_share, policy, close=close)
+    engine = options.priced(engine, plan.prices)
     tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=False)
-
-    def run(progress: Progress) -> ShadowReport:
-        measured = span_tokens or _SPAN_TOKENS
-        if sample_spans is not None:
-            measured = mean_span_tokens(
-                engine,
-                tasks[:sample_spans],
-                triggers,
-                seed=seed,
-                max_tokens=max_tokens,
-                progress=progress,
-            )
-        return estimate(
-            engine,
-            tasks,
-            triggers,
-            Plan(span_tokens=measured, prices=prices, network=network),
-            seed=seed,
-            max_tokens=max_tokens,
-            progress=progress,
+    found = measure(
+        lambda progress: estimate(
+            engine, tasks, triggers, plan, seed=seed, max_tokens=max_tokens, progress=progress
         )
-
-    found = measure(run)
+    )
     if as_json:
         typer.echo(json.dumps({**found.data(), **report.context(options.command_line())}))
     else:
-        _show(found, span_measured=sample_spans is not None)
+        _show(found)
 
 
-def _show(found: ShadowReport, *, span_measured: bool) -> None:
+def _show(found: ShadowReport) -> None:
     console = Console(highlight=False)
     table = Table(box=None, header_style="bold")
     headings = ("handoffs", "large tokens", "share", "95 % interval", "USD per 1k", "added s")
@@ -101,12 +97,26 @@ def _show(found: ShadowReport, *, span_measured: bool) -> None:
     for one in found.estimates:
         table.add_row(str(one.trigger), *_cells(one))
     console.print(table)
+    closes = " or ".join(dict.fromkeys(str(one.close) for one in found.estimates))
     console.print(
         f"\nestimated from {found.n} prompts; {found.small_tokens:.0f} small tokens and "
-        f"{found.small_s:.2f} s per request; {found.span_tokens:.1f} tokens per span"
-        f"{'' if span_measured else ' (assumed; --sample-spans measures it)'}; handoffs, "
+        f"{found.small_s:.2f} s per request; spans end by {closes}; {_basis(found)}; handoffs, "
         "tokens and added seconds are means per request",
         soft_wrap=True,
+    )
+    if found.untaught:
+        console.print(found.untaught, soft_wrap=True, markup=False)
+
+
+def _basis(found: ShadowReport) -> str:
+    """Return in words what the estimates rest on."""
+    if found.pilot:
+        return f"corrected by {found.pilot} prompts on which both models ran"
+    if found.span_tokens is not None:
+        return f"{found.span_tokens:.1f} tokens per span (assumed; --sample-spans corrects it)"
+    return (
+        "spans replace what the small model wrote, and what really follows one is another text: "
+        "--sample-spans 8 corrects that"
     )
 
 

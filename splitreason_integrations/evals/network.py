@@ -34,7 +34,7 @@ class Network:
             rate = f"{self.tokens_per_s:g} tokens/s"
         return f"round trip {1000 * self.round_trip_s:g} ms, large model {rate}"
 
-    def large_s(self, *, handoffs: int, tokens: int, measured_s: float) -> float:
+    def large_s(self, *, handoffs: float, tokens: float, measured_s: float) -> float:
         """Return the seconds of the large model's part of a request.
 
         That is handoffs × round trip + tokens ÷ speed. Without a speed, `measured_s` replaces the

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from splitreason_integrations import embedded
 from splitreason_integrations.cli.chart import Mark, chart
 
 FEW = ("--samples", "4", "--runs", "2", "--seed", "1")
@@ -78,6 +79,17 @@ def test_shadow_shows_a_table(run):
     done = run("shadow", "--samples", "2", "--span-tokens", "12")
     for text in ("tag>0.99", "tag>0.1", "12.0 tokens per span (assumed; --sample-spans"):
         assert text in done.out
+    assert "never taught" not in done.out
+
+
+def test_shadow_says_that_a_small_model_was_never_taught(run):
+    asked = ("--samples", "1", "--small", f"hf:{embedded.path('base')}")
+    done = run("shadow", *asked)
+    assert done.out.count("was never taught to mark spans: with `tag` none will open") == 1
+    assert "entropy>1.5" in done.out
+    assert "disagreement" not in done.out.partition("estimated from")[0]
+    done = run("shadow", *asked, "--trigger", "disagreement<0.1", status=2)
+    assert "name it with --large" in done.err
 
 
 @pytest.mark.parametrize(
