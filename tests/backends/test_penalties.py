@@ -11,6 +11,7 @@ from splitreason_integrations.backends.openai_server.dialects import Continuatio
 from splitreason_integrations.backends.openai_server.ids import sampled
 from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.backends.vllm_local.params import _penalties
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.request import Request
@@ -190,6 +191,12 @@ def test_servers_get_the_names_that_they_know():
     neutral = sampled(order(), 0)
     assert neutral["repetition_penalty"] == 1.0
     assert "presence_penalty" not in neutral
+
+
+def test_vllm_gets_all_but_one():
+    sampling = Sampling(**dict.fromkeys(PENALTIES, 2))
+    assert set(_penalties(sampling)) == set(PENALTIES) - {"no_repeat_ngram_size"}
+    assert _penalties(Sampling(repetition_penalty=1.0)) == {}
 
 
 def test_llama_cpp_gets_its_own_name_for_the_repetition_penalty():

@@ -120,14 +120,15 @@ async def test_token_ids_are_those_of_generate(pair, expected):
         assert await ids_of(engine, text, author) == expected(text, opening), text
 
 
-@pytest.mark.parametrize("pair", [(REAL, "embedded"), (REAL, REAL), ("embedded", REAL)])
+@pytest.mark.parametrize(
+    "pair", [(REAL, "embedded"), (REAL, REAL), ("embedded", REAL), (REAL, "random")]
+)
 @pytest.mark.parametrize("close", ["agrees | step", "step", "entropy<0.5 | step"])
-async def test_spans_end_and_shares_stay_under_their_cap(pair, close):
+async def test_spans_end_and_shares_stay_under_their_cap(pair, close, random_pair):
     policy = Policy(max_offload_share=0.3, max_span_tokens=24)
     rule = parse_close(close)
-    engine = SplitEngine(
-        small=pair[0], large=pair[1], trigger=Entropy(1.5), close=rule, policy=policy
-    )
+    small, large = pair[0], random_pair[1] if pair[1] == "random" else pair[1]
+    engine = SplitEngine(small=small, large=large, trigger=Entropy(1.5), close=rule, policy=policy)
     by_rule = 0
     for text in PROMPTS[:3]:
         reply = await engine.complete(asked(text, max_tokens=60))
@@ -139,7 +140,7 @@ async def test_spans_end_and_shares_stay_under_their_cap(pair, close):
             by_rule += span.closed_by == str(rule)
             if span.closed_by == "step":
                 assert re.search(r"[.!?…。！？\n]", span.text), span
-    assert by_rule
+    assert by_rule or large is random_pair[1]
 
 
 async def test_the_large_model_reads_along_and_agrees_with_itself():

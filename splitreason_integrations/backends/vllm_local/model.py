@@ -15,6 +15,7 @@ from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.tag_probe import probe, probe_large
 from splitreason_integrations.backends.vllm_local.engine import Engine
+from splitreason_integrations.backends.vllm_local.params import UNKNOWN_SAMPLING
 from splitreason_integrations.backends.vllm_local.session import VLLMSession
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.protocols import Codec
@@ -32,7 +33,7 @@ class LocalVLLM(LoadedModel[VLLMSession]):
     """
 
     gives = Gives.WRITING | Gives.READING
-    unknown_sampling = frozenset({"no_repeat_ngram_size"})
+    unknown_sampling = UNKNOWN_SAMPLING
 
     def __init__(
         self,

@@ -13,7 +13,10 @@ from splitreason_integrations.backends.scores import (
     least_entropy,
 )
 from splitreason_integrations.errors import ModelCallError, RequestError
-from splitreason_integrations.sampling import uniform
+from splitreason_integrations.sampling import Sampling, uniform
+
+UNKNOWN_SAMPLING = frozenset({"no_repeat_ngram_size"})
+"""Settings of a `Sampling` that `SamplingParams` do not have."""
 
 _NEVER = -100.0
 
@@ -37,7 +40,7 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
             top_p=1.0 if sampling.top_p is None else sampling.top_p,
             top_k=sampling.top_k or 0,
             min_p=sampling.min_p or 0.0,
-            **sampling.penalties,
+            **_penalties(sampling),
             seed=int(uniform(order.seed, order.stream, position) * (1 << 53)),
             stop_token_ids=sorted(order.stop_tokens),
             ignore_eos=True,
@@ -48,6 +51,13 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
         )
     except VLLMClientError as error:
         raise RequestError(f"vLLM: {error}") from error
+
+
+def _penalties(sampling: Sampling) -> dict[str, float]:
+    """Return the penalties that vLLM knows."""
+    return {
+        name: value for name, value in sampling.penalties.items() if name not in UNKNOWN_SAMPLING
+    }
 
 
 def scoring(asked: Asked | None = None, forbidden: Sequence[int] = ()) -> Any:
