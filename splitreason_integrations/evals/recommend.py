@@ -251,7 +251,7 @@ class _Search:
 
     def _compared_trial(self, engine: SplitEngine, result: Result) -> Trial:
         named = replace(self._scored(result), mode=str(engine.trigger))
-        return trial(named, self._small, self._large, close=str(engine.close))
+        return trial(named, self._small, self._large, close=_bare(str(engine.close)))
 
     def _scored(self, result: Result) -> Result:
         if self._graded:
@@ -304,3 +304,8 @@ def _mean_span_tokens(result: Result | None) -> float:
 def names_of(engine: SplitEngine) -> Mapping[str, str]:
     """Return the names of both models, to publish."""
     return {"small": public_name(engine.small), "large": public_name(engine.large)}
+
+
+def _bare(text: str) -> str:
+    """Return the text of a rule without parentheses around the whole of it."""
+    return text[1:-1] if text.startswith("(") and text.find(")") == len(text) - 1 else text

@@ -138,8 +138,8 @@ def remarks(found: Recommendation, context: Mapping[str, Any]) -> list[str]:
         f"{first.tasks} prompts, the same for all rows, greedy, seed {first.seed}. {score}",
         f"Cost: {prices}; tokens that were read along or dropped are counted, what the small model "
         "costs to run is not.",
-        "Intervals: 95 %; saving is against the large model alone, in pairs, as are differences, "
-        f"by prompt.{shares} Latency: {at_once}; network: {first.network}.",
+        "Intervals: 95 %, each by itself. Differences, and savings against the large model alone, "
+        f"are paired by prompt.{shares} Latency: {at_once}; network: {first.network}.",
         f"{context['command']} · {context['hardware']} · {context['date']}",
     ]
 

@@ -116,7 +116,7 @@ def conclude(small: Trial, large: Trial, tried: Sequence[Trial], *, score: str) 
             large,
             f"Do not offload: use the large model alone ({_scored(large, score)}). "
             f"{best.result.name} is better than the small model alone, but it is not certain to "
-            f"cost less than the large model alone ({_saved(best)}).",
+            f"cost less than the large model alone (saving {percent(best.saving)}).",
             ("Use the large model alone, or teach the small one to mark the hard spans.",),
         )
     best_of_all = max(tried, key=lambda one: one.score, default=None)
@@ -204,9 +204,9 @@ def _offload(chosen: Trial, small: Trial, large: Trial, score: str) -> Verdict:
         Advice.OFFLOAD,
         chosen,
         f"Use {chosen.result.trigger} with spans that end at {chosen.close}: "
-        f"{_scored(chosen, score)} against {_scored(small, score)} of the small model alone, for "
-        f"{percent(chosen.saving)} less than the large model alone, which has "
-        f"{_scored(large, score)}.",
+        f"{_scored(chosen, score)} against {_scored(small, score)} of the small model alone, "
+        f"saving {percent(chosen.saving)} of the cost of the large model alone"
+        + (f", which has {_scored(large, score)}." if score == "accuracy" else "."),
         tuple(steps),
     )
 
@@ -232,10 +232,6 @@ def _cheapest_of_best(tried: Sequence[Trial]) -> Trial:
 def _scored(one: Trial, score: str) -> str:
     low, high = one.result.interval
     return f"{one.score:.0%} {score} ({low:.0%} to {high:.0%})"
-
-
-def _saved(one: Trial) -> str:
-    return f"saving {percent(one.saving)}"
 
 
 def _saving(result: Result, large: Result) -> Difference:

@@ -252,6 +252,6 @@ def test_traces_are_written_whole_or_not_at_all(run, tmp_path):
 
 def test_help_names_every_command(run):
     text = run("--help").out
-    names = "demo ask eval calibrate shadow bench audit policy train"
+    names = "demo ask eval recommend calibrate shadow bench audit policy train"
     for command in names.split():
         assert command in text

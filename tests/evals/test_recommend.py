@@ -56,7 +56,7 @@ def test_the_cheapest_of_those_close_to_the_best_is_chosen():
     assert found.advice is Advice.OFFLOAD
     assert found.chosen.result is cheap
     assert found.sentence.startswith("Use tag with spans that end at agrees: 92% accuracy")
-    assert "50% (50% to 50%) less than the large model alone" in found.sentence
+    assert "saving 50% (50% to 50%) of the cost of the large model alone" in found.sentence
 
 
 def test_nothing_is_offloaded_where_the_large_model_adds_nothing():
