@@ -98,7 +98,7 @@ async def test_a_large_model_with_a_window_keeps_its_spans(tmp_path):
     reply = await engine.complete(request)
     assert not reply.degraded
     assert len(reply.spans) > 1
-    assert {span.closed_by for span in reply.spans} == {"small", "max_span_tokens"}
+    assert {span.closed_by for span in reply.spans} <= {"small", "max_span_tokens"}
 
 
 async def test_doctor_tries_a_model_with_a_window(tmp_path):
