@@ -126,6 +126,9 @@ def recommend(
                 share=share,
                 likeness=likeness,
                 max_usd=max_usd,
+                on_forecast=lambda about_usd: typer.echo(
+                    f"the large model will cost about {about_usd:.3g} USD", err=True
+                ),
             )
         )
         context = {**report.context(options.command_line()), "settings": settings}

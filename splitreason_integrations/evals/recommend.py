@@ -4,7 +4,7 @@ Both models alone, the learned tag and the triggers that need no training answer
 all are compared in pairs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -29,13 +29,13 @@ from splitreason_integrations.evals.matching import tune_to
 from splitreason_integrations.evals.recommendation import Recommendation, score_name
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import Runner
-from splitreason_integrations.evals.shadow import watch
 from splitreason_integrations.evals.verdict import (
     Trial,
     adds_something,
     conclude,
     trial,
 )
+from splitreason_integrations.evals.watching import watch
 from splitreason_integrations.loop.choice import MOST_SHARE, Situation
 
 FEWEST = 30
@@ -77,6 +77,7 @@ def recommend(
     share: float | None = None,
     likeness: Likeness | None = None,
     max_usd: float | None = None,
+    on_forecast: Callable[[float], None] = lambda about_usd: None,
 ) -> Recommendation:
     """Try two models on the runner's prompts, and conclude.
 
@@ -88,6 +89,7 @@ def recommend(
             that of the tag.
         likeness: How answers are compared with the large model's; by default chosen by its answers.
         max_usd: Limit on what the large model costs; needed where its tokens have a price.
+        on_forecast: Called with about what it will cost in USD, before it is called.
 
     Raises:
         RequestError: There are too few prompts, or the cost is not allowed.
@@ -95,7 +97,8 @@ def recommend(
 
     """
     check_prompts(runner)
-    return _Search(runner, engine, share, likeness, max_usd).run()
+    search = _Search(runner, engine, share, likeness)
+    return search.run(on_forecast, max_usd)
 
 
 class _Search:
@@ -105,7 +108,6 @@ class _Search:
         engine: SplitEngine,
         share: float | None,
         likeness: Likeness | None,
-        max_usd: float | None,
     ) -> None:
         self._runner = runner
         self._own_prices = _prices_of(engine)
@@ -116,17 +118,16 @@ class _Search:
             engine, trigger=Auto(), close=None, policy=policy, on_large_failure="raise"
         )
         self._share = share
-        self._max_usd = max_usd
         self._graded = all(task.answer is not None for task in runner.tasks)
         self._likeness = likeness
         self._left_out: list[tuple[str, str]] = []
 
-    def run(self) -> Recommendation:
+    def run(self, on_forecast: Callable[[float], None], max_usd: float | None) -> Recommendation:
         """Run everything that the verdict needs."""
         tries = candidates(self._engine, _situation(self._engine))
         self._left_out += tries.left_out
         small = self._runner.run("small", self._engine)
-        self._allow(small, tries)
+        self._allow(small, tries, on_forecast, max_usd)
         self._large = self._runner.run("large", self._engine)
         if not self._graded and self._likeness is None:
             self._likeness = likeness_for([final_text(one) for one in self._large.outcomes])
@@ -157,10 +158,16 @@ class _Search:
     def _compared(self) -> Likeness | None:
         return None if self._graded else self._likeness
 
-    def _allow(self, small: Result, tries: Candidates) -> None:
+    def _allow(
+        self,
+        small: Result,
+        tries: Candidates,
+        on_forecast: Callable[[float], None],
+        max_usd: float | None,
+    ) -> None:
         """Refuse to spend without permission, and keep to the limit from here on."""
         if self._own_prices is None:
-            if self._max_usd is not None:
+            if max_usd is not None:
                 raise RequestError("--max-usd needs --large-input-usd or --large-output-usd")
             return
         about = forecast_usd(
@@ -171,8 +178,9 @@ class _Search:
         )
         journal = self._runner.journal
         spent = journal.spent_usd if journal else 0.0
-        max_usd = check_limit(about, self._max_usd, spent_usd=spent)
-        budget = Budget(max_usd, spent_usd=spent, answers=self._runner.process_pool)
+        limit_usd = check_limit(about, max_usd, spent_usd=spent)
+        on_forecast(about)
+        budget = Budget(limit_usd, spent_usd=spent, answers=self._runner.process_pool)
         self._runner = replace(self._runner, process_pool=budget)
 
     def _fixed(self, tries: Candidates) -> list[Trial]:
