@@ -135,7 +135,7 @@ def test_the_baselines_run_at_the_splits_share(run):
     for row in others:
         assert row["share_asked"] == split["offload_share"]
         assert abs(row["offload_share"] - row["share_asked"]) < 0.5 * row["share_asked"]
-    assert others[1]["trigger"].startswith("(keyword:[=*] & random:")
+    assert others[1]["trigger"].startswith('(keyword:"[=*]" & random:')
 
 
 @pytest.mark.parametrize(
