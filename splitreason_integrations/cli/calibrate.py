@@ -15,6 +15,7 @@ from splitreason_integrations.cli.display import LARGE_STYLE
 from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.calibrate import RUNS, Calibration, Row, UnmetGoalError
@@ -22,11 +23,26 @@ from splitreason_integrations.evals.calibrate import calibrate as find_threshold
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import RESAMPLES, Metric
 from splitreason_integrations.evals.plot import check_plot, save_plot
+from splitreason_integrations.evals.scalars import CLOSES, TRIGGERS, Scalar
 from splitreason_integrations.settings.policy_files import to_toml
 
 
 def calibrate(
     data: options.Prompts = None,
+    trigger: Annotated[
+        str,
+        typer.Option(
+            help=f"What to calibrate: {', '.join(TRIGGERS)}; a full trigger such as entropy>1.5 "
+            "stays, and --close is calibrated."
+        ),
+    ] = "tag",
+    close: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Close rule; with a full --trigger what to calibrate of it: {', '.join(CLOSES)}.",
+            show_default=False,
+        ),
+    ] = None,
     max_share: Annotated[
         float | None, typer.Option(help="Keep the offload share at or below this, 0 to 1.")
     ] = None,
@@ -61,13 +77,14 @@ def calibrate(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find the threshold of P(open tag) that meets a bound on share, cost or accuracy.
+    """Find the threshold of a trigger or close rule that meets a bound on share, cost or accuracy.
 
     For a cap, this chooses the measured threshold that offloads most while the upper end of its 95
     % interval is within the cap; for a minimum accuracy, the one that offloads least while the
     lower end is at or above it.
     """
     goal = _goal(max_share, max_usd_per_1k, min_accuracy, by_point=point)
+    scalar = _scalar(trigger, close)
     prices = Prices(large_input_usd, large_output_usd)
     if goal.metric is Metric.USD and prices == Prices():
         raise RequestError("--max-usd-per-1k needs --large-input-usd or --large-output-usd")
@@ -77,7 +94,11 @@ def calibrate(
         check_plot(plot)
     network = options.network(round_trip_ms, large_tokens_per_s)
     tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=not goal.is_cap)
-    engine = options.priced(options.engine(small, large, "tag", request_cap), prices)
+    kept = (
+        {"trigger": None, "close": close} if scalar.opens else {"trigger": trigger, "close": None}
+    )
+    described = options.engine(small, large, kept["trigger"], request_cap, close=kept["close"])
+    engine = options.priced(described, prices)
     context = report.context(options.command_line())
     try:
         found = measure(
@@ -85,6 +106,7 @@ def calibrate(
                 engine,
                 tasks,
                 goal,
+                scalar=scalar,
                 runs=runs,
                 seed=seed,
                 resamples=resamples,
@@ -105,6 +127,25 @@ def calibrate(
         typer.echo(json.dumps({**found.data(), **context}))
     else:
         _show(found)
+
+
+def _scalar(trigger: str, close: str | None) -> Scalar:
+    """Return what is calibrated: a trigger that is named without a threshold, or a close rule.
+
+    Raises:
+        RequestError: Neither can be calibrated.
+
+    """
+    if trigger in TRIGGERS:
+        return TRIGGERS[trigger]
+    parse_trigger(trigger)
+    if close in CLOSES:
+        return CLOSES[close]
+    raise RequestError(
+        f"there is no threshold to calibrate: give --trigger {', '.join(TRIGGERS)}, or beside a "
+        f"full trigger such as {trigger} a close rule without a threshold: --close "
+        f"{', '.join(CLOSES)}"
+    )
 
 
 def _goal(
@@ -135,7 +176,9 @@ def _write(
     request_cap: float | None,
 ) -> None:
     if out is not None:
-        policy = Policy(trigger=str(found.trigger), max_offload_share=request_cap)
+        policy = Policy(
+            trigger=str(found.trigger), close=found.close, max_offload_share=request_cap
+        )
         out.write_text(to_toml(policy, remarks=_remarks(found, context)), "utf-8")
         typer.echo(f"wrote {out}", err=True)
     if plot is not None:
@@ -149,7 +192,8 @@ def _remarks(found: Calibration, context: Mapping[str, object]) -> list[str]:
     return [
         f"{context['command']}",
         f"{context['date']}, {found.n} prompts, {context['hardware']}",
-        f"{found.trigger} meets {found.goal}",
+        f"{found.chosen.rule} meets {found.goal}",
+        *([str(found.signal)] if found.signal else []),
         f"offload share {share.value:.2%}, 95 % interval {share.low:.2%} to {share.high:.2%}",
         f"threshold at which the bound is met exactly: {low:g} to {high:g} (95 % interval)",
     ]
@@ -158,12 +202,15 @@ def _remarks(found: Calibration, context: Mapping[str, object]) -> list[str]:
 def _show(found: Calibration) -> None:
     console = _show_curve(found.rows, found.goal, found.chosen)
     low, high = found.threshold_interval
-    console.print(f"{found.trigger} meets {found.goal}", style="bold")
+    console.print(f"{found.chosen.rule} meets {found.goal}", style="bold")
     console.print(
         f"{found.n} prompts; the bound is met exactly at a threshold of {low:g} to {high:g} "
         "(95 % interval)",
         soft_wrap=True,
     )
+    for line in (found.signal, found.untaught):
+        if line is not None:
+            console.print(str(line), soft_wrap=True, markup=False)
 
 
 def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
@@ -177,7 +224,10 @@ def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
     console.print(_table(rows, chosen))
     console.print()
     title = str(goal.metric).replace("_", " ")
-    console.print(chart(marks, bound=goal.bound, title=title, formatted=goal.formatted))
+    scale = rows[0].scalar.scale
+    console.print(
+        chart(marks, bound=goal.bound, title=title, formatted=goal.formatted, scale=scale)
+    )
     return console
 
 

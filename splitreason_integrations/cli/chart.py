@@ -1,6 +1,7 @@
 """Draw a text chart of a figure and its interval against the threshold.
 
-The threshold axis is in log-odds, so that 0.9, 0.99 and 0.999 are equally far apart.
+The axis of a probability is in log-odds, so that 0.9, 0.99 and 0.999 are equally far apart; that of
+an entropy is logarithmic.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,10 +9,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from splitreason_integrations.evals.metrics import log_odds
+from splitreason_integrations.evals.scalars import PROBABILITIES, Scale
 
 _WIDTH, _HEIGHT = 56, 11
-_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _LEFT = 9
 _CHOSEN_STYLE, _BOUND_STYLE = "bold magenta", "yellow"
 
@@ -37,16 +37,21 @@ class Mark:
 
 
 def chart(
-    marks: Sequence[Mark], *, bound: float, title: str, formatted: Callable[[float], str]
+    marks: Sequence[Mark],
+    *,
+    bound: float,
+    title: str,
+    formatted: Callable[[float], str],
+    scale: Scale = PROBABILITIES,
 ) -> Text:
     """Return the chart; `formatted` formats a value, and a line is drawn at `bound`."""
     top = max(bound, *(mark.high for mark in marks)) * 1.05
     cells = [[(" ", "")] * _WIDTH for _ in range(_HEIGHT)]
     for column in range(_WIDTH):
         cells[_row(bound, top)][column] = ("┄", _BOUND_STYLE)
-    left, right = _ends(marks)
+    left, right = _ends(marks, scale)
     for mark in sorted(marks, key=lambda mark: mark.chosen):
-        column = _column(mark.threshold, left, right)
+        column = _column(scale.place(mark.threshold), left, right)
         style = _CHOSEN_STYLE if mark.chosen else ""
         for row in range(_row(mark.high, top), _row(mark.low, top) + 1):
             cells[row][column] = ("│", style or "dim")
@@ -58,15 +63,15 @@ def chart(
         for character, style in line:
             text.append(character, style=style)
         text.append("\n")
-    return text.append(_axis(left, right))
+    return text.append(_axis(left, right, scale))
 
 
-def _axis(left: float, right: float) -> str:
+def _axis(left: float, right: float, scale: Scale) -> str:
     rule, names = ["─"] * _WIDTH, [" "] * (_WIDTH + 8)
-    for tick in _TICKS:
-        if not left <= log_odds(tick) <= right:
+    for tick in scale.ticks:
+        if not left <= scale.place(tick) <= right:
             continue
-        column = _column(tick, left, right)
+        column = _column(scale.place(tick), left, right)
         name = f"{tick:g}"
         start = max(0, column - len(name) // 2)
         if set(names[max(0, start - 1) : start + len(name) + 1]) == {" "}:
@@ -75,13 +80,13 @@ def _axis(left: float, right: float) -> str:
     return f"{'':{_LEFT}} └{''.join(rule)}\n{'':{_LEFT}}  {''.join(names).rstrip()}\n"
 
 
-def _ends(marks: Sequence[Mark]) -> tuple[float, float]:
-    logits = [log_odds(mark.threshold) for mark in marks]
-    return min(logits) - 0.5, max(logits) + 0.5
+def _ends(marks: Sequence[Mark], scale: Scale) -> tuple[float, float]:
+    places = [scale.place(mark.threshold) for mark in marks]
+    return min(places) - 0.5, max(places) + 0.5
 
 
-def _column(threshold: float, left: float, right: float) -> int:
-    return round((_WIDTH - 1) * (log_odds(threshold) - left) / (right - left))
+def _column(place: float, left: float, right: float) -> int:
+    return round((_WIDTH - 1) * (place - left) / (right - left))
 
 
 def _row(value: float, top: float) -> int:

@@ -205,7 +205,7 @@ def _show(found: Contest, context: Mapping[str, Any], *, as_json: bool, out: Pat
         return
     console = Console(highlight=False)
     console.print(tables.for_terminal(found.results))
-    for line in tables.missed_shares(found.results):
+    for line in (*tables.missed_shares(found.results), *tables.rules_and_reading(found.results)):
         console.print(line, soft_wrap=True, markup=False)
     if found.pairs:
         console.print()

@@ -23,6 +23,8 @@ _OF_AN_ANSWER: dict[str, tuple[type, str]] = {
     "spans": (float, "Spans per answer."),
     "surplus_tokens": (float, "Large-model tokens per answer that are generated and dropped."),
     "large_alone_tokens": (float, "Tokens per answer of the large model alone."),
+    "read_ahead_tokens": (float, "Tokens per answer that the large model reads meanwhile."),
+    "small_surplus_tokens": (float, "Small-model tokens per answer that are dropped."),
 }
 
 

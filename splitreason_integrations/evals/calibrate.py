@@ -1,15 +1,19 @@
-"""Find the `Tag` threshold at which a set of prompts meets a bound on share, cost or accuracy.
+"""Find the threshold at which a set of prompts meets a bound on share, cost or accuracy.
 
 The chosen threshold is always one that was measured; nothing is interpolated.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from splitreason_integrations.decide.triggers import Tag
+from splitreason_integrations import blocking
+from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.backends.tag_probe import Teaching, probe
+from splitreason_integrations.decide.closing import CloseRule
+from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.goals import Goal
@@ -21,16 +25,20 @@ from splitreason_integrations.evals.metrics import (
     Picks,
     draw,
     figures,
-    log_odds,
 )
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.runner import Progress, run_mode
+from splitreason_integrations.evals.scalars import TAG, Scalar
+from splitreason_integrations.evals.score_check import Signal, check_signal
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.loop.choice import untaught_remedy
 
 RUNS = 8
-_REACH = math.log(9999)
-"""Log-odds of 0.9999: the search covers thresholds from 0.0001 to 0.9999."""
-_FEWEST_PROMPTS = 2
+FEWEST_PROMPTS = 20
+"""Below it, a percentile bootstrap's interval is about a tenth or more narrower than Student's."""
+_FEWEST_BY_POINT = 2
+_MISSED = 0.025
+"""Chance at which a one-sided end of a 95 % interval is missed."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,22 @@ class Row:
     """Measurements at one threshold.
 
     Attributes:
-        threshold: The threshold of `Tag`.
+        threshold: The threshold.
         prompts: Figures of each prompt.
         figures: Figures over all prompts, with intervals.
+        scalar: What it is a threshold of.
 
     """
 
     threshold: float
     prompts: PerPrompt
     figures: Figures
+    scalar: Scalar = TAG
+
+    @property
+    def rule(self) -> Trigger | CloseRule:
+        """The trigger or close rule with this threshold."""
+        return self.scalar.build(self.threshold)
 
     def data(self) -> dict[str, object]:
         """Return the figures as plain data; `interval` is the interval of the offload share."""
@@ -54,7 +69,7 @@ class Row:
         accuracy = self.figures.get(Metric.ACCURACY)
         return {
             "threshold": self.threshold,
-            "trigger": str(Tag(threshold=self.threshold)),
+            "trigger" if self.scalar.opens else "close": str(self.rule),
             "offload_share": share.value,
             "interval": share.interval,
             "accuracy": accuracy.value if accuracy else None,
@@ -88,6 +103,12 @@ class Calibration:
             cannot extend beyond the measured thresholds.
         rows: All measurements, sorted by threshold.
         seed: Seed of the requests and of the bootstrap.
+        trigger: What opened the spans, with the chosen threshold.
+        close: What ended them, as text.
+        signal: How well the trigger's score knows where the large model is needed; None where that
+            was not measured.
+        untaught: What to do about a small model that was never taught to mark spans; None for one
+            that was.
 
     """
 
@@ -96,11 +117,15 @@ class Calibration:
     threshold_interval: tuple[float, float]
     rows: tuple[Row, ...]
     seed: int
+    trigger: Trigger
+    close: str
+    signal: Signal | None = None
+    untaught: str | None = None
 
     @property
-    def trigger(self) -> Tag:
-        """The calibrated trigger."""
-        return Tag(threshold=self.chosen.threshold)
+    def scalar(self) -> Scalar:
+        """What was calibrated."""
+        return self.chosen.scalar
 
     @property
     def n(self) -> int:
@@ -111,6 +136,10 @@ class Calibration:
         """Return the calibration as plain data."""
         return {
             **self.chosen.data(),
+            "trigger": str(self.trigger),
+            "close": self.close,
+            "signal": None if self.signal is None else asdict(self.signal),
+            "untaught": self.untaught,
             "goal": {
                 "metric": str(self.goal.metric),
                 "bound": self.goal.bound,
@@ -128,6 +157,7 @@ def calibrate(
     tasks: Sequence[Task],
     goal: Goal,
     *,
+    scalar: Scalar = TAG,
     runs: int = RUNS,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -138,62 +168,132 @@ def calibrate(
     """Find the threshold that meets a goal on these tasks, measured through the engine.
 
     Args:
-        engine: The pair and its policy; its trigger is replaced.
+        engine: The pair and its policy; its trigger is replaced, or its close rule.
         tasks: The prompts; all of them are asked greedily at each threshold.
         goal: The bound to meet.
+        scalar: What to calibrate: one of `scalars.TRIGGERS` or `scalars.CLOSES`.
         runs: Largest number of thresholds to measure.
         seed: Seed of the requests and of the bootstrap.
         resamples: Bootstrap resamples of the prompts, for the intervals.
         max_tokens: Longest reply in tokens, reasoning included.
         network: Where the large model will run; by default latency is reported as measured.
-        progress: Called with (trigger, prompts done, prompts in all).
+        progress: Called with (what runs, prompts done, prompts in all).
 
     Raises:
-        RequestError: There are fewer than two prompts, or an accuracy goal lacks answers.
+        RequestError: There are too few prompts for an interval, an accuracy goal lacks answers, the
+            tag is to be calibrated and the small model was never taught to write it, or the
+            trigger's score finds no better than chance where the large model is needed.
         UnmetGoalError: No threshold meets the goal; the message gives the best one.
+        ConfigurationError: The two models cannot give what a rule needs.
         LargeModelError: The large model failed.
 
     """
     graded = all(task.answer is not None for task in tasks)
-    if len(tasks) < _FEWEST_PROMPTS:
-        raise RequestError(f"calibration needs {_FEWEST_PROMPTS} prompts or more: bring more data")
+    _check_prompts(len(tasks), goal)
     if not goal.is_cap and not graded:
         raise RequestError("a minimum accuracy needs data with an answer in every line")
+    small = blocking.run(lambda: load_model(engine.small, role="small"))
+    teaching = blocking.run(lambda: probe(small))
+    _check_taught(scalar, teaching, small.name)
+    signal = check_signal(
+        engine, tasks, scalar, seed=seed, max_tokens=max_tokens, progress=progress
+    )
+    closes: set[str] = set()
 
     def measure(threshold: float) -> PerPrompt:
-        trigger = Tag(threshold=threshold)
+        rule = scalar.build(threshold)
+        if isinstance(rule, Trigger):
+            changed = replace(engine, trigger=rule, on_large_failure="raise")
+        else:
+            changed = replace(engine, close=rule, on_large_failure="raise")
         result = run_mode(
             "split",
-            replace(engine, trigger=trigger, on_large_failure="raise"),
+            changed,
             tasks,
             seed=seed,
             max_tokens=max_tokens,
-            progress=lambda _, done, of: progress(str(trigger), done, of),
+            progress=lambda _, done, of: progress(str(rule), done, of),
         )
+        closes.update(reply.close for reply in result.replies)
         return PerPrompt.of(result.outcomes, network or Network(), graded=graded)
 
     picks = draw(len(tasks), resamples=resamples, seed=seed)
-    rows = search(measure, goal, picks, runs=runs)
-    return Calibration(goal, choose(rows, goal), meeting_interval(rows, goal, picks), rows, seed)
+    rows = search(measure, goal, picks, runs=runs, scalar=scalar)
+    chosen = choose(rows, goal)
+    rule = chosen.rule
+    return Calibration(
+        goal,
+        chosen,
+        meeting_interval(rows, goal, picks),
+        rows,
+        seed,
+        trigger=rule if isinstance(rule, Trigger) else engine.trigger,
+        close=str(rule) if isinstance(rule, CloseRule) else closes.pop(),
+        signal=signal,
+        untaught=None if teaching.opens else untaught_remedy(small.name),
+    )
+
+
+def _check_prompts(n: int, goal: Goal) -> None:
+    """Refuse fewer prompts than an interval can be taken from."""
+    least, why = FEWEST_PROMPTS, "from fewer, an interval is too narrow to be trusted"
+    if goal.by_point:
+        least, why = _FEWEST_BY_POINT, "one prompt says nothing of others"
+    elif not goal.is_cap:
+        if goal.bound == 1:
+            raise RequestError("no number of prompts can show an accuracy of 100 %: ask for less")
+        # The exact (Clopper-Pearson) lower end with every answer right: it must reach the bound.
+        needed = math.ceil(math.log(_MISSED) / math.log(goal.bound))
+        if needed > least:
+            least = needed
+            why = f"with fewer, even {n} right answers of {n} do not show {goal}"
+    if n < least:
+        raise RequestError(
+            f"calibration needs {least} prompts or more, and there are {n}: {why}. Bring more data"
+            + ("" if goal.by_point else ", or compare point estimates with --point")
+        )
+
+
+def _check_taught(scalar: Scalar, teaching: Teaching, small: str) -> None:
+    """Refuse to calibrate a tag that the small model never learned: its P(tag) is noise."""
+    if scalar.name != TAG.name:
+        return
+    if scalar.opens and not teaching.opens:
+        raise RequestError(
+            f"{untaught_remedy(small)}. What it gives the tag is noise, to which no threshold is "
+            f"fitted ({teaching.why}): calibrate another trigger, such as --trigger disagreement"
+        )
+    if not scalar.opens and not teaching.closes:
+        raise RequestError(
+            f"{small} was never taught to end spans ({teaching.why}): what it gives the close tag "
+            "is noise, to which no threshold is fitted. Calibrate another close rule, such as "
+            "--close agrees"
+        )
 
 
 def search(
-    measure: Callable[[float], PerPrompt], goal: Goal, picks: Picks, *, runs: int
+    measure: Callable[[float], PerPrompt],
+    goal: Goal,
+    picks: Picks,
+    *,
+    runs: int,
+    scalar: Scalar = TAG,
 ) -> tuple[Row, ...]:
-    """Bisect the threshold in log-odds around the bound; return the measurements by threshold."""
+    """Bisect the threshold on its scale around the bound; return the measurements by threshold."""
     rows: dict[float, Row] = {}
-    low, high = -_REACH, _REACH
+    low, high = scalar.scale.low, scalar.scale.high
     for _ in range(runs):
         middle = (low + high) / 2
-        threshold = _threshold(middle)
+        threshold = scalar.scale.threshold(middle)
         if threshold in rows:
             break
         prompts = measure(threshold)
-        rows[threshold] = row = Row(threshold, prompts, figures(prompts, picks))
-        if goal.kept_by(row.figures[goal.metric]) == goal.is_cap:
-            high = middle
-        else:
+        rows[threshold] = row = Row(threshold, prompts, figures(prompts, picks), scalar)
+        more = goal.kept_by(row.figures[goal.metric]) == goal.is_cap
+        if more == scalar.rising:
             low = middle
+        else:
+            high = middle
     return tuple(rows[threshold] for threshold in sorted(rows))
 
 
@@ -221,28 +321,38 @@ def meeting_interval(rows: Sequence[Row], goal: Goal, picks: Picks) -> tuple[flo
 
     In each resample of the prompts the curve is made monotone and interpolated.
     """
-    logits = np.array([log_odds(row.threshold) for row in rows])[::-1]
-    curve = np.stack([goal.metric.of(row.prompts, picks) for row in rows[::-1]], axis=-1)
+    scalar = rows[0].scalar
+    ordered = rows if scalar.rising else rows[::-1]
+    places = np.array([scalar.scale.place(row.threshold) for row in ordered])
+    curve = np.stack([goal.metric.of(row.prompts, picks) for row in ordered], axis=-1)
     rising = np.maximum.accumulate(curve, axis=-1)
-    met = [np.interp(goal.bound, one, logits) for one in rising]
+    met = [np.interp(goal.bound, one, places) for one in rising]
     low, high = np.quantile(met, (0.025, 0.975))
-    return _threshold(float(low)), _threshold(float(high))
+    return scalar.scale.threshold(float(low)), scalar.scale.threshold(float(high))
+
+
+_NO_SPAN = {
+    "tag": "the lowest threshold measured, the small model never hands off: train it to write the "
+    "tags, or use another trigger, such as Entropy",
+    "disagreement": "the highest threshold measured, the large model would have written what the "
+    "small one writes: on these prompts there is nothing to offload",
+}
+_OTHERS = "the threshold measured that offloads most, no span opens: use another trigger"
 
 
 def _unmet_message(rows: Sequence[Row], goal: Goal) -> str:
     offloading = [row for row in rows if _share(row) > 0]
     if not offloading:
-        return (
-            f"even at {rows[0].threshold:g}, the lowest threshold measured, the small model never "
-            "hands off: train it to write the tags, or use another trigger, such as Entropy"
-        )
+        scalar = rows[0].scalar
+        utmost = rows[-1 if scalar.rising else 0]
+        return f"even at {utmost.threshold:g}, {_NO_SPAN.get(scalar.name, _OTHERS)}"
     sign = -1 if goal.is_cap else 1
     best = max(offloading, key=lambda row: sign * row.figures[goal.metric].value)
     figure = best.figures[goal.metric]
     milder = "a higher cap" if goal.is_cap else "a lower accuracy"
     return (
         f"none of the {len(rows)} measured thresholds is certain to meet {goal}: the best is "
-        f"{Tag(threshold=best.threshold)} with {goal.formatted(figure.value)} (95 % interval "
+        f"{best.rule} with {goal.formatted(figure.value)} (95 % interval "
         f"{goal.formatted(figure.low)} to {goal.formatted(figure.high)}); allow {milder}, measure "
         "more thresholds with --runs, or bring more prompts for a narrower interval"
     )
@@ -250,9 +360,3 @@ def _unmet_message(rows: Sequence[Row], goal: Goal) -> str:
 
 def _share(row: Row) -> float:
     return row.figures[Metric.SHARE].value
-
-
-def _threshold(at: float) -> float:
-    """Return the probability for a log-odds, to three digits of its distance from 0 or 1."""
-    side = float(f"{1 / (1 + math.exp(abs(at))):.3g}")
-    return side if at < 0 else round(1 - side, 7)

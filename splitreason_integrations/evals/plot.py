@@ -1,6 +1,7 @@
 """Plot a calibration: each figure against the threshold. Needs the extra `plot`.
 
-The threshold axis is in log-odds, so that 0.9, 0.99 and 0.999 are equally far apart.
+The axis of a probability is in log-odds, so that 0.9, 0.99 and 0.999 are equally far apart; that of
+an entropy is logarithmic.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from splitreason_integrations.errors import MissingExtraError, RequestError
 from splitreason_integrations.evals.calibrate import Calibration
-from splitreason_integrations.evals.metrics import Metric, log_odds
+from splitreason_integrations.evals.metrics import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,6 @@ _LABELS = {
     Metric.USD: "USD per 1,000 requests",
     Metric.LATENCY_P50: "latency in seconds",
 }
-_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _ENDINGS = (".png", ".svg", ".pdf")
 _CURVE, _SLOW, _CHOSEN, _BOUND = "#2a5fa5", "#7aa6d6", "#b3297a", "#c77d0a"
 _INK, _GRID = "#333333", "#e6e6e6"
@@ -99,8 +99,10 @@ def _title(picture: Figure, calibration: Calibration, remark: str) -> None:
         color=_INK,
     )
     low, high = calibration.threshold_interval
+    scalar = calibration.scalar
     picture.supxlabel(
-        f"threshold of P(open tag), log-odds; blue: 95 % intervals over {calibration.n} prompts; "
+        f"threshold of {scalar.meaning}, {scalar.scale.name}; "
+        f"blue: 95 % intervals over {calibration.n} prompts; "
         f"pink: 95 % interval of the threshold that meets the bound exactly, {low:g} to {high:g}\n"
         f"{remark}",
         fontsize=8,
@@ -109,9 +111,10 @@ def _title(picture: Figure, calibration: Calibration, remark: str) -> None:
 
 
 def _draw(panel: Axes, calibration: Calibration, metric: Metric) -> None:
-    low, high = (log_odds(end) for end in calibration.threshold_interval)
+    place = calibration.scalar.scale.place
+    low, high = (place(end) for end in calibration.threshold_interval)
     panel.axvspan(low, high, color=_CHOSEN, alpha=0.08, linewidth=0)
-    panel.axvline(log_odds(calibration.chosen.threshold), color=_CHOSEN, linewidth=1.2)
+    panel.axvline(place(calibration.chosen.threshold), color=_CHOSEN, linewidth=1.2)
     if metric is Metric.LATENCY_P50:
         _curve(panel, calibration, Metric.LATENCY_P95, colour=_SLOW, name="95th percentile")
         _curve(panel, calibration, metric, colour=_CURVE, name="median")
@@ -137,7 +140,8 @@ def _draw(panel: Axes, calibration: Calibration, metric: Metric) -> None:
 def _curve(
     panel: Axes, calibration: Calibration, metric: Metric, *, colour: str, name: str
 ) -> None:
-    at = [log_odds(row.threshold) for row in calibration.rows]
+    place = calibration.scalar.scale.place
+    at = [place(row.threshold) for row in calibration.rows]
     figures = [row.figures[metric] for row in calibration.rows]
     panel.fill_between(
         at,
@@ -151,7 +155,7 @@ def _curve(
     panel.plot(at, values, color=colour, linewidth=1.8, marker="o", markersize=3.5, label=name)
     chosen = calibration.chosen
     panel.plot(
-        [log_odds(chosen.threshold)],
+        [place(chosen.threshold)],
         [chosen.figures[metric].value],
         color=_CHOSEN,
         marker="o",
@@ -161,7 +165,7 @@ def _curve(
     )
     panel.annotate(
         _formatted(metric, chosen.figures[metric].value),
-        (log_odds(chosen.threshold), chosen.figures[metric].value),
+        (place(chosen.threshold), chosen.figures[metric].value),
         xytext=(9, 7),
         textcoords="offset points",
         color=_CHOSEN,
@@ -176,8 +180,9 @@ def _style(panel: Axes, calibration: Calibration, metric: Metric) -> None:
     panel.set_ylim(bottom=0, top=1.02 if metric is Metric.ACCURACY else None)
     if metric in (Metric.SHARE, Metric.ACCURACY):
         panel.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
-    ticks = _ticks([row.threshold for row in calibration.rows])
-    panel.set_xticks([log_odds(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
+    scale = calibration.scalar.scale
+    ticks = _ticks([row.threshold for row in calibration.rows], scale.ticks)
+    panel.set_xticks([scale.place(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
     panel.grid(color=_GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.tick_params(labelsize=8, colors=_INK, length=0)
@@ -190,8 +195,8 @@ def _formatted(metric: Metric, value: float) -> str:
     return f"{value:.1%}" if metric in (Metric.SHARE, Metric.ACCURACY) else f"{value:.3g}"
 
 
-def _ticks(thresholds: Sequence[float]) -> list[float]:
+def _ticks(thresholds: Sequence[float], round_ones: Sequence[float]) -> list[float]:
     """Return round thresholds within the measured range."""
     low, high = min(thresholds), max(thresholds)
-    inside = [tick for tick in _TICKS if low <= tick <= high]
+    inside = [tick for tick in round_ones if low <= tick <= high]
     return inside or [low, high]

@@ -95,6 +95,21 @@ class Result:
         }
 
     @property
+    def close(self) -> str:
+        """What ended the spans, as text; empty where there could be none."""
+        return " or ".join(sorted({reply.close for reply in self.replies} - {""}))
+
+    @property
+    def read_ahead_tokens(self) -> int:
+        """Tokens that the large model read while the small one wrote."""
+        return sum(reply.read_ahead_tokens for reply in self.replies)
+
+    @property
+    def small_surplus_tokens(self) -> int:
+        """Tokens that the small model wrote behind a span's opening; they were dropped."""
+        return sum(reply.small_surplus_tokens for reply in self.replies)
+
+    @property
     def offload_share(self) -> float:
         """Large-model tokens ÷ all generated tokens, over all tasks together."""
         tokens = self.tokens
@@ -138,6 +153,7 @@ class Result:
             "mode": self.mode,
             "small": self.small,
             "trigger": self.trigger,
+            "close": self.close,
             "n": self.tasks,
             "samples_per_task": self.samples,
             "accuracy": self.accuracy,
@@ -151,6 +167,11 @@ class Result:
             "share_asked": self.share_asked,
             "spans": sum(len(reply.spans) for reply in replies),
             "tokens": tokens,
+            "reading": {
+                "large_tokens": self.read_ahead_tokens,
+                "small_surplus_tokens": self.small_surplus_tokens,
+                "cost_usd": sum(reply.read_ahead_usd for reply in replies),
+            },
             "seconds": self.seconds,
             "tokens_per_s": sum(tokens.values()) / self.seconds if self.seconds else 0.0,
             "answers_at_once": self.at_once,

@@ -51,6 +51,23 @@ def missed_shares(results: Sequence[Result]) -> list[str]:
     ]
 
 
+def rules_and_reading(results: Sequence[Result]) -> list[str]:
+    """Return a line for each result with spans: what ended them, and what was read meanwhile."""
+    lines = []
+    for one in results:
+        if not one.close:
+            continue
+        line = f"{one.name}: spans end by {one.close}"
+        if one.read_ahead_tokens:
+            n = len(one.outcomes)
+            line += (
+                f"; the large model read {one.read_ahead_tokens / n:.0f} tokens an answer while "
+                f"the small one wrote, {one.small_surplus_tokens / n:.0f} of whose were dropped"
+            )
+        lines.append(line)
+    return lines
+
+
 def pairs_for_terminal(pairs: Sequence[Paired]) -> Table:
     """Return a table of paired comparisons."""
     table = Table(box=None, header_style="bold")

@@ -77,6 +77,9 @@ class AnswerFigures:
         surplus_tokens: Tokens that the large model writes and that are dropped.
         handback_tokens: Tokens that the small model reads along at a time.
         large_alone_tokens: Tokens of an answer by the large model alone; by default `tokens`.
+        read_ahead_tokens: Tokens that the large model reads while the small one writes, for a
+            trigger such as `disagreement`; the prompt is among them.
+        small_surplus_tokens: Tokens that the small model writes and that are dropped.
 
     Raises:
         SettingError: A value is out of range, or spans and share contradict each other.
@@ -90,6 +93,8 @@ class AnswerFigures:
     surplus_tokens: float = 0.0
     handback_tokens: int = 8
     large_alone_tokens: float | None = None
+    read_ahead_tokens: float = 0.0
+    small_surplus_tokens: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("prompt_tokens", self.prompt_tokens)
@@ -97,6 +102,8 @@ class AnswerFigures:
         check_number("offload_share", self.offload_share, most=1)
         check_number("spans", self.spans)
         check_number("surplus_tokens", self.surplus_tokens)
+        check_number("read_ahead_tokens", self.read_ahead_tokens)
+        check_number("small_surplus_tokens", self.small_surplus_tokens)
         check_number("handback_tokens", self.handback_tokens, least=1, whole=True)
         if self.large_alone_tokens is not None:
             check_positive("large_alone_tokens", self.large_alone_tokens)

@@ -173,6 +173,8 @@ def _answer(run: Drive, handback_tokens: int, large_alone_tokens: float) -> Answ
         surplus_tokens=sum(span.surplus_tokens for span in spans) / n,
         handback_tokens=handback_tokens,
         large_alone_tokens=large_alone_tokens,
+        read_ahead_tokens=sum(reply.read_ahead_tokens for reply in run.replies) / n,
+        small_surplus_tokens=sum(reply.small_surplus_tokens for reply in run.replies) / n,
     )
 
 

@@ -128,20 +128,23 @@ def small_work(figures: Figures) -> Work:
     answer = figures.answer
     spans = answer.large_tokens + answer.surplus_tokens if answer.spans else 0.0
     chunks = math.ceil(spans / answer.spans / answer.handback_tokens) if answer.spans else 0
-    return Work(answer.prompt_tokens + spans, answer.small_tokens, answer.spans * (chunks + 1))
+    written = answer.small_tokens + answer.small_surplus_tokens
+    return Work(answer.prompt_tokens + spans, written, answer.spans * (chunks + 1))
 
 
 def large_work(figures: Figures) -> Work:
     """Return the large model's work: read everything before the last span, and write the spans.
 
-    Assumes spans at equal distances, each ended by a close tag.
+    Assumes spans at equal distances, each ended by a close tag. Where it reads along while the
+    small model writes, it reads that instead; it decodes nothing for it.
     """
     answer = figures.answer
     if not answer.spans:
-        return Work(0.0, 0.0)
+        return Work(answer.read_ahead_tokens, 0.0)
     before = answer.small_tokens * answer.spans / (answer.spans + 1)
     written = answer.large_tokens + answer.surplus_tokens
-    return Work(answer.prompt_tokens + before, written, passes=answer.spans)
+    read = max(answer.prompt_tokens + before, answer.read_ahead_tokens)
+    return Work(read, written, passes=answer.spans)
 
 
 def _joined(stations: Sequence[Station]) -> Station:

@@ -66,9 +66,19 @@ def reply_attributes(reply: Completion, *, content: bool) -> dict[str, Any]:
         names.COST_USD: reply.cost_usd,
         names.DEGRADED: reply.degraded,
         names.TRIGGER: reply.trigger,
-        **({names.CLOSE: reply.close} if reply.close else {}),
+        **_rules_and_reading(reply),
         **({names.OUTPUT_MESSAGES: _output(reply)} if content else {}),
     }
+
+
+def _rules_and_reading(reply: Completion) -> dict[str, Any]:
+    """Return what ended the spans, and what the large model read while the small one wrote."""
+    facts = {
+        names.CLOSE: reply.close,
+        names.READ_AHEAD_TOKENS: reply.read_ahead_tokens,
+        names.SMALL_SURPLUS_TOKENS: reply.small_surplus_tokens,
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 def event_attributes(event: Event, *, content: bool) -> dict[str, Any]:

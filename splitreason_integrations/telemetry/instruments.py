@@ -33,6 +33,8 @@ class Instruments:
     fallbacks: metrics.Counter
     human_wait: metrics.Histogram
     exhausted: metrics.Counter
+    read_ahead: metrics.Counter
+    small_surplus: metrics.Counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +88,6 @@ def _instruments(meter: metrics.Meter) -> Instruments:
         count("splitreason.handoff.fallbacks", "{fallback}", "Models that went on instead"),
         histogram("splitreason.human.wait", "s", "Time that a person took to answer", _PEOPLE_S),
         count("splitreason.budget.exhausted", "{cap}", "Caps of the policy that were reached"),
+        count("splitreason.read_ahead_tokens", "{token}", "Read by the large model meanwhile"),
+        count("splitreason.small_surplus_tokens", "{token}", "Dropped behind a span's opening"),
     )

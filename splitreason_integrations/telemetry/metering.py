@@ -105,6 +105,10 @@ class Metering:
         for kind, tokens in (("input", reply.prompt_tokens), ("output", reply.tokens)):
             self._to.token_usage.record(tokens, self._with({names.TOKEN_TYPE: kind}))
         self._to.offload_share.record(reply.offload_share, self._shared)
+        if reply.read_ahead_tokens:
+            self._to.read_ahead.add(reply.read_ahead_tokens, self._shared)
+        if reply.small_surplus_tokens:
+            self._to.small_surplus.add(reply.small_surplus_tokens, self._shared)
         # Each handoff's cost is counted as it finishes; the rest is the small model's.
         self._pay(reply.read_ahead_usd, Author.LARGE)
         self._pay(max(0.0, reply.cost_usd - self._counted_usd), Author.SMALL)

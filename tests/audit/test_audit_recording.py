@@ -27,7 +27,7 @@ from splitreason_integrations.audit.checking import read
 from splitreason_integrations.audit.privacy import NAMES, measure, without_content
 from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.audit.settings import rule_from
-from splitreason_integrations.decide.triggers import Trigger
+from splitreason_integrations.decide.triggers import Auto, Trigger
 from splitreason_integrations.errors import (
     AuditError,
     EmptyMessagesError,
@@ -274,3 +274,25 @@ def test_the_log_changes_nothing_about_the_reply(random_pair, log):
     request = asked(seed=4, sampling=Sampling(temperature=1.0))
     without = run(SplitEngine(**settings), request)[-1]
     assert run(SplitEngine(**settings, audit=log), request)[-1].pieces == without.pieces
+
+
+def test_rules_and_reading_are_on_record_without_content(log):
+    small = ScriptedModel("One two three. Four.</think>\n\n7", taught=False)
+    large = ScriptedModel("six", reading=lambda text, token: 0.01 if token == "." else 0.9)
+    engine = SplitEngine(small=small, large=large, audit=log, policy=Policy(max_spans=1))
+    reply = run(engine, asked())[-1]
+    (finished,) = of_kind(log, "request.finished")
+    facts = finished.data
+    assert facts["trigger"] == "disagreement<0.1"
+    assert facts["close"] == "(agrees | step)"
+    assert facts["choice_reason"] == reply.choice_reason
+    assert facts["spans"][0]["opened_by"] == "disagreement<0.1"
+    assert facts["reading"] == {
+        "large_tokens": reply.read_ahead_tokens,
+        "cost_usd": reply.read_ahead_usd,
+        "small_surplus_tokens": reply.small_surplus_tokens,
+    }
+    assert reply.read_ahead_tokens > 0
+    (started,) = of_kind(log, "request.started")
+    assert rule_from(started.data["engine"]["trigger"], Trigger) == Auto()
+    assert started.data["engine"]["close"] is None

@@ -9,13 +9,18 @@ import pytest
 
 from splitreason_integrations import (
     Agrees,
+    Confidence,
+    Disagreement,
     Keyword,
+    Loop,
     LowEntropy,
+    Opening,
     Policy,
     Random,
     Request,
     SplitEngine,
     StepEnd,
+    StepEntropy,
     Tag,
     TagClose,
     blocking,
@@ -28,14 +33,23 @@ from splitreason_integrations.audit.settings import (
     settings_of_request,
 )
 from splitreason_integrations.decide.closing import CloseRule
-from splitreason_integrations.decide.triggers import Trigger
+from splitreason_integrations.decide.triggers import Auto, Trigger
 from splitreason_integrations.errors import AuditError, ConfigurationError
 
 SECRET = "Rumpelstiltskin"
 
 
 @pytest.mark.parametrize(
-    "trigger", [Tag(), Tag(0.3) & Random(0.1), Keyword("a") | (Tag() & Random(0.5))], ids=str
+    "trigger",
+    [
+        Tag(),
+        Tag(0.3) & Random(0.1),
+        Keyword("a") | (Tag() & Random(0.5)),
+        Disagreement(0.05) | Confidence(0.4),
+        StepEntropy(1.2) | Loop(6, 2) | Opening(32),
+        Auto(),
+    ],
+    ids=str,
 )
 def test_triggers_survive_the_log(trigger):
     data = json.loads(json.dumps(rule_data(trigger)))

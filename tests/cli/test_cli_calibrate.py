@@ -8,8 +8,10 @@ import pytest
 
 from splitreason_integrations import embedded
 from splitreason_integrations.cli.chart import Mark, chart
+from splitreason_integrations.evals.scalars import NATS
 
-FEW = ("--samples", "4", "--runs", "2", "--seed", "1")
+FEW = ("--samples", "20", "--runs", "2", "--seed", "1", "--max-tokens", "160")
+POINT = ("--point", "--samples", "3", "--runs", "2", "--seed", "1")
 LEAST = {
     "threshold", "trigger", "offload_share", "interval", "accuracy", "usd_per_1k", "n", "curve",
     "command", "hardware", "versions", "date",
@@ -23,10 +25,14 @@ def test_calibrate_json_and_its_policy_file(run, tmp_path):
     )
     facts = json.loads(done.out)
     assert facts.keys() >= LEAST
-    assert facts["n"] == 4
+    assert facts["n"] == 20
     assert facts["interval"][1] <= 0.4
     text = out.read_text("utf-8")
-    assert tomllib.loads(text) == {"trigger": facts["trigger"], "max_offload_share": 0.3}
+    assert tomllib.loads(text) == {
+        "trigger": facts["trigger"],
+        "close": "tag>0.5",
+        "max_offload_share": 0.3,
+    }
     assert facts["command"] in text
     assert str(out) in done.err
 
@@ -37,7 +43,7 @@ def test_calibrate_shows_a_table_and_a_chart(run, tmp_path):
         "calibrate",
         "--max-usd-per-1k",
         "5",
-        *FEW,
+        *POINT,
         "--large-output-usd",
         "2",
         "--plot",
@@ -57,7 +63,9 @@ def test_calibrate_on_prompts_without_answers(run, tmp_path):
         "How many cards does Mia have now?"
     )
     path.write_text(f"{json.dumps({'question': question})}\n" * 2, "utf-8")
-    done = run("calibrate", "--data", str(path), "--max-share", "0.9", "--runs", "1", "--json")
+    done = run(
+        "calibrate", "--data", str(path), "--max-share", "0.9", "--runs", "1", "--point", "--json"
+    )
     assert json.loads(done.out)["accuracy"] is None
     done = run("calibrate", "--data", str(path), "--min-accuracy", "0.9", status=2)
     assert 'line 1: needs "answer"' in done.err
@@ -106,6 +114,13 @@ def test_shadow_says_that_a_small_model_was_never_taught(run):
             ["calibrate", "--max-share", "0.1", "--small", "embedded", "--large", "gpt-9", *FEW],
             "use 'embedded'",
         ),
+        (["calibrate", "--max-share", "0.1", "--samples", "19"], "20 prompts or more"),
+        (["calibrate", "--max-share", "0.1", "--trigger", "sometimes"], "unknown trigger"),
+        (["calibrate", "--max-share", "0.1", "--trigger", "entropy>1.5"], "no threshold"),
+        (
+            ["calibrate", "--max-share", "0.1", "--trigger", "loop", "--close", "step"],
+            "no threshold to calibrate",
+        ),
         (["shadow", "--trigger", "sometimes"], "unknown trigger"),
         (["shadow", "--span-tokens", "9", "--sample-spans", "2"], "give one of --span-tokens"),
         (["shadow", "--large-tokens-per-s", "0"], "tokens_per_s"),
@@ -119,7 +134,7 @@ def test_errors_are_one_line_and_status_2(run, arguments, says):
 
 
 def test_measurements_are_shown_if_no_threshold_meets_the_goal(run, tmp_path):
-    asked = ("calibrate", "--max-share", "0.001", *FEW, "--out", str(tmp_path / "policy.toml"))
+    asked = ("calibrate", "--max-share", "0.0001", *POINT, "--out", str(tmp_path / "policy.toml"))
     done = run(*asked, status=2)
     assert all(part in done.err for part in ("tag>", "--runs", "higher cap"))
     assert "offload share" in done.out
@@ -143,3 +158,32 @@ def test_the_chart_puts_marks_where_they_belong():
     assert at["○"] < at["┄"] < at["●"]
     assert lines[at["┄"]].startswith("      10% │")
     assert lines[-1].split() == ["0.5", "0.9", "0.99"]
+
+
+def test_calibrate_takes_another_trigger(run, tmp_path):
+    out = tmp_path / "policy.toml"
+    done = run(
+        "calibrate", "--trigger", "confidence", "--close", "step", "--max-share", "0.9", *POINT,
+        "--out", str(out),
+    )  # fmt: skip
+    assert "confidence<" in done.out
+    assert "AUC of confidence" in done.out
+    assert tomllib.loads(out.read_text("utf-8"))["close"] == "step"
+
+
+def test_calibrate_takes_a_close_rule(run):
+    done = run(
+        "calibrate", "--trigger", "random:0.02", "--close", "entropy", "--max-share", "0.9",
+        *POINT, "--json",
+    )  # fmt: skip
+    facts = json.loads(done.out)
+    assert facts["trigger"] == "random:0.02"
+    assert facts["close"].startswith("entropy<")
+
+
+def test_the_chart_of_an_entropy_is_logarithmic():
+    marks = [Mark(0.1, 0.2, 0.1, 0.3), Mark(1.0, 0.1, 0.0, 0.2), Mark(10.0, 0.05, 0.04, 0.06)]
+    lines = chart(
+        marks, bound=0.1, title="share", formatted="{:.0%}".format, scale=NATS
+    ).plain.splitlines()
+    assert lines[-1].split() == ["0.1", "0.3", "1", "3", "10"]

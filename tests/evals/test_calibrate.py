@@ -1,12 +1,26 @@
 """Calibration: choice of the threshold, its intervals, and the real pair."""
 
+import hashlib
 import json
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from splitreason_integrations import Policy, SplitEngine
+from splitreason_integrations import (
+    Agrees,
+    Entropy,
+    Policy,
+    Random,
+    SplitEngine,
+    StepEnd,
+    TransformersModel,
+    embedded,
+    parse_close,
+    parse_trigger,
+)
+from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.errors import ConfigurationError, LargeModelError, RequestError
 from splitreason_integrations.evals.calibrate import (
     Calibration,
@@ -20,6 +34,8 @@ from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import Metric, PerPrompt, draw, figures, log_odds
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.runner import run_mode
+from splitreason_integrations.evals.scalars import CLOSES, NATS, TRIGGERS
+from splitreason_integrations.evals.score_check import auc_of, check_signal
 from splitreason_integrations.evals.tasks import Task, generated
 from splitreason_integrations.settings.policy_files import to_toml
 from splitreason_integrations.testing import ScriptedModel
@@ -194,24 +210,40 @@ def scripted(large, tasks, goal, **more):
 
 def test_a_failing_large_model_is_not_measured_around():
     large = ScriptedModel("hard</bigmodel>", fail_after=0)
-    tasks = [Task(({"role": "user", "content": "Hello"},))] * 2
+    tasks = [Task(({"role": "user", "content": "Hello"},))] * 20
     with pytest.raises(LargeModelError, match="fails on purpose"):
         scripted(large, tasks, Goal(Metric.SHARE, 0.5))
 
 
 def test_answers_are_needed_for_an_accuracy_alone():
     large = ScriptedModel("hard</bigmodel>")
-    tasks = [Task(({"role": "user", "content": "Hello"},), answer) for answer in ("7", None)]
+    answers = ("7", None) * 10
+    tasks = [Task(({"role": "user", "content": "Hello"},), answer) for answer in answers]
     with pytest.raises(RequestError, match="answer in every line"):
         scripted(large, tasks, Goal(Metric.ACCURACY, 0.5))
     assert scripted(large, tasks, Goal(Metric.SHARE, 1.0)).data()["accuracy"] is None
-    with pytest.raises(RequestError, match="2 prompts"):
-        scripted(large, tasks[:1], Goal(Metric.SHARE, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("n", "goal", "says"),
+    [
+        (19, Goal(Metric.SHARE, 0.5), "20 prompts or more, and there are 19: .* too narrow"),
+        (1, Goal(Metric.SHARE, 0.5, by_point=True), "needs 2 prompts"),
+        (40, Goal(Metric.ACCURACY, 0.95), "needs 72 prompts .* even 40 right answers of 40"),
+        (40, Goal(Metric.ACCURACY, 1.0), "no number of prompts"),
+    ],
+)
+def test_fewer_prompts_than_an_interval_needs_are_refused(n, goal, says):
+    large = ScriptedModel("hard</bigmodel>")
+    tasks = [Task(({"role": "user", "content": "Hello"},), "7")] * n
+    with pytest.raises(RequestError, match=says):
+        scripted(large, tasks, goal)
+    assert large.passes == 0
 
 
 def test_the_network_is_in_the_latency():
     large = ScriptedModel("hard</bigmodel>")
-    tasks = [Task(({"role": "user", "content": "Hello"},))] * 2
+    tasks = [Task(({"role": "user", "content": "Hello"},))] * 20
     far = Network(round_trip_s=20.0, tokens_per_s=1000)
     found = scripted(large, tasks, Goal(Metric.SHARE, 1.0), network=far)
     assert 20 < found.chosen.figures[Metric.LATENCY_P50].value < 30
@@ -220,7 +252,7 @@ def test_the_network_is_in_the_latency():
 @pytest.fixture(scope="module")
 def found() -> Calibration:
     """A calibration of the embedded pair for an offload share of 10 %."""
-    tasks = generated("dev", ["word", "context"], n=16, seed=11)
+    tasks = generated("dev", ["word", "context"], n=20, seed=11)
     return calibrate(SplitEngine(), tasks, Goal(Metric.SHARE, 0.10), runs=9, seed=11)
 
 
@@ -230,7 +262,9 @@ def test_the_embedded_pair_is_calibrated(found):
     assert 0 < figure.low <= figure.value <= figure.high <= 0.10
     data = json.loads(json.dumps(found.data()))
     assert data["trigger"] == str(found.trigger) == f"tag>{data['threshold']:g}"
-    assert data["n"] == 16
+    assert data["n"] == 20
+    assert data["close"] == "tag>0.5"
+    assert data["untaught"] is None
     assert len(data["curve"]) == 9
     assert {"offload_share", "interval", "accuracy", "usd_per_1k", "latency_s"} <= data.keys()
 
@@ -246,3 +280,141 @@ def test_fresh_problems_meet_the_requested_share(found):
     assert figure.low <= found.goal.bound
     assert figure.low <= chosen.high
     assert figure.high >= chosen.low
+
+
+WORDS = ("red", "green", "blue", "one", "two", "three", "four", "five", "six", "sun", "moon")
+
+
+def wandering(entropy, **large):
+    """A pair on 20 prompts; each word of the small model has its own entropy and reading."""
+
+    def reply(messages, tools):
+        number = int(messages[-1]["content"])
+        words = np.random.default_rng(number).choice(WORDS, 40)
+        return " ".join(words) + "</think>\n\n7"
+
+    def disliked(text, token):
+        return 0.01 if token.strip() in ("red", "two", "sun") else 0.9
+
+    small = ScriptedModel(reply, entropy=entropy, taught=False)
+    engine = SplitEngine(small=small, large=ScriptedModel("word", reading=disliked, **large))
+    return engine, [Task(({"role": "user", "content": str(at)},), "7") for at in range(20)]
+
+
+def noise(text):
+    return 1.0 + hash_of(text)
+
+
+def hash_of(text):
+    return int(hashlib.sha256(text.encode()).hexdigest()[:6], 16) / 16**6
+
+
+def test_the_area_under_the_curve():
+    scores, needed = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    even = np.ones(4)
+    assert auc_of(scores, needed, even) == 1.0
+    assert auc_of(-scores, needed, even) == 0.0
+    assert auc_of(np.ones(4), needed, even) == 0.5
+    assert auc_of(np.array([1.0, 3.0, 2.0, 4.0]), needed, even) == 0.75
+    assert auc_of(np.array([1.0, 3.0, 2.0, 4.0]), needed, np.array([1.0, 0, 1, 1])) == 1.0
+    assert np.isnan(auc_of(scores, np.ones(4), even))
+
+
+def test_a_trigger_that_only_turns_on_noise_is_refused():
+    engine, tasks = wandering(noise)
+    with pytest.raises(RequestError, match=r"entropy is only noise .* no better than chance"):
+        calibrate(engine, tasks, Goal(Metric.SHARE, 0.5), scalar=TRIGGERS["entropy"], runs=1)
+
+
+def test_nothing_to_offload_is_said():
+    engine, tasks = wandering(noise)
+    agreeing = replace(engine, large=ScriptedModel("word"))
+    with pytest.raises(RequestError, match="nothing to offload: on these 20 prompts"):
+        check_signal(agreeing, tasks, TRIGGERS["entropy"])
+
+
+def test_a_score_that_finds_what_the_large_model_would_change_is_calibrated():
+    # Unsure of a word where the large model would have another one: not always, but more often.
+    def entropy(text):
+        return 3.0 if hash_of(text) < 0.1 else 0.1
+
+    engine, tasks = wandering(entropy)
+    knows = replace(
+        engine,
+        large=ScriptedModel("word", reading=lambda text, token: 0.01 if entropy(text) > 1 else 0.9),
+    )
+    signal = check_signal(knows, tasks, TRIGGERS["entropy"])
+    assert signal.low > 0.9
+    deaf = replace(knows, large=ScriptedModel("word"))
+    deaf.large.gives = Gives.NOTHING
+    assert (
+        check_signal(deaf, [replace(one, answer=None) for one in tasks], TRIGGERS["entropy"])
+        is None
+    )
+    with pytest.raises(RequestError, match="no prompts that the small model alone answers wrong"):
+        check_signal(deaf, tasks, TRIGGERS["entropy"])
+
+
+def test_a_tag_that_was_never_taught_is_not_calibrated():
+    engine, tasks = wandering(noise)
+    goal = Goal(Metric.SHARE, 0.5)
+    with pytest.raises(RequestError, match="never taught to mark spans: with `tag` none will open"):
+        calibrate(engine, tasks, goal)
+    opening = replace(engine, trigger=Entropy(1.5))
+    with pytest.raises(RequestError, match="never taught to end spans"):
+        calibrate(opening, tasks, goal, scalar=CLOSES["tag"])
+    assert engine.large.passes == 0
+
+
+@pytest.mark.parametrize("scalar", [*TRIGGERS.values(), *CLOSES.values()], ids=lambda one: one.name)
+def test_every_scalar_is_searched_towards_the_bound(scalar):
+    goal, scale = Goal(Metric.SHARE, 0.05), scalar.scale
+
+    def measure(threshold):
+        part = (scale.place(threshold) - scale.low) / (scale.high - scale.low)
+        return prompts(part if scalar.rising else 1 - part)
+
+    rows = search(measure, goal, PICKS, runs=12, scalar=scalar)
+    chosen = choose(rows, goal)
+    assert 0.045 < chosen.figures[Metric.SHARE].value <= 0.05
+    low, _ = meeting_interval(rows, goal, PICKS)
+    assert scale.place(low) == pytest.approx(scale.place(chosen.threshold), abs=0.1)
+    text = str(chosen.rule)
+    assert (parse_trigger if scalar.opens else parse_close)(text) == chosen.rule
+    assert chosen.data()["trigger" if scalar.opens else "close"] == text
+
+
+def test_entropies_are_searched_on_a_logarithmic_scale():
+    assert NATS.threshold(NATS.low) == 0.001
+    assert NATS.threshold(NATS.high) == 10.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["disagreement", "entropy"])
+def test_an_untaught_pair_is_calibrated(name):
+    base, large = (
+        TransformersModel(str(embedded.path(one)), taught=False) for one in ("base", "large")
+    )
+    tasks = generated("dev", ["word", "context"], n=20, seed=11)
+    engine = SplitEngine(small=base, large=large)
+    goal = Goal(Metric.SHARE, 0.25)
+    found = calibrate(engine, tasks, goal, scalar=TRIGGERS[name], runs=5, seed=11)
+    assert 0 < found.chosen.figures[Metric.SHARE].high <= 0.25
+    assert str(found.trigger).startswith(name)
+    assert found.close == str(Agrees() | StepEnd())
+    assert "never taught" in found.untaught
+    if name == "entropy":
+        assert found.signal.low > 0.7
+
+
+@pytest.mark.slow
+def test_a_close_rule_of_the_untaught_pair_is_calibrated():
+    base, large = (
+        TransformersModel(str(embedded.path(one)), taught=False) for one in ("base", "large")
+    )
+    tasks = generated("dev", ["word"], n=20, seed=11)
+    engine = SplitEngine(small=base, large=large, trigger=Random(0.02))
+    goal = Goal(Metric.SHARE, 0.3)
+    found = calibrate(engine, tasks, goal, scalar=CLOSES["agrees"], runs=3, seed=11)
+    assert found.trigger == Random(0.02)
+    assert found.close.startswith("agrees>")

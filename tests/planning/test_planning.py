@@ -106,6 +106,24 @@ def test_the_large_model_alone_reads_the_prompt_once():
     assert large_alone(fewer).stations[0].busy_s < way.stations[0].busy_s
 
 
+def test_reading_along_is_priced_as_input():
+    none = replace(FIGURES, answer=replace(ANSWER, offload_share=0.0, spans=0))
+    reads = replace(
+        none, answer=replace(none.answer, read_ahead_tokens=1100, small_surplus_tokens=50)
+    )
+    more = split(reads).tokens_usd - split(none).tokens_usd
+    assert more == pytest.approx((1100 * 1.0 + 50 * 0.2) / 1e6)
+    (station,) = (one for one in split(reads).stations if one.name == "large")
+    assert station.busy_s == pytest.approx(1100 / 10_000)
+    # With spans it reads that instead of what comes before the last one.
+    along = replace(FIGURES, answer=replace(ANSWER, read_ahead_tokens=1100))
+    before = 100 + 900 * 5 / 6
+    more = split(along).tokens_usd - split(FIGURES).tokens_usd
+    assert more == pytest.approx((1100 - before) * 1.0 / 1e6)
+    with pytest.raises(SettingError, match="read_ahead_tokens"):
+        replace(ANSWER, read_ahead_tokens=-1)
+
+
 def test_a_plan_in_numbers():
     found = replicas_for(one_station(), 1.0, 0.7)
     assert found.replicas == (3,)  # 2 s of a replica each second, 70 % busy at most

@@ -5,7 +5,17 @@ import time
 import pytest
 from opentelemetry.sdk.metrics.export import Histogram
 
-from splitreason_integrations import Answer, HumanCheck, Paused, Policy, Prices, blocking
+from splitreason_integrations import (
+    Agrees,
+    Answer,
+    Disagreement,
+    HumanCheck,
+    Paused,
+    Policy,
+    Prices,
+    StepEnd,
+    blocking,
+)
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.errors import LargeModelError
 from splitreason_integrations.testing import ScriptedModel
@@ -180,3 +190,30 @@ def test_attributes_take_few_values(received):
         if isinstance(metric.data, Histogram):
             bounds = metric.data.data_points[0].explicit_bounds
             assert list(bounds) == sorted(set(bounds))
+
+
+def test_what_the_large_model_reads_along_is_counted(received):
+    small = ScriptedModel("One two three. Four five.</think>\n\n7", taught=False)
+    large = ScriptedModel(
+        "six",
+        name="big",
+        prices=Prices(1.0, 2.0),
+        reading=lambda text, token: 0.01 if token == "." else 0.9,
+    )
+    some = engine(
+        received.telemetry(),
+        large,
+        small=small,
+        trigger=Disagreement(0.1),
+        close=Agrees() | StepEnd(),
+        policy=Policy(max_spans=1),
+    )
+    reply = complete(some, request(**LONG))
+    assert reply.read_ahead_tokens > 0
+    assert total(received, "read_ahead_tokens") == reply.read_ahead_tokens
+    assert total(received, "small_surplus_tokens") == reply.small_surplus_tokens
+    assert total(received, "cost_usd", author="large") == pytest.approx(reply.cost_usd)
+    facts = received.spans[0].attributes
+    assert facts["splitreason.trigger"] == "disagreement<0.1"
+    assert facts["splitreason.close"] == "(agrees | step)"
+    assert facts["splitreason.read_ahead_tokens"] == reply.read_ahead_tokens
