@@ -37,17 +37,31 @@ class Scores:
     Attributes:
         probabilities: by token; a token that is not listed counts as 0.
         likeliest: the likeliest token; None if it is not among those that are known here.
-        entropy: in nats, at least: whatever is not listed counts as one token.
+        others: probabilities of tokens whose ids are not known here.
 
     """
 
     probabilities: Mapping[int, float]
     likeliest: int | None = None
-    entropy: float = 0.0
+    others: tuple[float, ...] = ()
 
     def of(self, token: int | None) -> float:
         """Return the probability of a token, 0 for None."""
         return 0.0 if token is None else self.probabilities.get(token, 0.0)
+
+    @property
+    def entropy(self) -> float:
+        """The entropy in nats, at least: whatever is not listed counts as one token."""
+        return least_entropy([*self.probabilities.values(), *self.others])
+
+    def without(self, forbidden: Sequence[int]) -> "Scores":
+        """Return the scores among the tokens that are not forbidden."""
+        lost = sum(self.of(token) for token in forbidden)
+        if not lost:
+            return self
+        rest = max(1.0 - lost, 1e-9)
+        kept = {t: p / rest for t, p in self.probabilities.items() if t not in forbidden}
+        return Scores(kept, self.likeliest, tuple(p / rest for p in self.others))
 
 
 def least_entropy(probabilities: Sequence[float]) -> float:
@@ -79,7 +93,7 @@ def places_of(wanted: Wanted, lengths: range) -> list[int]:
 
 def asked_for(wanted: Wanted, tokens: Sequence[int]) -> Asked:
     """Return what is asked for to know the wanted facts of some tokens."""
-    named = dict.fromkeys(tokens if wanted.own else ())
+    named = dict.fromkeys((*tokens, *wanted.forbidden) if wanted.own else ())
     if wanted.probability_of is not None:
         named[wanted.probability_of] = None
     return Asked(tuple(named), wanted.entropy)
@@ -94,9 +108,11 @@ def facts_at(
         behind, before = scores.get(length), scores.get(length - 1)
         token = token_ids[length - 1]
         next_probability = behind.of(wanted.probability_of) if behind else 0.0
-        next_entropy = behind.entropy if behind and wanted.entropy else 0.0
+        next_entropy = 0.0
+        if behind and wanted.entropy:
+            next_entropy = behind.without(wanted.forbidden).entropy
         own, likeliest = 1.0, True
         if wanted.own and before:
-            own, likeliest = before.of(token), before.likeliest == token
+            own, likeliest = before.without(wanted.forbidden).of(token), before.likeliest == token
         facts.append(TokenFacts(next_probability, next_entropy, own, likeliest))
     return facts

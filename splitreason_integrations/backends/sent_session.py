@@ -24,6 +24,7 @@ from splitreason_integrations.backends.lookahead import MOST_TOKENS, Draft, Draf
 from splitreason_integrations.backends.scores import (
     Asked,
     Scores,
+    asked_by,
     asked_for,
     facts_at,
     places_of,
@@ -212,7 +213,13 @@ class SentSession(TokenSequence, ABC):
         return self._sender.context_tokens - len(self._ids)
 
     def _judged(
-        self, watch: Watch, written: Written, scores: Sequence[Scores], refused: list[int]
+        self,
+        watch: Watch,
+        written: Written,
+        scores: Sequence[Scores],
+        refused: list[int],
+        *,
+        forbidden: Sequence[int],
     ) -> tuple[Written, bool]:
         """Return what the watch keeps, and whether it refuses the next token.
 
@@ -224,12 +231,13 @@ class SentSession(TokenSequence, ABC):
             tokens = (*tokens, written.stop_token)
         first = self._position
         for at, (token, score) in enumerate(zip(tokens, scores, strict=True)):
+            allowed = score.without(forbidden) if asked_by(watch).spread else score
             verdict = watch(
                 token,
                 index=first + at,
                 probability=score.of(watch.probability_of),
-                entropy=score.entropy,
-                confidence=score.of(token) if watch.wants_confidence else 1.0,
+                entropy=allowed.entropy if watch.wants_entropy else 0.0,
+                confidence=allowed.of(token) if watch.wants_confidence else 1.0,
             )
             if verdict is Verdict.STOP:
                 return Written(tokens[:at], End.WATCH), False

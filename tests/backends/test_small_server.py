@@ -9,6 +9,7 @@ import pytest
 from splitreason_integrations import (
     Agrees,
     Confidence,
+    Disagreement,
     Entropy,
     Keyword,
     Random,
@@ -25,7 +26,6 @@ from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
 from tests.backends.servers import (
-    GREEDY,
     chances,
     load,
     order,
@@ -48,6 +48,10 @@ def pair():
     """The specs of both models on servers of their own."""
     with serving_pair() as both:
         yield both
+
+
+UNTAUGHT = [Disagreement(0.1), Confidence(0.5)]
+"""Triggers that need no training; a server's entropy is that of the likeliest tokens alone."""
 
 
 async def same(pair, tasks, **settings):
@@ -73,6 +77,22 @@ async def test_both_on_servers_write_what_both_here_write(pair):
 async def test_other_triggers_fire_at_the_same_places(pair, trigger):
     tasks = generated("test", ("word",), n=3, seed=6)
     assert await same(pair, tasks, trigger=trigger) >= 3
+
+
+@pytest.mark.parametrize("trigger", UNTAUGHT, ids=str)
+async def test_rules_without_training_do_what_they_do_here(pair, trigger):
+    tasks = generated("test", ("word",), n=3, seed=6)
+    assert await same(pair, tasks, trigger=trigger, close=Agrees() | StepEnd()) >= 3
+
+
+async def test_entropy_opens_spans_on_a_server(pair):
+    (task,) = generated("test", ("word",), n=1, seed=6)
+    asked = Request(messages=task.messages, seed=1, max_tokens=300)
+    split = SplitEngine(
+        small=pair[0], large=pair[1], trigger=Entropy(0.7), close=Agrees() | StepEnd()
+    )
+    reply = await split.complete(asked)
+    assert {span.closed_by for span in reply.spans} == {"(agrees | step)"}
 
 
 async def test_reading_along_gives_what_a_local_model_gives(pair, embedded):
@@ -178,20 +198,6 @@ async def test_a_watch_sees_what_it_would_see_here(pair, embedded):
         assert ends[0] == ends[1]
         assert seen[0] == seen[1]
         assert len(seen[0]) > len(ends[0][0]) or ends[0][1] is End.LENGTH
-
-
-@pytest.mark.parametrize("trigger", [Confidence(0.6), Entropy(0.7), Tag() | Entropy(1.5)], ids=str)
-async def test_entropy_and_confidence_open_spans_where_they_do_here(pair, trigger):
-    close = Agrees() | StepEnd()
-    asked = replace(request(), sampling=GREEDY, max_tokens=60)
-    mine, here = [
-        await SplitEngine(small=small, large="embedded", trigger=trigger, close=close).complete(
-            asked
-        )
-        for small in (pair[0], "embedded")
-    ]
-    assert mine.pieces == here.pieces
-    assert [span.closed_by for span in mine.spans] == [span.closed_by for span in here.spans] != []
 
 
 async def test_a_form_is_refused_before_anything_is_written(pair):

@@ -11,11 +11,13 @@ import httpx
 import pytest
 
 from splitreason_integrations import (
+    Agrees,
     Keyword,
     OpenAIServerModel,
     Policy,
     Random,
     SplitEngine,
+    StepEnd,
     Tag,
 )
 from splitreason_integrations.backends.openai_server.detect import Capabilities
@@ -26,7 +28,7 @@ from splitreason_integrations.evals.vllm_servers import has_vllm, vllm_server
 from splitreason_integrations.request import Request
 from tests.backends.servers import LARGE, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
-from tests.backends.test_small_server import same
+from tests.backends.test_small_server import UNTAUGHT, same
 from tests.limits import END_S
 
 pytestmark = [
@@ -67,6 +69,12 @@ async def test_both_write_what_both_here_write(pair, record_property):
 @pytest.mark.parametrize("trigger", [Tag(threshold=0.1), Random(0.05), Keyword("go")], ids=str)
 async def test_other_triggers_fire_at_the_same_places(pair, trigger):
     assert await same(pair, generated("test", ("word",), n=6, seed=6), trigger=trigger) > 5
+
+
+@pytest.mark.parametrize("trigger", UNTAUGHT, ids=str)
+async def test_rules_without_training_do_what_they_do_here(pair, trigger):
+    tasks = generated("test", ("word",), n=6, seed=6)
+    assert await same(pair, tasks, trigger=trigger, close=Agrees() | StepEnd()) > 5
 
 
 async def test_many_at_once_write_what_each_writes_alone(pair):

@@ -16,12 +16,13 @@ import pytest
 from langchain_splitreason import SplitReasonLLM
 from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations import (
-    Entropy,
+    Agrees,
     Keyword,
     Policy,
     Random,
     Sampling,
     SplitEngine,
+    StepEnd,
     Tag,
     VLLMModel,
     blocking,
@@ -39,7 +40,7 @@ from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from tests.backends.servers import QUESTION, ROOT, chances, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
-from tests.backends.test_small_server import same
+from tests.backends.test_small_server import UNTAUGHT, same
 from tests.limits import HANGS_S
 
 pytestmark = [
@@ -76,6 +77,12 @@ async def test_both_write_what_both_by_transformers_write(record_property):
 @pytest.mark.parametrize("trigger", [Tag(threshold=0.1), Random(0.05), Keyword("go")], ids=str)
 async def test_other_triggers_fire_at_the_same_places(trigger):
     assert await same(PAIR, generated("test", ("word",), n=6, seed=6), trigger=trigger) > 5
+
+
+@pytest.mark.parametrize("trigger", UNTAUGHT, ids=str)
+async def test_rules_without_training_do_what_they_do_here(trigger):
+    tasks = generated("test", ("word",), n=6, seed=6)
+    assert await same(PAIR, tasks, trigger=trigger, close=Agrees() | StepEnd()) > 5
 
 
 async def test_many_at_once_write_what_each_writes_alone():
@@ -117,11 +124,9 @@ def test_text_becomes_no_control_token():
     assert controls(f"a {spelled} b") == controls("x")
 
 
-async def test_what_takes_logits_is_refused_before_anything_is_written():
-    asked = Request(messages=[{"role": "user", "content": QUESTION}])
-    with pytest.raises(ConfigurationError, match="gives no entropies"):
-        await SplitEngine(small=PAIR[0], large="embedded", trigger=Entropy(1.0)).complete(asked)
-    formed = Request(messages=asked.messages, response_schema={"type": "object"})
+async def test_a_form_is_refused_before_anything_is_written():
+    said = [{"role": "user", "content": QUESTION}]
+    formed = Request(messages=said, response_schema={"type": "object"})
     with pytest.raises(RequestError, match="run by vLLM"):
         await SplitEngine(small="embedded", large=PAIR[1]).complete(formed)
 

@@ -191,7 +191,9 @@ class ServerSession(SentSession):
         if order.watch is not None:
             try:
                 scores = self._scores(order.watch, written, part)
-                written, refuses = self._judged(order.watch, written, scores, refused)
+                written, refuses = self._judged(
+                    order.watch, written, scores, refused, forbidden=order.forbidden
+                )
             except UnreadableError as error:
                 raise answering.unreadable(error) from error
         self._saw(written.token_ids)

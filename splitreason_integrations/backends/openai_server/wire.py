@@ -1,14 +1,16 @@
 """Questions to a server, and the events of its answers, checked."""
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from splitreason_integrations.backends.scores import Scores, least_entropy
+from splitreason_integrations.backends.scores import Scores
 from splitreason_integrations.protocols import Codec
 
 _ROUNDING = 1e-3
+_TOKEN_ID = re.compile(r"token_id:(\d{1,9})")
 _MOST_TOKENS = 1 << 32
 _FINISHES = {
     "": None,
@@ -163,13 +165,19 @@ def _scores(top: Any, names: Mapping[int, Sequence[str]], written: int | None) -
     if not isinstance(top, Mapping):
         raise UnreadableError("has no log probabilities at a token")
     listed = {name: _probability(value) for name, value in top.items()}
-    known = {
-        token: listed[name] for token, both in names.items() for name in both if name in listed
-    }
+    ids = {token: one for name, one in listed.items() if (token := _id_in(name)) is not None}
+    others = {name: one for name, one in listed.items() if _id_in(name) is None}
+    known = ids | {t: others.pop(text) for t, (_, text) in names.items() if text in others}
     if written is None and listed:
         likeliest = max(listed, key=lambda name: listed[name])
         written = next((token for token, both in names.items() if likeliest in both), None)
-    return Scores(known, written, least_entropy(list(listed.values())))
+    return Scores(known, written, tuple(others.values()))
+
+
+def _id_in(name: Any) -> int | None:
+    """Return the token that a server names by its id, None if it does not."""
+    found = _TOKEN_ID.fullmatch(name) if isinstance(name, str) else None
+    return None if found is None else int(found[1])
 
 
 def _probability(value: Any) -> float:

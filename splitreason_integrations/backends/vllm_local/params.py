@@ -10,7 +10,6 @@ from splitreason_integrations.backends.scores import (
     Asked,
     Scores,
     asked_by,
-    least_entropy,
 )
 from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.sampling import Sampling, uniform
@@ -150,7 +149,7 @@ def scores_in(piece: Any) -> list[Scores]:
     found = []
     for place, written in zip(piece.logprobs or (), piece.token_ids, strict=False):
         known = {token: min(1.0, math.exp(one.logprob)) for token, one in place.items()}
-        found.append(Scores(known, written, least_entropy(list(known.values()))))
+        found.append(Scores(known, written))
     return found
 
 

@@ -118,7 +118,7 @@ class VLLMSession(SentSession):
         watch = order.watch
         if watch is not None:
             scores = scores_in(piece) or [Scores({}) for _ in piece.token_ids]
-            one, refuses = self._judged(watch, one, scores, refused)
+            one, refuses = self._judged(watch, one, scores, refused, forbidden=order.forbidden)
         self._saw(one.token_ids)
         return one, refuses
 
