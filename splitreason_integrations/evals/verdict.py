@@ -16,8 +16,9 @@ from splitreason_integrations.evals.metrics import PerPrompt
 from splitreason_integrations.evals.paired import Difference, paired
 from splitreason_integrations.evals.results import Result
 
-CLOSE_TO_BEST = 0.05
-"""How far below the best score a cheaper trigger may be, unless it is certain to be worse."""
+CLOSE_TO_BEST = 0.1
+"""How far below the best score a cheaper trigger may be, unless it is certain to be worse. With 30
+prompts this is three of them, which is chance."""
 
 _Z = 1.96
 _TINY = 1e-9
@@ -108,7 +109,7 @@ def conclude(small: Trial, large: Trial, tried: Sequence[Trial], *, score: str) 
     better = [one for one in tried if one.gain.low > 0]
     saving = [one for one in better if one.saving.low > 0]
     if saving:
-        return _offload(_cheapest_of_best(saving), small, large, score)
+        return _offload(saving, small, large, score)
     if better:
         best = max(better, key=lambda one: one.saving.value)
         return Verdict(
@@ -184,7 +185,8 @@ def _small_is_enough(small: Trial, large: Trial, score: str) -> Verdict:
     )
 
 
-def _offload(chosen: Trial, small: Trial, large: Trial, score: str) -> Verdict:
+def _offload(tried: Sequence[Trial], small: Trial, large: Trial, score: str) -> Verdict:
+    best, chosen = max(tried, key=lambda one: one.score), _cheapest_of_best(tried)
     steps = [
         "Put policy.toml in place with the two lines below, and watch share and cost in the audit "
         "log (splitreason audit report).",
@@ -194,6 +196,12 @@ def _offload(chosen: Trial, small: Trial, large: Trial, score: str) -> Verdict:
         steps.append(
             "If this pays off, teach the small model to mark its hard spans (splitreason annotate, "
             "then splitreason train): the large model need not read along then."
+        )
+    if best.score > chosen.score:
+        more = paired(best.result.side(), chosen.result.side(), seed=best.result.seed).accuracy
+        steps.append(
+            f"{best.result.name} scored higher by {points(more)}, which may be chance, and saves "
+            f"{percent(best.saving)}: measure both on more prompts if quality matters most."
         )
     if chosen.gap.high < 0:
         steps.append(
