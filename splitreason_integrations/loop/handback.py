@@ -118,7 +118,7 @@ class Handback:
     def _converted(self, chunk: Sequence[int], *, whole: bool) -> Converted:
         """Return a chunk in the small model's tokens; with `whole`, nothing of it waits."""
         bridge = self._small.bridge_from(self._large.codec)
-        converted = bridge.convert(chunk, in_units=True)
+        converted = bridge.convert(chunk)
         rest = bridge.rest() if whole else ()
         if not rest:
             return converted
