@@ -62,7 +62,8 @@ def rules_and_reading(results: Sequence[Result]) -> list[str]:
             n = len(one.outcomes)
             line += (
                 f"; the large model read {one.read_ahead_tokens / n:.0f} tokens an answer while "
-                f"the small one wrote, {one.small_surplus_tokens / n:.0f} of whose were dropped"
+                f"the small one wrote; {one.small_surplus_tokens / n:.0f} tokens of the small one "
+                "were dropped"
             )
         lines.append(line)
     return lines

@@ -10,6 +10,7 @@ from modules import import_all
 def main(small: str, large: str) -> None:
     """Calibrate on two prompts, and draw the curve."""
     command = [Path(sys.executable).with_name("splitreason"), "calibrate", "--max-share", "0.3"]
+    command += ["--point"]  # two prompts give no interval
     command += ["--small", f"{small}#large", "--large", f"{large}#large"]
     command += ["--samples", "2", "--runs", "1", "--resamples", "1000", "--plot", "curve.png"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
