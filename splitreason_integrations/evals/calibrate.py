@@ -3,7 +3,6 @@
 The chosen threshold is always one that was measured; nothing is interpolated.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -11,11 +10,12 @@ import numpy as np
 
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.registry import load_model
-from splitreason_integrations.backends.tag_probe import Teaching, probe
+from splitreason_integrations.backends.tag_probe import probe
 from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.calibration_checks import check_prompts, check_taught
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import (
     RESAMPLES,
@@ -34,11 +34,6 @@ from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.loop.choice import untaught_remedy
 
 RUNS = 8
-FEWEST_PROMPTS = 20
-"""Below it, a percentile bootstrap's interval is about a tenth or more narrower than Student's."""
-_FEWEST_BY_POINT = 2
-_MISSED = 0.025
-"""Chance at which a one-sided end of a 95 % interval is missed."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +184,12 @@ def calibrate(
 
     """
     graded = all(task.answer is not None for task in tasks)
-    _check_prompts(len(tasks), goal)
+    check_prompts(len(tasks), goal)
     if not goal.is_cap and not graded:
         raise RequestError("a minimum accuracy needs data with an answer in every line")
     small = blocking.run(lambda: load_model(engine.small, role="small"))
     teaching = blocking.run(lambda: probe(small))
-    _check_taught(scalar, teaching, small.name)
+    check_taught(scalar, teaching, small.name)
     signal = check_signal(
         engine, tasks, scalar, seed=seed, max_tokens=max_tokens, progress=progress
     )
@@ -232,43 +227,6 @@ def calibrate(
         signal=signal,
         untaught=None if teaching.opens else untaught_remedy(small.name),
     )
-
-
-def _check_prompts(n: int, goal: Goal) -> None:
-    """Refuse fewer prompts than an interval can be taken from."""
-    least, why = FEWEST_PROMPTS, "from fewer, an interval is too narrow to be trusted"
-    if goal.by_point:
-        least, why = _FEWEST_BY_POINT, "one prompt says nothing of others"
-    elif not goal.is_cap:
-        if goal.bound == 1:
-            raise RequestError("no number of prompts can show an accuracy of 100 %: ask for less")
-        # The exact (Clopper-Pearson) lower end with every answer right: it must reach the bound.
-        needed = math.ceil(math.log(_MISSED) / math.log(goal.bound))
-        if needed > least:
-            least = needed
-            why = f"with fewer, even {n} right answers of {n} do not show {goal}"
-    if n < least:
-        raise RequestError(
-            f"calibration needs {least} prompts or more, and there are {n}: {why}. Bring more data"
-            + ("" if goal.by_point else ", or compare point estimates with --point")
-        )
-
-
-def _check_taught(scalar: Scalar, teaching: Teaching, small: str) -> None:
-    """Refuse to calibrate a tag that the small model never learned: its P(tag) is noise."""
-    if scalar.name != TAG.name:
-        return
-    if scalar.opens and not teaching.opens:
-        raise RequestError(
-            f"{untaught_remedy(small)}. What it gives the tag is noise, to which no threshold is "
-            f"fitted ({teaching.why}): calibrate another trigger, such as --trigger disagreement"
-        )
-    if not scalar.opens and not teaching.closes:
-        raise RequestError(
-            f"{small} was never taught to end spans ({teaching.why}): what it gives the close tag "
-            "is noise, to which no threshold is fitted. Calibrate another close rule, such as "
-            "--close agrees"
-        )
 
 
 def search(
