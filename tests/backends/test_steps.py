@@ -214,7 +214,7 @@ def test_what_is_not_recorded(network):
 def test_a_reply_is_the_same_with_and_without(random_pair):
     plain = engine(random_pair, policy=Policy(), trigger=Random(0.1))
     fixed = tuple(
-        HFModel(one.network, one.codec, name=one.name, steps=Steps(one.network))
+        HFModel(one.network, one.codec, name=one.name, steps=Steps(one.network), taught=True)
         for one in random_pair
     )
     other = engine(fixed, policy=Policy(), trigger=Random(0.1))
