@@ -293,9 +293,11 @@ class SessionContract:
                 session.look_ahead(CLOSE)
 
     async def test_what_is_read_ahead_changes_nothing_that_is_written(self, model, embedded):
-        mine, local = model.open(prompt()), embedded[0].open(prompt())
+        mine = model.open(prompt())
         if not isinstance(mine, Prefills):
+            mine.close()
             pytest.skip("the backend reads nothing ahead")
+        local = embedded[0].open(prompt())
         mine.prefill()
         for session in (mine, local):
             session.extend(SAID)

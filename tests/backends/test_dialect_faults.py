@@ -56,7 +56,7 @@ def model_of(servers, written, faults, *, speaks, grouping=(1,)):
         "faults": faults,
         "grouping": grouping,
     }
-    size = {"vocabulary": 1024, "context_tokens": 2048}
+    size = {"vocabulary": 1024, "context_tokens": 2048, "taught": True}
     return ServerModel(
         Replicas(servers), CODEC, model=json.dumps(asked), name=speaks, speaks=speaks, **size
     )
