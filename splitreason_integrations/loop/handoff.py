@@ -23,9 +23,11 @@ from splitreason_integrations.errors import CircuitOpenError
 from splitreason_integrations.humans.human import Answer
 from splitreason_integrations.loop.approval import FAILURE, Approval
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.read_along import ReadAlong, SparingPace, TimedWriting
+from splitreason_integrations.loop.pace import SparingPace
+from splitreason_integrations.loop.read_along import ReadAlong
 from splitreason_integrations.loop.recovery import NextLarge, Recovery
 from splitreason_integrations.loop.state import RequestState
+from splitreason_integrations.loop.writing import TimedWriting, Writing
 
 _STREAM = 2
 
@@ -37,7 +39,7 @@ class Handoffs:
         self._state = state
         self._recovery = Recovery(state, next_large, degrade=self._degrade)
         self._approval = Approval(state)
-        self._read_along: ReadAlong | None = None
+        self._writing: Writing | None = None
         self._length = self._failed_at = 0
         self._closed_by: str | None = None
 
@@ -65,7 +67,7 @@ class Handoffs:
             self.end("exact_length")
         else:
             self._length, self._closed_by = state.large.session.length, None
-            self._read_along = state.writing = self._start_writing(order)
+            self._writing = state.writing = self._start_writing(order)
             await self._read_on()
 
     def report_unreached(self) -> None:
@@ -135,7 +137,7 @@ class Handoffs:
             state.handback.begin(state.transcript.tail)
         state.emit(started)
 
-    def _start_writing(self, order: WriteLarge) -> ReadAlong:
+    def _start_writing(self, order: WriteLarge) -> Writing:
         state, settings = self._state, self._state.settings
         writing = TimedWriting(
             state.large.session.write(self._write_order(order)),
@@ -144,6 +146,8 @@ class Handoffs:
             until_s=state.span_ends_s,
         )
         handback = state.handback if settings.hands_back else None
+        if handback is None:
+            return Writing(writing, self._ended_by)
         pace = SparingPace(settings.handback_tokens)
         return ReadAlong(writing, handback, pace, self._ended_by)
 
@@ -171,8 +175,8 @@ class Handoffs:
 
     async def _read_on(self) -> None:
         """Keep the next tokens that the small model has read; settle the writing at its end."""
-        assert self._read_along is not None, "the large model is writing"
-        checked = await self._read_along.next()
+        assert self._writing is not None, "the large model is writing"
+        checked = await self._writing.next()
         if checked is not None:
             self._length += len(checked.token_ids)
             self._closed_by = checked.closed_by
@@ -183,9 +187,9 @@ class Handoffs:
 
     async def _stop_and_settle(self) -> None:
         """Stop the writing, then do what its end asks for."""
-        assert self._read_along is not None, "the large model was writing"
+        assert self._writing is not None, "the large model was writing"
         await self._state.stop_writing()
-        self._settle(self._read_along)
+        self._settle(self._writing)
 
     def _ended_by(self, written: Written) -> str | None:
         """Return how the large model ended the span; None where it did not."""
@@ -198,14 +202,14 @@ class Handoffs:
             return "stop"
         return "large" if written.stop_token in large.looked_for.close_tokens else "large_end"
 
-    def _settle(self, read_along: ReadAlong) -> None:
+    def _settle(self, writing: Writing) -> None:
         """Drop surplus tokens; end the span where it ends, or recover from a failure."""
-        state, failure = self._state, read_along.failure
+        state, failure = self._state, writing.failure
         if failure is None:
             breaker_of(state.large.model, state.settings.retry).succeeded()
             self._drop(state.large.cut(self._length))
         else:
-            self._drop(read_along.surplus)
+            self._drop(writing.surplus)
         if self._closed_by is None and self._is_too_late:
             self._closed_by = "deadline"
         if failure is None:

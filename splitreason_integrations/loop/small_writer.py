@@ -19,11 +19,13 @@ from splitreason_integrations.decide.triggers import Needs
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.loop.handoff import Handoffs
 from splitreason_integrations.loop.large_reader import FIRED, LargeReader
+from splitreason_integrations.loop.pace import BalancedPace
 from splitreason_integrations.loop.prefill import Prefill
-from splitreason_integrations.loop.read_along import BalancedPace, ReadAlong, TimedWriting
+from splitreason_integrations.loop.read_along import ReadAlong
 from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.loop.transcript import SMALL
 from splitreason_integrations.loop.trigger_watch import TriggerWatch
+from splitreason_integrations.loop.writing import TimedWriting, Writing
 from splitreason_integrations.records import Author
 
 _STREAM = 1
@@ -51,7 +53,7 @@ class SmallWriter:
         )
         self._attempts = Attempts(state.settings.retry)
         self._pace = BalancedPace(state.settings.handback_tokens)
-        self._writing: ReadAlong | None = None
+        self._writing: Writing | None = None
         self._reader: LargeReader | None = None
         self._kept_length = self._began_at = 0
         self._began_s = 0.0
@@ -78,7 +80,11 @@ class SmallWriter:
         if self._watch.reads_tags_as_text:
             writing = self._without_tags(writing)
         timed = TimedWriting(writing, model=state.small.model.name, stall_s=None, until_s=None)
-        self._writing = ReadAlong(timed, self._reader, self._pace, self._ended_by)
+        self._writing = (
+            ReadAlong(timed, self._reader, self._pace, self._ended_by)
+            if self._reader is not None
+            else Writing(timed, self._ended_by)
+        )
         state.writing = self._writing
         await self._write_on()
 
@@ -108,7 +114,7 @@ class SmallWriter:
             return
         state.then(self._write_on)
 
-    async def _settle(self, writing: ReadAlong, ended_by: str | None) -> None:
+    async def _settle(self, writing: Writing, ended_by: str | None) -> None:
         """End the writing, and do what its end asks for; a server that failed is asked again."""
         state, watch = self._state, self._watch
         await self._stop(writing)
@@ -125,7 +131,7 @@ class SmallWriter:
         elif ended_by == _STOPPED:
             state.machine.note(ReplyEnded("stop"))
 
-    async def _stop(self, writing: ReadAlong) -> None:
+    async def _stop(self, writing: Writing) -> None:
         """Stop the writing; drop what the small model wrote behind its end."""
         state = self._state
         await state.stop_writing()

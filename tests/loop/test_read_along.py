@@ -10,9 +10,9 @@ from splitreason_integrations.backends.base import End, Written
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.engine import finished
 from splitreason_integrations.errors import ModelCallError
-from splitreason_integrations.loop import read_along as read_along_module
+from splitreason_integrations.loop import pace
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.read_along import ReadAlong, SparingPace, TimedWriting
+from splitreason_integrations.loop.writing import TimedWriting, Writing
 from splitreason_integrations.testing import ScriptedModel
 from tests.loop.engine_runs import request
 
@@ -128,7 +128,7 @@ async def test_caps_hold_what_is_dropped_included(cap):
 async def test_a_failing_large_model_goes_on_where_it_was(after, monkeypatch):
     # Only the first chunk and the rest are read, so that the failure comes before the span's end
     # is found, however fast this machine is.
-    monkeypatch.setattr(read_along_module, "_TIMES_ITS_LENGTH", 1e9)
+    monkeypatch.setattr(pace, "_TIMES_ITS_LENGTH", 1e9)
     pair = models(fail_after=after, error=ConnectionError("gone"))
     reply = await run(pair, retry=Retry(attempts=200, wait_s=0.0, max_wait_s=0.0))
     assert f"{NUMBERS}It is easy." in reply.reasoning
@@ -198,14 +198,13 @@ async def _parts(*parts):
 
 
 async def followed(parts, ended_by):
-    """Return what is kept of a writing that nobody reads along, and the ReadAlong itself."""
-    writing = TimedWriting(_parts(*parts), model="large", stall_s=None, until_s=None)
-    read_along = ReadAlong(writing, None, SparingPace(8), ended_by)
-    found = []
-    while (checked := await read_along.next()) is not None:
+    """Return what is kept of a writing that nobody reads along, and the writing itself."""
+    timed = TimedWriting(_parts(*parts), model="large", stall_s=None, until_s=None)
+    writing, found = Writing(timed, ended_by), []
+    while (checked := await writing.next()) is not None:
         found.append(checked)
-    await read_along.aclose()
-    return found, read_along
+    await writing.aclose()
+    return found, writing
 
 
 async def test_without_anyone_reading_tokens_are_kept_as_they_come():
@@ -213,11 +212,9 @@ async def test_without_anyone_reading_tokens_are_kept_as_they_come():
     found, _ = await followed(parts, lambda last: last.end.name)
     assert [one.token_ids for one in found] == [(1, 2), (3,), (4,), ()]
     assert found[-1].closed_by == "STOP_TOKEN"
-    found, read_along = await followed(
-        (Written((1, 2)), ConnectionError("gone")), lambda last: None
-    )
+    found, writing = await followed((Written((1, 2)), ConnectionError("gone")), lambda last: None)
     assert [one.token_ids for one in found] == [(1, 2), ()]
-    assert (str(read_along.failure), read_along.surplus) == ("gone", 0)
+    assert (str(writing.failure), writing.surplus) == ("gone", 0)
 
 
 class Recovering(ScriptedModel):
