@@ -1,7 +1,6 @@
 """`splitreason bench`: ratios measured in one run."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.bench_annotate import annotate_command
 from splitreason_integrations.cli.bench_gpu import gpu_command
+from splitreason_integrations.cli.bench_pages import Into, check_pages, write_pages
 from splitreason_integrations.cli.bench_servers import servers_command
 from splitreason_integrations.cli.bench_untaught import untaught_command
 from splitreason_integrations.cli.display import progress_bar
@@ -78,18 +78,13 @@ def pair(
         int, typer.Option(min=1, help="Problems per mode; a quarter of them for other rows.")
     ] = 1000,
     seed: options.Seed = 0,
-    into: Annotated[
-        list[Path] | None,
-        typer.Option(help="Files, such as README.md, whose marked part is replaced; repeatable."),
-    ] = None,
+    into: Into = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure all modes of the bundled pair on both test splits, and several thresholds."""
-    from splitreason_integrations.evals import marked
     from splitreason_integrations.evals.pair import MARKERS, measure_pair
 
-    for path in into or ():
-        marked.split_at(path, MARKERS)
+    check_pages(into, MARKERS)
     with progress_bar() as bar:
         task = bar.add_task("pair")
         result = measure_pair(
@@ -98,6 +93,5 @@ def pair(
             command=f"splitreason bench pair --samples {samples} --seed {seed}",
             on_progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
-    for path in into or ():
-        marked.write_into(path, MARKERS, result.markdown())
+    write_pages(into, MARKERS, result.markdown())
     typer.echo(json.dumps(result.data()) if as_json else result.markdown())

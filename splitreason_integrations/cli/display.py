@@ -1,7 +1,7 @@
 """Print a reply in a terminal, distinguishing small and large text, and its cost."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -128,3 +129,20 @@ def progress_bar() -> Generator[Progress, None, None]:
         *columns, console=console, transient=True, disable=not sys.stderr.isatty()
     ) as bar:
         yield bar
+
+
+@contextmanager
+def progress_by_name() -> Generator[Callable[[str, int, int], None], None, None]:
+    """Show a bar for each piece of work; yield what takes its name, what is done, and of how much.
+
+    A bar appears when its work is first reported.
+    """
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_progress(name: str, done: int, of: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=done, total=of)
+
+        yield on_progress
