@@ -248,7 +248,7 @@ def load_chat_model(name: str, **options: Any) -> "BaseChatModel":
         model: BaseChatModel = init_chat_model(name, max_retries=0, **options)
     except ImportError as error:
         raise MissingExtraError(f"{name}: {' '.join(str(error).split())}") from error
-    except Exception as error:
+    except Exception as error:  # each provider's package has errors of its own
         reason = " ".join(str(error).split())[:300]
         raise ConfigurationError(
             f"{name}: {reason}; name a model as provider:name, and set the provider's variable "

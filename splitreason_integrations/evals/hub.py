@@ -91,7 +91,7 @@ def _rows(name: str, found: HubSet) -> Any:
             return datasets.load_dataset(
                 found.path, found.config, split=found.split, revision=found.revision
             )
-    except Exception as error:
+    except Exception as error:  # whatever the network and the formats of files raise
         raise RequestError(
             f"{name}: {found.path} can be loaded neither from the hub nor from the local cache "
             f"({type(error).__name__}); without a hub, give the tasks as JSON lines with "

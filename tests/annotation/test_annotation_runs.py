@@ -336,7 +336,7 @@ def test_rules_end_on_text_made_to_slow_them_down(rule, text):
 
 @pytest.fixture
 def saved(tmp_path):
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="needs the extra eval")
     rows = [{"prompt": f"What is {at}?", "thinking": f"Hard {at} here."} for at in range(5)]
     made = datasets.Dataset.from_list(rows)
     made.save_to_disk(str(tmp_path / "plain"))

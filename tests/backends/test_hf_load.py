@@ -169,7 +169,7 @@ async def test_a_gguf_file_without_gguf_names_the_extra(tmp_path, monkeypatch):
 
 
 async def test_a_damaged_gguf_file_names_another_way(tmp_path):
-    pytest.importorskip("gguf")
+    pytest.importorskip("gguf", reason="needs the extra gguf")
     (tmp_path / "a.gguf").write_bytes(b"no model")
     with pytest.raises(ModelLoadError, match=r"cannot be loaded: .*; name the folder of the orig"):
         await load_model(f"hf:{tmp_path}/a.gguf", role="small")

@@ -187,7 +187,7 @@ class HFSession(TokenSequence):
             ) from error
         except SplitReasonError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever torch and a model's own code raise
             # Logged as well: a large model that fails costs a span, and the answer goes on.
             _log.exception("%s failed", self._model.name)
             raise ModelCallError(

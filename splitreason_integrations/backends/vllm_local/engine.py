@@ -148,7 +148,7 @@ class Engine:
             return await work(await self._awake())
         except ModelCallError:
             raise
-        except Exception as error:
+        except Exception as error:  # vLLM raises whatever its parts raise
             raise self._as_call_error(error) from error
         finally:
             self._running -= 1
