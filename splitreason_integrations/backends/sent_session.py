@@ -123,8 +123,8 @@ class SentSession(TokenSequence, ABC):
         self._check_open()
         lengths = self._pending(last, spare)
         scores = await self._drafted(wanted, lengths)
-        if not scores and wanted == Wanted(own=True):
-            scores = await self._read_own(lengths) or {}
+        if not scores and wanted == Wanted(own=True, forbidden=wanted.forbidden):
+            scores = await self._read_own(lengths, wanted.forbidden) or {}
         left = [place for place in places_of(wanted, lengths) if place not in scores]
         for at in range(0, len(left), _PROMPTS_AT_ONCE):
             batch = left[at : at + _PROMPTS_AT_ONCE]
@@ -182,8 +182,11 @@ class SentSession(TokenSequence, ABC):
         None of the tokens that `wanted` forbids counts as the likeliest.
         """
 
-    async def _read_own(self, lengths: range) -> dict[int, Scores] | None:
-        """Return the scores before each token, by place, if one pass over them is possible."""
+    async def _read_own(self, lengths: range, forbidden: Sequence[int]) -> dict[int, Scores] | None:
+        """Return the scores before each token, by place, if one pass over them is possible.
+
+        None of the tokens that are forbidden counts as the likeliest.
+        """
         return None
 
     @abstractmethod

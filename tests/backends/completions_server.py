@@ -140,7 +140,7 @@ async def complete(request):
     body = await request.json()
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
-    request.app["requests"].append(len(body["prompt"]))
+    request.app["requests"].append({one: body[one] for one in ("prompt", "max_tokens")})
     async with aclosing(request.app["model"].events(body)) as events:
         async for event in events:
             await response.write(sse(event))

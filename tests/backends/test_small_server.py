@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from splitreason_integrations import (
@@ -25,6 +26,7 @@ from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
+from tests.backends.large_work import NEVER, LargeWork, disagreeing
 from tests.backends.servers import (
     chances,
     load,
@@ -93,6 +95,31 @@ async def test_entropy_opens_spans_on_a_server(pair):
     )
     reply = await split.complete(asked)
     assert {span.closed_by for span in reply.spans} == {"(agrees | step)"}
+
+
+@pytest.mark.parametrize("trigger", [Disagreement(0.1), Tag() | Disagreement(0.1), NEVER], ids=str)
+async def test_a_server_reads_a_chunk_in_one_request(pair, monkeypatch, trigger):
+    async def asked_for():
+        async with httpx.AsyncClient() as client:
+            state = await client.get(pair[1].url.replace("/v1", "/state"))
+        return state.json()["requests"]
+
+    large = load(pair[1])
+    # What the server can do is asked with the first request.
+    first = large.open(prompt())
+    await write(first, order(1))
+    first.close()
+    work, before = LargeWork(large, monkeypatch), len(await asked_for())
+    replies = await disagreeing("embedded", large, trigger)
+    work.check(replies)
+    asked = (await asked_for())[before:]
+    scoring = [one for one in asked if isinstance(one["prompt"][0], list)]
+    assert len(scoring) == work.chunks
+    assert {one["max_tokens"] for one in scoring} == {1}
+    assert len(asked) - len(scoring) == work.writings == sum(len(one.spans) for one in replies)
+    for one in scoring:
+        last = one["prompt"][-1]
+        assert all(prefix == last[: len(prefix)] for prefix in one["prompt"])
 
 
 async def test_reading_along_gives_what_a_local_model_gives(pair, embedded):

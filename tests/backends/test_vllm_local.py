@@ -17,6 +17,7 @@ from langchain_splitreason import SplitReasonLLM
 from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations import (
     Agrees,
+    Disagreement,
     Keyword,
     Policy,
     Random,
@@ -38,6 +39,7 @@ from splitreason_integrations.errors import (
 )
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
+from tests.backends.large_work import NEVER, LargeWork, disagreeing
 from tests.backends.servers import QUESTION, ROOT, chances, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
 from tests.backends.test_small_server import UNTAUGHT, same
@@ -83,6 +85,30 @@ async def test_other_triggers_fire_at_the_same_places(trigger):
 async def test_rules_without_training_do_what_they_do_here(trigger):
     tasks = generated("test", ("word",), n=6, seed=6)
     assert await same(PAIR, tasks, trigger=trigger, close=Agrees() | StepEnd()) > 5
+
+
+@pytest.mark.parametrize(
+    ("trigger", "seed"),
+    [(Disagreement(0.1), 31), (Tag() | Disagreement(0.1), 32), (NEVER, 33)],
+    ids=str,
+)
+async def test_an_engine_reads_a_chunk_in_one_request(monkeypatch, trigger, seed):
+    large, whole, prefixes = load(PAIR[1]), [], []
+    last = large.engine.last
+
+    def counted(prompts, params):
+        assert params.max_tokens == 1
+        (prefixes if params.prompt_logprobs is None else whole).append(len(prompts))
+        return last(prompts, params)
+
+    monkeypatch.setattr(large.engine, "last", counted)
+    work = LargeWork(large, monkeypatch)
+    # Other problems than those that are in the prefix cache.
+    replies = await disagreeing("embedded", large, trigger, seed=seed)
+    work.check(replies)
+    assert whole == [1] * work.chunks
+    # Tokens that were in a span's surplus already are in the prefix cache: asked for one by one.
+    assert len(prefixes) <= work.writings
 
 
 async def test_many_at_once_write_what_each_writes_alone():

@@ -1,10 +1,12 @@
 """What vLLM is asked for, and what is refused, where no vLLM is needed to say so."""
 
 import json
+import math
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from splitreason_integrations.backends.vllm_local.memory import (
     share,
     size_of,
 )
+from splitreason_integrations.backends.vllm_local.params import own_scores_in
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import (
     ConfigurationError,
@@ -45,6 +48,31 @@ QWEN_32B = {
 """Of the large model of the published pair."""
 CPU = Machine(None, sleeps=False)
 GPU = Machine(80 * GIB, sleeps=True)
+
+
+def read_by_vllm(ranks, *, cached):
+    """A prompt of tokens 0, 1, … as vLLM returns it; `ranks` says who is how likely before each."""
+    before = [{t: SimpleNamespace(rank=r, logprob=-r) for t, r in one.items()} for one in ranks]
+    return SimpleNamespace(
+        prompt_token_ids=list(range(len(ranks))),
+        prompt_logprobs=[None, *before[1:]],
+        num_cached_tokens=cached,
+    )
+
+
+def test_scores_of_tokens_that_vllm_did_not_read_are_not_believed():
+    # What is known before token 3 comes of token 2, the last one of those that were cached.
+    output = read_by_vllm([{at: 1} for at in range(6)], cached=3)
+    assert set(own_scores_in(output, 2)) == {4, 5}
+    output.num_cached_tokens = None
+    assert set(own_scores_in(output, 2)) == {2, 3, 4, 5}
+
+
+def test_a_token_is_the_likeliest_where_only_forbidden_ones_are_likelier():
+    ranks = [{}, {1: 3, 40: 1, 41: 2}, {2: 2, 40: 1}, {3: 1}, {4: 9, 40: 1, 41: 2}]
+    found = own_scores_in(read_by_vllm(ranks, cached=0), 1, (40, 41))
+    assert [found[at].likeliest for at in (1, 2, 3, 4)] == [1, 2, 3, None]
+    assert found[1].of(40) == pytest.approx(math.exp(-1))
 
 
 def test_a_name_is_a_spec_like_any_other():

@@ -1,7 +1,7 @@
 """Orders as vLLM's `SamplingParams`, and its answers as tokens and probabilities."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
@@ -79,10 +79,11 @@ def scoring(asked: Asked | None = None, forbidden: Sequence[int] = ()) -> Any:
     )
 
 
-def reading_own() -> Any:
+def reading_own(forbidden: Sequence[int] = ()) -> Any:
     """Return the `SamplingParams` for the probability and the rank of each token of a prompt.
 
-    Tokens that the prefix cache holds are not read again, and have no valid values.
+    Where tokens are forbidden, the likeliest ones come as well, these among them. Tokens that the
+    prefix cache holds are not read again, and have no valid values.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -91,7 +92,7 @@ def reading_own() -> Any:
         max_tokens=1,
         temperature=0.0,
         ignore_eos=True,
-        prompt_logprobs=0,
+        prompt_logprobs=LIKELIEST if forbidden else 0,
         skip_reading_prefix_cache=False,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
@@ -153,17 +154,27 @@ def scores_in(piece: Any) -> list[Scores]:
     return found
 
 
-def own_scores_in(output: Any, first: int) -> dict[int, Scores]:
+def own_scores_in(output: Any, first: int, forbidden: Sequence[int] = ()) -> dict[int, Scores]:
     """Return what was known before each token of a prompt that was read, by place, from `first`.
 
-    The places are those behind the tokens that were cached: the values there are not valid.
+    The first token behind the cached ones has no valid value either: what is known before it comes
+    of the last cached token, which was not read.
     """
     scores: dict[int, Scores] = {}
-    start = max(first, (output.num_cached_tokens or 0))
+    start = max(first, (output.num_cached_tokens or 0) + 1)
     for at in range(start, len(output.prompt_token_ids)):
-        token = output.prompt_token_ids[at]
-        one = (output.prompt_logprobs[at] or {}).get(token)
-        if one is not None:
-            likeliest = token if one.rank == 1 else None
-            scores[at] = Scores({token: min(1.0, math.exp(one.logprob))}, likeliest)
+        known = output.prompt_logprobs[at] or {}
+        if output.prompt_token_ids[at] in known:
+            found = {token: min(1.0, math.exp(one.logprob)) for token, one in known.items()}
+            scores[at] = Scores(found, _likeliest(known, forbidden))
     return scores
+
+
+def _likeliest(known: Mapping[int, Any], forbidden: Sequence[int]) -> int | None:
+    """Return the likeliest token that is not forbidden; None if it is not known here."""
+    for above, (token, one) in enumerate(sorted(known.items(), key=lambda item: item[1].rank)):
+        if one.rank != 1 + above:
+            break
+        if token not in forbidden:
+            return token
+    return None

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from splitreason_integrations.backends.base import End, Wanted, WriteOrder, Written
 from splitreason_integrations.backends.lookahead import Draft, DraftStats
-from splitreason_integrations.backends.scores import Asked, Scores
+from splitreason_integrations.backends.scores import LIKELIEST, Asked, Scores
 from splitreason_integrations.backends.sent_session import DraftRequest, SentSession, left_s
 from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
 from splitreason_integrations.backends.vllm_local.params import (
@@ -82,11 +82,13 @@ class VLLMSession(SentSession):
         outputs = await asyncio.wrap_future(engine.do(engine.last(prompts, params)))
         return [one for output in outputs for one in scores_in(output.outputs[0])]
 
-    async def _read_own(self, lengths: range) -> dict[int, Scores]:
+    async def _read_own(self, lengths: range, forbidden: Sequence[int]) -> dict[int, Scores]:
         # One pass over what is new, where every place as a prompt of its own would be many.
-        engine, ids = self._model.engine, tuple(self._ids)
-        (output,) = await asyncio.wrap_future(engine.do(engine.last([ids], reading_own())))
-        return own_scores_in(output, lengths[0] - 1) if lengths else {}
+        if len(forbidden) >= LIKELIEST:
+            return {}
+        engine, ids, params = self._model.engine, tuple(self._ids), reading_own(forbidden)
+        (output,) = await asyncio.wrap_future(engine.do(engine.last([ids], params)))
+        return own_scores_in(output, lengths[0] - 1, forbidden) if lengths else {}
 
     def _draft_starter(self, token_id: int, most: int) -> Callable[[], DraftRequest]:
         def start() -> DraftRequest:
