@@ -7,6 +7,7 @@ nothing. The engine's own state machine applies gaps and caps.
 from dataclasses import dataclass
 
 from splitreason_integrations.decide.closing import (
+    TEXT_CHARACTERS,
     CloseRule,
     JoinedClose,
     OwnToken,
@@ -30,8 +31,6 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import Needs, Trigger
 from splitreason_integrations.evals.watching import Watched
 from splitreason_integrations.records import Channel
-
-_TEXT_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,7 @@ class _Reply:
             place = SpanPlace(
                 entropy=behind.entropy if behind else 0.0,
                 own=own,
-                text=text[-_TEXT_CHARACTERS:],
+                text=text[-TEXT_CHARACTERS:],
                 new_text=text[len(before) :],
             )
             if self._rules.close.closes(place):
