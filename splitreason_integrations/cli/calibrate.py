@@ -18,12 +18,13 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
-from splitreason_integrations.evals.calibrate import RUNS, Calibration, Row, UnmetGoalError
+from splitreason_integrations.evals.calibrate import RUNS, Calibration
 from splitreason_integrations.evals.calibrate import calibrate as find_threshold
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import RESAMPLES, Metric
 from splitreason_integrations.evals.plot import check_plot, save_plot
 from splitreason_integrations.evals.scalars import CLOSES, TRIGGERS, Scalar
+from splitreason_integrations.evals.threshold_search import Row, UnmetGoalError
 from splitreason_integrations.settings.policy_files import to_toml
 
 

@@ -5,10 +5,10 @@ import pytest
 
 from splitreason_integrations import parse_close, parse_trigger
 from splitreason_integrations.errors import ConfigurationError, RequestError
-from splitreason_integrations.evals.calibrate import Row, choose, meeting_interval, search
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import Metric, PerPrompt, draw, figures, log_odds
 from splitreason_integrations.evals.scalars import CLOSES, NATS, TRIGGERS
+from splitreason_integrations.evals.threshold_search import Row, choose, meeting_interval, search
 
 N = 200
 PICKS = draw(N, resamples=1000, seed=1)
