@@ -11,7 +11,6 @@ from splitreason_integrations.decide.closing import Agrees, CloseRule, StepEnd, 
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.triggers import (
     Confidence,
-    Disagreement,
     Entropy,
     Position,
     StepEntropy,
@@ -20,13 +19,13 @@ from splitreason_integrations.decide.triggers import (
 )
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.loop.choice import (
+    DISAGREEMENT,
     MOST_SPAN_TOKENS,
     Situation,
     close_obstacle,
     trigger_obstacle,
 )
 
-DISAGREEMENT = Disagreement(0.1)
 POLICY = Policy(max_span_tokens=MOST_SPAN_TOKENS)
 """Caps of all that is tried: every span ends."""
 

@@ -39,7 +39,7 @@ class Plan:
         if self.pilot < 0:
             raise ConfigurationError(f"pilot must be 0 or more, got {self.pilot}")
 
-    def over(self, policy: Policy) -> Policy:
+    def with_prices(self, policy: Policy) -> Policy:
         """Return the policy with the plan's prices, for a large model that has none."""
         if self.prices == Prices():
             return policy

@@ -53,14 +53,14 @@ class Forecast:
 
 @dataclass(frozen=True)
 class NeverCloses(CloseRule):
-    """Stands for a close tag that the small model never writes: caps alone end the span."""
+    """Takes the place of a close tag that the small model never writes: caps alone end the span."""
 
     def closes(self, at: SpanPlace) -> bool:
         """Return False."""
         return False
 
 
-def stand_in(close: CloseRule, *, closes: bool) -> CloseRule:
+def replay_close(close: CloseRule, *, closes: bool) -> CloseRule:
     """Return the close rule that says what a span replaces in the small model's own text.
 
     The small model writes no close tag in text without an open one: a taught model's spans replace
@@ -74,7 +74,7 @@ def stand_in(close: CloseRule, *, closes: bool) -> CloseRule:
     if isinstance(close, TagClose):
         return StepEnd() if closes else NeverCloses()
     if isinstance(close, JoinedClose):
-        sides = (stand_in(side, closes=closes) for side in (close.left, close.right))
+        sides = (replay_close(side, closes=closes) for side in (close.left, close.right))
         return type(close)(*sides)
     return close
 
@@ -85,7 +85,7 @@ class Replay:
 
     Attributes:
         trigger: Opens spans.
-        close: Says what a span replaces; see `stand_in`.
+        close: Says what a span replaces; see `replay_close`.
         policy: Caps them.
         prices: What the large model's tokens cost.
         span_tokens: How long each span is; None: as long as what it replaces.
@@ -103,13 +103,17 @@ class Replay:
     chunk_tokens: int = 1
     max_tokens: int = 1 << 30
 
-    def of(self, watched: Watched) -> Forecast:
+    def forecast(self, watched: Watched) -> Forecast:
         """Return what a reply would have been."""
         return _Reply(self, watched).replayed()
 
 
 class _Reply:
-    """One reply while it is replayed."""
+    """One reply while it is replayed.
+
+    `_at` is the small model's token that comes next. In a span, `_ends` is the first token that the
+    span does not replace, and `_left` is how many tokens the large model has still to write.
+    """
 
     def __init__(self, rules: Replay, watched: Watched) -> None:
         self._rules = rules

@@ -18,7 +18,6 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.agreement import Likeness, agreeing, final_text, likeness_for
 from splitreason_integrations.evals.budget import Budget, check_limit, forecast_usd
 from splitreason_integrations.evals.candidates import (
-    DISAGREEMENT,
     POLICY,
     Candidates,
     Family,
@@ -36,7 +35,7 @@ from splitreason_integrations.evals.verdict import (
     trial,
 )
 from splitreason_integrations.evals.watching import watch
-from splitreason_integrations.loop.choice import MOST_SHARE, Situation
+from splitreason_integrations.loop.choice import DISAGREEMENT, MOST_SHARE, Situation
 
 FEWEST = 30
 """Fewest prompts: with 30 the interval of a share of one half is 34 points wide."""
@@ -47,9 +46,11 @@ RELATIVE = Prices(input_usd=0.2, output_usd=1.0)
 _PILOT = 16
 """Prompts on which a threshold is looked for."""
 _TOLERANCE = 0.25
+"""Largest relative error at which the share that was asked for counts as reached."""
 _SPREAD = 8.0
 """How far from the forecast rate of openings thresholds are looked for, as a factor."""
 _SPAN_TOKENS = 8.0
+"""Tokens of a span, where no span was measured."""
 _CUT = 0.1
 """Share of replies that end at their longest, from which on the report warns."""
 

@@ -77,7 +77,8 @@ class Scalar:
         scale: Where thresholds are searched.
         rising: Whether more is offloaded the higher the threshold is.
         score: For triggers, what is compared with the threshold: the higher, the sooner it fires.
-            None where the score needs no check: the large model itself gives it, or a probe.
+            None where that needs no check: the large model itself gives it, or the probe of the
+            tags says whether the small model was taught.
 
     """
 

@@ -1,4 +1,4 @@
-"""Whether a trigger's score knows where the large model is needed, or is only noise.
+"""Whether a trigger's score predicts where the large model is needed, or is only noise.
 
 The statistic is the area under the ROC curve (AUC): the chance that the score of a place where the
 large model would have written another token is above that of a place where it would not. 0.5 is
@@ -34,11 +34,11 @@ _Place = tuple[float, bool]
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """How well a trigger's score knows where the large model is needed.
+    """How well a trigger's score predicts where the large model is needed.
 
     Attributes:
         name: The trigger, as the command names it.
-        against: What its score is to find.
+        against: What its score should predict.
         auc: Area under the ROC curve; 0.5 is chance.
         low: Lower end of its 95 % interval.
         high: Upper end.
@@ -68,10 +68,10 @@ def check_signal(
     resamples: int = 1000,
     progress: Progress = lambda what, done, of: None,
 ) -> Signal | None:
-    """Return how well a trigger's score knows where the large model is needed.
+    """Return how well a trigger's score predicts where the large model is needed.
 
     The small model answers alone, and the large one reads along. Where the large one cannot read,
-    the answers decide: the highest score in a reply is to find the wrong ones. Returns None where
+    the highest score in a reply should predict whether its answer is wrong. Returns None where
     there are no answers either, and for scores that need no check.
 
     Raises:

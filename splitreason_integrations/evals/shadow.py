@@ -27,7 +27,7 @@ from splitreason_integrations.decide.triggers import (
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.estimates import Estimate, Plan, ShadowReport
-from splitreason_integrations.evals.forecast import Forecast, Replay, stand_in
+from splitreason_integrations.evals.forecast import Forecast, Replay, replay_close
 from splitreason_integrations.evals.metrics import Metric, PerPrompt, draw
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.pilot import (
@@ -38,8 +38,7 @@ from splitreason_integrations.evals.pilot import (
 )
 from splitreason_integrations.evals.runner import Progress, run_mode
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.evals.watching import Watched, needs_of
-from splitreason_integrations.evals.watching import watch as watch
+from splitreason_integrations.evals.watching import Watched, needs_of, watch
 from splitreason_integrations.loop.choice import Rules, Situation, choose, untaught_remedy
 
 TAUGHT_TRIGGERS = (Tag(0.99), Tag(0.9), Tag(0.5), Tag(0.1))
@@ -92,7 +91,7 @@ def shadow(
         raise RequestError("shadow counts spans; always has the large model write the whole reply")
     small = blocking.run(lambda: load_model(engine.small, role="small"))
     teaching = blocking.run(lambda: probe(small))
-    engine = replace(engine, policy=plan.over(engine.policy.for_request({})))
+    engine = replace(engine, policy=plan.with_prices(engine.policy.for_request({})))
     triggers = triggers or _default_triggers(teaching, plan)
     rules = _rules(engine, small, teaching, triggers, plan)
     watched = watch(
@@ -104,18 +103,9 @@ def shadow(
         max_tokens=max_tokens,
         progress=progress,
     )
-    prices = _prices(engine, plan)
     estimates = []
     for one in rules:
-        replay = Replay(
-            trigger=one.trigger,
-            close=stand_in(one.close, closes=teaching.closes),
-            policy=one.policy,
-            prices=prices,
-            span_tokens=None if plan.span_tokens is None else max(1, round(plan.span_tokens)),
-            chunk_tokens=engine.handback_tokens,
-            max_tokens=max_tokens,
-        )
+        replay = _replay(engine, one, teaching, plan, max_tokens=max_tokens)
         pilot = _pilot(
             engine, one, tasks, plan, seed=seed, max_tokens=max_tokens, progress=progress
         )
@@ -168,6 +158,21 @@ def _rules(
     return found
 
 
+def _replay(
+    engine: SplitEngine, rules: Rules, teaching: Teaching, plan: Plan, *, max_tokens: int
+) -> Replay:
+    """Return the replay that forecasts what the engine would do with these rules."""
+    return Replay(
+        trigger=rules.trigger,
+        close=replay_close(rules.close, closes=teaching.closes),
+        policy=rules.policy,
+        prices=_prices(engine, plan),
+        span_tokens=None if plan.span_tokens is None else max(1, round(plan.span_tokens)),
+        chunk_tokens=engine.handback_tokens,
+        max_tokens=max_tokens,
+    )
+
+
 def _prices(engine: SplitEngine, plan: Plan) -> Prices:
     """Return what the large model's tokens cost, without loading it."""
     first = line_up(engine.large)[0]
@@ -215,7 +220,7 @@ def _estimate(
     pilot: Pilot | None,
     seed: int,
 ) -> Estimate:
-    replayed = [replay.of(one) for one in watched]
+    replayed = [replay.forecast(one) for one in watched]
     added_s = [_added_s(one, plan.network) for one in replayed]
     forecast = PerPrompt(
         handoffs=np.array([len(one.openings) for one in replayed], dtype=np.float64),

@@ -194,8 +194,8 @@ def _with_trigger(rules: Rules, here: Situation) -> tuple[Rules, str]:
         said = f" ({teaching.why})" if teaching is not None else ""
         return replace(rules, trigger=Tag()), f"{here.small.name} was taught to mark spans{said}"
     untaught = f"{here.small.name} was never taught to mark spans ({teaching.why})"
-    hindrance = _unread_because(rules.policy, here)
-    if hindrance is None:
+    obstacle = _reading_obstacle(rules.policy, here)
+    if obstacle is None:
         return replace(rules, trigger=DISAGREEMENT), f"{untaught}, and the large model reads along"
     share = rules.policy.max_offload_share
     capped = replace(
@@ -206,11 +206,11 @@ def _with_trigger(rules: Rules, here: Situation) -> tuple[Rules, str]:
     lacks = "" if by_entropy else "; it gives no probabilities of what it writes"
     return (
         replace(rules, trigger=trigger, policy=capped),
-        f"{untaught}; {hindrance}{lacks}; at most {capped.max_offload_share:.0%} are offloaded",
+        f"{untaught}; {obstacle}{lacks}; at most {capped.max_offload_share:.0%} are offloaded",
     )
 
 
-def _unread_because(policy: Policy, here: Situation) -> str | None:
+def _reading_obstacle(policy: Policy, here: Situation) -> str | None:
     """Return why the large model may not read along unasked; None where it may."""
     large = here.large
     if large is None:

@@ -30,7 +30,7 @@ from splitreason_integrations.decide.triggers import Needs, Position
 from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.evals.answering import ask
 from splitreason_integrations.evals.estimates import Plan
-from splitreason_integrations.evals.forecast import NeverCloses, Replay, stand_in
+from splitreason_integrations.evals.forecast import NeverCloses, Replay, replay_close
 from splitreason_integrations.evals.metrics import Metric, PerPrompt, draw
 from splitreason_integrations.evals.network import Network
 from splitreason_integrations.evals.pilot import Pilot, forecast_figures, pilot_numbers
@@ -85,7 +85,7 @@ def replayed(watched, trigger, close=None, policy=None, **more):
         prices=more.pop("prices", Prices()),
         **more,
     )
-    return rules.of(watched)
+    return rules.forecast(watched)
 
 
 CHANCES = {i: {"open_probability": p} for i, p in {3: 0.9, 4: 0.9, 6: 0.9, 9: 0.4}.items()}
@@ -168,9 +168,9 @@ def test_reading_is_priced_as_input():
 
 
 def test_a_close_tag_is_replayed_as_what_the_model_was_taught():
-    assert stand_in(TagClose() | Agrees(), closes=True) == StepEnd() | Agrees()
-    assert stand_in(TagClose(), closes=False) == NeverCloses()
-    assert stand_in(Agrees(2), closes=False) == Agrees(2)
+    assert replay_close(TagClose() | Agrees(), closes=True) == StepEnd() | Agrees()
+    assert replay_close(TagClose(), closes=False) == NeverCloses()
+    assert replay_close(Agrees(2), closes=False) == Agrees(2)
 
 
 def test_a_pilot_corrects_the_forecast():

@@ -34,8 +34,8 @@ class Position:
         confidence: P(the chosen token), at temperature 1.
         chosen: Text of the chosen token.
         text: The reply's last characters before the chosen token, at most 4,000.
-        large_probability: What the large model, reading along, gives the chosen token.
-        large_likeliest: Whether the large model gives no other token more.
+        large_probability: P(the chosen token) of the large model, which reads along.
+        large_likeliest: Whether the chosen token is the large model's likeliest.
 
     """
 
