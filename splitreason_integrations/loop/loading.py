@@ -6,6 +6,7 @@ whether it was taught to mark spans.
 """
 
 import asyncio
+import logging
 import time
 
 from splitreason_integrations.backends.base import Model
@@ -20,6 +21,8 @@ from splitreason_integrations.backends.registry import (
 )
 from splitreason_integrations.backends.tag_probe import Probe, Teaching, probe, probe_large
 from splitreason_integrations.errors import ModelCallError
+
+_log = logging.getLogger(__name__)
 
 
 class Loading:
@@ -66,15 +69,15 @@ class Loading:
         """Return what a small model knows of the tags; all of them if its server fails now."""
         try:
             return await self._teaching(probe, model)
-        except (ModelCallError, TimeoutError):
-            return Teaching(True, True, "it could not be asked")
+        except (ModelCallError, TimeoutError) as error:
+            return _unasked(model, error, taught=True)
 
     async def large_teaching(self, model: Model) -> Teaching:
         """Return what a large model knows of the tags; nothing if it fails, however it does."""
         try:
             return await self._teaching(probe_large, model)
-        except Exception:  # noqa: BLE001 - the first span shows whether it fails again
-            return Teaching(False, False, "it could not be asked")
+        except Exception as error:  # noqa: BLE001 - the first span shows whether it fails again
+            return _unasked(model, error, taught=False)
 
     async def _teaching(self, probe: Probe, model: Model) -> Teaching:
         """Return what is known of a model; ask it where nothing is, for half of the time left."""
@@ -109,3 +112,10 @@ class Loading:
             return await load_model(spec, role=role)
         finally:
             self.local_s += time.monotonic() - began_s
+
+
+def _unasked(model: Model, error: Exception, *, taught: bool) -> Teaching:
+    """Return what is assumed of a model that could not be asked, and log why it could not."""
+    reason = f"{type(error).__name__}: {error}"
+    _log.warning("%s could not be asked whether it knows the tags: %s", model.name, reason)
+    return Teaching(taught, taught, "it could not be asked")

@@ -140,12 +140,16 @@ def test_the_first_reply_warns_of_a_tag_that_never_comes(caplog, monkeypatch):
 
 
 @pytest.mark.parametrize("role", ["small", "large"])
-def test_a_model_that_fails_when_it_is_asked_ends_no_request(role):
+def test_a_model_that_fails_when_it_is_asked_ends_no_request(role, caplog):
     down = ModelCallError("the server is down", retryable=True)
-    broken = ScriptedModel("text", taught=None, fail_after=1, error=down)
+    broken = ScriptedModel("text", name="broken", taught=None, fail_after=1, error=down)
     loading = Loading(time.monotonic(), None)
     ask = loading.small_teaching if role == "small" else loading.large_teaching
-    assert blocking.run(lambda: ask(broken)).opens is (role == "small")
+    with caplog.at_level(logging.WARNING):
+        assert blocking.run(lambda: ask(broken)).opens is (role == "small")
+    assert [record.message for record in caplog.records] == [
+        "broken could not be asked whether it knows the tags: ModelCallError: the server is down"
+    ]
     broken.fail_after = None
     assert not blocking.run(lambda: ask(broken)).opens
     assert broken.open_sessions == 0
