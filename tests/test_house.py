@@ -103,6 +103,12 @@ def test_data_flows_one_way(name):
         assert floor_of(imported) <= floor_of(name), f"{name} imports {imported}"
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if room_of(name) != "testing"])
+def test_nothing_but_tests_uses_fakes(name):
+    fakes = [imported for imported in imports_of(MODULES[name]) if room_of(imported) == "testing"]
+    assert not fakes
+
+
 def test_no_circle_between_files():
     below = {name: set(imports_of(path)) - {name} for name, path in MODULES.items() if name}
     list(TopologicalSorter(below).static_order())

@@ -104,10 +104,10 @@ def _measured(
 
 
 def _model(shape: str, room: int, device: str, seed: int, *, cuda_graphs: bool) -> "HFModel":
+    from splitreason_integrations.backends.embedded_codec import embedded_codec
     from splitreason_integrations.backends.hf.model import HFModel
     from splitreason_integrations.backends.hf.steps import steps_for
     from splitreason_integrations.evals.shapes import random_network
-    from splitreason_integrations.testing import embedded_codec
 
     network = random_network(shape, context_tokens=room, device=device, seed=seed)
     steps = steps_for(network) if cuda_graphs else None

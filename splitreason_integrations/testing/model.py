@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from splitreason_integrations.backends.base import Gives
+from splitreason_integrations.backends.embedded_codec import embedded_codec
 from splitreason_integrations.backends.sequence import check_prompt
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.processes import after_fork
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
-from splitreason_integrations.testing.prompt_memory import PromptMemory, embedded_codec
+from splitreason_integrations.testing.prompt_memory import PromptMemory
 from splitreason_integrations.testing.session import ScriptedSession
 
 Reply = Callable[[Sequence[Message], Sequence[Message] | None], str]

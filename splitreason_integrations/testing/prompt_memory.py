@@ -1,27 +1,14 @@
-"""The embedded pair's codec, and a codec that remembers the conversation of each prompt."""
+"""A codec that remembers the conversation of each prompt."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
-from splitreason_integrations import embedded
 from splitreason_integrations.errors import SessionError
 from splitreason_integrations.protocols import Codec, Prompt
 from splitreason_integrations.records import Message
 
 _REMEMBERED_PROMPTS = 256
-
-
-@cache
-def embedded_codec() -> Codec:
-    """Return the tokenizer and the chat template of the embedded pair."""
-    from transformers import AutoTokenizer
-
-    from splitreason_integrations.backends.codec import TokenizerCodec
-
-    tokenizer = AutoTokenizer.from_pretrained(embedded.path("small"))
-    return TokenizerCodec(tokenizer, name="splitreason-embedded-small")
 
 
 class PromptMemory:
