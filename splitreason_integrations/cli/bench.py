@@ -8,6 +8,7 @@ import typer
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.bench_annotate import annotate_command
+from splitreason_integrations.cli.bench_disagreement import disagreement_command
 from splitreason_integrations.cli.bench_gpu import gpu_command
 from splitreason_integrations.cli.bench_pages import Into, check_pages, write_pages
 from splitreason_integrations.cli.bench_servers import servers_command
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 
 app.command("annotate")(annotate_command)
+app.command("disagreement")(disagreement_command)
 app.command("gpu")(gpu_command)
 app.command("servers")(servers_command)
 app.command("untaught")(untaught_command)

@@ -18,10 +18,12 @@ from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.backends.registry import load_model, resolve
 from splitreason_integrations.cli import options
+from splitreason_integrations.cli.bench_disagreement import reading_lines
 from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import load, report, servers
+from splitreason_integrations.evals.reading_cost import reading_cost
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.evals.vllm_servers import vllm_server
 
@@ -43,7 +45,8 @@ def servers_command(
 ) -> None:
     """Compare two servers with the published flow, and measure them under load.
 
-    Starts vLLM with the bundled pair if no servers are named.
+    Also the wall time of an answer with `disagreement` ÷ with `tag`. Starts vLLM with the bundled
+    pair if no servers are named, and with its untaught small model for a row of that comparison.
     """
     rule = parse_close(close)
     specs = options.keyed_specs(*options.pair(small, large), api_key_env)
@@ -79,6 +82,10 @@ def servers_command(
             }
 
         result = asyncio.run(measure())
+        with _untaught(started=specs == ("embedded", "embedded")) as base:
+            result["disagreement"] = asyncio.run(
+                _reading(pair, base, seed=seed, samples=samples, on_progress=on_progress)
+            )
     result |= report.context(options.command_line())
     if as_json:
         typer.echo(json.dumps(result))
@@ -111,6 +118,36 @@ def _specs(
     yield named
 
 
+@contextmanager
+def _untaught(*, started: bool) -> Generator[ModelDescription | None, None, None]:
+    """Yield the spec of a server of the bundled `base`, None where the servers were named."""
+    if not started:
+        yield None
+        return
+    with (
+        tempfile.TemporaryDirectory() as logs,
+        vllm_server(embedded.path("base"), Path(logs, "base"), name="base") as server,
+    ):
+        server.wait()
+        yield OpenAIServerModel(server.url, "base", taught=False)
+
+
+async def _reading(
+    pair: tuple[ModelDescription, ModelDescription],
+    base: ModelDescription | None,
+    *,
+    seed: int,
+    samples: int,
+    on_progress: load.OnProgress,
+) -> dict[str, Any]:
+    return await reading_cost(
+        (await load_model(pair[0], role="small"), await load_model(pair[1], role="large")),
+        generated("test", _FAMILIES, n=samples, seed=seed + 2),
+        on_progress,
+        untaught=await load_model(base, role="small") if base is not None else None,
+    )
+
+
 def _show(result: dict[str, Any]) -> None:
     answers, spans, load_ = result["answers"], result["long_spans"], result["load"]
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -129,6 +166,8 @@ def _show(result: dict[str, Any]) -> None:
     ):
         table.add_row(name, cell)
     Console().print(table)
+    for line in reading_lines(result["disagreement"]):
+        typer.echo(line)
     typer.echo(f"{result['hardware']}, {result['date']}")
 
 

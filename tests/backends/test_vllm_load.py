@@ -10,6 +10,7 @@ import pytest
 from splitreason_integrations import OpenAIServerModel, Sampling, SplitEngine, TagClose
 from splitreason_integrations.embedded import path
 from splitreason_integrations.evals import load, servers
+from splitreason_integrations.evals.reading_cost import reading_cost
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.evals.vllm_servers import has_vllm, vllm_server
 from splitreason_integrations.records import Author
@@ -66,6 +67,10 @@ async def test_both_ways_are_measured_in_one_run(three):
     assert {what for what, _, _ in noted} > {"answers", "long spans", "answers at once"}
     assert all(0 < ratio < 2 for ratio in found["ideal_ratio"].values())
     assert 0 < found["in_turn_ratio"] < 2
+    read = await reading_cost(models, tasks, note)
+    for row in read["rows"]:
+        assert (row["chunk_tokens"] > 0) is ("disagreement" in row["trigger"])
+        assert row["accuracy"] > 0.5
     alone = await servers.against_the_published_flow(models, tasks, note, close=TagClose(1.0))
     assert alone["ours"]["requests_an_answer"] < answers["ours"]["requests_an_answer"]
 

@@ -121,6 +121,7 @@ def test_a_replaced_or_copied_default_is_still_unnamed():
 
 
 COMMANDS = ["ask hi", "eval", "calibrate --max-share 0.1", "plan --measure", "bench overhead"]
+COMMANDS += ["bench disagreement"]
 COMMANDS += ["bench servers", "annotate gap {traces} --out {out}", "shadow --sample-spans 1"]
 
 

@@ -119,7 +119,10 @@ class Disagreement(Trigger):
 
     Neither model has to be trained. This is the deferral rule of speculative cascades
     (arXiv 2405.19261) with a fixed threshold. The large model reads in chunks: what the small one
-    wrote behind the opening is dropped. Reading costs input tokens of the large model.
+    wrote behind the opening is dropped. Reading costs input tokens of the large model: one pass or
+    request a chunk, and no token is decoded. A stream shows text once it was read, so a chunk
+    later: 8 tokens (`handback_tokens`) to 64, the more the longer a pass of the large model takes
+    next to a step of the small one. `splitreason bench disagreement` measures that delay.
 
     Attributes:
         below: A span opens where the large model gives the chosen token less than this, in
