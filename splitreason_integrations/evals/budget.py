@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from splitreason_integrations.backends.registry import line_up, resolve
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
@@ -15,6 +16,14 @@ _SHARE = 0.25
 _REPEATS = 2.0
 """How often a matched trigger is assumed to read the prompts: on all, and on some with thresholds
 that are not used."""
+
+
+def prices_of(engine: SplitEngine) -> Prices | None:
+    """Return the first large model's own prices, without loading it; None where it has none."""
+    spec = line_up(engine.large)[0]
+    described = resolve(spec, role="large") if isinstance(spec, str) else spec
+    prices: Prices = getattr(described, "prices", Prices())
+    return None if prices == Prices() else prices
 
 
 class Budget:

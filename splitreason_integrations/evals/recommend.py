@@ -9,14 +9,14 @@ from dataclasses import replace
 from itertools import chain
 
 from splitreason_integrations import blocking
-from splitreason_integrations.backends.registry import line_up, public_name, resolve
+from splitreason_integrations.backends.registry import public_name
 from splitreason_integrations.backends.tag_probe import probe
 from splitreason_integrations.decide.pricing import ModelTerms, Prices
 from splitreason_integrations.decide.triggers import Auto, Position, Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.agreement import Likeness, agreeing, final_text, likeness_for
-from splitreason_integrations.evals.budget import Budget, check_limit, forecast_usd
+from splitreason_integrations.evals.budget import Budget, check_limit, forecast_usd, prices_of
 from splitreason_integrations.evals.candidates import (
     POLICY,
     Candidates,
@@ -32,6 +32,7 @@ from splitreason_integrations.evals.verdict import (
     Trial,
     adds_something,
     conclude,
+    steps_before_use,
     trial,
 )
 from splitreason_integrations.evals.watching import watch
@@ -51,8 +52,6 @@ _SPREAD = 8.0
 """How far from the forecast rate of openings thresholds are looked for, as a factor."""
 _SPAN_TOKENS = 8.0
 """Tokens of a span, where no span was measured."""
-_CUT = 0.1
-"""Share of replies that end at their longest, from which on the report warns."""
 
 
 def check_prompts(runner: Runner) -> None:
@@ -111,7 +110,7 @@ class _Search:
         likeness: Likeness | None,
     ) -> None:
         self._runner = runner
-        self._own_prices = _prices_of(engine)
+        self._own_prices = prices_of(engine)
         self._prices = self._own_prices or RELATIVE
         # Where no price is known, the large model's work is counted in relative ones.
         policy = replace(POLICY, models={"*": ModelTerms(prices=self._prices)})
@@ -143,12 +142,14 @@ class _Search:
             names = [*(str(one.trigger) for one in tries.fixed), *(f.name for f in tries.matched)]
             self._left_out.append((", ".join(names), "the large model alone adds nothing certain"))
         verdict = conclude(alone[0], alone[1], tried, score=score_name(self._compared))
+        longest = self._runner.asking.max_tokens
+        steps = steps_before_use(alone[0], alone[1], graded=self._graded, max_tokens=longest)
         return Recommendation(
             alone[0],
             alone[1],
             tuple(tried),
             tuple(self._left_out),
-            replace(verdict, steps=(*self._warnings(), *verdict.steps)),
+            replace(verdict, steps=(*steps, *verdict.steps)),
             self._compared,
             self._prices,
             is_priced=self._own_prices is not None,
@@ -268,26 +269,6 @@ class _Search:
         assert self._likeness is not None, "chosen from the large model's answers"
         return agreeing(result, self._large, self._likeness)
 
-    def _warnings(self) -> list[str]:
-        """Return what to mend before the figures can be relied on."""
-        found = []
-        cut = {
-            one.mode: sum(reply.stop_reason == "length" for reply in one.replies) / one.tasks
-            for one in (self._small, self._large)
-        }
-        most = max(cut, key=lambda mode: cut[mode])
-        if cut[most] >= _CUT:
-            found.append(
-                f"{cut[most]:.0%} of the {most} model's replies were cut off at "
-                f"{self._runner.asking.max_tokens} tokens: run again with a higher --max-tokens."
-            )
-        if not self._graded:
-            found.append(
-                "Bring right answers if you can: agreement says how often a reply is the large "
-                "model's, not how often it is right."
-            )
-        return found
-
 
 def _situation(engine: SplitEngine) -> Situation:
     async def look() -> Situation:
@@ -295,14 +276,6 @@ def _situation(engine: SplitEngine) -> Situation:
         return Situation(small=small, large=large, teaching=await probe(small), asks_first=False)
 
     return blocking.run(look)
-
-
-def _prices_of(engine: SplitEngine) -> Prices | None:
-    """Return the first large model's own prices; None where it has none."""
-    spec = line_up(engine.large)[0]
-    described = resolve(spec, role="large") if isinstance(spec, str) else spec
-    prices: Prices = getattr(described, "prices", Prices())
-    return None if prices == Prices() else prices
 
 
 def _mean_span_tokens(result: Result | None) -> float:

@@ -14,7 +14,6 @@ from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.registry import line_up, load_model
 from splitreason_integrations.backends.tag_probe import Teaching, probe
 from splitreason_integrations.decide.closing import AutoClose, StepEnd
-from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import (
     Confidence,
     Disagreement,
@@ -26,6 +25,7 @@ from splitreason_integrations.decide.triggers import (
 )
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.budget import prices_of
 from splitreason_integrations.evals.estimates import Estimate, Plan, ShadowReport
 from splitreason_integrations.evals.forecast import Forecast, Replay, replay_close
 from splitreason_integrations.evals.metrics import Metric, PerPrompt, draw
@@ -166,18 +166,11 @@ def _replay(
         trigger=rules.trigger,
         close=replay_close(rules.close, closes=teaching.closes),
         policy=rules.policy,
-        prices=_prices(engine, plan),
+        prices=prices_of(engine) or plan.prices,
         span_tokens=None if plan.span_tokens is None else max(1, round(plan.span_tokens)),
         chunk_tokens=engine.handback_tokens,
         max_tokens=max_tokens,
     )
-
-
-def _prices(engine: SplitEngine, plan: Plan) -> Prices:
-    """Return what the large model's tokens cost, without loading it."""
-    first = line_up(engine.large)[0]
-    own = getattr(first, "prices", None) or Prices()
-    return plan.prices if own == Prices() else own
 
 
 def _pilot(

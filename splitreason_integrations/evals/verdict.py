@@ -20,6 +20,9 @@ CLOSE_TO_BEST = 0.1
 """How far below the best score a cheaper trigger may be, unless it is certain to be worse. With 30
 prompts this is three of them, which is chance."""
 
+_CUT = 0.1
+"""Share of replies that end at their longest, from which on a verdict comes with a warning."""
+
 _Z = 1.96
 _TINY = 1e-9
 
@@ -138,6 +141,36 @@ def conclude(small: Trial, large: Trial, tried: Sequence[Trial], *, score: str) 
             "train), or use the large model alone where its quality is needed.",
         ),
     )
+
+
+def steps_before_use(small: Trial, large: Trial, *, graded: bool, max_tokens: int) -> list[str]:
+    """Return what to mend before the figures can be relied on.
+
+    Args:
+        small: The small model alone.
+        large: The large model alone.
+        graded: Whether the right answers are known.
+        max_tokens: Longest reply in tokens.
+
+    """
+    found = []
+    cut = {
+        one.result.mode: sum(reply.stop_reason == "length" for reply in one.result.replies)
+        / one.result.tasks
+        for one in (small, large)
+    }
+    most = max(cut, key=lambda mode: cut[mode])
+    if cut[most] >= _CUT:
+        found.append(
+            f"{cut[most]:.0%} of the {most} model's replies were cut off at {max_tokens} tokens: "
+            "run again with a higher --max-tokens."
+        )
+    if not graded:
+        found.append(
+            "Bring right answers if you can: agreement says how often a reply is the large "
+            "model's, not how often it is right."
+        )
+    return found
 
 
 def adds_something(large: Trial) -> bool:
