@@ -42,8 +42,9 @@ def gpu_command(
     """Measure handoffs between two models of real sizes with random weights, bf16 on a GPU.
 
     Prints the time of a handoff relative to a step of the large model, the time of steps relative
-    to reading the weights once, tokens per second of the split and of each model alone, and peak
-    memory.
+    to reading the weights once, the time of the same segments and spans with the large model
+    reading along (`disagreement`) relative to without (`tag`), tokens per second of the split and
+    of each model alone, and peak memory.
     """
     result = {
         "bench": "gpu",
@@ -125,6 +126,8 @@ def _show(result: dict[str, Any]) -> None:
         ("handoff", lambda one: f"{one['handoff_ms']:.1f} ms"),
         ("handoff ÷ step", lambda one: "{:.2f} ({:.2f} to {:.2f})".format(*_ratio(one))),
         ("handback", lambda one: f"{one['handback_ms']:.1f} ms"),
+        ("reading a chunk", "{reading_ms:.1f} ms, {reading_tokens} tokens".format_map),
+        ("disagreement ÷ tag", _reading),
         ("tokens/s, small alone", partial(_rate, who="small")),
         ("tokens/s, large alone", partial(_rate, who="large")),
         ("tokens/s, split", partial(_rate, who="split")),
@@ -139,6 +142,11 @@ def _show(result: dict[str, Any]) -> None:
 
 def _ratio(one: dict[str, Any]) -> tuple[float, ...]:
     return (one["handoff_ratio"], *one["handoff_interval"])
+
+
+def _reading(one: dict[str, Any]) -> str:
+    low, high = one["reading_interval"]
+    return f"{one['reading_ratio']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _step(one: dict[str, Any], *, who: str) -> str:

@@ -9,7 +9,7 @@ that floor.
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -21,14 +21,20 @@ from splitreason_integrations.backends.base import Wanted, WriteOrder
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.session import HFSession
 from splitreason_integrations.evals.intervals import bootstrap_median
+from splitreason_integrations.loop.pace import BalancedPace
+from splitreason_integrations.options import OPTIONS
 from splitreason_integrations.sampling import Sampling
 
 SMALL_TOKENS = 48
 LARGE_TOKENS = 16
 _DECODED_TOKENS = 64
+_CHUNK_TOKENS = OPTIONS["handback_tokens"].default
 _CLOSE = 0
 _COPIED_BYTES = 1 << 30
 _COPIES = 5
+
+Reading = Callable[[HFSession, HFSession], Awaitable[float]]
+"""Has the small model write while the large one reads along; returns the seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Round:
     """One round of both models, in seconds.
 
     Attributes:
-        small_s: The small model writes.
+        small_s: The small model writes; the large one reads along, where it does.
         handoff_s: The large model prefills and writes its first token.
         large_s: The large model writes the rest of the span.
         handback_s: The small model reads the span.
@@ -63,7 +69,7 @@ async def relay(
     bytes_per_s: float,
     on_progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Return handoff and handback times at a context length, and tokens/s split and alone.
+    """Return handoff and handback times at a context length, tokens/s, and what reading costs.
 
     A handoff lasts from the small model's last token to the large model's first, including the
     prefill of what the small model wrote. In a handback the small model reads the span. The first
@@ -95,6 +101,7 @@ async def relay(
         on_progress(done, rounds)
         taken.append(await _round(small, large))
     on_progress(rounds, rounds)
+    reading = await _reading_ratios(small, large, rounds)
     small.close()
     large.close()
     ratios = [one.handoff_s / steps[1] for one in taken]
@@ -114,13 +121,61 @@ async def relay(
             "large": alone[1],
             "split": tokens / sum(one.seconds for one in taken),
         },
+        **reading,
     }
 
 
-async def _round(small: HFSession, large: HFSession) -> Round:
+async def _reading_ratios(small: HFSession, large: HFSession, rounds: int) -> dict[str, Any]:
+    """Return the time of rounds whose span opens where the large model reads along ÷ of others.
+
+    Both kinds take turns at one context length. `reading_ms` is a pass over a chunk.
+    """
+    before, pace, ratios = (small.length, large.length), BalancedPace(_CHUNK_TOKENS), []
+    passes_s = list[float]()
+    for warm in (False, *[True] * rounds):
+        taken = []
+        for reads in (partial(_reading_along, pace=pace, passes_s=passes_s), None):
+            taken.append(await _round(small, large, reads))
+            for session, length in zip((small, large), before, strict=True):
+                session.truncate(length)
+        if warm:
+            ratios.append(taken[0].seconds / taken[1].seconds)
+    return {
+        "reading_ratio": statistics.median(ratios),
+        "reading_interval": list(bootstrap_median(ratios)),
+        "reading_ms": 1e3 * statistics.median(passes_s),
+        "reading_tokens": pace.chunk_tokens,
+    }
+
+
+async def _reading_along(
+    small: HFSession, large: HFSession, *, pace: BalancedPace, passes_s: list[float]
+) -> float:
+    """Have the small model write in chunks that the large one reads; return the seconds.
+
+    What the small model writes behind its last token to keep is dropped, as behind an opening.
+    """
+    ends, started = [one.length + SMALL_TOKENS for one in (small, large)], time.perf_counter()
+    while small.length < ends[0]:
+        chunk = pace.chunk_tokens
+        pace.note_steps(await _seconds(small, chunk), chunk)
+        large.extend(small.token_ids[-chunk:])
+        began_s = time.monotonic()
+        await large.read_facts(Wanted(own=True), last=chunk)
+        pace.note(began_s)
+        passes_s.append(time.monotonic() - began_s)
+    small.truncate(ends[0])
+    large.truncate(ends[1])
+    return time.perf_counter() - started
+
+
+async def _round(small: HFSession, large: HFSession, reading: Reading | None = None) -> Round:
     before = small.length
-    small_s = await _seconds(small, SMALL_TOKENS)
-    large.extend(small.token_ids[before:])
+    if reading is not None:
+        small_s = await reading(small, large)
+    else:
+        small_s = await _seconds(small, SMALL_TOKENS)
+        large.extend(small.token_ids[before:])
     handoff_s = await _seconds(large, 1)
     large_s = await _seconds(large, LARGE_TOKENS - 1)
     small.extend(large.token_ids[-LARGE_TOKENS:])

@@ -59,9 +59,9 @@ class LargeWork:
     def _counted(self):
         read_chunk = self._read_chunk
 
-        async def read(reader, chunk, ended_by):
+        async def read(reader, chunk, *more, **asked):
             self.chunks += len(chunk) > 0
-            return await read_chunk(reader, chunk, ended_by)
+            return await read_chunk(reader, chunk, *more, **asked)
 
         return read
 

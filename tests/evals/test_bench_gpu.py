@@ -28,10 +28,15 @@ def test_tiny_shapes_on_a_cpu_give_every_figure():
     for one in said["contexts"]:
         assert one["handoff_ratio"] > 0
         assert one["handback_ms"] > 0
+        assert one["reading_ratio"] > 0
+        assert one["reading_ms"] > 0
+        assert 8 <= one["reading_tokens"] <= 64
         assert min(one["tokens_per_s"].values()) > 0
     assert said["peak_memory_bytes"] is None
     assert {"command", "hardware", "date"} <= said.keys()
-    assert "tokens/s" in bench(*TINY, "--context", "64", "--rounds", "2")
+    shown = bench(*TINY, "--context", "64", "--rounds", "2")
+    assert "tokens/s" in shown
+    assert "disagreement ÷ tag" in shown
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -60,4 +65,5 @@ def test_a_handoff_takes_about_a_step_of_the_large_model():
     said = json.loads(bench("--context", "2048", "--rounds", "8", "--json"))
     (one,) = said["contexts"]
     assert one["handoff_ratio"] < 3
+    assert one["reading_ratio"] < 3
     assert said["peak_memory_bytes"] > 0
