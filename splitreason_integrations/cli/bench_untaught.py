@@ -18,11 +18,18 @@ def untaught_command(
     samples: Annotated[
         int, typer.Option(min=4, help="Problems of the main rows; a quarter of them for others.")
     ] = 1000,
+    timed: Annotated[
+        int,
+        typer.Option(min=1, help="Problems of the rows timed beside speculative decoding."),
+    ] = 40,
     seed: options.Seed = 0,
     into: Into = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure triggers and close rules that need no training, on an untaught small model."""
+    """Measure triggers and close rules that need no training, on an untaught small model.
+
+    Speculative decoding with the same models stands below, on vLLM too where there is one.
+    """
     check_extra("local", "torch", what="bench untaught")
     from splitreason_integrations.evals.untaught import in_markdown, measure_untaught
 
@@ -30,8 +37,11 @@ def untaught_command(
     with progress_by_name() as on_progress:
         found = measure_untaught(
             samples=samples,
+            timed=timed,
             seed=seed,
-            command=f"splitreason bench untaught --samples {samples} --seed {seed}",
+            command=(
+                f"splitreason bench untaught --samples {samples} --timed {timed} --seed {seed}"
+            ),
             on_progress=on_progress,
         )
     write_pages(into, _MARKERS, in_markdown(found))

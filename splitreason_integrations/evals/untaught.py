@@ -1,7 +1,8 @@
 """Measure what triggers and close rules that need no training do with an untaught small model.
 
 The bundled `base` never learned to mark spans; it works with the bundled large model, as two
-ordinary models do. The taught small model stands beside it, and what its input tokens cost.
+ordinary models do. The taught small model stands beside it, and what its input tokens cost; below
+them stands speculative decoding with the same models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ from splitreason_integrations.evals.matching import stages, tune_to
 from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import Runner
+from splitreason_integrations.evals.speculation import measure_speculation
+from splitreason_integrations.evals.speculation_table import speculation_lines
 from splitreason_integrations.evals.tasks import Task, generated
 
 FAMILIES = ("word", "context")
@@ -109,12 +112,13 @@ class Row:
 
 
 def measure_untaught(
-    *, samples: int, seed: int, command: str, on_progress: Done
+    *, samples: int, timed: int, seed: int, command: str, on_progress: Done
 ) -> dict[str, object]:
     """Measure all rows; return them as plain data with hardware, versions and date.
 
     Args:
         samples: problems of the main rows; a quarter of them for the others.
+        timed: problems of the rows that are timed beside speculative decoding.
         seed: seed of the problems.
         command: the command line to publish with the figures.
         on_progress: called with (what is measured, answers done, answers in all).
@@ -138,7 +142,15 @@ def measure_untaught(
         ]
         fewer += [bench.matched(name, share, Agrees()) for name in MATCHED]
     rows = [row.data() for row in (*main, *fewer)]
-    return {"bench": "untaught", "rows": rows, **report.context(command)}
+    # Timed where nothing else runs: the pool's processes have ended.
+    tasks = generated("test", FAMILIES, n=timed, seed=seed)
+    speculation = measure_speculation(tasks, seed=seed, on_progress=on_progress)
+    return {
+        "bench": "untaught",
+        "rows": rows,
+        "speculation": speculation,
+        **report.context(command),
+    }
 
 
 class _Bench:
@@ -218,13 +230,13 @@ def in_markdown(found: Mapping[str, Any]) -> str:
         low, high = row["interval"]
         least, most = row["accuracy_of_large_interval"]
         lines.append(
-            f"| {row['small']} | `{_cell(row['trigger'])}` | `{_cell(row['close'])}` "
+            f"| {row['small']} | {_cell(row['trigger'])} | {_cell(row['close'])} "
             f"| {row['accuracy']:.1%} ({low:.1%} to {high:.1%}), n = {row['n']} "
             f"| {row['accuracy_of_large']:.1%} ({least:.1%} to {most:.1%}) "
             f"| {row['offload_share']:.1%} | {row['spans_per_answer']:.1f} "
             f"| {row['large_input_tokens']:.0f}, {row['large_output_tokens']:.0f} |"
         )
-    lines += ["", *_costs(found["rows"]), ""]
+    lines += ["", *_costs(found["rows"]), "", *speculation_lines(found["speculation"]), ""]
     versions = found["versions"]
     lines.append(
         f"`{found['command']}`: greedy, tokens per answer; {found['hardware']}; torch "
@@ -249,10 +261,11 @@ def _costs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             cost / alone["cost_by_input_price"][price]
             for cost, price in zip(costs, prices, strict=True)
         )
-        name = f"{row['small']}, `{_cell(row['trigger'])}`, `{_cell(row['close'])}`"
+        name = f"{row['small']}, {_cell(row['trigger'])}, {_cell(row['close'])}"
         lines.append(f"| {name} | " + " | ".join(f"{part:.2f}" for part in parts) + " |")
     return lines
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Return a rule's text for a cell; a dash where no span was ended by a rule."""
+    return "`{}`".format(text.replace("|", "\\|")) if text else "–"

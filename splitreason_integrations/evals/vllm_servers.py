@@ -29,13 +29,14 @@ _ARGUMENTS = (
     *("--dtype", "float32", "--enforce-eager", "--block-size", "32"),
     *("--distributed-executor-backend", "uni"),
 )
-_SETTINGS = {
+SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
 }
+"""Environment variables of a process in which vLLM runs on one CPU core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def vllm_server(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *_ARGUMENTS, *more],
-            env={**os.environ, **_SETTINGS, **({"VLLM_API_KEY": key} if key else {})},
+            env={**os.environ, **SETTINGS, **({"VLLM_API_KEY": key} if key else {})},
             stdout=output,
             stderr=output,
             start_new_session=True,

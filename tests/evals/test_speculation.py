@@ -1,0 +1,121 @@
+"""Speculative decoding beside offloading: lossless, counted, and shown in one table."""
+
+import json
+import os
+
+import pytest
+import torch
+
+from splitreason_integrations.backends.registry import load_model
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.evals import speculation
+from splitreason_integrations.evals.speculation import assisted, counted, measure_speculation
+from splitreason_integrations.evals.speculation_table import speculation_lines
+from splitreason_integrations.evals.speculation_vllm import ALONE, WAYS, vllm_answers
+from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.evals.vllm_servers import PYTHON_VARIABLE
+
+TASKS = generated("test", ("word", "context"), n=4, seed=3)
+
+
+def nothing(what, done, of):
+    pass
+
+
+def test_assisted_generation_writes_the_large_models_text_in_fewer_passes(embedded):
+    _, large = embedded
+    with counted(large) as passes:
+        ways = assisted(large, passes)
+        alone, *others = (
+            [answer(task) for task in TASKS] for (_, who), answer in sorted_ways(ways)
+        )
+        assert all(one.passes == one.tokens + 1 for one in alone)  # the end token takes one too
+        assert len(others) == 2
+        for answers in others:
+            assert [one.text for one in answers] == [one.text for one in alone]
+            assert all(one.passes < one.tokens for one in answers)
+            # What is drafted and refused is read in vain.
+            assert all(
+                one.positions >= least.positions for one, least in zip(answers, alone, strict=True)
+            )
+    before = passes.count
+    large.network.generate(torch.tensor([[5]]), max_new_tokens=1)
+    assert passes.count == before
+
+
+def sorted_ways(ways):
+    return sorted(ways.items(), key=lambda item: item[0][1] != ALONE)
+
+
+@pytest.fixture(scope="module")
+def found():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speculation, "has_vllm", lambda: False)
+        return measure_speculation(TASKS, seed=0, on_progress=nothing)
+
+
+def test_every_way_answers_every_problem(found):
+    rows = {(row["engine"], row["method"]): row for row in found["rows"]}
+    assert len(rows) == 7
+    assert all(row["n"] == len(TASKS) for row in rows.values())
+    theirs, ours = rows["transformers", ALONE], rows["this package", ALONE]
+    assert ours["large_passes"] == theirs["large_passes"]
+    assert ours["large_positions"] == theirs["large_positions"]
+    assert ours["tokens"] == theirs["tokens"]
+    for row in rows.values():
+        assert row["large_passes"] <= theirs["large_passes"]
+        assert row["of_alone_interval"][0] <= row["of_alone"] <= row["of_alone_interval"][1]
+        if row["engine"] == "transformers":
+            assert row["same_text"] == len(TASKS)
+        if row["method"] == ALONE:
+            assert row["of_alone"] == 1
+
+
+def test_the_table_has_a_line_for_each_way(found):
+    lines = speculation_lines(json.loads(json.dumps(found)))
+    head = next(line for line in lines if line.startswith("| engine"))
+    rows = [line for line in lines if line.startswith(("| transformers", "| this package"))]
+    assert len(rows) == 7
+    assert {line.count("|") for line in (head, *rows)} == {9}
+    assert PYTHON_VARIABLE in lines[-1]
+    assert PYTHON_VARIABLE not in speculation_lines({**found, "vllm": True})[-1]
+
+
+def test_vllm_that_does_not_start_is_an_error_with_its_log(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho no such engine >&2\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setenv(PYTHON_VARIABLE, os.fspath(python))
+    with pytest.raises(ConfigurationError, match="no such engine"):
+        list(vllm_answers([[1, 2]] * 20_000, end_tokens=(2,), max_tokens=4))
+
+
+@pytest.mark.slow
+def test_the_benchmark_writes_all_tables_into_a_file(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(speculation, "has_vllm", lambda: False)
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- untaught -->\nold\n<!-- end of untaught -->\nafter\n", "utf-8")
+    arguments = ("--samples", "4", "--timed", "1", "--into", str(path), "--json")
+    found = json.loads(run("bench", "untaught", *arguments).out)
+    assert found["speculation"]["n"] == 1
+    assert "--timed 1" in found["command"]
+    text = path.read_text("utf-8")
+    assert "old" not in text
+    assert text.endswith("<!-- end of untaught -->\nafter\n")
+    assert "| base | `never` | – |" in text
+    assert "| transformers | large alone |" in text
+
+
+@pytest.mark.vllm
+async def test_vllm_speculates_without_loss():
+    large = await load_model("embedded", role="large")
+    prompts = [large.codec.render(task.messages, task.tools).token_ids for task in TASKS]
+    found = {way: [] for way in WAYS}
+    for one in vllm_answers(prompts, end_tokens=large.codec.end_tokens, max_tokens=300):
+        found[one.way].append(one)
+    alone = [one.token_ids for one in found[ALONE]]
+    assert [one.passes for one in found[ALONE]] == [len(ids) for ids in alone]
+    for way, answers in found.items():
+        assert [one.prompt for one in answers] == list(range(len(TASKS)))
+        assert [one.token_ids for one in answers] == alone
+        assert way == ALONE or all(2 * one.passes < len(one.token_ids) for one in answers)
