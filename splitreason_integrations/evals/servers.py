@@ -11,6 +11,7 @@ from typing import Any
 
 from splitreason_integrations.backends.base import Session, TokenFacts, Wanted, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.tag_probe import probe, probe_large
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.triggers import Random
 from splitreason_integrations.engine import SplitEngine
@@ -31,9 +32,17 @@ class Counted:
 
     With `endless` it never ends a span: stop tokens are forbidden, and every close probability is
     0.
+
+    Attributes:
+        taught: Whether the model knows the tags, where that was found out: it is not asked again.
+        writes: How often it was asked to write.
+
     """
 
     def __init__(self, model: ServerModel, *, endless: bool = False) -> None:
+        known = probe.known(model) or probe_large.known(model)
+        # A model that opens spans and closes none has no word in a spec: it is asked again.
+        self.taught = known.opens if known and known.opens == known.closes else None
         self._model = model
         self._endless = endless
         self._opened: list[Session] = []
@@ -66,6 +75,12 @@ class Counted:
             session.read_facts = reading  # type: ignore[method-assign]
         self._opened.append(session)
         return session
+
+
+async def _probe(models: tuple[ServerModel, ServerModel]) -> None:
+    """Find out what the models know of the tags, which is no part of an answer's cost."""
+    await probe(models[0])
+    await probe_large(models[1])
 
 
 def _without_end(order: WriteOrder) -> WriteOrder:
@@ -109,6 +124,7 @@ async def against_the_published_flow(
         settings: Settings of our engine.
 
     """
+    await _probe(models)
     flow, pairs, bare_s = PublishedFlow(*models), list[tuple[Timed, Timed]](), list[float]()
     for done, task in enumerate(tasks):
         on_progress("answers", done, len(tasks))
@@ -176,6 +192,7 @@ async def long_spans(
     models: tuple[ServerModel, ServerModel], tasks: Sequence[Task], on_progress: OnProgress
 ) -> dict[str, Any]:
     """Return requests and wall time of spans held open for 128 tokens, ours ÷ published."""
+    await _probe(models)
     flow, ours, theirs = PublishedFlow(*models), list[Timed](), list[Timed]()
     for done, task in enumerate(tasks):
         on_progress("long spans", done, len(tasks))
