@@ -265,7 +265,8 @@ def conversation(rng, secrets):
 async def test_no_secret_reaches_a_server_in_a_thousand_cases():
     rng, whole = random.Random(3), 0
     async with quoting_server() as server:
-        large = await load_model(spec(server.url, context_tokens=8192, dialect="ids"), role="large")
+        asked = spec(server.url, context_tokens=8192, dialect="ids", taught=True)
+        large = await load_model(asked, role="large")
         for case in range(1000):
             secrets = [draw_secret(rng) for _ in range(rng.randint(1, 3))]
             messages, tools = conversation(rng, secrets)
