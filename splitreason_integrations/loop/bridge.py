@@ -6,7 +6,7 @@ one waits until it is complete: the same text becomes the same tokens, whatever 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from splitreason_integrations.protocols import Codec
@@ -23,8 +23,8 @@ class Converted:
     Attributes:
         token_ids: the target's ids.
         boundaries: pairs (source tokens, target tokens) after which both sequences are at the same
-            character, in order; a piece may be cut only there. Where a unit of earlier pieces ends
-            with them, 0 source tokens of this one come before the boundary.
+            character, in order; a piece may be cut only there. Counts of 0 or less are those of
+            boundaries behind (or before) the last tokens of earlier pieces, whose text has waited.
 
     """
 
@@ -46,52 +46,80 @@ class Bridge:
         self._joiner = Joiner(target)
         self._unit = _LINE if by_line else _WORD
         self._waiting = ""
+        self._ends: dict[int, int] = {}
 
-    def convert(self, token_ids: Sequence[int], *, in_units: bool = False) -> Converted:
+    def convert(
+        self, token_ids: Sequence[int], *, in_units: bool = False, whole: bool = False
+    ) -> Converted:
         """Return a piece in the target's tokens; half a character waits for the next piece.
 
-        With `in_units`, the last unit waits, too, and boundaries are at the ends of units.
+        With `in_units`, the last unit waits, too. With `whole`, nothing waits.
         """
         if self._same:
             return self._unchanged(token_ids)
-        after, target_ids, text, offset = self._joiner.stream(), list[int](), self._waiting, 0
-        waited, offset = len(self._waiting), len(self._waiting)
-        mine: dict[int, int] = {waited: 0} if waited and in_units else {}
-        ends = set[int]()
-        done = 0
+        after, target_ids, text, mine = (
+            self._joiner.stream(),
+            list[int](),
+            self._waiting,
+            self._ends,
+        )
+        offset = len(text)
         for count, token_id in enumerate(token_ids, 1):
             pushed = self._stream.push(token_id)
             offset += len(pushed)
             if self._stream.complete:
                 mine[offset] = count
             if self._source.is_control(token_id):
-                target_ids += self._encode(text) + self._control(pushed)
-                ends |= {done + len(text), offset}
-                text, done = "", offset
+                target_ids += self._encode_all(text, in_units=in_units) + self._control(pushed)
+                text = ""
             else:
                 text += pushed
-        units, text = self._units(text) if in_units else ([text], "")
-        for unit in units:
-            target_ids += self._encode(unit)
-            done += len(unit)
-            ends.add(done)
-        self._waiting = text
+        if whole:
+            text += self._stream.flush()
+        waiting = self._units(text)[1] if in_units and not whole else ""
+        complete = text[: len(text) - len(waiting)]
+        target_ids += self._encode_all(complete, in_units=in_units)
+        self._wait_with(waiting, offset - len(waiting), mine, len(token_ids))
         theirs = whole_ends(after, target_ids)
-        shared = sorted(mine.keys() & theirs.keys() & (ends if in_units else theirs.keys()))
-        return Converted(tuple(target_ids), tuple((mine[at], theirs[at]) for at in shared))
+        boundaries = [(mine[at], theirs[at]) for at in sorted(mine.keys() & theirs.keys())]
+        return Converted(tuple(target_ids), tuple(boundaries))
+
+    def convert_chunk(self, chunk: Sequence[int], *, known: int, whole: bool) -> Converted:
+        """Return what is new of a chunk, in units.
+
+        Args:
+            chunk: tokens since the last boundary at which something was kept.
+            known: how many of them were converted before.
+            whole: whether nothing comes after the chunk, and so nothing of it waits.
+
+        Returns:
+            The ids of what is new, with boundaries that count all of the chunk's tokens. The end of
+            a whole chunk is one.
+
+        """
+        converted = self.convert(chunk[known:], in_units=True, whole=whole)
+        boundaries = [(known + mine, theirs) for mine, theirs in converted.boundaries]
+        if whole and chunk:
+            end = len(chunk), len(converted.token_ids)
+            boundaries = [*(at for at in boundaries if at[0] < len(chunk)), end]
+        return Converted(converted.token_ids, tuple(boundaries))
 
     def rest(self) -> tuple[int, ...]:
         """Return the ids of what was held back for a next piece, where none comes."""
-        text, self._waiting = self._waiting + self._stream.flush(), ""
-        return () if self._same else tuple(self._encode(text))
+        return self.convert((), whole=True).token_ids
 
     def _unchanged(self, token_ids: Sequence[int]) -> Converted:
-        whole = []
+        ends = []
         for count, token_id in enumerate(token_ids, 1):
             self._stream.push(token_id)
             if self._stream.complete:
-                whole.append(count)
-        return Converted(tuple(token_ids), tuple(zip(whole, whole, strict=True)))
+                ends.append(count)
+        return Converted(tuple(token_ids), tuple(zip(ends, ends, strict=True)))
+
+    def _wait_with(self, text: str, at: int, ends: Mapping[int, int], tokens: int) -> None:
+        """Let the text from `at` on wait, and remember where source tokens end in it."""
+        self._waiting = text
+        self._ends = {end - at: count - tokens for end, count in ends.items() if end > at}
 
     def _units(self, text: str) -> tuple[list[str], str]:
         """Return the units that cannot become longer, and the text that waits."""
@@ -107,7 +135,11 @@ class Bridge:
 
     def _control(self, text: str) -> list[int]:
         known = self._target.control_token(text)
-        return self._target.encode(text) if known is None else [known]
+        return self._encode(text) if known is None else [known]
+
+    def _encode_all(self, text: str, *, in_units: bool) -> list[int]:
+        units, rest = self._units(text) if in_units else ([], text)
+        return [token for unit in (*units, rest) for token in self._encode(unit)]
 
     def _encode(self, text: str) -> list[int]:
         ids = self._joiner.encode(text)

@@ -11,6 +11,7 @@ import anyio
 
 from splitreason_integrations.backends.base import DraftsAhead, TokenFacts, Wanted
 from splitreason_integrations.decide.closing import (
+    TEXT_CHARACTERS,
     CloseNeeds,
     CloseRule,
     OwnToken,
@@ -24,7 +25,6 @@ from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.protocols import TextStream
 
 _READ = CloseNeeds.CLOSE_PROBABILITY | CloseNeeds.OWN | CloseNeeds.ENTROPY
-_TEXT_CHARACTERS = 400
 
 
 class Handback:
@@ -49,10 +49,11 @@ class Handback:
             self._needs &= ~CloseNeeds.CLOSE_PROBABILITY
         self._retry = retry
         self._own: list[OwnToken] = []
+        self._last_facts = TokenFacts()
         self._unread: tuple[int, ...] = ()
-        self._text = ""
+        self._texts_behind = [""]
         self._place_at = 0
-        self._texts: TextStream | None = None
+        self._stream: TextStream | None = None
         self._small_knows_end = False
         self.large_lost = False
 
@@ -65,8 +66,8 @@ class Handback:
         """Show the open tag to the models that know it; `text` is the reply so far."""
         self._large.session.extend(self._large.tags.open_tokens)
         self._small.session.extend(self._small.tags.open_tokens)
-        self._text, self._place_at = text, len(text)
-        self._texts = self._new_texts()
+        self._texts_behind, self._place_at = [text], len(text)
+        self._stream = self._new_stream()
         self._look_ahead()
 
     def end(self) -> None:
@@ -85,22 +86,28 @@ class Handback:
     def take_over(self, large: Participant) -> None:
         """Let another large model write on, whose session holds the span so far."""
         self._large_model, self.large_lost = large, False
-        self._texts = self._new_texts()
+        self._stream = self._new_stream()
 
-    async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
+    async def read(
+        self, chunk: Sequence[int], ended_by: str | None, *, is_last: bool
+    ) -> tuple[int, str | None]:
         """Bring the small model up to date with a chunk of the large model's tokens.
 
         Args:
-            chunk: tokens in the large model's vocabulary.
+            chunk: tokens in the large model's vocabulary; those that were not kept of the chunk
+                before come first.
             ended_by: how the large model ended the span after the chunk; None where it did not.
+            is_last: whether nothing comes after the chunk.
 
         Returns:
             How many of the chunk's tokens are kept, and who closed the span, if anybody did.
 
         """
         session, tags = self._small.session, self._small.tags
-        start, texts = session.length - len(self._unread), self._texts_after(chunk)
-        converted = self._converted(chunk, whole=ended_by is not None)
+        start, texts = session.length - len(self._unread), self._texts_of(chunk)
+        bridge = self._small.bridge_from(self._large.codec)
+        known = len(self._texts_behind) - 1
+        converted = bridge.convert_chunk(chunk, known=known, whole=is_last)
         session.extend(converted.token_ids)
         self._unread += converted.token_ids if self._needs else ()
         if self._needs and converted.boundaries:
@@ -110,20 +117,17 @@ class Handback:
             at = await self._first_close(converted, texts, start, behind)
             if at is not None:
                 return at, self._name
-        self._text = texts[-1]
+        kept = self._decided(chunk, converted)
+        self._texts_behind = texts[kept:]
         if ended_by is None:
             self._look_ahead()
-        return len(chunk), ended_by
+        return kept, ended_by
 
-    def _converted(self, chunk: Sequence[int], *, whole: bool) -> Converted:
-        """Return a chunk in the small model's tokens; with `whole`, nothing of it waits."""
-        bridge = self._small.bridge_from(self._large.codec)
-        converted = bridge.convert(chunk)
-        rest = bridge.rest() if whole else ()
-        if not rest:
-            return converted
-        ids = converted.token_ids + rest
-        return Converted(ids, (*converted.boundaries, (len(chunk), len(ids))))
+    def _decided(self, chunk: Sequence[int], converted: Converted) -> int:
+        """Return after how many tokens of a chunk it is known whether the span ends there."""
+        if not self._needs:
+            return len(chunk)
+        return converted.boundaries[-1][0] if converted.boundaries else 0
 
     async def _first_close(
         self, converted: Converted, texts: Sequence[str], start: int, behind: Sequence[int]
@@ -137,14 +141,15 @@ class Handback:
         unread, self._unread = self._unread, ()
         facts = await self._facts(last=len(unread) + len(behind), spare=len(behind))
         self._own += [OwnToken(one.probability, one.likeliest) for one in facts]
-        known = len(unread) - len(converted.token_ids)
+        known, before_them = len(unread) - len(converted.token_ids), self._last_facts
+        self._last_facts = facts[-1] if facts else before_them
         for mine, theirs in converted.boundaries:
-            fact = facts[known + theirs - 1] if facts else TokenFacts()
+            fact = [before_them, *facts][known + theirs if facts else 0]
             place = SpanPlace(
                 close_probability=fact.next_probability,
                 entropy=fact.next_entropy,
                 own=self._own[: before + known + theirs],
-                text=texts[mine][-_TEXT_CHARACTERS:],
+                text=texts[mine][-TEXT_CHARACTERS:],
                 new_text=texts[mine][self._place_at :],
             )
             self._place_at = len(texts[mine])
@@ -162,15 +167,15 @@ class Handback:
             session.extend((*unread[known + theirs :], *behind))
         return None
 
-    def _texts_after(self, chunk: Sequence[int]) -> list[str]:
-        """Return the reply's end after each token of a chunk, and before its first one."""
-        texts = [self._text]
-        for token in chunk if CloseNeeds.TEXT in self._needs else ():
-            assert self._texts is not None, "a span that has begun has text"
-            texts.append(texts[-1] + self._texts.push(token))
+    def _texts_of(self, chunk: Sequence[int]) -> list[str]:
+        """Return the reply's end before the first token of a chunk, and after each of them."""
+        texts = list(self._texts_behind)
+        for token in chunk[len(texts) - 1 :] if CloseNeeds.TEXT in self._needs else ():
+            assert self._stream is not None, "a span that has begun has text"
+            texts.append(texts[-1] + self._stream.push(token))
         return texts + texts[-1:] * (len(chunk) + 1 - len(texts))
 
-    def _new_texts(self) -> TextStream:
+    def _new_stream(self) -> TextStream:
         codec = self._large.codec
         return codec.text_stream(after=codec.encode("\n")[-1:])
 
@@ -198,7 +203,7 @@ class Handback:
 
     async def _facts(self, *, last: int, spare: int) -> list[TokenFacts]:
         """Return facts of the `last` tokens but for the `spare` very last; none if unneeded."""
-        if not self._needs & _READ:
+        if not (last and self._needs & _READ):
             return []
         tags, needs = self._small.tags, self._needs
         reads_tag = CloseNeeds.CLOSE_PROBABILITY in needs

@@ -23,11 +23,11 @@ from splitreason_integrations.errors import CircuitOpenError
 from splitreason_integrations.humans.human import Answer
 from splitreason_integrations.loop.approval import FAILURE, Approval
 from splitreason_integrations.loop.handback import Handback
-from splitreason_integrations.loop.pace import SparingPace
+from splitreason_integrations.loop.pace import SparingPace, TurnsPace
 from splitreason_integrations.loop.read_along import ReadAlong
 from splitreason_integrations.loop.recovery import NextLarge, Recovery
 from splitreason_integrations.loop.state import RequestState
-from splitreason_integrations.loop.writing import TimedWriting, Writing
+from splitreason_integrations.loop.writing import TimedWriting, Writing, in_chunks
 
 _STREAM = 2
 
@@ -138,32 +138,31 @@ class Handoffs:
         state.emit(started)
 
     def _start_writing(self, order: WriteLarge) -> Writing:
-        state, settings = self._state, self._state.settings
+        state, settings, large = self._state, self._state.settings, self._state.large
+        asked, chunk_tokens = self._write_order(order), settings.handback_tokens
+        waits = settings.hands_back and large.model.resumes
+        checks = self._only_reasons and not large.reasoning_ends
         writing = TimedWriting(
-            state.large.session.write(self._write_order(order)),
-            model=state.large.model.name,
+            in_chunks(large.session, asked, lambda: chunk_tokens)
+            if waits or checks
+            else large.session.write(asked),
+            model=large.model.name,
             stall_s=settings.retry.stall_s,
             until_s=state.span_ends_s,
         )
-        handback = state.handback if settings.hands_back else None
-        if handback is None:
+        if not settings.hands_back:
             return Writing(writing, self._ended_by)
-        pace = SparingPace(settings.handback_tokens)
-        return ReadAlong(writing, handback, pace, self._ended_by)
+        pace = TurnsPace(chunk_tokens) if waits else SparingPace(chunk_tokens)
+        return ReadAlong(writing, state.handback, pace, self._ended_by)
 
     def _write_order(self, order: WriteLarge) -> WriteOrder:
         settings, large = self._state.settings, self._state.large
         tags, only_reasons = large.looked_for.control_tokens, self._only_reasons
-        # A model that resumes at no cost stops after each chunk, so that it writes little surplus;
-        # another is asked once a span.
-        in_chunks = settings.hands_back and large.model.resumes
-        in_chunks |= only_reasons and not large.reasoning_ends
         is_marked = settings.hands_back and bool(large.tags)
         closing = frozenset(tags[1:] if is_marked else ())
         closing |= large.reasoning_ends if only_reasons else frozenset()
-        most = settings.handback_tokens if in_chunks else order.max_tokens
         return WriteOrder(
-            max_tokens=min(order.max_tokens, most, self._exact_left or most),
+            max_tokens=min(order.max_tokens, self._exact_left or order.max_tokens),
             sampling=large.sampling,
             seed=settings.seed,
             stream=_STREAM,

@@ -49,13 +49,16 @@ class LargeReader:
         self.length = large.session.length if large is not None and large.is_open else 0
         self.span_tokens: int | None = None
 
-    async def read(self, chunk: Sequence[int], ended_by: str | None) -> tuple[int, str | None]:
+    async def read(
+        self, chunk: Sequence[int], ended_by: str | None, *, is_last: bool
+    ) -> tuple[int, str | None]:
         """Have the large model read a chunk of the small model's tokens.
 
         Args:
             chunk: tokens in the small model's vocabulary; those that were not kept of the chunk
                 before come first.
             ended_by: how the small model ended its writing after the chunk; None where it did not.
+            is_last: whether nothing comes after the chunk.
 
         Returns:
             How many of the tokens are kept, and what ended the writing: FIRED, or `ended_by`.
@@ -65,7 +68,8 @@ class LargeReader:
         if not self._may_read(len(chunk) - self._converted_tokens):
             return self._unread_chunk(chunk, ended_by)
         self._sync()
-        converted = self._converted(chunk, whole=ended_by is not None)
+        bridge = state.large.bridge_from(state.small.codec)
+        converted = bridge.convert_chunk(chunk, known=self._converted_tokens, whole=is_last)
         state.large.session.extend(converted.token_ids)
         self._unread += converted.token_ids
         if not converted.boundaries:
@@ -110,19 +114,6 @@ class LargeReader:
             raise CircuitOpenError(f"{large.model.name} failed too often lately")
         large.sync(self._state.transcript.pieces)
         self.reads, self.length = True, large.session.length
-
-    def _converted(self, chunk: Sequence[int], *, whole: bool) -> Converted:
-        """Return what is new of a chunk in the large model's tokens, boundaries by the chunk."""
-        bridge = self._state.large.bridge_from(self._state.small.codec)
-        known = self._converted_tokens
-        converted = bridge.convert(chunk[known:], in_units=True)
-        boundaries = [(known + mine, theirs) for mine, theirs in converted.boundaries]
-        ids = converted.token_ids
-        if whole:
-            ids += bridge.rest()
-            if not boundaries or boundaries[-1][0] < len(chunk):
-                boundaries.append((len(chunk), len(ids)))
-        return Converted(ids, tuple(boundaries))
 
     async def _facts(self) -> list[TokenFacts] | None:
         """Return what the large model gives the tokens that it has not read yet.

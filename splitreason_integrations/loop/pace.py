@@ -32,6 +32,24 @@ class Pace(Protocol):
         ...
 
 
+class TurnsPace:
+    """For a reader that the writer waits for: so it writes little that is dropped."""
+
+    def __init__(self, chunk_tokens: int) -> None:
+        self._chunk_tokens = chunk_tokens
+
+    def is_due(self, unread: int) -> bool:
+        """Return whether a chunk is written."""
+        return unread >= self._chunk_tokens
+
+    def writes_on(self, unread: int) -> bool:
+        """Return False: the writer waits."""
+        return False
+
+    def note(self, began_s: float) -> None:
+        """Do nothing: how long a reading takes changes nothing."""
+
+
 class SparingPace:
     """For a reader beside a slower writer: reading takes a small share of the time."""
 

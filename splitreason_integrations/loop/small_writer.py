@@ -25,7 +25,7 @@ from splitreason_integrations.loop.read_along import ReadAlong
 from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.loop.transcript import SMALL
 from splitreason_integrations.loop.trigger_watch import TriggerWatch
-from splitreason_integrations.loop.writing import TimedWriting, Writing
+from splitreason_integrations.loop.writing import TimedWriting, Writing, in_chunks
 from splitreason_integrations.records import Author
 
 _STREAM = 1
@@ -75,8 +75,12 @@ class SmallWriter:
         self._reader = LargeReader(state, self._watch) if reads else None
         if not reads:
             self._prefill.start_if_due()
-        in_chunks = reads and state.small.model.resumes
-        writing = (self._in_chunks if in_chunks else state.small.session.write)(write_order)
+        session = state.small.session
+        writing = (
+            in_chunks(session, write_order, lambda: self._pace.chunk_tokens)
+            if reads and state.small.model.resumes
+            else session.write(write_order)
+        )
         if self._watch.reads_tags_as_text:
             writing = self._without_tags(writing)
         timed = TimedWriting(writing, model=state.small.model.name, stall_s=None, until_s=None)
@@ -190,18 +194,6 @@ class SmallWriter:
         if written.end is End.STOP_TOKEN:
             return _STOPPED
         return None if written.end is None else _PAUSED
-
-    async def _in_chunks(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
-        """Yield what a model writes that resumes at no cost, and have it write little in vain."""
-        session, left, end = self._state.small.session, order.max_tokens, None
-        while end is None:
-            most = before = min(left, self._pace.chunk_tokens)
-            async with aclosing(session.write(replace(order, max_tokens=most))) as writing:
-                async for written in writing:
-                    left, most = left - len(written.token_ids), most - len(written.token_ids)
-                    goes_on = written.end is End.LENGTH and left > 0 and most == 0 < before
-                    end = None if goes_on else written.end
-                    yield replace(written, end=end)
 
     async def _without_tags(
         self, writing: AsyncGenerator[Written, None]

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 
 import anyio
 
-from splitreason_integrations.backends.base import Written
+from splitreason_integrations.backends.base import End, Session, WriteOrder, Written
 from splitreason_integrations.errors import ModelStalledError
 
 GRACE_S = 0.25
@@ -22,6 +23,30 @@ class Checked:
 
     token_ids: tuple[int, ...] = ()
     closed_by: str | None = None
+
+
+async def in_chunks(
+    session: Session, order: WriteOrder, chunk_tokens: Callable[[], int]
+) -> AsyncGenerator[Written, None]:
+    """Yield what a session writes for an order, which it is asked for in chunks.
+
+    A model that resumes at no cost so writes nothing that is not asked for.
+
+    Args:
+        session: the model's session.
+        order: what is to be written, in all.
+        chunk_tokens: returns how many tokens to ask for next.
+
+    """
+    left, end = order.max_tokens, None
+    while end is None:
+        most = before = min(left, chunk_tokens())
+        async with aclosing(session.write(replace(order, max_tokens=most))) as writing:
+            async for written in writing:
+                left, most = left - len(written.token_ids), most - len(written.token_ids)
+                goes_on = written.end is End.LENGTH and left > 0 and most == 0 < before
+                end = None if goes_on else written.end
+                yield replace(written, end=end)
 
 
 class TimedWriting:

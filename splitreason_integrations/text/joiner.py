@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from splitreason_integrations.protocols import Codec, TextStream
 
 _CONTEXT_TOKENS = 4
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Joiner:
@@ -27,7 +28,16 @@ class Joiner:
 
     def advance(self, token_ids: Sequence[int]) -> None:
         """Commit ids as context."""
-        self._before = list(token_ids[-_CONTEXT_TOKENS:]) or self._before
+        if not token_ids:
+            return
+        count = _CONTEXT_TOKENS
+        # Of a character of several tokens the context has all or none.
+        while count < len(token_ids) and _BROKEN in self._codec.decode(token_ids[-count:]):
+            count *= 2
+        self._before = list(token_ids[-count:])
+        # A stream after it would take the broken character for one that goes on.
+        if self._codec.decode(self._before).endswith(_BROKEN):
+            self._before = self._codec.encode("\n")
 
     def joins(self, token_ids: Sequence[int], text: str) -> bool:
         """Return whether ids decode to exactly this text after the committed tokens."""

@@ -67,3 +67,32 @@ def test_text_never_becomes_a_control_token(embedded):
         ids = codec.encode(text)
         assert not any(codec.is_control(token) for token in ids)
         assert codec.decode(ids) == text
+
+
+def in_chunks(bridge, ids, cuts):
+    """Convert chunks, each with what was undecided of those before, as a reader does."""
+    found, boundaries, kept, converted_to = [], [], 0, 0
+    for cut in cuts:
+        known = converted_to - kept
+        piece = bridge.convert_chunk(ids[kept:cut], known=known, whole=cut == len(ids))
+        boundaries += [(kept + mine, len(found) + theirs) for mine, theirs in piece.boundaries]
+        found += piece.token_ids
+        converted_to = cut
+        kept = boundaries[-1][0] if boundaries else 0
+    return found, boundaries
+
+
+@pytest.mark.parametrize("by_line", [False, True])
+def test_the_same_text_becomes_the_same_tokens_and_boundaries_whatever_the_chunks(codecs, by_line):
+    source, target = codecs
+    rng = random.Random(3)
+    for _ in range(60):
+        ids = [token for text in rng.choices(TEXTS, k=4) for token in source.encode(text)]
+        ids += rng.choices(range(40), k=rng.randrange(6))
+        at_once = in_chunks(Bridge(source, target, by_line=by_line), ids, [len(ids)])
+        for _ in range(3):
+            cuts = [*sorted(rng.sample(range(1, len(ids)), rng.randrange(8))), len(ids)]
+            assert in_chunks(Bridge(source, target, by_line=by_line), ids, cuts) == at_once
+        one_by_one = range(1, len(ids) + 1)
+        assert in_chunks(Bridge(source, target, by_line=by_line), ids, one_by_one) == at_once
+        assert at_once[1][-1] == (len(ids), len(at_once[0]))

@@ -102,9 +102,9 @@ async def test_a_busy_small_model_reads_seldom(monkeypatch):
     pair = models(delay_s=0.001)
     busy = Handback.read
 
-    async def slow(self, chunk, ended_by):
+    async def slow(self, chunk, ended_by, *, is_last):
         await asyncio.sleep(0.05)
-        return await busy(self, chunk, ended_by)
+        return await busy(self, chunk, ended_by, is_last=is_last)
 
     quick = await run(models(delay_s=0.001))
     monkeypatch.setattr(Handback, "read", slow)
@@ -141,7 +141,7 @@ async def test_a_failing_large_model_goes_on_where_it_was(after, monkeypatch):
 
 
 async def test_a_failing_small_model_is_not_taken_for_the_large_one(monkeypatch):
-    async def broken(self, chunk, ended_by):
+    async def broken(self, chunk, ended_by, *, is_last):
         raise ModelCallError("the small model is gone", retryable=True)
 
     monkeypatch.setattr(Handback, "read", broken)

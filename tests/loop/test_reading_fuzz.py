@@ -225,8 +225,7 @@ def test_networks_write_the_same_whatever_the_chunk(random_pair, other_model, to
     spans = 0
     for seed in range(12):
         replies = []
-        # Between tokenizers a span's text is read as it is cut into chunks.
-        for chunk in (1, 3, 16) if tokenizers == "same" else (4,):
+        for chunk in (1, 3, 16):
             engine = SplitEngine(
                 small=pair[0],
                 large=pair[1],
