@@ -52,6 +52,7 @@ class Handback:
         self._last_facts = TokenFacts()
         self._unread: tuple[int, ...] = ()
         self._texts_behind = [""]
+        self._decided_length = 0
         self._place_at = 0
         self._stream: TextStream | None = None
         self._small_knows_end = False
@@ -68,6 +69,7 @@ class Handback:
         self._small.session.extend(self._small.tags.open_tokens)
         self._texts_behind, self._place_at = [text], len(text)
         self._stream = self._new_stream()
+        self._decided_length = self._small.session.length
         self._look_ahead()
 
     def end(self) -> None:
@@ -78,6 +80,13 @@ class Handback:
             rest = self._small.bridge_from(self._large.codec).rest()
             self._small.session.extend((*rest, *self._small.tags.close_tokens))
         self._small.forget_surplus()
+
+    def drop_undecided(self) -> None:
+        """Cut off what the small model has read of tokens that were not kept."""
+        if len(self._texts_behind) > 1:
+            self._small.session.truncate(self._decided_length)
+            self._small.forget_surplus()
+            self._texts_behind, self._unread = self._texts_behind[:1], ()
 
     def lose_large(self) -> None:
         """Leave the large model's session as it is from now on: it has failed."""
@@ -104,7 +113,8 @@ class Handback:
 
         """
         session, tags = self._small.session, self._small.tags
-        start, texts = session.length - len(self._unread), self._texts_of(chunk)
+        before, texts = session.length, self._texts_of(chunk)
+        start = before - len(self._unread)
         bridge = self._small.bridge_from(self._large.codec)
         known = len(self._texts_behind) - 1
         converted = bridge.convert_chunk(chunk, known=known, whole=is_last)
@@ -116,9 +126,12 @@ class Handback:
             self._small_knows_end = ended_by is not None
             at = await self._first_close(converted, texts, start, behind)
             if at is not None:
+                self._texts_behind = [texts[at]]
                 return at, self._name
         kept = self._decided(chunk, converted)
         self._texts_behind = texts[kept:]
+        if converted.boundaries:
+            self._decided_length = before + converted.boundaries[-1][1]
         if ended_by is None:
             self._look_ahead()
         return kept, ended_by

@@ -188,6 +188,8 @@ class Handoffs:
         """Stop the writing, then do what its end asks for."""
         assert self._writing is not None, "the large model was writing"
         await self._state.stop_writing()
+        if self._state.settings.hands_back:
+            self._state.handback.drop_undecided()
         self._settle(self._writing)
 
     def _ended_by(self, written: Written) -> str | None:

@@ -1,10 +1,14 @@
 """Policies in the engine and in a framework's settings: clock, channel, rules, terms, trigger."""
 
+import re
+
 import pytest
 
 from langchain_splitreason import SplitReasonLLM
 from splitreason_integrations import (
+    Agrees,
     Always,
+    Author,
     ModelTerms,
     Never,
     Policy,
@@ -12,9 +16,11 @@ from splitreason_integrations import (
     Request,
     Rule,
     SplitEngine,
+    StepEnd,
     Tag,
 )
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.testing import ScriptedModel
 from tests.loop.engine_runs import HELLO, complete
 
@@ -139,3 +145,26 @@ def test_settings_take_templates_files_and_metadata(tmp_path):
     assert llm.engine().policy.for_request({"tenant": "acme"}).deadline_s == 5
     again = llm.with_options({"request_metadata": {"tenant": "bolt"}})
     assert again.request(HELLO).metadata == {"tenant": "bolt"}
+
+
+@pytest.mark.parametrize("close", [StepEnd(), Agrees(3)], ids=str)
+@pytest.mark.parametrize("chunk", range(1, 9))
+def test_the_small_model_goes_on_from_what_was_kept_of_a_cut_chunk(
+    other_codec, close, chunk, monkeypatch
+):
+    sessions = {}
+    ends = Participant.close
+
+    def seen(self):
+        sessions[self.author] = self.codec.decode(self.written or ())
+        ends(self)
+
+    monkeypatch.setattr(Participant, "close", seen)
+    large = ScriptedModel("It is 3 </think> theirs and more of theirs and more", codec=other_codec)
+    policy = Policy(only_in_reasoning=True)
+    small = ScriptedModel("Hm.<bigmodel> mine.", reading=lambda *_: 0.0)
+    settings = {"trigger": Tag(), "close": close, "handback_tokens": chunk}
+    reply = reply_of(small, large, policy, **settings)
+    read = re.sub("</?bigmodel>", "", sessions[Author.SMALL])
+    assert reply.spans[0].closed_by == "only_in_reasoning"
+    assert "".join(read.split()) == "".join(f"{reply.reasoning}</think>{reply.answer}".split())
