@@ -28,6 +28,7 @@ from splitreason_integrations.cli.ask import ask
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.options import OPTIONS, TABLE, Option, names_for
 from splitreason_integrations.settings.options import PairSettings
+from splitreason_integrations.testing import ScriptedModel
 
 LLMS = [ChatModel, LlamaIndexLLM]
 NUMBERS = [option for option in TABLE if option.kind in (int, float)]
@@ -197,7 +198,10 @@ def test_a_chat_model_reads_a_close_rule(llm):
     assert llm(close=TagClose(0.3)).plain_options()["close"] == "tag>0.3"
     assert "unknown close rule 'often'" in said(llm, close="often")
     assert "close must be a CloseRule such as" in said(llm, close=0.5)
+    # The bundled pair is shared by the tests of this process: other models are freed here.
+    model = llm(small=ScriptedModel("x"), large=ScriptedModel("y"), close="step")
     model.close()
+    assert model.close_rule == StepEnd()
 
 
 def test_what_a_call_names_goes_before_the_policy():
