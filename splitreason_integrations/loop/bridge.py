@@ -23,8 +23,8 @@ class Converted:
     Attributes:
         token_ids: the target's ids.
         boundaries: pairs (source tokens, target tokens) after which both sequences are at the same
-            character, in order; a piece may be cut only there. Counts of 0 or less are those of
-            boundaries behind (or before) the last tokens of earlier pieces, whose text has waited.
+            character, in order; a piece may be cut only there. Where text has waited they may be in
+            earlier pieces: 0 source tokens is where this piece begins, -2 is two tokens earlier.
 
     """
 
@@ -70,15 +70,17 @@ class Bridge:
             if self._stream.complete:
                 mine[offset] = count
             if self._source.is_control(token_id):
-                target_ids += self._encode_all(text, in_units=in_units) + self._control(pushed)
+                units, rest = self._units(text) if in_units else ([], text)
+                target_ids += self._encode_all([*units, rest]) + self._control(pushed)
                 text = ""
             else:
                 text += pushed
         if whole:
             text += self._stream.flush()
-        waiting = self._units(text)[1] if in_units and not whole else ""
-        complete = text[: len(text) - len(waiting)]
-        target_ids += self._encode_all(complete, in_units=in_units)
+        units, waiting = self._units(text) if in_units else ([text], "")
+        if whole:
+            units, waiting = [*units, waiting], ""
+        target_ids += self._encode_all(units)
         self._wait_with(waiting, offset - len(waiting), mine, len(token_ids))
         theirs = whole_ends(after, target_ids)
         boundaries = [(mine[at], theirs[at]) for at in sorted(mine.keys() & theirs.keys())]
@@ -137,9 +139,8 @@ class Bridge:
         known = self._target.control_token(text)
         return self._encode(text) if known is None else [known]
 
-    def _encode_all(self, text: str, *, in_units: bool) -> list[int]:
-        units, rest = self._units(text) if in_units else ([], text)
-        return [token for unit in (*units, rest) for token in self._encode(unit)]
+    def _encode_all(self, units: Sequence[str]) -> list[int]:
+        return [token for unit in units for token in self._encode(unit)]
 
     def _encode(self, text: str) -> list[int]:
         ids = self._joiner.encode(text)
