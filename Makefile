@@ -74,4 +74,7 @@ figures: $(READY) ## measure the bundled pair and write README's and model card'
 	$(BIN)/splitreason bench pair --into README.md \
 		--into splitreason_integrations/embedded/MODEL_CARD.md
 
-.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures
+docs: $(READY) ## build the site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures docs
