@@ -70,9 +70,8 @@ test-real: $(READY) ## SmolLM2-135M, from the package index, as small and as lar
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair
 
-figures: $(READY) ## measure the bundled pair and write README's and model card's tables
-	$(BIN)/splitreason bench pair --into README.md \
-		--into splitreason_integrations/embedded/MODEL_CARD.md
+figures: $(READY) ## put the measured figures in docs/figures into README, the site and the model card
+	$(BIN)/splitreason bench figures README.md docs splitreason_integrations/embedded/MODEL_CARD.md
 
 docs: $(READY) ## build the site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -9,8 +9,8 @@ from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.bench_annotate import annotate_command
 from splitreason_integrations.cli.bench_disagreement import disagreement_command
+from splitreason_integrations.cli.bench_figures import figures_command
 from splitreason_integrations.cli.bench_gpu import gpu_command
-from splitreason_integrations.cli.bench_pages import Into, check_pages, write_pages
 from splitreason_integrations.cli.bench_servers import servers_command
 from splitreason_integrations.cli.bench_untaught import untaught_command
 from splitreason_integrations.cli.display import progress_bar
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 app.command("annotate")(annotate_command)
 app.command("disagreement")(disagreement_command)
+app.command("figures")(figures_command)
 app.command("gpu")(gpu_command)
 app.command("servers")(servers_command)
 app.command("untaught")(untaught_command)
@@ -80,20 +81,18 @@ def pair(
         int, typer.Option(min=1, help="Problems per mode; a quarter of them for other rows.")
     ] = 1000,
     seed: options.Seed = 0,
-    into: Into = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure all modes of the bundled pair on both test splits, and several thresholds."""
-    from splitreason_integrations.evals.pair import MARKERS, measure_pair
+    from splitreason_integrations.evals.figures.pair import whole
+    from splitreason_integrations.evals.pair import measure_pair
 
-    check_pages(into, MARKERS)
     with progress_bar() as bar:
         task = bar.add_task("pair")
-        result = measure_pair(
+        found = measure_pair(
             samples=samples,
             seed=seed,
             command=f"splitreason bench pair --samples {samples} --seed {seed}",
             on_progress=lambda done, of: bar.update(task, completed=done, total=of),
-        )
-    write_pages(into, MARKERS, result.markdown())
-    typer.echo(json.dumps(result.data()) if as_json else result.markdown())
+        ).data()
+    typer.echo(json.dumps(found) if as_json else whole(found))

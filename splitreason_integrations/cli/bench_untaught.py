@@ -7,11 +7,7 @@ import typer
 
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
-from splitreason_integrations.cli.bench_pages import Into, check_pages, write_pages
 from splitreason_integrations.cli.display import progress_by_name
-
-_MARKERS = "untaught"
-"""Name of the markers between which a page has these figures."""
 
 
 def untaught_command(
@@ -23,7 +19,6 @@ def untaught_command(
         typer.Option(min=1, help="Problems of the rows timed beside speculative decoding."),
     ] = 40,
     seed: options.Seed = 0,
-    into: Into = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure triggers and close rules that need no training, on an untaught small model.
@@ -31,9 +26,9 @@ def untaught_command(
     Speculative decoding with the same models stands below, on vLLM too where there is one.
     """
     check_extra("local", "torch", what="bench untaught")
-    from splitreason_integrations.evals.untaught import in_markdown, measure_untaught
+    from splitreason_integrations.evals.figures.untaught import whole
+    from splitreason_integrations.evals.untaught import measure_untaught
 
-    check_pages(into, _MARKERS)
     with progress_by_name() as on_progress:
         found = measure_untaught(
             samples=samples,
@@ -44,5 +39,4 @@ def untaught_command(
             ),
             on_progress=on_progress,
         )
-    write_pages(into, _MARKERS, in_markdown(found))
-    typer.echo(json.dumps(found) if as_json else in_markdown(found))
+    typer.echo(json.dumps(found) if as_json else whole(found))

@@ -5,21 +5,18 @@ from dataclasses import dataclass, replace
 
 from splitreason_integrations.decide.triggers import Tag
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.evals import report, tables
+from splitreason_integrations.evals import report
 from splitreason_integrations.evals.answering import Asking
 from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import MODES, Runner
 from splitreason_integrations.evals.tasks import generated
 
-SPLITS = {"test": "unseen problems", "test-operands": "operands never seen together"}
 MODES_OF = {"test": MODES, "test-operands": ("base", "small", "large", "split")}
 THRESHOLDS = (0.9995, 0.999, 0.99, 0.5)
 FAMILIES = ("word", "context")
 FEWER = 4
 """All rows except the test split's use this fraction (1 ÷ FEWER) of the problems."""
-MARKERS = "figures"
-"""Name of the markers between which a page has these figures."""
 
 PROCESSES = 2
 
@@ -51,23 +48,6 @@ class PairReport:
             "curve": [result.data() for result in self.curve],
             **self.context,
         }
-
-    def markdown(self) -> str:
-        """Return the figures as Markdown, with hardware, command and date."""
-        parts = []
-        for split, results in self.modes.items():
-            parts += [f"{SPLITS[split].capitalize()}:", tables.in_markdown(results)]
-        parts += ["The knob, on unseen problems:", tables.in_markdown(self.curve, by_trigger=True)]
-        versions = report.versions()
-        main, other = (rows[0].tasks for rows in (self.modes["test"], self.curve))
-        parts.append(
-            f"`{self.context['command']}`: {main} unseen problems in each of the first rows, "
-            f"{other} in each of the others; half word problems and half questions over "
-            f"retrieved facts, greedy; tokens/s of {PROCESSES} processes of one thread each on "
-            f"{self.context['hardware']}; torch {versions['torch']}, "
-            f"transformers {versions['transformers']}; {self.context['date']}."
-        )
-        return "\n\n".join(parts)
 
 
 def measure_pair(

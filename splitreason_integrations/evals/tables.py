@@ -11,15 +11,6 @@ from splitreason_integrations.evals.results import Result
 _FAR = 0.2
 """Largest relative error of a requested share that is not reported."""
 _HEADINGS = ("", "accuracy", "95 % interval", "large share", "tokens/s", "seconds")
-_MEANINGS = {
-    "base": "base: small model before it learned the tags",
-    "small": "small alone, tags forbidden",
-    "large": "large alone",
-    "split": "**split**",
-    "random": "random spans at about that share",
-    "entropy": "spans where entropy is high, about that share",
-    "rule": "spans where a rule has them, about that share",
-}
 RESULT_HEADINGS = (
     *("mode", "trigger", "accuracy", "95 % interval", "large share", "95 % interval"),
     *("share asked for", "p50, p95 s", "planned p50, p95 s", "USD per 1k"),
@@ -79,13 +70,6 @@ def pairs_for_terminal(pairs: Sequence[Paired]) -> Table:
             f"{pair.first} against {pair.other}", *pair_cells(pair)[2:4], pair_cells(pair)[-1]
         )
     return table
-
-
-def in_markdown(results: Sequence[Result], *, by_trigger: bool = False) -> str:
-    """Return a Markdown table with rows named by mode or by trigger."""
-    names = [f"`{one.trigger}`" if by_trigger else _MEANINGS[one.mode] for one in results]
-    rows = [(name, *_figures(result)) for name, result in zip(names, results, strict=True)]
-    return _markdown(_HEADINGS[:-1], rows)
 
 
 def results_in_markdown(results: Sequence[Result]) -> str:

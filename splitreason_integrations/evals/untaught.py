@@ -5,9 +5,8 @@ ordinary models do. The taught small model stands beside it, and what its input 
 them stands speculative decoding with the same models.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,6 @@ from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import Runner
 from splitreason_integrations.evals.speculation import measure_speculation
-from splitreason_integrations.evals.speculation_table import speculation_lines
 from splitreason_integrations.evals.tasks import Task, generated
 
 FAMILIES = ("word", "context")
@@ -217,55 +215,3 @@ class _Bench:
 
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-def in_markdown(found: Mapping[str, Any]) -> str:
-    """Return the rows as Markdown tables, with command, hardware and date."""
-    lines = [
-        "| small model | trigger | close rule | right (95 %) | of the large model's (95 %) "
-        "| large share | spans | large reads, writes |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in found["rows"]:
-        low, high = row["interval"]
-        least, most = row["accuracy_of_large_interval"]
-        lines.append(
-            f"| {row['small']} | {_cell(row['trigger'])} | {_cell(row['close'])} "
-            f"| {row['accuracy']:.1%} ({low:.1%} to {high:.1%}), n = {row['n']} "
-            f"| {row['accuracy_of_large']:.1%} ({least:.1%} to {most:.1%}) "
-            f"| {row['offload_share']:.1%} | {row['spans_per_answer']:.1f} "
-            f"| {row['large_input_tokens']:.0f}, {row['large_output_tokens']:.0f} |"
-        )
-    lines += ["", *_costs(found["rows"]), "", *speculation_lines(found["speculation"]), ""]
-    versions = found["versions"]
-    lines.append(
-        f"`{found['command']}`: greedy, tokens per answer; {found['hardware']}; torch "
-        f"{versions['torch']}, transformers {versions['transformers']}; {found['date']}."
-    )
-    return "\n".join(lines)
-
-
-def _costs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the table of costs: what an answer costs, the large model alone being 1."""
-    alone = next(row for row in rows if row["trigger"] == str(Always()))
-    prices = list(alone["cost_by_input_price"])
-    lines = [
-        "| cost of the large model, alone = 1 | "
-        + " | ".join(f"input at {float(price):.0%} of output" for price in prices)
-        + " |",
-        "|---|" + "---|" * len(prices),
-    ]
-    for row in rows:
-        costs = (row["cost_by_input_price"][price] for price in prices)
-        parts = (
-            cost / alone["cost_by_input_price"][price]
-            for cost, price in zip(costs, prices, strict=True)
-        )
-        name = f"{row['small']}, {_cell(row['trigger'])}, {_cell(row['close'])}"
-        lines.append(f"| {name} | " + " | ".join(f"{part:.2f}" for part in parts) + " |")
-    return lines
-
-
-def _cell(text: str) -> str:
-    """Return a rule's text for a cell; a dash where no span was ended by a rule."""
-    return "`{}`".format(text.replace("|", "\\|")) if text else "–"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from splitreason_integrations.evals.figures.pair import whole
 from splitreason_integrations.evals.runner import MODES
 from splitreason_integrations.evals.tasks import read_jsonl
 from tests.limits import HANGS_S
@@ -92,10 +93,8 @@ def test_bench_overhead(run):
 
 
 @pytest.mark.slow
-def test_bench_pair_writes_its_tables_into_a_file(run, tmp_path):
-    path = tmp_path / "README.md"
-    path.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n", "utf-8")
-    facts = json.loads(run("bench", "pair", "--samples", "2", "--into", str(path), "--json").out)
+def test_bench_pair_prints_all_modes_and_thresholds(run):
+    facts = json.loads(run("bench", "pair", "--samples", "2", "--json").out)
     modes = [row["mode"] for row in facts["rows"] if row["split"] == "test"]
     assert modes == list(MODES)
     assert {(row["split"], row["n"]) for row in facts["rows"]} == {
@@ -103,10 +102,7 @@ def test_bench_pair_writes_its_tables_into_a_file(run, tmp_path):
         ("test-operands", 1),
     }
     assert {row["n"] for row in facts["curve"]} == {1}
-    text = path.read_text("utf-8")
-    assert text.startswith("before\n")
-    assert text.endswith("after\n")
-    assert "old" not in text
+    text = whole(facts)
     assert "`tag>0.5`" in text
     assert facts["command"] in text
 
@@ -195,7 +191,7 @@ def test_a_wrong_policy_names_its_line(run, tmp_path):
         (["eval", "--family", "poems"], "unknown family"),
         (["eval", "--split", "train"], "unknown split"),
         (["eval", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["bench", "pair", "--into", "nowhere.md"], "nowhere.md"),
+        (["bench", "figures", "nowhere.md"], "nowhere.md"),
         (["nonsense"], "nonsense"),
     ],
 )

@@ -6,12 +6,11 @@ import os
 import pytest
 import torch
 
-from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals import speculation
+from splitreason_integrations.evals.figures import untaught as figures
 from splitreason_integrations.evals.speculation import assisted, counted, measure_speculation
-from splitreason_integrations.evals.speculation_table import speculation_lines
-from splitreason_integrations.evals.speculation_vllm import ALONE, WAYS, vllm_answers
+from splitreason_integrations.evals.speculation_vllm import ALONE, vllm_answers
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.evals.vllm_servers import PYTHON_VARIABLE
 
@@ -72,13 +71,19 @@ def test_every_way_answers_every_problem(found):
 
 
 def test_the_table_has_a_line_for_each_way(found):
-    lines = speculation_lines(json.loads(json.dumps(found)))
-    head = next(line for line in lines if line.startswith("| engine"))
-    rows = [line for line in lines if line.startswith(("| transformers", "| this package"))]
+    context = {"command": "a command", "hardware": "a machine", "date": "2026-11-30"}
+
+    def lines(vllm):
+        speculation = {**json.loads(json.dumps(found)), "vllm": vllm}
+        return figures.speculation({"speculation": speculation, **context}).splitlines()
+
+    without = lines(vllm=False)
+    head = next(line for line in without if line.startswith("| engine"))
+    rows = [line for line in without if line.startswith(("| transformers", "| this package"))]
     assert len(rows) == 7
     assert {line.count("|") for line in (head, *rows)} == {9}
-    assert PYTHON_VARIABLE in lines[-1]
-    assert PYTHON_VARIABLE not in speculation_lines({**found, "vllm": True})[-1]
+    assert PYTHON_VARIABLE in without[-1]
+    assert PYTHON_VARIABLE not in lines(vllm=True)[-1]
 
 
 def test_vllm_that_does_not_start_is_an_error_with_its_log(monkeypatch, tmp_path):
@@ -91,31 +96,12 @@ def test_vllm_that_does_not_start_is_an_error_with_its_log(monkeypatch, tmp_path
 
 
 @pytest.mark.slow
-def test_the_benchmark_writes_all_tables_into_a_file(run, tmp_path, monkeypatch):
+def test_the_benchmark_prints_what_all_tables_are_made_of(run, monkeypatch):
     monkeypatch.setattr(speculation, "has_vllm", lambda: False)
-    path = tmp_path / "page.md"
-    path.write_text("before\n<!-- untaught -->\nold\n<!-- end of untaught -->\nafter\n", "utf-8")
-    arguments = ("--samples", "4", "--timed", "1", "--into", str(path), "--json")
+    arguments = ("--samples", "4", "--timed", "1", "--json")
     found = json.loads(run("bench", "untaught", *arguments).out)
     assert found["speculation"]["n"] == 1
     assert "--timed 1" in found["command"]
-    text = path.read_text("utf-8")
-    assert "old" not in text
-    assert text.endswith("<!-- end of untaught -->\nafter\n")
+    text = figures.whole(found)
     assert "| base | `never` | – |" in text
     assert "| transformers | large alone |" in text
-
-
-@pytest.mark.vllm
-async def test_vllm_speculates_without_loss():
-    large = await load_model("embedded", role="large")
-    prompts = [large.codec.render(task.messages, task.tools).token_ids for task in TASKS]
-    found = {way: [] for way in WAYS}
-    for one in vllm_answers(prompts, end_tokens=large.codec.end_tokens, max_tokens=300):
-        found[one.way].append(one)
-    alone = [one.token_ids for one in found[ALONE]]
-    assert [one.passes for one in found[ALONE]] == [len(ids) for ids in alone]
-    for way, answers in found.items():
-        assert [one.prompt for one in answers] == list(range(len(TASKS)))
-        assert [one.token_ids for one in answers] == alone
-        assert way == ALONE or all(2 * one.passes < len(one.token_ids) for one in answers)

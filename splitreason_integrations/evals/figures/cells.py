@@ -1,0 +1,64 @@
+"""Markdown tables and notes from plain data, as every published figure uses them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from splitreason_integrations.errors import RequestError
+
+Found = Mapping[str, Any]
+"""What a benchmark printed as JSON."""
+
+_CONTEXT = ("command", "hardware", "date")
+
+
+def check_context(name: str, found: Found) -> None:
+    """Check that figures say how, where and when they were measured.
+
+    Raises:
+        RequestError: One of command, hardware and date is missing.
+
+    """
+    for key in _CONTEXT:
+        if not found.get(key):
+            raise RequestError(f"{name}: figures need {', '.join(_CONTEXT)}; {key} is missing")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; bars and line breaks within a cell are made harmless."""
+    lines = [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
+    cells = ([" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows)
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
+
+
+def share(value: float) -> str:
+    """Return a part of one in per cent."""
+    return f"{value:.1%}"
+
+
+def interval(values: Sequence[float], form: str = "{:.1%}") -> str:
+    """Return an interval's two ends."""
+    low, high = (form.format(value) for value in values)
+    return f"{low} to {high}"
+
+
+def ratio(value: float, values: Sequence[float]) -> str:
+    """Return a ratio with its interval."""
+    return f"{value:.2f} ({interval(values, '{:.2f}')})"
+
+
+def rule(text: str) -> str:
+    """Return a trigger or a close rule as code; a dash where there is none."""
+    return f"`{text}`" if text else "–"
+
+
+def note(found: Found, remark: str = "") -> str:
+    """Return the line below a table: command, remark, hardware, versions and date."""
+    versions = found.get("versions", {})
+    named = [f"{name} {versions[name]}" for name in ("torch", "transformers") if name in versions]
+    parts = [remark, found["hardware"], ", ".join(named), found["date"]]
+    return f"`{found['command']}`: {'; '.join(part for part in parts if part)}."
+
+
+def transcribed(found: Found) -> str:
+    """Return the table of figures that were kept as a table, with the remark that they have."""
+    return f"{table(found['headings'], found['rows'])}\n\n{note(found, found.get('remark', ''))}"

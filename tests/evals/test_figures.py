@@ -1,0 +1,79 @@
+"""Published tables are made from measured JSON alone, and say how they were measured."""
+
+import json
+
+import pytest
+
+from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.figures import FIGURES, update_pages
+from splitreason_integrations.evals.figures.cells import table
+
+HOW = {"command": "splitreason bench one", "hardware": "a machine", "date": "2026-11-30"}
+OVERHEAD = {"ratio": 1.1, "interval": [1.0, 1.2], "n": 60, **HOW}
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text(
+        "before\n<!-- figures: overhead -->\nold\n<!-- end of figures: overhead -->\nafter\n"
+    )
+    return path
+
+
+def kept(folder, **change):
+    (folder / "overhead.json").write_text(json.dumps({**OVERHEAD, **change}), "utf-8")
+
+
+def test_a_marked_place_is_filled_once(page, tmp_path):
+    kept(tmp_path)
+    assert update_pages([page], tmp_path, write=False) == [page]
+    assert "old" in page.read_text()
+    assert update_pages([page], tmp_path) == [page]
+    text = page.read_text()
+    assert "1.10 (1.00 to 1.20)" in text
+    assert "`splitreason bench one`: a machine; 2026-11-30." in text
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert update_pages([page], tmp_path) == []
+
+
+@pytest.mark.parametrize("key", HOW)
+def test_figures_that_do_not_say_how_they_were_measured_are_refused(page, tmp_path, key):
+    kept(tmp_path, **{key: ""})
+    with pytest.raises(RequestError, match=f"{key} is missing"):
+        update_pages([page], tmp_path)
+    assert "old" in page.read_text()
+
+
+def test_an_unknown_name_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- figures: no -->\n<!-- end of figures: no -->\n")
+    with pytest.raises(RequestError, match="no figure is named 'no'; there are pair, "):
+        update_pages([page], tmp_path)
+
+
+@pytest.mark.parametrize("end", ["", "<!-- end of figures: pair -->"])
+def test_a_place_without_its_end_is_refused(tmp_path, end):
+    page = tmp_path / "page.md"
+    page.write_text(f"<!-- figures: overhead -->\n{end}\n")
+    with pytest.raises(RequestError, match="needs both lines"):
+        update_pages([page], tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_file_that_is_missing_or_broken_is_named(page, tmp_path, content):
+    if content is not None:
+        (tmp_path / "overhead.json").write_text(content)
+    with pytest.raises(RequestError, match=r"overhead\.json: cannot be read"):
+        update_pages([page], tmp_path)
+
+
+def test_bars_and_line_breaks_stay_within_their_cell():
+    lines = table(("a", "b"), [("x | y", "one\ntwo")]).splitlines()
+    assert lines[-1] == "| x \\| y | one two |"
+
+
+def test_every_figure_is_made_of_files():
+    assert all(figure.files for figure in FIGURES.values())
