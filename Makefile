@@ -70,8 +70,11 @@ test-real: $(READY) ## SmolLM2-135M, from the package index, as small and as lar
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair
 
-figures: $(READY) ## put the measured figures in docs/figures into README, the site and the model card
+QUESTION := "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. How many cards does Mia have now?"
+
+figures: $(READY) ## tables and plots of all pages, from the measured figures in docs/figures
 	$(BIN)/splitreason bench figures README.md docs splitreason_integrations/embedded/MODEL_CARD.md
+	$(BIN)/splitreason ask $(QUESTION) --picture docs/figures/reply.svg > /dev/null
 
 docs: $(READY) ## build the site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,6 +1,7 @@
 """`splitreason ask`: stream the answer to one question."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from splitreason_integrations import blocking
 from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import ReplyPrinter, choice_line, cost_line, load_models
+from splitreason_integrations.cli.picture import ReplyPicture, check_picture, write_picture
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.events import HandoffFailed
@@ -66,6 +68,12 @@ def ask(
         Check | None,
         typer.Option(help="Ask you at the terminal before a span is written, after it, or both."),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.svg", help="Draw the reply, small and large text in two colours."
+        ),
+    ] = None,
     api_key_env: options.ApiKeyEnv = None,
     close_threshold: options.CloseThreshold = None,
     as_json: options.AsJson = False,
@@ -86,25 +94,44 @@ def ask(
         max_tokens=max_tokens,
         seed=seed,
     )
+    if picture is not None:
+        check_picture(picture)
     load_models(engine)
+    drawn = ReplyPicture(question)
+    reply = stream(engine, request, Console(highlight=False, quiet=as_json), drawn.add)
+    if picture is not None:
+        write_picture(picture, drawn.svg(cost_line(reply, timed=False)))
     if as_json:
-        typer.echo(json.dumps(_facts(blocking.run(lambda: engine.complete(request)))))
+        typer.echo(json.dumps(_facts(reply)))
         return
-    console = Console(highlight=False)
-    reply = stream(engine, request, console)
     remarks = Console(stderr=True, highlight=False)
     for line in filter(None, (cost_line(reply), choice_line(reply))):
         remarks.print(line, style="dim", soft_wrap=True, markup=False)
 
 
-def stream(engine: SplitEngine, request: Request, console: Console) -> Completion:
-    """Print a reply as it is generated, then large models that failed; return the reply."""
+def stream(
+    engine: SplitEngine,
+    request: Request,
+    console: Console,
+    on_delta: Callable[[Delta], None] | None = None,
+) -> Completion:
+    """Print a reply as it is generated, then large models that failed; return the reply.
+
+    Args:
+        engine: The pair.
+        request: What is asked.
+        console: Where the text is printed.
+        on_delta: Called with every delta.
+
+    """
     printer = ReplyPrinter(console)
     reply: Completion | None = None
     failures: list[HandoffFailed] = []
     for item in blocking.iterate(engine.stream(request)):
         if isinstance(item, Delta):
             printer.show(item)
+            if on_delta is not None:
+                on_delta(item)
         elif isinstance(item, HandoffFailed):
             failures.append(item)
         elif isinstance(item, Completion):

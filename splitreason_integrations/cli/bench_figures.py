@@ -17,16 +17,19 @@ def figures_command(
         Path, typer.Option(help="Folder of JSON files, each as a benchmark printed it.")
     ] = Path("docs/figures"),
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; fail if a page is out of date.")
+        bool,
+        typer.Option("--check", help="Change nothing; fail if a page or a plot is out of date."),
     ] = False,
 ) -> None:
     """Fill the marked places of pages with tables made from measured JSON files.
 
-    A marked place is the lines <!-- figures: NAME --> and <!-- end of figures: NAME -->.
+    A marked place is the lines <!-- figures: NAME --> and <!-- end of figures: NAME -->. Plots are
+    drawn beside the JSON files that they are made of.
     """
-    from splitreason_integrations.evals.figures import update_pages
+    from splitreason_integrations.evals.figures import update_pages, update_plots
 
     changed = update_pages(_files(pages), data, write=not check)
+    changed += update_plots(data, write=not check)
     if check and changed:
         raise RequestError(
             f"out of date: {', '.join(map(str, changed))}; run splitreason bench figures"

@@ -87,12 +87,14 @@ class ReplyPrinter:
         self._author = author
 
 
-def cost_line(reply: Completion) -> str:
-    """Return one line with the tokens, time and cost of a reply."""
+def cost_line(reply: Completion, *, timed: bool = True) -> str:
+    """Return one line with the tokens, the time unless it is left out, and the cost of a reply."""
     line = (
         f"{reply.tokens} tokens, {reply.large_tokens} by the large model "
-        f"({reply.offload_share:.1%}) in {len(reply.spans)} spans, {reply.latency_s:.2f} s"
+        f"({reply.offload_share:.1%}) in {len(reply.spans)} spans"
     )
+    if timed:
+        line += f", {reply.latency_s:.2f} s"
     if reply.cost_usd:
         line += f", {reply.cost_usd:.6f} USD"
     return line + (", large model failed" if reply.degraded else "")

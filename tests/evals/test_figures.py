@@ -1,6 +1,7 @@
 """Published tables are made from measured JSON alone, and say how they were measured."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.figures import FIGURES, update_pages
 from splitreason_integrations.evals.figures.cells import table
 
+ROOT = Path(__file__).parent.parent.parent
 HOW = {"command": "splitreason bench one", "hardware": "a machine", "date": "2026-11-30"}
 OVERHEAD = {"ratio": 1.1, "interval": [1.0, 1.2], "n": 60, **HOW}
 
@@ -54,10 +56,17 @@ def test_an_unknown_name_is_refused(tmp_path):
         update_pages([page], tmp_path)
 
 
-@pytest.mark.parametrize("end", ["", "<!-- end of figures: pair -->"])
-def test_a_place_without_its_end_is_refused(tmp_path, end):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- figures: overhead -->",
+        "<!-- figures: overhead -->\n<!-- end of figures: pair -->",
+        "<!-- end of figures: overhead -->",
+    ],
+)
+def test_a_place_without_both_of_its_lines_is_refused(tmp_path, text):
     page = tmp_path / "page.md"
-    page.write_text(f"<!-- figures: overhead -->\n{end}\n")
+    page.write_text(f"{text}\n")
     with pytest.raises(RequestError, match="needs both lines"):
         update_pages([page], tmp_path)
 
@@ -70,6 +79,12 @@ def test_a_file_that_is_missing_or_broken_is_named(page, tmp_path, content):
         update_pages([page], tmp_path)
 
 
+def test_markers_within_a_line_are_text(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("The line `<!-- figures: NAME -->` begins a marked place.\n")
+    assert update_pages([page], tmp_path) == []
+
+
 def test_bars_and_line_breaks_stay_within_their_cell():
     lines = table(("a", "b"), [("x | y", "one\ntwo")]).splitlines()
     assert lines[-1] == "| x \\| y | one two |"
@@ -77,3 +92,12 @@ def test_bars_and_line_breaks_stay_within_their_cell():
 
 def test_every_figure_is_made_of_files():
     assert all(figure.files for figure in FIGURES.values())
+
+
+def test_committed_pages_are_made_of_the_committed_figures():
+    pages = [
+        ROOT / "README.md",
+        ROOT / "splitreason_integrations/embedded/MODEL_CARD.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+    assert update_pages(pages, ROOT / "docs/figures", write=False) == []

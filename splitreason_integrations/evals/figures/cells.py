@@ -1,6 +1,8 @@
 """Markdown tables and notes from plain data, as every published figure uses them."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.errors import RequestError
@@ -11,16 +13,21 @@ Found = Mapping[str, Any]
 _CONTEXT = ("command", "hardware", "date")
 
 
-def check_context(name: str, found: Found) -> None:
-    """Check that figures say how, where and when they were measured.
+def read(path: Path) -> Found:
+    """Return measured figures from a JSON file.
 
     Raises:
-        RequestError: One of command, hardware and date is missing.
+        RequestError: It is missing or no JSON, or does not say how, where and when it was measured.
 
     """
+    try:
+        found: Found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path}: cannot be read: {error}") from error
     for key in _CONTEXT:
         if not found.get(key):
-            raise RequestError(f"{name}: figures need {', '.join(_CONTEXT)}; {key} is missing")
+            raise RequestError(f"{path}: figures need {', '.join(_CONTEXT)}; {key} is missing")
+    return found
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

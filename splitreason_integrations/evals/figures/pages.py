@@ -1,6 +1,5 @@
 """Marked places of pages: `<!-- figures: NAME -->` to `<!-- end of figures: NAME -->`."""
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,14 +7,15 @@ from pathlib import Path
 
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.figures import engine, headline, pair, untaught
-from splitreason_integrations.evals.figures.cells import Found, check_context, transcribed
+from splitreason_integrations.evals.figures.cells import read, transcribed
 
 _PLACE = re.compile(
-    r"(?P<begin><!-- figures: (?P<name>[\w-]+) -->)(?P<old>.*?)(?P<end><!-- end of figures: "
-    r"(?P=name) -->)",
-    re.DOTALL,
+    r"^(?P<begin><!-- figures: (?P<name>[\w-]+) -->)$(?P<old>.*?)^(?P<end><!-- end of figures: "
+    r"(?P=name) -->)$",
+    re.DOTALL | re.MULTILINE,
 )
-_BEGIN = re.compile(r"<!-- figures: ")
+_BEGIN = re.compile(r"^<!-- (end of )?figures: ", re.MULTILINE)
+_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def update_pages(pages: Iterable[Path], folder: Path, *, write: bool = True) -> 
 
 
 def _filled(page: Path, text: str, folder: Path) -> str:
-    if len(_BEGIN.findall(text)) != len(_PLACE.findall(text)):
+    if len(_BEGIN.findall(text)) != _LINES * len(_PLACE.findall(text)):
         raise RequestError(
             f"{page}: a marked place needs both lines, <!-- figures: NAME --> and "
             "<!-- end of figures: NAME -->"
@@ -92,13 +92,4 @@ def _made(page: Path, name: str, folder: Path) -> str:
     figure = FIGURES.get(name)
     if figure is None:
         raise RequestError(f"{page}: no figure is named {name!r}; there are {', '.join(FIGURES)}")
-    return figure.render(*(_read(folder / f"{file}.json") for file in figure.files))
-
-
-def _read(path: Path) -> Found:
-    try:
-        found: Found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{path}: cannot be read: {error}") from error
-    check_context(str(path), found)
-    return found
+    return figure.render(*(read(folder / f"{file}.json") for file in figure.files))
