@@ -89,7 +89,7 @@ def svg(name: str, title: str, made_of: str, height: float, draw: Callable[[Figu
         picture = Figure(figsize=(WIDTH, height), facecolor="white", edgecolor="#CCCCCC")
         draw(picture)
         picture.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    # What stands before the root element names a host.
+    # The lines before the root element name a host.
     drawn = buffer.getvalue()
     root, rest = drawn[drawn.index("<svg") :].split(">", 1)
     words = f"<title>{escape(title)}</title>\n <desc>{escape(made_of)}</desc>"
