@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from splitreason_integrations.cli.picture import COLUMNS, ReplyPicture, glyphs, wrapped
 from splitreason_integrations.records import Author, Channel, Delta
 
+ROOT = Path(__file__).parent.parent.parent
 MIA = (
     "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. "
     "How many cards does Mia have now?"
@@ -42,6 +44,13 @@ def test_a_reply_of_the_pair(run, tmp_path):
     assert again.read_text("utf-8") == svg
     share = f"{facts['tokens']['large']} by the large model ({facts['offload_share']:.1%})"
     assert share in " ".join(text for text, _ in texts(svg))
+
+
+def test_the_committed_picture_is_the_one_that_make_figures_draws(run, tmp_path):
+    assert f'QUESTION := "{MIA}"\n' in (ROOT / "Makefile").read_text("utf-8")
+    run("ask", MIA, "--picture", str(tmp_path / "reply.svg"))
+    committed = (ROOT / "docs/figures/reply.svg").read_text("utf-8")
+    assert (tmp_path / "reply.svg").read_text("utf-8") == committed
 
 
 def test_a_picture_asks_no_host_and_runs_nothing():

@@ -47,7 +47,7 @@ UNTAUGHT = {
         measured("base", "never", "", share=0.0, accuracy=0.3, cost=0.0),
         measured("base", "disagreement<0.1", share=0.2),
         measured("base", "disagreement<0.1", "agrees:2"),
-        measured("small", "tag", "tag>0.5"),
+        measured("small", "tag", "tag>0.5", share=0.08),
         measured("small", "(tag | disagreement<0.1)", "tag>0.5"),
         measured("base", "disagreement<0.5", share=0.3),
         measured("base", "entropy>1.5", share=0.11),
@@ -94,12 +94,12 @@ def test_every_plot_is_drawn_once_and_names_its_data(folder):
         for file in PLOTS[path.stem].files:
             assert made_of(folder / f"{file}.json", HOW) in says
     (folder / "pair.json").write_text(json.dumps({**PAIR, "date": "2026-12-01"}), "utf-8")
-    assert update_plots(folder) == [folder / "trade-off.svg", folder / "knob.svg"]
+    assert update_plots(folder) == [folder / "knob.svg"]
 
 
 def test_a_plot_whose_data_is_not_there_is_not_drawn(folder):
-    (folder / "pair.json").unlink()
-    assert [path.stem for path in update_plots(folder)] == ["costs", "speculation", "grpo-price"]
+    (folder / "untaught.json").unlink()
+    assert [path.stem for path in update_plots(folder)] == ["knob", "grpo-price"]
 
 
 @pytest.mark.parametrize("key", HOW)
@@ -110,8 +110,8 @@ def test_data_that_does_not_say_how_it_was_measured_is_refused(folder, key):
 
 
 def test_the_trade_off_has_a_series_for_each_trigger_and_both_models_alone():
-    found = {one.name: one.points for one in trade_off(UNTAUGHT, PAIR)}
-    assert [point.x for point in found["taught: tag"]] == [0.05, 0.15]
+    found = {one.name: one.points for one in trade_off(UNTAUGHT)}
+    assert [point.x for point in found["taught: tag"]] == [0.08]
     assert [point.x for point in found["untaught: disagreement"]] == [0.2, 0.3]
     for name, share in {"entropy": 0.11, "step-entropy": 0.12, "confidence": 0.13}.items():
         (point,) = found[f"untaught: {name}"]

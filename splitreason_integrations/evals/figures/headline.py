@@ -1,38 +1,36 @@
 """The few figures of the front page and of the page for the person who decides."""
 
-from collections.abc import Mapping
-
 from splitreason_integrations.evals.figures.cells import Found, interval, ratio, rule, share, table
 
-_LARGE, _SPLIT, _SMALL = "large", "split", "small"
+_LARGE, _SMALL = ("base", "always", ""), ("base", "never", "")
+_TAUGHT = ("small", "tag", "tag>0.5")
 _UNTAUGHT = ("base", "disagreement<0.1", "agrees")
 _INPUT_USD, _OUTPUT_USD = 0.6, 3.0
 """Example prices in USD per million tokens; an input token costs a fifth of an output token."""
 _ANSWERS = 1000
 
 
-def headline(pair: Found, untaught: Found, servers: Found) -> str:
+def headline(untaught: Found, servers: Found) -> str:
     """Return three figures with command, hardware, interval and date."""
-    modes = _modes(pair)
-    split, large = modes[_SPLIT], modes[_LARGE]
-    free = _row(untaught, _UNTAUGHT)
+    taught, free = _row(untaught, _TAUGHT), _row(untaught, _UNTAUGHT)
+    large, small = (_row(untaught, alone)["accuracy"] for alone in (_LARGE, _SMALL))
     answers = servers["answers"]
     rows = [
         (
-            "accuracy of the bundled pair, taught to mark spans (large model alone "
-            f"{share(large['accuracy'])}, small alone {share(modes[_SMALL]['accuracy'])})",
-            f"**{share(split['accuracy'])}** ({interval(split['interval'])}) at "
-            f"{share(split['offload_share'])} large tokens",
-            _source(pair, split["n"]),
+            "right answers of the bundled pair, taught to mark hard spans (large model alone "
+            f"{share(large)}, untaught small model alone {share(small)})",
+            _kept(taught),
+            _source(untaught, taught["n"]),
         ),
         (
-            f"the same with a small model that was never taught, {rule(free['trigger'])}",
-            f"**{share(free['accuracy'])}** ({interval(free['interval'])}) at "
-            f"{share(free['offload_share'])} large tokens",
+            "the same with the small model that was never taught, "
+            f"{rule(free['trigger'])}, {rule(free['close'])}",
+            _kept(free),
             _source(untaught, free["n"]),
         ),
         (
-            "wall time of an answer on two vLLM servers ÷ the published flow's, same text",
+            "wall time of an answer on two vLLM servers ÷ the published flow's, same text in "
+            f"{answers['same_text']} of {answers['n']}",
             f"**{ratio(answers['wall_ratio'], answers['wall_interval'])}**",
             _source(servers, answers["n"]),
         ),
@@ -43,12 +41,13 @@ def headline(pair: Found, untaught: Found, servers: Found) -> str:
 def money(untaught: Found) -> str:
     """Return what 1,000 answers cost at example prices, by who writes them."""
     named = {
-        "large model alone": ("base", "always", ""),
-        "taught small model, its tag": ("small", "tag", "tag>0.5"),
+        "large model alone": _LARGE,
+        "taught small model, its tag": _TAUGHT,
         "untaught small model, the large one reads along": _UNTAUGHT,
+        "untaught small model alone": _SMALL,
     }
     rows = []
-    alone = _usd(_row(untaught, named["large model alone"]))
+    alone = _usd(_row(untaught, _LARGE))
     for name, wanted in named.items():
         row = _row(untaught, wanted)
         usd = _usd(row)
@@ -66,7 +65,7 @@ def money(untaught: Found) -> str:
         f"Large model's cost at example prices of {_INPUT_USD:g} USD for a million tokens that it "
         f"reads and {_OUTPUT_USD:g} USD for a million that it writes, dropped tokens included: "
         "(tokens read × the first + tokens written × the second) ÷ 1,000,000 × 1,000 answers. "
-        "The small model runs on your own hardware and is not counted."
+        "The small model runs on your own hardware and is not counted, nor is that hardware."
     )
     return (
         f"{table(headings, rows)}\n\n{remark} {_source(untaught, _row(untaught, _UNTAUGHT)['n'])}."
@@ -78,8 +77,12 @@ def _usd(row: Found) -> float:
     return float(read * _INPUT_USD + written * _OUTPUT_USD) * _ANSWERS / 1e6
 
 
-def _modes(pair: Found) -> Mapping[str, Found]:
-    return {row["mode"]: row for row in pair["rows"] if row["split"] == "test"}
+def _kept(row: Found) -> str:
+    """Return the accuracy of a row and the large share that it takes."""
+    return (
+        f"**{share(row['accuracy'])}** ({interval(row['interval'])}) at "
+        f"{share(row['offload_share'])} large tokens"
+    )
 
 
 def _row(untaught: Found, wanted: tuple[str, str, str]) -> Found:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MATCHED = ("entropy", "confidence", "step-entropy", "random")
+_TAUGHT = ("small", "tag")
 _PRICED = (
     *(("base", "disagreement<0.1", "agrees"), ("base", "disagreement<0.1", "agrees:2")),
     *(("small", "tag", "tag>0.5"), ("small", "(tag | disagreement<0.1)", "tag>0.5")),
@@ -93,16 +94,16 @@ def made_of(file: Path, found: Found) -> str:
     return f"{file.name} of {found['date']}, SHA-256 {digest}"
 
 
-def trade_off(untaught: Found, pair: Found) -> list[Series]:
+def trade_off(untaught: Found) -> list[Series]:
     """Return accuracy against large share, a series for each trigger."""
-    curve = sorted(pair["curve"], key=lambda row: float(row["offload_share"]))
+    taught = (row for row in untaught["rows"] if (row["small"], row["trigger"]) == _TAUGHT)
     agreeing = {
         row["trigger"]: row
         for row in untaught["rows"]
         if row["trigger"].startswith("disagreement") and row["close"] == "agrees"
     }
     found = [
-        Series("taught: tag", tuple(map(_place, curve)), joined=True),
+        Series("taught: tag", tuple(map(_place, taught))),
         Series("untaught: disagreement", tuple(map(_place, agreeing.values())), joined=True),
     ]
     for name in _MATCHED:
@@ -172,11 +173,11 @@ def prices(grpo: Found) -> list[Series]:
     ]
 
 
-def _draw_trade_off(picture: Figure, untaught: Found, pair: Found) -> None:
+def _draw_trade_off(picture: Figure, untaught: Found) -> None:
     panel = _panel(picture, left=0.78, bottom=1.6)
     for name, (value, interval) in alone(untaught).items():
         level(panel, name, value, interval)
-    scatter(panel, trade_off(untaught, pair))
+    scatter(panel, trade_off(untaught))
     panel.set_ylim(0, 1.08)
     panel.set_xlim(left=0)
     _in_per_cent(panel)
@@ -223,7 +224,7 @@ def _draw_prices(picture: Figure, grpo: Found) -> None:
 
 PLOTS: Mapping[str, Plot] = {
     "trade-off": Plot(
-        ("untaught", "pair"),
+        ("untaught",),
         "Accuracy of the bundled models against the share of tokens that the large one writes",
         5.0,
         _draw_trade_off,
