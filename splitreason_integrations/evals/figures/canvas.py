@@ -146,7 +146,7 @@ def style(panel: Axes, *, x: str, y: str = "") -> None:
     panel.set_ylabel(y, color=_INK)
     panel.grid(color=_LINE, linewidth=0.8)
     panel.set_axisbelow(True)
-    panel.tick_params(labelsize=10, colors=_SOFT, labelcolor=_INK, length=0)
+    panel.tick_params(labelsize=10, colors=_SOFT, labelcolor=_INK, length=0, pad=6)
     for side in panel.spines.values():
         side.set_visible(False)
 

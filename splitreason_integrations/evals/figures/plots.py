@@ -174,7 +174,7 @@ def prices(grpo: Found) -> list[Series]:
 
 
 def _draw_trade_off(picture: Figure, untaught: Found) -> None:
-    panel = _panel(picture, left=0.78, bottom=1.6)
+    panel = _panel(picture, left=0.78, bottom=1.4)
     for name, (value, interval) in alone(untaught).items():
         level(panel, name, value, interval)
     scatter(panel, trade_off(untaught))
@@ -201,6 +201,7 @@ def _draw_costs(picture: Figure, untaught: Found) -> None:
     names, series = costs(untaught)
     panel = _panel(picture, left=1.85, bottom=1.1)
     rows(panel, names, series)
+    panel.set_xlim(right=1.05)
     panel.axvline(1.0, color="#4D4D4D", linewidth=1.2, linestyle="--")
     style(panel, x="cost of the large model (alone = 1)")
     legend(picture, panel, columns=2)
@@ -215,7 +216,7 @@ def _draw_passes(picture: Figure, untaught: Found) -> None:
 
 
 def _draw_prices(picture: Figure, grpo: Found) -> None:
-    panel = _panel(picture, left=0.78, bottom=1.75)
+    panel = _panel(picture, left=0.78, bottom=1.7)
     scatter(panel, prices(grpo))
     _in_per_cent(panel)
     style(panel, x="large share (tokens of the large model ÷ all)", y="accuracy")
@@ -264,6 +265,7 @@ def _panel(picture: Figure, *, left: float, bottom: float, height: float | None 
 
 
 def _in_per_cent(panel: Axes) -> None:
+    panel.locator_params(axis="x", nbins=5)
     panel.xaxis.set_major_formatter(per_cent)
     panel.yaxis.set_major_formatter(per_cent)
 
