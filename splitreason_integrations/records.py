@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from splitreason_integrations.metadata import ReplyMetadata, TokenCounts
+
 Message = Mapping[str, Any]
 """One chat message: `role`, `content` and, where they apply, `name`, `reasoning_content`,
 `tool_calls` and `tool_call_id`, as chat templates of transformers take them."""
@@ -207,17 +209,12 @@ class Completion:
         generated = self.small_tokens + self.large_tokens
         return self.large_tokens / generated if generated else 0.0
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ReplyMetadata:
         """Return the plain-data summary that both adapters publish."""
-        tokens = {"small": self.small_tokens, "large": self.large_tokens}
+        tokens: TokenCounts = {"small": self.small_tokens, "large": self.large_tokens}
         if self.human_tokens:
             tokens["human"] = self.human_tokens
-        rules = {
-            "trigger": self.trigger,
-            "close": self.close,
-            "choice_reason": self.choice_reason,
-        }
-        return {
+        facts: ReplyMetadata = {
             "request_id": self.request_id,
             "tokens": tokens,
             "offload_share": self.offload_share,
@@ -226,21 +223,22 @@ class Completion:
             "latency_s": self.latency_s,
             "cost_usd": self.cost_usd,
             "degraded": self.degraded,
-            **{name: text for name, text in rules.items() if text},
-            **({"loading_s": self.loading_s} if self.loading_s else {}),
-            **self._reading(),
         }
-
-    def _reading(self) -> dict[str, Any]:
-        if not (self.read_ahead_tokens or self.small_surplus_tokens):
-            return {}
-        return {
-            "reading": {
+        if self.trigger:
+            facts["trigger"] = self.trigger
+        if self.close:
+            facts["close"] = self.close
+        if self.choice_reason:
+            facts["choice_reason"] = self.choice_reason
+        if self.loading_s:
+            facts["loading_s"] = self.loading_s
+        if self.read_ahead_tokens or self.small_surplus_tokens:
+            facts["reading"] = {
                 "large_tokens": self.read_ahead_tokens,
                 "cost_usd": self.read_ahead_usd,
                 "small_surplus_tokens": self.small_surplus_tokens,
             }
-        }
+        return facts
 
 
 def delta_from(data: Mapping[str, Any]) -> Delta:

@@ -1,13 +1,12 @@
 """The `splitreason` command: results go to standard output, everything else to standard error."""
 
-import os
 import sys
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from splitreason_integrations import __version__
+from splitreason_integrations import __version__, environment
 from splitreason_integrations.cli import (
     annotate,
     ask,
@@ -75,7 +74,7 @@ def main() -> None:
     """Run the command; an error prints one line on standard error and exits with status 2."""
     if find_spec("torch") is None:
         # transformers would print that models are not available; here they are on servers.
-        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+        environment.QUIET_TRANSFORMERS.set_default()
     try:
         status = app(standalone_mode=False)
     except (typer.TyperException, SplitReasonError) as error:

@@ -1,6 +1,5 @@
 """Named task sets from the Hugging Face hub: dataset revision, columns and grading."""
 
-import os
 import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from splitreason_integrations import environment
 from splitreason_integrations.errors import MissingExtraError, RequestError
 from splitreason_integrations.evals.grading import Grade
 from splitreason_integrations.evals.tasks import Task
@@ -101,11 +101,11 @@ def _rows(name: str, found: HubSet) -> Any:
 
 def _hub_answers() -> bool:
     """Return whether the hub accepts a connection; a configured proxy is assumed to reach it."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if environment.HUB_OFFLINE.get().upper() in ("1", "ON", "YES", "TRUE"):
         return False
     if getproxies().get("https"):
         return True
-    hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    hub = urlsplit(environment.HUB_ADDRESS.get())
     port = hub.port or (80 if hub.scheme == "http" else 443)
     try:
         with socket.create_connection((hub.hostname or "", port), timeout=_ANSWERS_IN_S):

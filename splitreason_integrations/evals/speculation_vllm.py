@@ -5,7 +5,6 @@ drafts from earlier text and uses no small model.
 """
 
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import splitreason_integrations
+from splitreason_integrations import environment
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.evals.vllm_servers import SETTINGS, vllm_python
+from splitreason_integrations.evals.vllm_servers import vllm_python
 
 ALONE = "large alone"
 WAYS = {
@@ -74,13 +74,12 @@ def vllm_answers(
 def _lines(settings: Mapping[str, Any], log: Any) -> Generator[dict[str, Any], None, None]:
     """Start the child and yield its lines; it ends when its standard input is closed."""
     root = str(Path(splitreason_integrations.__file__).parents[1])
-    found = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     with subprocess.Popen(
         [vllm_python(), "-m", "splitreason_integrations.evals.vllm_child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**os.environ, **SETTINGS, "PYTHONPATH": found},
+        env=environment.vllm_process(import_from=root),
         start_new_session=True,
     ) as child:
         assert child.stdin is not None

@@ -14,10 +14,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from splitreason_integrations import environment
 from splitreason_integrations.errors import ConfigurationError
-
-PYTHON_VARIABLE = "SPLITREASON_VLLM_PYTHON"
-"""Environment variable: the Python of an environment with vLLM, if this one has none."""
 
 _STARTS_IN_S = 300.0
 _STOPS_IN_S = 20.0
@@ -29,14 +27,6 @@ _ARGUMENTS = (
     *("--dtype", "float32", "--enforce-eager", "--block-size", "32"),
     *("--distributed-executor-backend", "uni"),
 )
-SETTINGS = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-}
-"""Environment variables of a process in which vLLM runs on one CPU core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,7 @@ class Running:
 
 def has_vllm() -> bool:
     """Return whether vLLM is installed here or an environment with it is configured."""
-    return PYTHON_VARIABLE in os.environ or find_spec("vllm") is not None
+    return environment.VLLM_PYTHON.is_set() or find_spec("vllm") is not None
 
 
 def vllm_python() -> str:
@@ -86,11 +76,11 @@ def vllm_python() -> str:
 
     """
     if has_vllm():
-        return os.environ.get(PYTHON_VARIABLE, sys.executable)
+        return environment.VLLM_PYTHON.get() or sys.executable
     raise ConfigurationError(
         "there is no vLLM here: give --small and --large as http://<host>/v1#<model>, or set "
-        f"{PYTHON_VARIABLE} to the Python of an environment that has it (`make test-vllm` builds "
-        "one in .venv-vllm)"
+        f"{environment.VLLM_PYTHON.name} to the Python of an environment that has it (`make "
+        "test-vllm` builds one in .venv-vllm)"
     )
 
 
@@ -109,7 +99,7 @@ def vllm_server(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *_ARGUMENTS, *more],
-            env={**os.environ, **SETTINGS, **({"VLLM_API_KEY": key} if key else {})},
+            env=environment.vllm_process(key=key),
             stdout=output,
             stderr=output,
             start_new_session=True,

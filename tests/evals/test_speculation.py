@@ -6,13 +6,13 @@ import os
 import pytest
 import torch
 
+from splitreason_integrations.environment import VLLM_PYTHON
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals import speculation
 from splitreason_integrations.evals.figures import untaught as figures
 from splitreason_integrations.evals.speculation import assisted, counted, measure_speculation
 from splitreason_integrations.evals.speculation_vllm import ALONE, vllm_answers
 from splitreason_integrations.evals.tasks import generated
-from splitreason_integrations.evals.vllm_servers import PYTHON_VARIABLE
 
 TASKS = generated("test", ("word", "context"), n=4, seed=3)
 
@@ -82,15 +82,15 @@ def test_the_table_has_a_line_for_each_way(found):
     rows = [line for line in without if line.startswith(("| transformers", "| this package"))]
     assert len(rows) == 7
     assert {line.count("|") for line in (head, *rows)} == {9}
-    assert PYTHON_VARIABLE in without[-1]
-    assert PYTHON_VARIABLE not in lines(vllm=True)[-1]
+    assert VLLM_PYTHON.name in without[-1]
+    assert VLLM_PYTHON.name not in lines(vllm=True)[-1]
 
 
 def test_vllm_that_does_not_start_is_an_error_with_its_log(monkeypatch, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho no such engine >&2\nexit 3\n")
     python.chmod(0o755)
-    monkeypatch.setenv(PYTHON_VARIABLE, os.fspath(python))
+    monkeypatch.setenv(VLLM_PYTHON.name, os.fspath(python))
     with pytest.raises(ConfigurationError, match="no such engine"):
         list(vllm_answers([[1, 2]] * 20_000, end_tokens=(2,), max_tokens=4))
 

@@ -1,12 +1,12 @@
 """How a model behind an OpenAI-compatible server is named. No server is asked here."""
 
-import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
+from splitreason_integrations import environment
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.description import LoadedByName, ModelDescription, Role
 from splitreason_integrations.backends.trials import Finding
@@ -160,7 +160,7 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
         if self.api_key_env is not None:
             where, key = (
                 f"the environment variable {self.api_key_env}",
-                os.environ.get(self.api_key_env),
+                environment.secret(self.api_key_env),
             )
         elif self.api_key is not None:
             where, key = "api_key", _revealed(self.api_key)

@@ -1,6 +1,5 @@
 """Makes a model of what its files say: its size, its tokenizer, and an engine of vLLM for it."""
 
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,6 +10,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
+from splitreason_integrations import environment
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.description import stated_context_tokens
@@ -24,18 +24,6 @@ from splitreason_integrations.processes import PerProcess
 from splitreason_integrations.sampling import Sampling
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
-_ENVIRONMENT = {
-    # A fork would copy locks that other threads of this process hold.
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    # Standard output is for results.
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    # Two engines bound to the same cores would wait for each other.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-}
-_ONE_PROCESS = "VLLM_ENABLE_V1_MULTIPROCESSING"
-"""Set to 0 on a CPU, lets an engine do its work in its own process."""
 _CPU_BLOCK_TOKENS = 32
 """What a CPU's kernels need a multiple of; vLLM's own 128 would keep no short prompt."""
 
@@ -58,8 +46,8 @@ def load(spec: VLLMModel) -> LocalVLLM:
     it does not fit, and ConfigurationError for what this machine cannot do.
     """
     _check_installed()
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    for variable in environment.VLLM_DEFAULTS:
+        variable.set_default()
     machine = _machine(spec.gpus[0])
     if spec.sleep_after_s is not None and not machine.sleeps:
         raise ConfigurationError(
@@ -196,7 +184,7 @@ def _machine(gpu: int) -> Machine:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
-        os.environ.setdefault(_ONE_PROCESS, "0")
+        environment.VLLM_ONE_PROCESS.set_default()
         return Machine(None, sleeps=False)
     memory = current_platform.get_device_total_memory(gpu)
     return Machine(memory, sleeps=current_platform.is_sleep_mode_available())

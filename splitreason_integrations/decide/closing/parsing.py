@@ -10,7 +10,7 @@ from splitreason_integrations.decide.closing.rules import (
 )
 from splitreason_integrations.decide.joined_text import Form, Grammar, number, whole
 
-_GRAMMAR: Grammar[CloseRule] = Grammar(
+GRAMMAR: Grammar[CloseRule] = Grammar(
     kind="close rule",
     forms=(
         Form(r"tag", TagClose),
@@ -40,4 +40,4 @@ def parse_close(text: str) -> CloseRule:
         ConfigurationError: For any other text.
 
     """
-    return _GRAMMAR.parse(text)
+    return GRAMMAR.parse(text)

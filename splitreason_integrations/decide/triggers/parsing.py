@@ -29,7 +29,7 @@ def _unquoted_keyword(pattern: str) -> Trigger:
     )
 
 
-_GRAMMAR: Grammar[Trigger] = Grammar(
+GRAMMAR: Grammar[Trigger] = Grammar(
     kind="trigger",
     forms=(
         Form(r"tag", Tag),
@@ -73,4 +73,4 @@ def parse_trigger(text: str) -> Trigger:
     """
     if text.startswith(_KEYWORD) and not JOINED_KEYWORD.match(text):
         return Keyword(text.removeprefix(_KEYWORD))
-    return _GRAMMAR.parse(text)
+    return GRAMMAR.parse(text)

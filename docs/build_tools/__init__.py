@@ -1,0 +1,1 @@
+"""What the site's reference pages show of the code, and how the site is built."""
