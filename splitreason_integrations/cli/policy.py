@@ -1,4 +1,4 @@
-"""`splitreason policy`: describe a policy in words, and validate policy files."""
+"""`splitreason policy`: describe policies in words, write them to files, validate files."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,15 +14,23 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import ModelTerms
+from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.settings import policy_files
 from splitreason_integrations.settings.from_data import NO_CAP
 
 app = typer.Typer(
-    help="Describe ready-made policies and your own policy files.",
+    help="Describe ready-made policies and your own policy files; start one from another.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
+_WORDS = (
+    ("summary", "Summary"),
+    ("allows", "What it allows"),
+    ("costs", "What it costs"),
+    ("suits", "Whom it suits"),
+    ("expect", "What to expect"),
+)
 _CAPS = (
     ("max_offload_share", "Large model's share of the tokens", "at most {:.1%}"),
     ("max_spans", "Spans in a reply", "at most {}"),
@@ -59,12 +67,36 @@ def show(
     policy: Annotated[str, typer.Argument(help="A ready-made policy's name, or a .toml file.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Describe what a policy allows."""
+    """Describe a policy: its own words, then each of its settings."""
     shown = policy_files.named(policy)
     if as_json:
         typer.echo(json.dumps({"name": policy, **asdict(shown)}))
         return
     _print([("Policy", policy), *_rows(shown)])
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A ready-made policy's name.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; standard output by default.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a ready-made policy with its comments, as the start of your own."""
+    text = policy_files.template_text(name)
+    if out is not None:
+        _write(out, text, force=force)
+    if as_json:
+        typer.echo(
+            json.dumps({"name": name, "file": None if out is None else str(out), "toml": text})
+        )
+    elif out is None:
+        typer.echo(text, nl=False)
+    else:
+        typer.echo(f"wrote {name} to {out}")
 
 
 @app.command()
@@ -77,6 +109,16 @@ def check(
         typer.echo(json.dumps({"file": str(file), "valid": True, "policy": asdict(checked)}))
         return
     typer.echo(f"{file} is a valid policy")
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{path} exists; --force replaces it") from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _print(rows: Iterable[tuple[str, str]]) -> None:
@@ -96,7 +138,7 @@ def _print(rows: Iterable[tuple[str, str]]) -> None:
 def _rows(policy: Policy) -> list[tuple[str, str]]:
     place = "in the reasoning, never in the answer" if policy.only_in_reasoning else "anywhere"
     return [
-        ("Summary", policy.summary or "-"),
+        *((title, words) for name, title in _WORDS if (words := getattr(policy, name))),
         ("What opens a span", policy.trigger or "what suits the two models"),
         ("What ends a span", policy.close or "what suits the small model"),
         *((title, _limit(getattr(policy, cap), form)) for cap, title, form in _CAPS),

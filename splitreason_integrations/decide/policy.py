@@ -40,6 +40,10 @@ class Policy:
 
     Attributes:
         summary: one line for the reader.
+        allows: in words, what the policy allows; like the next three, it changes nothing.
+        costs: in words, what a reply may cost.
+        suits: in words, whom the policy suits.
+        expect: in words, what to expect of replies.
         trigger: opens spans where nothing else is set, as `parse_trigger` reads it.
         close: ends spans where nothing else is set, as `parse_close` reads it.
         max_offload_share: large-model tokens ÷ all generated tokens, at every moment.
@@ -68,6 +72,10 @@ class Policy:
     """Set by `settings.policy_files` when the package is imported."""
 
     summary: str = ""
+    allows: str = ""
+    costs: str = ""
+    suits: str = ""
+    expect: str = ""
     trigger: str | None = None
     close: str | None = None
     max_offload_share: float | None = None

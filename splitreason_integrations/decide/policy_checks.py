@@ -20,7 +20,8 @@ from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import SettingError
 from splitreason_integrations.privacy.finders import check_kind
 
-_FIXED = {"summary", "trigger", "close", "rules", "models"}
+_WORDS = ("summary", "allows", "costs", "suits", "expect")
+_FIXED = {*_WORDS, "trigger", "close", "rules", "models"}
 """What no rule can set: it is read before there is a request."""
 
 
@@ -29,7 +30,8 @@ def check_policy(policy: Any) -> None:
 
     Raises SettingError, which names the setting.
     """
-    check_text("summary", policy.summary)
+    for name in _WORDS:
+        check_text(name, getattr(policy, name))
     _check_caps(policy)
     check_number("min_span_tokens", policy.min_span_tokens, least=1, whole=True)
     check_number("min_small_tokens", policy.min_small_tokens, whole=True)

@@ -36,11 +36,12 @@ def template_names() -> list[str]:
 
 def template(name: str) -> Policy:
     """Return a ready-made policy."""
-    try:
-        check_names([name], template_names(), what="policy template")
-    except SettingError as error:
-        raise ConfigurationError(f"{error}; a file's path must end in .toml") from error
-    return load(_FOLDER / f"{name}.toml")
+    return load(_template_path(name))
+
+
+def template_text(name: str) -> str:
+    """Return the file of a ready-made policy, with its comments."""
+    return _template_path(name).read_text("utf-8")
 
 
 def named(name_or_path: str | PathLike[str]) -> Policy:
@@ -70,6 +71,14 @@ def from_data(data: Mapping[str, Any]) -> Policy:
 def to_toml(policy: Policy, *, remarks: Iterable[str] = ()) -> str:
     """Return the settings that differ from the defaults as a policy file, remarks above them."""
     return dataclass_files.to_toml(policy, remarks=remarks)
+
+
+def _template_path(name: str) -> Path:
+    try:
+        check_names([name], template_names(), what="policy template")
+    except SettingError as error:
+        raise ConfigurationError(f"{error}; a file's path must end in .toml") from error
+    return _FOLDER / f"{name}.toml"
 
 
 Policy.files = sys.modules[__name__]

@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from splitreason_integrations import Policy
 from splitreason_integrations.cli import policy as command
 from splitreason_integrations.settings.policy_files import template_names
 
@@ -54,6 +55,45 @@ def test_show_a_template(run, name):
     assert 0 < facts["max_offload_share"] < 1
 
 
+@pytest.mark.parametrize("name", template_names())
+def test_show_a_templates_own_words(run, name):
+    facts = json.loads(run("show", name, "--json").out)
+    lines = run("show", name).out.splitlines()
+    for key, title in command._WORDS:
+        assert facts[key], f"{name} does not say {key}"
+        assert " ".join(facts[key].split()) == facts[key], "one line, without double spaces"
+        assert f"{title}: {facts[key]}" in lines
+
+
+def test_export_to_standard_output_and_to_a_file(run, tmp_path):
+    path = tmp_path / "mine.toml"
+    text = run("export", "balanced").out
+    assert text.startswith("# Balanced")
+    assert run("export", "balanced", "--out", str(path)).out == f"wrote balanced to {path}\n"
+    assert path.read_text("utf-8") == text
+    assert Policy.load(path) == Policy.template("balanced")
+    facts = json.loads(run("export", "balanced", "--json").out)
+    assert facts == {"name": "balanced", "file": None, "toml": text}
+
+
+def test_export_replaces_a_file_only_by_force(run, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("# mine\n", "utf-8")
+    done = run("export", "balanced", "--out", str(path), status=2)
+    assert done.out == ""
+    assert "mine.toml exists; --force replaces it" in done.err
+    assert path.read_text("utf-8") == "# mine\n"
+    run("export", "untaught", "--out", str(path), "--force")
+    assert Policy.load(path) == Policy.template("untaught")
+
+
+def test_a_summary_is_shown_only_if_there_is_one(run, full, tmp_path):
+    assert "Summary" not in run("show", full).out
+    path = tmp_path / "told.toml"
+    path.write_text('suits = "night jobs"\n', "utf-8")
+    assert "Whom it suits: night jobs" in run("show", str(path)).out
+
+
 def test_show_a_file_in_words(run, full):
     lines = run("show", full).out.splitlines()
     assert "Large model's cost of a reply: at most 0.01 USD" in lines
@@ -97,6 +137,8 @@ def test_check(run, full, tmp_path):
         (["check", "nowhere.toml"], "cannot read the policy nowhere.toml"),
         (["show", "nowhere.toml"], "splitreason policy list"),
         (["show", "balance"], "did you mean 'balanced'"),
+        (["export", "balance"], "did you mean 'balanced'"),
+        (["export", "balanced", "--out", "nowhere/mine.toml"], "cannot write nowhere/mine.toml"),
     ],
 )
 def test_errors_are_one_line_and_status_2(run, arguments, says):

@@ -41,6 +41,7 @@ WRONG = [
     ({"min_gap_tokens": None}, "min_gap_tokens must be a whole number"),
     ({"only_in_reasoning": 1}, "only_in_reasoning must be true or false"),
     ({"summary": 3}, "summary must be text"),
+    ({"costs": 3}, "costs must be text"),
     ({"trigger": "sometimes"}, "unknown trigger 'sometimes'"),
     ({"close": "sometimes"}, "unknown close rule 'sometimes'"),
     ({"trigger": 0.4}, "trigger must be text in quotes"),

@@ -224,6 +224,7 @@ CAPS = {
 POLICIES = st.builds(
     Policy,
     summary=TEXTS,
+    expect=TEXTS,
     trigger=st.none() | st.sampled_from(["tag", "tag | entropy>1", 'keyword:a"\\b']),
     close=st.none() | st.sampled_from(["tag>0.4", "agrees:2 | step"]),
     rules=st.lists(
