@@ -16,13 +16,14 @@ class MissingTextError(Exception):
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; `|` in its cells is escaped."""
+    """Return a table; `|` in its cells is escaped, but for code, where none is needed."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
 
 
 def _cell(text: str) -> str:
-    return _SPACE.sub(" ", text).strip().replace("|", "\\|")
+    parts = _CODE.split(_SPACE.sub(" ", text).strip())
+    return "".join(one if one.startswith("`") else one.replace("|", "\\|") for one in parts)
 
 
 def code(text: object) -> str:

@@ -23,19 +23,19 @@ _TAKERS = {
 
 def options() -> str:
     """Return the table of all options."""
-    head = ("Option", "Type", "Range", "Default", "In the engine", "`splitreason ask`", "Meaning")
+    head = ("Option", "Meaning", "Type", "Range", "Default", "Field of", "`splitreason ask`")
     return table(head, map(_row, TABLE))
 
 
 def _row(option: Option) -> tuple[str, ...]:
     return (
         anchored(option.name, prefix="option"),
+        sentence(option.text),
         code(_type(option)),
         _range(option),
         _default(option),
         _TAKERS[option.taker],
         code(option.flag) if option.name in _flags() else "",
-        sentence(option.text),
     )
 
 

@@ -2,8 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import splitreason_integrations
@@ -30,7 +30,7 @@ _CLOSE_NEEDS = {
 }
 _TAUGHT = "small: was taught the tags"
 _NOTHING = "nothing"
-_EXAMPLES = ("2", "0.5", "x", "")
+_EXAMPLES = ("2", "0.5", "x")
 
 
 def triggers() -> str:
@@ -88,30 +88,32 @@ def _samples(forms: Any, parse: Callable[[str], Any]) -> Iterator[tuple[str, Any
 
 
 def _example(form: Form[Any], parse: Callable[[str], Any]) -> Any:
-    for value in _EXAMPLES:
+    for values in product(_EXAMPLES, repeat=len(_groups(form))):
         try:
-            return parse(_filled(form, partial(_constant, value)))
+            return parse(_filled(form, values))
         except ConfigurationError:
             continue
     return None
 
 
-def _constant(value: str, _: str) -> str:
-    return value
-
-
 def _shown(form: Form[Any]) -> str:
-    return _filled(form, str.upper)
+    return _filled(form, [name.upper() for name in _groups(form)])
 
 
-def _filled(form: Form[Any], value: Callable[[str], str]) -> str:
-    """Return a form's pattern with a value for each of its groups, by the group's name."""
+def _groups(form: Form[Any]) -> list[str]:
+    """Return the names of the groups of a form's pattern."""
+    if not re.compile(form.pattern).groups:
+        return []
+    return list(inspect.signature(form.build).parameters)
+
+
+def _filled(form: Form[Any], values: Sequence[str]) -> str:
+    """Return a form's pattern with a value for each of its groups."""
     text = form.pattern
-    names = list(inspect.signature(form.build).parameters) if "(" in text else []
-    for name in names[: re.compile(text).groups]:
+    for value in values:
         start = re.search(r"\((?!\?)", text)
         assert start is not None
-        text = text[: start.start()] + value(name) + text[_end(text, start.start()) :]
+        text = text[: start.start()] + value + text[_end(text, start.start()) :]
     return text
 
 
