@@ -1,8 +1,8 @@
 """The embedded models behind servers that do not know token ids.
 
 `python -m tests.backends.dialect_server embedded:large text` serves `/completions` with text alone;
-`continue`, `prefix` and `plain` serve chats. Events hold a few characters each, never tokens.
-What a server of its kind would not know, it refuses by name.
+`continue`, `prefix`, `partial`, `resume` and `plain` serve chats. Events hold a few characters
+each, never tokens. What a server of its kind would not know, it refuses by name.
 """
 
 import asyncio
@@ -29,8 +29,11 @@ KNOWN = {
     | {"skip_special_tokens", "logit_bias"},
     "prefix": OPENAI | {"messages", "tools", "tool_choice"},
     "partial": OPENAI | {"messages", "tools", "tool_choice"},
+    "resume": OPENAI | {"messages", "tools", "tool_choice"},
     "plain": (OPENAI | {"messages", "max_completion_tokens"}) - {"max_tokens", "temperature"},
 }
+MARKING = ("prefix", "partial", "resume")
+"""Dialects in which a field of the last message says that it is gone on with."""
 
 
 class RefusedError(Exception):
@@ -60,12 +63,12 @@ class TextModel:
         """Return the ids of a conversation, and whether its last message is gone on with."""
         messages = body["messages"]
         last, goes_on = messages[-1], body.get("continue_final_message", False)
-        if self.speaks in ("prefix", "partial"):
+        if self.speaks in MARKING:
             goes_on = last.get(self.speaks, False)
         if last["role"] == "assistant" and self.speaks == "plain":
             raise RefusedError("the last message must be from the user")
         text = self.tokenizer.apply_chat_template(
-            [{k: v for k, v in m.items() if k not in ("prefix", "partial")} for m in messages],
+            [{k: v for k, v in m.items() if k not in MARKING} for m in messages],
             tools=body.get("tools"),
             tokenize=False,
             add_generation_prompt=not goes_on,
