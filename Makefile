@@ -79,4 +79,7 @@ figures: $(READY) ## tables and plots of all pages, from the measured figures in
 docs: $(READY) ## build the site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures docs
+release-check: $(READY) ## say what a release still lacks; builds it and tries it
+	$(BIN)/python -m tests.release
+
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures docs release-check
