@@ -7,7 +7,7 @@ import pytest
 
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.figures import FIGURES, update_pages
-from splitreason_integrations.evals.figures.cells import table
+from splitreason_integrations.evals.figures.cells import rule, table
 
 ROOT = Path(__file__).parent.parent.parent
 HOW = {"command": "splitreason bench one", "hardware": "a machine", "date": "2026-11-30"}
@@ -101,3 +101,9 @@ def test_committed_pages_are_made_of_the_committed_figures():
         *(ROOT / "docs").rglob("*.md"),
     ]
     assert update_pages(pages, ROOT / "docs/figures", write=False) == []
+
+
+def test_a_joined_rule_is_one_cell_of_code_in_every_dialect_of_markdown():
+    assert rule("agrees | step") == "<code>agrees &#124; step</code>"
+    assert rule("tag>0.5") == "`tag>0.5`"
+    assert rule("") == "–"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from html import escape
 from typing import Any
 
 from splitreason_integrations.errors import RequestError
@@ -54,7 +55,13 @@ def ratio(value: float, values: Sequence[float]) -> str:
 
 
 def rule(text: str) -> str:
-    """Return a trigger or a close rule as code; a dash where there is none."""
+    """Return a trigger or a close rule as code; a dash where there is none.
+
+    Markdown's dialects disagree on a bar within backticks in a table, so that one is written in
+    HTML.
+    """
+    if "|" in text:
+        return f"<code>{escape(text).replace('|', '&#124;')}</code>"
     return f"`{text}`" if text else "–"
 
 
