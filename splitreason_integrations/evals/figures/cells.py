@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.errors import RequestError
