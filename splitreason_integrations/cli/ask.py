@@ -17,7 +17,7 @@ from splitreason_integrations.cli.display import ReplyPrinter, choice_line, cost
 from splitreason_integrations.cli.picture import ReplyPicture, check_picture, write_picture
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.events import HandoffFailed
+from splitreason_integrations.events import HandoffFailed, HumanAsked
 from splitreason_integrations.humans.console import ConsoleReviewer
 from splitreason_integrations.humans.human import HumanCheck
 from splitreason_integrations.humans.terminal import harmless
@@ -132,6 +132,8 @@ def stream(
             printer.show(item)
             if on_delta is not None:
                 on_delta(item)
+        elif isinstance(item, HumanAsked):
+            printer.pause()
         elif isinstance(item, HandoffFailed):
             failures.append(item)
         elif isinstance(item, Completion):

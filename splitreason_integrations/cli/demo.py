@@ -2,23 +2,35 @@
 
 import json
 import random
-from typing import Annotated
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.ask import stream
-from splitreason_integrations.cli.display import LARGE_STYLE, cost_line, load_models
+from splitreason_integrations.cli.display import LARGE_STYLE, cost_line, load_models, loading
 from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.cli.wrapping import WordWrap
 from splitreason_integrations.engine import SplitEngine
-from splitreason_integrations.evals import tables
+from splitreason_integrations.evals.figures.headline import EXAMPLE_PRICES
+from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import compare
 from splitreason_integrations.evals.tasks import Task, generated
 from splitreason_integrations.request import Request
 
-_MODES = ("small", "large", "split", "random")
+_NAMES = {
+    "small": "small model alone",
+    "large": "large model alone",
+    "split": "split: both models",
+    "random": "random spans",
+}
+_HEADINGS = ("", "right", "95 % interval", "large tokens", "share", "USD per 1,000")
+_RULE_WIDTH = 60
 
 
 def demo(
@@ -30,36 +42,100 @@ def demo(
     as_json: options.AsJson = False,
 ) -> None:
     """Watch the small model hand off its hard steps, then compare with either model alone."""
-    engine = SplitEngine()
-    options.compute_on_one_thread()
+    engine = SplitEngine(small="embedded", large="embedded")
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     tasks = generated("test", ["word", "context"], n=max(problems, eval_problems), seed=seed)
-    load_models(engine)
+    _load(engine, quiet=as_json)
     if as_json:
-        typer.echo(json.dumps([result.data() for result in _compare(engine, tasks, seed)]))
+        results = _compare(engine, tasks, seed)
+        summaries = _summaries(results)
+        rows = [{**result.data(), "summary": summaries[result.mode]} for result in results]
+        typer.echo(json.dumps(rows))
         return
     console = Console(highlight=False)
+    out = WordWrap(console)
     if console.is_terminal:
         console.print(f"small model, [{LARGE_STYLE}]large model[/]\n")
     else:
         console.print("small model, ⟦large model⟧\n")
-    shuffled = random.Random(seed).sample(tasks, problems)
-    for task in shuffled:
-        _show(engine, task, seed, console)
+    for task in random.Random(seed).sample(tasks, problems):
+        _show(engine, task, seed, console, out)
     results = _compare(engine, tasks[:eval_problems], seed)
-    console.print(f"{len(tasks[:eval_problems])} problems never trained on, seed {seed}, greedy:\n")
-    console.print(tables.for_terminal(results))
+    out.write(f"{results[0].tasks} problems never trained on, seed {seed}, greedy:\n\n")
+    console.print(_table(results))
+    out.write(f"\n{_sentence(_summaries(results), results[0].tasks)}\n")
 
 
-def _show(engine: SplitEngine, task: Task, seed: int, console: Console) -> None:
-    console.print(str(task.messages[-1]["content"]), style="bold", markup=False, soft_wrap=True)
-    console.print()
+def _load(engine: SplitEngine, *, quiet: bool) -> None:
+    """Load torch and the pair, and show it; without a terminal in one line, unless quiet."""
+    if not quiet and not sys.stderr.isatty():
+        typer.echo("loading the bundled pair …", err=True)
+    with loading("PyTorch"):
+        options.compute_on_one_thread()
+    load_models(engine)
+
+
+def _show(engine: SplitEngine, task: Task, seed: int, console: Console, out: WordWrap) -> None:
+    out.write(f"{task.messages[-1]['content']}\n\n", "bold")
     reply = stream(engine, Request(messages=task.messages, max_tokens=512, seed=seed), console)
     verdict = "right" if task.right(reply.answer) else f"wrong: the answer is {task.answer}"
-    console.print(
-        f"\n{verdict}; {cost_line(reply)}\n{'─' * 60}\n", style="dim", markup=False, soft_wrap=True
-    )
+    rule = "─" * min(_RULE_WIDTH, console.width)
+    out.write(f"\n{verdict}; {cost_line(reply)}\n{rule}\n\n", "dim")
 
 
 def _compare(engine: SplitEngine, tasks: list[Task], seed: int) -> list[Result]:
-    return measure(lambda progress: compare(_MODES, engine, tasks, seed=seed, progress=progress))
+    priced = options.priced(engine, EXAMPLE_PRICES)
+    return measure(lambda progress: compare([*_NAMES], priced, tasks, seed=seed, progress=progress))
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right" if heading else "left")
+    for result in results:
+        low, high = result.interval
+        table.add_row(
+            _NAMES[result.mode],
+            f"{result.accuracy:.0%}",
+            f"{low:.0%} to {high:.0%}",
+            f"{result.tokens['large']:,}",
+            f"{result.offload_share:.1%}",
+            f"{result.measured[Metric.USD].value:.3f}",
+        )
+    return table
+
+
+def _summaries(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    """Return the numbers of the closing sentence, for each mode."""
+    (large,) = (result for result in results if result.mode == "large")
+    large_usd = large.measured[Metric.USD].value
+    found: dict[str, dict[str, Any]] = {}
+    for result in results:
+        usd = result.measured[Metric.USD].value
+        found[result.mode] = {
+            "right": round(result.accuracy * result.tasks),
+            "large_tokens": result.tokens["large"],
+            "large_tokens_saved": 1 - result.tokens["large"] / large.tokens["large"],
+            "usd_per_1k": usd,
+            "usd_saved": 1 - usd / large_usd,
+            "prices": {
+                "input_usd": EXAMPLE_PRICES.input_usd,
+                "output_usd": EXAMPLE_PRICES.output_usd,
+            },
+        }
+    return found
+
+
+def _sentence(summaries: Mapping[str, Mapping[str, Any]], problems: int) -> str:
+    small, large, split = (summaries[mode] for mode in ("small", "large", "split"))
+    return (
+        f"Both models together answered {split['right']} of {problems} problems correctly, the "
+        f"large model alone {large['right']}, the small one alone {small['right']}. The large "
+        f"model wrote {split['large_tokens']:,} tokens instead of {large['large_tokens']:,} "
+        f"({split['large_tokens_saved']:.0%} fewer). At example prices of "
+        f"{EXAMPLE_PRICES.input_usd:g} USD per million tokens that the large model reads and "
+        f"{EXAMPLE_PRICES.output_usd:g} USD per million that it writes, 1,000 answers cost "
+        f"{split['usd_per_1k']:.2f} USD instead of {large['usd_per_1k']:.2f} USD "
+        f"({split['usd_saved']:.0%} less); the small model runs on your own machine and is not "
+        "counted."
+    )

@@ -28,6 +28,7 @@ from splitreason_integrations.backends.registry import (
     load_model,
     public_name,
 )
+from splitreason_integrations.cli.wrapping import WordWrap
 from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Author, Channel, Completion, Delta
 
@@ -48,42 +49,54 @@ def load_models(engine: "SplitEngine") -> None:
 def _load(spec: ModelSpec, role: Role) -> None:
     if is_on_server(spec, role=role) or is_loaded(spec, role=role):
         return
-    with Console(stderr=True).status(f"loading {public_name(spec)}, the {role} model …"):
+    with loading(f"{public_name(spec)}, the {role} model"):
         blocking.run(lambda: load_model(spec, role=role))
 
 
+@contextmanager
+def loading(what: str) -> Generator[None, None, None]:
+    """Show on standard error, if that is a terminal, what is being loaded."""
+    with Console(stderr=True).status(f"loading {what} …"):
+        yield
+
+
 class ReplyPrinter:
-    """Print deltas as they arrive. Without colour, large text is in ⟦brackets⟧."""
+    """Print deltas as they arrive, wrapped at words.
+
+    Without a terminal, large text is in ⟦brackets⟧.
+    """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self._out = WordWrap(console)
         self._plain = not console.is_terminal
         self._author = Author.SMALL
         self._channel = Channel.REASONING
 
     def show(self, delta: Delta) -> None:
-        """Print one delta."""
+        """Print one delta, but for a word at its end that may go on."""
         if not delta.text:
             return
         if delta.channel is not self._channel:
             self._switch(Author.SMALL)
-            self._console.print("\n" if self._channel is Channel.REASONING else "")
+            self._out.write("\n\n" if self._channel is Channel.REASONING else "\n")
             self._channel = delta.channel
         self._switch(delta.author)
         large = delta.author is Author.LARGE
         small_style = _REASONING_STYLE if delta.channel is Channel.REASONING else ""
-        style = LARGE_STYLE if large else small_style
-        self._console.print(Text(harmless(delta.text), style=style), end="", soft_wrap=True)
+        self._out.write(harmless(delta.text), LARGE_STYLE if large else small_style)
+
+    def pause(self) -> None:
+        """Print what is held back, because somebody else writes to the terminal now."""
+        self._out.restart()
 
     def finish(self) -> None:
         """End the reply's last line."""
         self._switch(Author.SMALL)
-        self._console.print()
+        self._out.write("\n")
 
     def _switch(self, author: Author) -> None:
         if self._plain and author is not self._author:
-            mark = "⟦" if author is Author.LARGE else "⟧"
-            self._console.print(Text(mark), end="", soft_wrap=True)
+            self._out.write("⟦" if author is Author.LARGE else "⟧")
         self._author = author
 
 

@@ -79,13 +79,6 @@ def test_eval_on_a_file(run, tmp_path):
     assert facts["n"] == 1
 
 
-@pytest.mark.slow
-def test_demo(run):
-    done = run("demo", "--problems", "1", "--eval-problems", "4", "--seed", "2")
-    for mode in ("small", "large", "split", "random"):
-        assert mode in done.out
-
-
 def test_bench_overhead(run):
     facts = json.loads(run("bench", "overhead", "--samples", "2", "--json").out)
     assert facts["ratio"] > 0

@@ -1,12 +1,14 @@
 """The few figures of the front page and of the page for the person who decides."""
 
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.evals.figures.cells import Found, interval, ratio, rule, share, table
 
 _LARGE, _SMALL = ("base", "always", ""), ("base", "never", "")
 _TAUGHT = ("small", "tag", "tag>0.5")
 _UNTAUGHT = ("base", "disagreement<0.1", "agrees")
-_INPUT_USD, _OUTPUT_USD = 0.6, 3.0
-"""Example prices in USD per million tokens; an input token costs a fifth of an output token."""
+EXAMPLE_PRICES = Prices(input_usd=0.6, output_usd=3.0)
+"""Nobody's prices in particular; an input token costs a fifth of an output token."""
+_INPUT_USD, _OUTPUT_USD = EXAMPLE_PRICES.input_usd, EXAMPLE_PRICES.output_usd
 _ANSWERS = 1000
 
 
