@@ -86,7 +86,7 @@ def disagreement(found: Found, on_servers: Found) -> str:
     rows = [
         (
             place,
-            _model(row["small"]),
+            model(row["small"]),
             f"{rule(row['trigger'])}, {rule(row['close'])}",
             ratio(row["wall_ratio"], row["wall_interval"]),
             share(row["accuracy"]),
@@ -104,6 +104,6 @@ def disagreement(found: Found, on_servers: Found) -> str:
     return "\n\n".join((table(headings, rows), *notes))
 
 
-def _model(label: str) -> str:
+def model(label: str) -> str:
     """Return the bundled model that a label or the address of a server names."""
     return label.rpartition("#")[2].rpartition("-")[2]

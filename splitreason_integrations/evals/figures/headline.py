@@ -2,6 +2,8 @@
 
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.evals.figures.cells import Found, interval, ratio, rule, share, table
+from splitreason_integrations.evals.figures.engine import model
+from splitreason_integrations.evals.intervals import wilson
 
 _LARGE, _SMALL = ("base", "always", ""), ("base", "never", "")
 _TAUGHT = ("small", "tag", "tag>0.5")
@@ -12,23 +14,25 @@ _INPUT_USD, _OUTPUT_USD = EXAMPLE_PRICES.input_usd, EXAMPLE_PRICES.output_usd
 _ANSWERS = 1000
 
 
-def headline(untaught: Found, servers: Found) -> str:
+def headline(disagreement: Found, servers: Found) -> str:
     """Return three figures with command, hardware, interval and date."""
-    taught, free = _row(untaught, _TAUGHT), _row(untaught, _UNTAUGHT)
-    large, small = (_row(untaught, alone)["accuracy"] for alone in (_LARGE, _SMALL))
+    n = disagreement["n"]
+    taught, free = (
+        next(row for row in disagreement["rows"] if model(row["small"]) == small)
+        for small in ("small", "base")
+    )
     answers = servers["answers"]
     rows = [
         (
-            "right answers of the bundled pair, taught to mark hard spans (large model alone "
-            f"{share(large)}, untaught small model alone {share(small)})",
-            _kept(taught),
-            _source(untaught, taught["n"]),
+            "right answers of the bundled pair, taught to mark hard spans",
+            _kept(taught, n),
+            _source(disagreement, n),
         ),
         (
             "the same with the small model that was never taught, "
             f"{rule(free['trigger'])}, {rule(free['close'])}",
-            _kept(free),
-            _source(untaught, free["n"]),
+            _kept(free, n),
+            _source(disagreement, n),
         ),
         (
             "wall time of an answer on two vLLM servers ÷ the published flow's, same text in "
@@ -79,12 +83,10 @@ def _usd(row: Found) -> float:
     return float(read * _INPUT_USD + written * _OUTPUT_USD) * _ANSWERS / 1e6
 
 
-def _kept(row: Found) -> str:
+def _kept(row: Found, n: int) -> str:
     """Return the accuracy of a row and the large share that it takes."""
-    return (
-        f"**{share(row['accuracy'])}** ({interval(row['interval'])}) at "
-        f"{share(row['offload_share'])} large tokens"
-    )
+    between = interval(wilson(round(row["accuracy"] * n), n))
+    return f"**{share(row['accuracy'])}** ({between}) at {share(row['offload_share'])} large tokens"
 
 
 def _row(untaught: Found, wanted: tuple[str, str, str]) -> Found:
