@@ -1,6 +1,7 @@
 """The house keeps its shape: data flows one way, imports stay light, the package is whole."""
 
 import ast
+import fnmatch
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -53,6 +54,31 @@ ON_THE_GROUND = {
     "sampling": "sampling parameters and the draw by position",
 }
 """Why each file stands beside the rooms and not in one."""
+
+AT_THE_TOP = {
+    ".ci": "what must hold on a fresh machine",
+    ".git": "the history; a file in a second checkout",
+    ".github": "templates and the workflow, where the repository's host looks for them",
+    ".gitignore": "what git leaves out",
+    ".pre-commit-config.yaml": "what pre-commit reads",
+    "CHANGELOG.md": "what users notice",
+    "CONTRIBUTING.md": "how to change the project, where the repository's host looks for it",
+    "LICENSE": "what the metadata names",
+    "Makefile": "the commands",
+    "PKG-INFO": "the metadata, in an unpacked sdist",
+    "README.md": "the front page",
+    "SECURITY.md": "how to report a weakness, where the repository's host looks for it",
+    "adapters": "the packages for LangChain and LlamaIndex",
+    "constraints-vllm.txt": "tested versions of vLLM's environment",
+    "constraints.txt": "tested versions",
+    "cookbook": "recipes",
+    "docs": "the site's pages",
+    "mkdocs.yml": "what mkdocs reads",
+    "pyproject.toml": "metadata and the settings of tools",
+    "splitreason_integrations": "the package",
+    "tests": "tests",
+}
+"""Why each file and folder lies at the top. Whatever else is built there, git ignores."""
 
 
 def room_of(module):
@@ -131,6 +157,16 @@ def test_the_listing_is_the_block_diagram():
     assert files == set(ON_THE_GROUND)
     assert len(files) <= 16
     assert len(entries) <= 36
+
+
+def test_the_top_level_holds_what_is_listed():
+    ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text("utf-8").splitlines()]
+    entries = {
+        path.name
+        for path in ROOT.iterdir()
+        if not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignored)
+    }
+    assert entries <= set(AT_THE_TOP), f"give a reason: {sorted(entries - set(AT_THE_TOP))}"
 
 
 def test_no_file_makes_llama_index_a_package():

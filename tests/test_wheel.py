@@ -1,19 +1,19 @@
-"""The built wheel holds everything it needs: code, adapters, weights, policies."""
+"""The built wheel and sdist hold everything they need: code, adapters, weights, policies, pages."""
 
 import os
 import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from email.parser import Parser
-from pathlib import Path
 
 import pytest
 
 from splitreason_integrations.settings.policy_files import template_names
 from tests.limits import HANGS_S
-
-ROOT = Path(__file__).parent.parent
+from tests.test_house import AT_THE_TOP, ROOT
 
 ASK = """
 from pathlib import Path
@@ -69,19 +69,70 @@ def test_what_the_wheel_holds(wheel):
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 20_000_000
 
 
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sdist")
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(out)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=HANGS_S)
+    (built,) = out.glob("*.tar.gz")
+    return built
+
+
+def test_what_the_sdist_holds(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
+    assert len(pages) > 30
+    assert names >= pages | {"mkdocs.yml", "Makefile", "SECURITY.md", "CONTRIBUTING.md"}
+    assert names >= {"tests/test_wheel.py", "cookbook/first_answer.py", "PKG-INFO"}
+    tops = {name.partition("/")[0] for name in names}
+    assert tops <= set(AT_THE_TOP), tops - set(AT_THE_TOP)
+
+
+RAW = "https://raw.githubusercontent.com/splitreason/splitreason-integrations/main/"
+BLOB = "https://github.com/splitreason/splitreason-integrations/blob/main/"
+ON_AN_INDEX = {
+    "![A picture](docs/a.svg)": f"![A picture]({RAW}docs/a.svg)",
+    "[![A picture](docs/a.svg)](docs/a.md)": f"[![A picture]({RAW}docs/a.svg)]({BLOB}docs/a.md)",
+    '<img alt="x" src="docs/a.svg">': f'<img alt="x" src="{RAW}docs/a.svg">',
+    '<source srcset="docs/a.svg">': f'<source srcset="{RAW}docs/a.svg">',
+    '<a href="LICENSE">': f'<a href="{BLOB}LICENSE">',
+    "[a](docs/a.md#part), [b](LICENSE)": f"[a]({BLOB}docs/a.md#part), [b]({BLOB}LICENSE)",
+    "[here](#part), ![b](https://h/b.png)": "[here](#part), ![b](https://h/b.png)",
+}
+
+
+@pytest.mark.parametrize("line", ON_AN_INDEX)
+def test_links_and_images_become_addresses(line):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]
+    page = line
+    for one in settings["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        page = re.sub(one["pattern"], one["replacement"], page)
+    assert page == ON_AN_INDEX[line]
+
+
 def test_the_readme_of_a_package_index_leads_to_addresses(wheel):
     archive = zipfile.ZipFile(wheel)
     (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(archive.read(name).decode("utf-8"))
     page = metadata.get_payload()
     assert metadata["Description-Content-Type"] == "text/markdown"
-    targets = re.findall(r"\]\(([^)]*)\)|(?:href|src)=\"([^\"]*)\"", page)
-    links = {inline or tag for inline, tag in targets}
+    targets = re.findall(r"\]\(([^)]*)\)|(?:href|src|srcset)=\"([^\"]*)\"", page)
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL"))
+    assert urls.keys() >= {"Homepage", "Documentation", "Changelog", "Issues"}
+    links = {inline or tag for inline, tag in targets} | set(urls.values())
     assert len(links) > 10
     assert not {link for link in links if not link.startswith(("https://", "#"))}
-    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL"))
-    base = f"{urls['Homepage']}/blob/main/"
+    assert f"{urls['Homepage']}/blob/main/" == BLOB
     for link in links:
-        if link.startswith(base):
-            assert (ROOT / link.removeprefix(base)).exists(), link
-    assert urls.keys() >= {"Homepage", "Changelog", "Issues"}
+        file = link.partition("#")[0].removeprefix(BLOB).removeprefix(RAW)
+        assert not link.startswith((BLOB, RAW)) or (ROOT / file).exists(), link
+
+
+def test_images_of_a_package_index_are_files_of_the_repository(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    page = archive.read(name).decode("utf-8")
+    images = re.findall(r"!\[[^\]]*\]\(([^)]*)\)|(?:src|srcset)=\"([^\"]*)\"", page)
+    assert images
+    assert all((inline or tag).startswith(RAW) for inline, tag in images), images

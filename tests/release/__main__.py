@@ -18,7 +18,9 @@ PACKAGE = "splitreason_integrations"
 FILES = Path("build", "release")
 """Where the wheel and the sdist of the release are left."""
 
-_HEADING = re.compile(r"^## \[?([^\]\s]+)\]?(?:\s+[-–]?\s*\(?([^)\n]*?)\)?)?\s*$", re.MULTILINE)
+_HEADING = re.compile(
+    r"^## \[?([^\]\s]+)\]?(?:[ \t]+[-–]?[ \t]*\(?([^)\n]*?)\)?)?[ \t]*$", re.MULTILINE
+)
 _ASSIGNED = re.compile(r'^__version__ = "([^"]*)"$', re.MULTILINE)
 _FINAL = re.compile(r"\d+\.\d+\.\d+")
 
