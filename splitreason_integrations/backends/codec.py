@@ -213,7 +213,7 @@ class TokenizerCodec:
         return whole[min([at, *(start for start in spelled if 0 <= start < at)]) :]
 
     def _harmless(self, value: Any) -> Any:
-        """Break control tokens where no sanitizing looks: in keys, and without it in values too."""
+        """Break control tokens where no sanitising looks: in keys, and without it in values too."""
         if isinstance(value, Mapping):
             return {self._broken(key): self._harmless(kept) for key, kept in value.items()}
         if isinstance(value, list):
