@@ -17,21 +17,10 @@ def overhead(found: Found) -> str:
     return f"{table(_FIGURE, [row])}\n\n{note(found)}"
 
 
-def servers(found: Found, closed_by_large: Found) -> str:
-    """Return what two vLLM servers do, against the published flow and under load.
-
-    Args:
-        found: with the close rule of a taught pair.
-        closed_by_large: with `--close 'tag>1'`: the large model ends its spans.
-
-    """
-    parts = [
-        table(_FIGURE, _server_rows(found)),
-        note(found, "the client and both servers share the cores"),
-        table(_FIGURE, _server_rows(closed_by_large)),
-        note(closed_by_large, "the large model ends its spans"),
-    ]
-    return "\n\n".join(parts)
+def servers(found: Found) -> str:
+    """Return what two vLLM servers do, against the published flow and under load."""
+    remark = "the client and both servers share the cores"
+    return f"{table(_FIGURE, _server_rows(found))}\n\n{note(found, remark)}"
 
 
 def _server_rows(found: Found) -> Iterator[tuple[str, str, str]]:
