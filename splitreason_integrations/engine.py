@@ -59,6 +59,11 @@ class SplitEngine:
     request uses what suits its two models: the tags where the small model was taught to write them,
     else `Disagreement` or `Entropy`, and `Agrees() | StepEnd()`. What `redact` finds, or the policy
     names, is hidden from remote large models and restored in what they write.
+
+    Raises:
+        ConfigurationError: If an option is of another type or range than it has to be, or one model
+            is named without the other.
+
     """
 
     small: ModelSpec = UNNAMED

@@ -45,6 +45,9 @@ class Retry:
         breaker_cooldown_s: Seconds for which it is passed over; then one request probes it.
         retryable: Decides which errors are worth another call.
 
+    Raises:
+        ConfigurationError: If a number is below its least value.
+
     """
 
     attempts: int = 3

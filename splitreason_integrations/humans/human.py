@@ -67,7 +67,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A decision, the text of an edit, and who answered when (ISO 8601, UTC)."""
+    """A decision, the text of an edit, and who answered when (ISO 8601, UTC).
+
+    Raises:
+        ConfigurationError: If the decision is none, or an edit has no text.
+
+    """
 
     decision: Decision
     text: str = ""
@@ -162,6 +167,10 @@ class HumanCheck:
     `before` and `after` say when to ask, next to the policy's own rules; None never. Where
     `after` may ask, a span is shown only once it is accepted. Waiting does not count towards the
     policy's deadline. `on_timeout` is the answer after `timeout_s` seconds.
+
+    Raises:
+        ConfigurationError: If `reviewer` cannot be asked, or `on_timeout` is an edit.
+
     """
 
     reviewer: Reviewer | AskFunction

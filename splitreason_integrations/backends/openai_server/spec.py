@@ -75,6 +75,10 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
             finds out at the first use.
         limits: time limits and connections.
 
+    Raises:
+        ConfigurationError: if the dialect is unknown, two keys are given, or `own_tokenizer=False`
+            lacks a tokenizer or a chat's dialect; an UnknownSpecError if an address is not valid.
+
     """
 
     loader: ClassVar[str] = "splitreason_integrations.backends.openai_server.load"
