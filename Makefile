@@ -82,4 +82,7 @@ docs: $(READY) ## build the site into build/site
 release-check: $(READY) ## say what a release still lacks; builds it and tries it
 	$(BIN)/python -m tests.release
 
-.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures docs release-check
+docs-figures: $(READY) ## what snippets and notebooks print, into the pages that show it
+	PYTHONPATH=docs $(BIN)/python -m build_tools.snippets
+
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures docs release-check docs-figures
