@@ -7,7 +7,17 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from build_tools import command, environment, errors, events, options, policies, replies, rules
+from build_tools import (
+    command,
+    environment,
+    errors,
+    events,
+    options,
+    policies,
+    replies,
+    rules,
+    transitions,
+)
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "options": options.options,
@@ -24,6 +34,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "variables-default": partial(environment.variables, "default"),
     "variables-child": partial(environment.variables, "child"),
     "command": command.all_help,
+    "transitions": transitions.transitions,
+    "transitions-drawn": transitions.diagram,
 }
 """What can be put into a page, by name."""
 
