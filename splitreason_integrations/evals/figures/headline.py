@@ -2,8 +2,6 @@
 
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.evals.figures.cells import Found, interval, ratio, rule, share, table
-from splitreason_integrations.evals.figures.engine import model
-from splitreason_integrations.evals.intervals import wilson
 
 _LARGE, _SMALL = ("base", "always", ""), ("base", "never", "")
 _TAUGHT = ("small", "tag", "tag>0.5")
@@ -14,25 +12,24 @@ _INPUT_USD, _OUTPUT_USD = EXAMPLE_PRICES.input_usd, EXAMPLE_PRICES.output_usd
 _ANSWERS = 1000
 
 
-def headline(disagreement: Found, servers: Found) -> str:
+def headline(untaught: Found, servers: Found) -> str:
     """Return three figures with command, hardware, interval and date."""
-    n = disagreement["n"]
-    taught, free = (
-        next(row for row in disagreement["rows"] if model(row["small"]) == small)
-        for small in ("small", "base")
+    large, small, taught, free = (
+        _row(untaught, wanted) for wanted in (_LARGE, _SMALL, _TAUGHT, _UNTAUGHT)
     )
     answers = servers["answers"]
     rows = [
         (
-            "right answers of the bundled pair, taught to mark hard spans",
-            _kept(taught, n),
-            _source(disagreement, n),
+            "right answers of the bundled pair, taught to mark hard spans (large model alone "
+            f"{share(large['accuracy'])}, untaught small model alone {share(small['accuracy'])})",
+            _kept(taught),
+            _source(untaught, taught["n"]),
         ),
         (
             "the same with the small model that was never taught, "
             f"{rule(free['trigger'])}, {rule(free['close'])}",
-            _kept(free, n),
-            _source(disagreement, n),
+            _kept(free),
+            _source(untaught, free["n"]),
         ),
         (
             "wall time of an answer on two vLLM servers ÷ the published flow's, same text in "
@@ -83,10 +80,12 @@ def _usd(row: Found) -> float:
     return float(read * _INPUT_USD + written * _OUTPUT_USD) * _ANSWERS / 1e6
 
 
-def _kept(row: Found, n: int) -> str:
-    """Return the accuracy of a row and the large share that it takes."""
-    between = interval(wilson(round(row["accuracy"] * n), n))
-    return f"**{share(row['accuracy'])}** ({between}) at {share(row['offload_share'])} large tokens"
+def _kept(row: Found) -> str:
+    """Return a row's accuracy with its interval, and its share of large tokens."""
+    return (
+        f"**{share(row['accuracy'])}** ({interval(row['interval'])}) at "
+        f"{share(row['offload_share'])} large tokens"
+    )
 
 
 def _row(untaught: Found, wanted: tuple[str, str, str]) -> Found:

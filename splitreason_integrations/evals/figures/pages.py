@@ -46,7 +46,7 @@ FIGURES = {
     "gpu": Figure(("gpu",), transcribed),
     "grpo": Figure(("grpo",), transcribed),
     "grpo-price": Figure(("grpo-price",), transcribed),
-    "headline": Figure(("disagreement", "servers"), headline.headline),
+    "headline": Figure(("untaught", "servers"), headline.headline),
     "money": Figure(("untaught",), headline.money),
 }
 """Every published table, by the name that pages use."""
