@@ -9,6 +9,8 @@ from typing import Any
 _ATTRIBUTE = re.compile(r"^    (\w+): ", re.MULTILINE)
 _SPACE = re.compile(r"\s+")
 _CODE = re.compile(r"(`[^`]*`)")
+_SENTENCES = {"Meaning", "What it does"}
+"""Heads of columns with sentences, which the style sheet gives more room."""
 
 
 class MissingTextError(Exception):
@@ -17,8 +19,14 @@ class MissingTextError(Exception):
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; `|` in its cells is escaped, but for code, where none is needed."""
-    lines = [head, ["---"] * len(head), *rows]
+    wide = [title in _SENTENCES for title in head]
+    shown = ([_roomy(*cell) for cell in zip(row, wide, strict=True)] for row in rows)
+    lines = [head, ["---"] * len(head), *shown]
     return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _roomy(text: str, wide: bool) -> str:
+    return f'<span class="meaning">{text}</span>' if wide and text else text
 
 
 def _cell(text: str) -> str:

@@ -46,6 +46,7 @@ def test_a_part_is_in_one_page_and_has_no_empty_meaning(name):
     assert text.strip()
     for row in cells(text)[1:]:
         assert row[0]
+        assert '<span class="meaning"></span>' not in row
         assert len(row) < 2 or any(row[1:]), row
 
 
