@@ -52,7 +52,10 @@ def check_changelog(root: Path) -> None:
     headings = list(_HEADING.finditer(text))
     at = next((at for at, one in enumerate(headings) if one[1] == version), None)
     if at is None:
-        raise MissingError(f"CHANGELOG.md has no heading for {version}")
+        raise MissingError(
+            f"CHANGELOG.md has no heading for {version}; the newest is "
+            f"{headings[0][1] if headings else 'none'}"
+        )
     ends = [*(one.start() for one in headings[1:]), len(text)]
     newer = [
         one[1]

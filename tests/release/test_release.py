@@ -12,7 +12,7 @@ from tests.limits import HANGS_S
 from tests.release.__main__ import CHECKS, FILES, PACKAGE, ROOT, main, version_of
 
 TODAY = date.today().isoformat()
-UNRELEASED = re.compile(r"^## .*unreleased.*$", re.MULTILINE | re.IGNORECASE)
+NEWEST = re.compile(r"^## .*$", re.MULTILINE)
 QUICK = ("version", "changelog", "tree")
 
 
@@ -56,7 +56,10 @@ def test_a_ready_tree_is_ready(tree, capsys):
         ("## [0.3.0]\n\n- New.\n", "has 'no date' for 0.3.0"),
         ("## [0.3.0] - 2026-02-30\n\n- New.\n", "has '2026-02-30' for 0.3.0"),
         (f"## 0.3.0 ({date.today() + timedelta(2)})\n\n- New.\n", "which is to come"),
-        ("## [Unreleased]\n\n- New.\n\n## 0.2.0 (2026-01-02)\n\n- Old.\n", "no heading for 0.3.0"),
+        (
+            "## [Unreleased]\n\n- New.\n\n## 0.2.0 (2026-01-02)\n\n- Old.\n",
+            "the newest is Unreleased",
+        ),
         (f"## [Unreleased]\n\n- More.\n\n## [0.3.0] - {TODAY}\n\n- New.\n", "changes above 0.3.0"),
         (f"## [0.3.0] - {TODAY}\n\n## [0.2.0] - 2026-01-02\n\n- Old.\n", "nothing about 0.3.0"),
     ],
@@ -126,15 +129,14 @@ def test_this_tree_lacks_nothing_but_the_date_of_its_release(copy, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(copy))
     version, names = version_of(copy), (*QUICK, "files")
     text = (copy / "CHANGELOG.md").read_text("utf-8")
-    undated = UNRELEASED.sub(f"## {version} (unreleased)", text, count=1)
-    say(copy, undated + "\n")
+    say(copy, NEWEST.sub("## [Unreleased]", text, count=1) + "\n")
     status, said = checked(copy, *names)
     assert status == 1, said
     assert said.endswith(
         f"{version} is not ready:\n"
-        f"- changelog: CHANGELOG.md has 'unreleased' for {version}: give the date of the release\n"
+        f"- changelog: CHANGELOG.md has no heading for {version}; the newest is Unreleased\n"
     )
-    say(copy, UNRELEASED.sub(f"## [{version}] - {TODAY}", undated, count=1))
+    say(copy, NEWEST.sub(f"## [{version}] - {TODAY}", text, count=1))
     status, said = checked(copy, *names)
     assert status == 0, said
     assert {path.suffix for path in (copy / FILES).iterdir()} == {".whl", ".gz"}
