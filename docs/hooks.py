@@ -7,6 +7,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from build_tools.notebooks import as_page, notebooks
 from build_tools.pages import filled
 
 MERMAID = "assets/javascripts/mermaid.js"
@@ -15,9 +16,12 @@ _END = "</body>"
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the script for diagrams, which would otherwise be fetched from another host."""
+    """Add notebooks, and the script for diagrams, which would otherwise be of another host."""
     script = package_files("mermaidx") / "assets" / "mermaid.js"
     files.append(File.generated(config, MERMAID, content=script.read_bytes()))
+    for path in notebooks():
+        address = f"tutorials/notebooks/{path.stem}.md"
+        files.append(File.generated(config, address, content=as_page(path)))
     return files
 
 

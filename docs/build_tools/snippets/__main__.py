@@ -2,11 +2,13 @@
 
 import sys
 
+from build_tools.notebooks import notebooks
 from build_tools.snippets.documents import STALE, Snippets, pages
+from build_tools.snippets.notebooks import executed
 
 
 def main() -> int:
-    """Run the snippets of all pages and renew their output; return 1 if any other check fails."""
+    """Renew the output in all pages and notebooks; return 1 if any other check fails."""
     failed = False
     for path in pages():
         snippets = Snippets(path)
@@ -18,6 +20,8 @@ def main() -> int:
             if STALE not in fault:
                 failed = True
                 print(fault, file=sys.stderr)
+    for path in notebooks():
+        path.write_text(executed(path), "utf-8")
     return int(failed)
 
 
