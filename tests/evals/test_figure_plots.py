@@ -49,6 +49,7 @@ UNTAUGHT = {
         measured("base", "disagreement<0.1", "agrees:2"),
         measured("small", "tag", "tag>0.5", share=0.08),
         measured("small", "(tag | disagreement<0.1)", "tag>0.5"),
+        measured("base", "disagreement<0.1", share=0.2, cost=9.0),
         measured("base", "disagreement<0.5", share=0.3),
         measured("base", "entropy>1.5", share=0.11),
         measured("base", "step-entropy>2", share=0.12),

@@ -122,11 +122,10 @@ def level(panel: Axes, text: str, value: float, interval: Interval) -> None:
     panel.axhline(value, color=_SOFT, linewidth=1.2, linestyle="--")
     panel.annotate(
         text,
-        (1.0, value),
+        (0.0, value),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 4),
+        xytext=(4, 4),
         textcoords="offset points",
-        ha="right",
         color=_SOFT,
         fontsize=10,
     )

@@ -75,7 +75,7 @@ def disagreement(found: Found, on_servers: Found) -> str:
     rows = [
         (
             place,
-            model(row["small"]),
+            _model(row["small"]),
             f"{rule(row['trigger'])}, {rule(row['close'])}",
             ratio(row["wall_ratio"], row["wall_interval"]),
             share(row["accuracy"]),
@@ -93,6 +93,6 @@ def disagreement(found: Found, on_servers: Found) -> str:
     return "\n\n".join((table(headings, rows), *notes))
 
 
-def model(label: str) -> str:
+def _model(label: str) -> str:
     """Return the bundled model that a label or the address of a server names."""
     return label.rpartition("#")[2].rpartition("-")[2]

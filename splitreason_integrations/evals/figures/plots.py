@@ -137,7 +137,9 @@ def knob(pair: Found, what: str) -> Series:
 
 def costs(untaught: Found) -> tuple[list[str], list[Series]]:
     """Return the rules that are compared, and their cost by input price, large alone being 1."""
-    found = {(row["small"], row["trigger"], row["close"]): row for row in untaught["rows"]}
+    # The first row of a rule is of all problems, as the large model alone is.
+    ordered = reversed(untaught["rows"])
+    found = {(row["small"], row["trigger"], row["close"]): row for row in ordered}
     base = next(row for row in untaught["rows"] if row["trigger"] == "always")
     series = [
         Series(
@@ -201,7 +203,7 @@ def _draw_costs(picture: Figure, untaught: Found) -> None:
     names, series = costs(untaught)
     panel = _panel(picture, left=1.85, bottom=1.1)
     rows(panel, names, series)
-    panel.set_xlim(right=1.05)
+    panel.set_xlim(right=1.08)
     panel.axvline(1.0, color="#4D4D4D", linewidth=1.2, linestyle="--")
     style(panel, x="cost of the large model (alone = 1)")
     legend(picture, panel, columns=2)
