@@ -102,9 +102,10 @@ class ReplyPrinter:
 
 def cost_line(reply: Completion, *, timed: bool = True) -> str:
     """Return one line with the tokens, the time unless it is left out, and the cost of a reply."""
+    spans = len(reply.spans)
     line = (
         f"{reply.tokens} tokens, {reply.large_tokens} by the large model "
-        f"({reply.offload_share:.1%}) in {len(reply.spans)} spans"
+        f"({reply.offload_share:.1%}) in {spans} {'span' if spans == 1 else 'spans'}"
     )
     if timed:
         line += f", {reply.latency_s:.2f} s"

@@ -5,6 +5,7 @@ ordinary models do. The taught small model stands beside it, and what its input 
 them stands speculative decoding with the same models.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -154,6 +155,8 @@ def measure_untaught(
 class _Bench:
     def __init__(self, samples: int, seed: int, pool: ProcessPool, on_progress: Done) -> None:
         self._tasks = generated("test", FAMILIES, n=samples, seed=seed)
+        # Rows of fewer problems take the first ones: they are to have all families, too.
+        random.Random(seed).shuffle(self._tasks)
         self._fewer = -(-samples // FEWER)
         self._seed, self._pool, self._on_progress = seed, pool, on_progress
         self._large: Result | None = None
