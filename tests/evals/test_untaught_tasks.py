@@ -7,7 +7,7 @@ import pytest
 from splitreason_integrations.evals import untaught
 
 
-class FirstRow(Exception):
+class FirstRowError(Exception):
     """Ends the benchmark once a row's tasks are known."""
 
 
@@ -20,7 +20,7 @@ def test_rows_of_fewer_problems_have_all_families(monkeypatch, samples):
             seen["tasks"] = tasks
 
         def run(self, mode, engine):
-            raise FirstRow
+            raise FirstRowError
 
     monkeypatch.setattr(untaught, "Runner", Runner)
     monkeypatch.setattr(untaught, "ProcessPool", lambda processes: nullcontext())
@@ -29,7 +29,7 @@ def test_rows_of_fewer_problems_have_all_families(monkeypatch, samples):
         lambda: bench.row("base", untaught.Never(), untaught.Agrees(), fewer=True),
         lambda: bench.matched("random", 0.1, untaught.Agrees()),
     ):
-        with pytest.raises(FirstRow):
+        with pytest.raises(FirstRowError):
             run()
         families = [task.problem.family for task in seen["tasks"]]
         assert all(families.count(one) > len(families) // 4 for one in untaught.FAMILIES)
