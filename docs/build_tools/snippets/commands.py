@@ -18,7 +18,20 @@ from splitreason_integrations.settings.policy_files import template_names
 ROOT = Path(__file__).parents[3]
 PACKAGE = "splitreason-integrations"
 SHOWN = frozenset(
-    ("cd", "curl", "docker", "export", "git", "kubectl", "openssl", "ray", "source", "tr", "vllm")
+    (
+        "cd",
+        "curl",
+        "docker",
+        "export",
+        "git",
+        "gunicorn",
+        "kubectl",
+        "openssl",
+        "ray",
+        "source",
+        "tr",
+        "vllm",
+    )
 )
 """Programs of others, whose words are not checked."""
 

@@ -20,8 +20,8 @@ def executed(path: Path) -> str:
     """
     notebook: Any = nbformat.read(path, as_version=4)
     kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
-    client = NotebookClient(notebook, km=kernel, timeout=CELL_TIMEOUT_S)
-    client.execute()
+    client = NotebookClient(notebook, km=kernel, timeout=CELL_TIMEOUT_S, coalesce_streams=True)
+    client.execute(cleanup_kc=True)
     return written(notebook)
 
 
