@@ -24,7 +24,7 @@ from splitreason_integrations.events import Event
 from splitreason_integrations.options import TABLE as OPTIONS
 from splitreason_integrations.settings import policy_files
 
-FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+FOLDER = Path(__file__).parents[2] / "docs"
 
 
 def cells(markdown):
@@ -40,7 +40,7 @@ def names(markdown):
 
 @pytest.mark.parametrize("name", pages.PARTS)
 def test_a_part_is_in_one_page_and_has_no_empty_meaning(name):
-    found = [path for path in FOLDER.glob("*.md") if name in pages.places(path.read_text("utf-8"))]
+    found = [path for path in FOLDER.rglob("*.md") if name in pages.places(path.read_text("utf-8"))]
     assert len(found) == 1
     text = pages.PARTS[name]()
     assert text.strip()
@@ -51,7 +51,7 @@ def test_a_part_is_in_one_page_and_has_no_empty_meaning(name):
 
 
 def test_pages_have_no_other_places():
-    text = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.md"))
+    text = "".join(path.read_text("utf-8") for path in FOLDER.rglob("*.md"))
     assert sorted(pages.places(text)) == sorted(pages.PARTS)
 
 
