@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splitreason_integrations import environment
+from splitreason_integrations.processes import environment
 
 ROOT = Path(__file__).parent.parent
 FILES = [

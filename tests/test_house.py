@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "splitreason_integrations"
 
 FLOORS = [
-    {"environment", "errors", "events", "metadata", "records", "blocking", "processes", "embedded"},
+    {"errors", "events", "records", "blocking", "processes", "embedded"},
     {"checks", "options", "sampling", "protocols", "problems"},
     {"privacy"},
     {"decide", "text"},
@@ -42,14 +42,10 @@ ON_THE_GROUND = {
     "console": "public import path of the reviewer at a terminal",
     "doctor": "examines models and packages for the command",
     "engine": "one request in, one stream out: the front door",
-    "environment": "every environment variable, declared once",
     "errors": "all errors, public",
     "events": "all events, shared by the engine, both adapters, audit and telemetry",
-    "metadata": "the keys of a reply's metadata, shared by both adapters, command and audit",
     "options": "every option of a pair, declared once for engine, chat models and command",
-    "processes": "child processes that end with this one",
     "protocols": "what text, privacy and models agree on",
-    "records": "values that replies are made of",
     "request": "one request as a value",
     "sampling": "sampling parameters and the draw by position",
 }
@@ -156,7 +152,7 @@ def test_the_listing_is_the_block_diagram():
     files = {path.stem for path in entries if path.suffix == ".py"}
     assert files == set(ON_THE_GROUND)
     assert len(files) <= 16
-    assert len(entries) <= 36
+    assert len(entries) <= 34
 
 
 def test_the_top_level_holds_what_is_listed():

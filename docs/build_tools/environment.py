@@ -1,7 +1,7 @@
 """The tables of environment variables."""
 
 from build_tools.markdown import anchored, code, sentence, table
-from splitreason_integrations.environment import TABLE, Use
+from splitreason_integrations.processes.environment import TABLE, Use
 
 
 def variables(use: Use) -> str:

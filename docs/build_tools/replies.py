@@ -3,8 +3,8 @@
 from typing import NotRequired, get_origin, get_type_hints
 
 from build_tools.markdown import anchored, attribute_text, code, table, type_text
-from splitreason_integrations.metadata import ReadAhead, ReplyMetadata, TokenCounts
 from splitreason_integrations.records import SpanRecord
+from splitreason_integrations.records.metadata import ReadAhead, ReplyMetadata, TokenCounts
 
 TABLES = {
     "metadata": ReplyMetadata,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from splitreason_integrations import __version__, environment
+from splitreason_integrations import __version__
 from splitreason_integrations.cli import (
     annotate,
     ask,
@@ -25,6 +25,7 @@ from splitreason_integrations.cli import (
 )
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.humans.terminal import harmless
+from splitreason_integrations.processes import environment
 
 app = typer.Typer(
     name="splitreason",

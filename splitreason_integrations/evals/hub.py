@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from splitreason_integrations import environment
 from splitreason_integrations.errors import MissingExtraError, RequestError
 from splitreason_integrations.evals.grading import Grade
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.processes import environment
 
 _ANSWERS_IN_S = 5.0
 _BOX = "\n\nReason step by step, and put the final answer within \\boxed{}."

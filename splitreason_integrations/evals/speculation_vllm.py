@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import splitreason_integrations
-from splitreason_integrations import environment
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.vllm_servers import vllm_python
+from splitreason_integrations.processes import environment
 
 ALONE = "large alone"
 WAYS = {

@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from splitreason_integrations import environment
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.processes import environment
 
 _STARTS_IN_S = 300.0
 _STOPS_IN_S = 20.0

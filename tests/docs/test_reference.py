@@ -19,9 +19,9 @@ from build_tools.markdown import (
 )
 from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.triggers import Trigger
-from splitreason_integrations.environment import TABLE as VARIABLES
 from splitreason_integrations.events import Event
 from splitreason_integrations.options import TABLE as OPTIONS
+from splitreason_integrations.processes.environment import TABLE as VARIABLES
 from splitreason_integrations.settings import policy_files
 
 FOLDER = Path(__file__).parents[2] / "docs"

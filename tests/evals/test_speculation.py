@@ -6,13 +6,13 @@ import os
 import pytest
 import torch
 
-from splitreason_integrations.environment import VLLM_PYTHON
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals import speculation
 from splitreason_integrations.evals.figures import untaught as figures
 from splitreason_integrations.evals.speculation import assisted, counted, measure_speculation
 from splitreason_integrations.evals.speculation_vllm import ALONE, vllm_answers
 from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.processes.environment import VLLM_PYTHON
 
 TASKS = generated("test", ("word", "context"), n=4, seed=3)
 

@@ -6,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
-from splitreason_integrations import environment
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.description import LoadedByName, ModelDescription, Role
 from splitreason_integrations.backends.trials import Finding
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
+from splitreason_integrations.processes import environment
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -10,7 +10,6 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from splitreason_integrations import environment
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.description import stated_context_tokens
@@ -20,7 +19,7 @@ from splitreason_integrations.backends.vllm_local.model import LocalVLLM
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.checks import below, check_names
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, ModelLoadError
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes import PerProcess, environment
 from splitreason_integrations.sampling import Sampling
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from splitreason_integrations.metadata import ReplyMetadata, TokenCounts
+from splitreason_integrations.records.metadata import ReplyMetadata, TokenCounts
 
 Message = Mapping[str, Any]
 """One chat message: `role`, `content` and, where they apply, `name`, `reasoning_content`,
