@@ -46,9 +46,9 @@ def run(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def embedded():
-    """The embedded pair, (small, large)."""
+    """The embedded pair, (small, large); loaded anew if another module's tests released it."""
     return tuple(
         blocking.run(lambda role=role: load_model("embedded", role=role))
         for role in ("small", "large")
