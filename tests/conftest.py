@@ -81,7 +81,7 @@ def random_network(vocabulary: int, seed: int) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def random_pair(embedded):
     """Two models with random weights and the embedded tokenizer."""
     codec = embedded[0].codec
