@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from splitreason_integrations.errors import ForkedProcessError
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 
 _T = TypeVar("_T")
 

@@ -7,7 +7,7 @@ from tests.process_groups import ends
 
 PARENT = """
 import multiprocessing, time
-from splitreason_integrations.processes import end_with_parent
+from splitreason_integrations.processes.children import end_with_parent
 
 def work():
     print("started", flush=True)

@@ -12,7 +12,7 @@ from splitreason_integrations.annotation.annotators import Found
 from splitreason_integrations.annotation.finishing import Finish, Finisher, Tally
 from splitreason_integrations.annotation.rows import Row
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.processes import deaf_to_interrupts, end_with_parent
+from splitreason_integrations.processes.children import deaf_to_interrupts, end_with_parent
 
 Pairs: TypeAlias = Sequence[tuple[Row, Found]]
 Finished: TypeAlias = list[tuple[Tally, bytes]]

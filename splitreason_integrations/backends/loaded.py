@@ -6,7 +6,7 @@ from weakref import WeakSet
 from splitreason_integrations.backends.sequence import TokenSequence
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SessionError
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 

@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from splitreason_integrations.backends.base import Closable, Model
 from splitreason_integrations.backends.description import ModelDescription
 from splitreason_integrations.errors import ModelInUseError, ModelLoadTimeoutError
-from splitreason_integrations.processes import after_fork, no_fork
+from splitreason_integrations.processes.children import after_fork, no_fork
 
 
 class _Load(Future[Model]):

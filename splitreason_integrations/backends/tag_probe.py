@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.probed_reply import LIKELY, ProbedReply
 from splitreason_integrations.backends.searches import Searches
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 from splitreason_integrations.text.tags import CLOSE, OPEN, tags_of
 
 PROMPTS = (

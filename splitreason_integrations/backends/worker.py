@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from splitreason_integrations.processes import after_fork
+from splitreason_integrations.processes.children import after_fork
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_random_exponential
 
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 
 
 def is_retryable(error: BaseException) -> bool:

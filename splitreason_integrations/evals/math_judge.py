@@ -16,7 +16,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from splitreason_integrations.errors import MissingExtraError
-from splitreason_integrations.processes import after_fork
+from splitreason_integrations.processes.children import after_fork
 
 _STARTS_IN_S = 120.0
 _DEADLINE_S = 15.0

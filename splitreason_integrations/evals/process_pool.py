@@ -17,7 +17,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ModelLoadError, RequestError, SplitReasonError
 from splitreason_integrations.evals.answering import Asking, Outcome, answer_task
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.processes import deaf_to_interrupts, end_with_parent
+from splitreason_integrations.processes.children import deaf_to_interrupts, end_with_parent
 
 
 class ProcessPool:

@@ -18,7 +18,7 @@ from rich.text import Text
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision, Paused
 from splitreason_integrations.humans.terminal import harmless, login_name
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 
 _SHOWN_CHARACTERS = 1500
 _POLL_S = 0.1

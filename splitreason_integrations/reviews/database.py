@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from splitreason_integrations.errors import ReviewError
-from splitreason_integrations.processes import no_fork
+from splitreason_integrations.processes.children import no_fork
 
 VERSION = 1
 _APPLICATION_ID = 0x53525251

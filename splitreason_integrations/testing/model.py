@@ -8,7 +8,7 @@ from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.embedded_codec import embedded_codec
 from splitreason_integrations.backends.sequence import check_prompt
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.processes import after_fork
+from splitreason_integrations.processes.children import after_fork
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling

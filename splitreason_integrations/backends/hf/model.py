@@ -13,7 +13,7 @@ from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ForkedProcessError
-from splitreason_integrations.processes import after_fork
+from splitreason_integrations.processes.children import after_fork
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 

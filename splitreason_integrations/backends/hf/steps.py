@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicLayer
 from splitreason_integrations.backends.hf.attention import ATTENTION, PARTS, FixedRows, Place
 from splitreason_integrations.backends.hf.norms import in_one_kernel, spelled_out
 from splitreason_integrations.backends.swapped import swapped
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 
 SIZES = (1, 16, 64)
 """Tokens of a pass: a step, a usual span, and what is usually between two spans."""

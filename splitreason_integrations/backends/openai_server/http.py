@@ -22,7 +22,7 @@ import aiohttp
 from splitreason_integrations.backends.openai_server.proxy import proxy_of
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelStalledError
-from splitreason_integrations.processes import after_fork
+from splitreason_integrations.processes.children import after_fork
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
 _ERROR_BYTES = 4096

@@ -19,7 +19,7 @@ from splitreason_integrations.backends.openai_server.session import ServerSessio
 from splitreason_integrations.backends.searches import Searches
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ModelCallError, RequestError
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import PENALTIES, Sampling, no_such_sampling
 

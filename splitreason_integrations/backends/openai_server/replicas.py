@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.openai_server.http import Server
-from splitreason_integrations.processes import after_fork
+from splitreason_integrations.processes.children import after_fork
 
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 30.0

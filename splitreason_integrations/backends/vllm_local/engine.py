@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from splitreason_integrations.backends.swapped import swapped
 from splitreason_integrations.errors import ForkedProcessError, ModelCallError
-from splitreason_integrations.processes import PerProcess
+from splitreason_integrations.processes.children import PerProcess
 
 _T = TypeVar("_T")
 Post = Callable[[Any], None]
