@@ -15,10 +15,11 @@ import torch
 
 from langchain_splitreason import SplitReasonLLM as LangChainLLM
 from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
-from splitreason_integrations import Request, Retry, SplitEngine, blocking, processes
+from splitreason_integrations import Request, Retry, SplitEngine, blocking
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.decide.resilience import breaker_of
 from splitreason_integrations.errors import ForkedProcessError
+from splitreason_integrations.processes import children as processes
 from splitreason_integrations.testing import ScriptedModel
 from tests.backends.servers import QUESTION, load, serving, spec
 from tests.conftest import random_network

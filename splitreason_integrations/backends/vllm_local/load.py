@@ -19,7 +19,8 @@ from splitreason_integrations.backends.vllm_local.model import LocalVLLM
 from splitreason_integrations.backends.vllm_local.spec import VLLMModel
 from splitreason_integrations.checks import below, check_names
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, ModelLoadError
-from splitreason_integrations.processes.children import PerProcess, environment
+from splitreason_integrations.processes import environment
+from splitreason_integrations.processes.children import PerProcess
 from splitreason_integrations.sampling import Sampling
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
