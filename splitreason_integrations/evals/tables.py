@@ -74,19 +74,19 @@ def pairs_for_terminal(pairs: Sequence[Paired]) -> Table:
 
 def results_in_markdown(results: Sequence[Result]) -> str:
     """Return a Markdown table of all figures of each result."""
-    return _markdown(RESULT_HEADINGS, map(result_cells, results))
+    return markdown_table(RESULT_HEADINGS, map(result_cells, results))
 
 
 def pairs_in_markdown(pairs: Sequence[Paired]) -> str:
     """Return a Markdown table of paired comparisons."""
-    return _markdown(PAIR_HEADINGS, map(pair_cells, pairs))
+    return markdown_table(PAIR_HEADINGS, map(pair_cells, pairs))
 
 
 def passes_in_markdown(results: Sequence[Result]) -> str:
     """Return a Markdown table of pass@k with one row per result."""
     ks = list(results[0].pass_at)
     rows = [(result.name, *pass_cells(result)) for result in results]
-    return _markdown(["mode", *(f"pass@{k}" for k in ks)], rows)
+    return markdown_table(["mode", *(f"pass@{k}" for k in ks)], rows)
 
 
 def result_cells(result: Result) -> tuple[str, ...]:
@@ -127,7 +127,8 @@ def pass_cells(result: Result) -> tuple[str, ...]:
     )
 
 
-def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; bars and line breaks within a cell are made harmless."""
     lines = [f"| {' | '.join(headings)} |", "|---|" + "---|" * (len(headings) - 1)]
     # A name may be a path that contains a bar or a line break, which would end its cell.
     cells = ([" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows)

@@ -7,7 +7,8 @@ import pytest
 
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.figures import FIGURES, update_pages
-from splitreason_integrations.evals.figures.cells import rule, table
+from splitreason_integrations.evals.figures.cells import rule
+from splitreason_integrations.evals.tables import markdown_table
 
 ROOT = Path(__file__).parent.parent.parent
 HOW = {"command": "splitreason bench one", "hardware": "a machine", "date": "2026-11-30"}
@@ -86,7 +87,7 @@ def test_markers_within_a_line_are_text(tmp_path):
 
 
 def test_bars_and_line_breaks_stay_within_their_cell():
-    lines = table(("a", "b"), [("x | y", "one\ntwo")]).splitlines()
+    lines = markdown_table(("a", "b"), [("x | y", "one\ntwo")]).splitlines()
     assert lines[-1] == "| x \\| y | one two |"
 
 

@@ -1,12 +1,13 @@
 """Markdown tables and notes from plain data, as every published figure uses them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.tables import markdown_table
 
 Found = Mapping[str, Any]
 """What a benchmark printed as JSON."""
@@ -29,13 +30,6 @@ def read(path: Path) -> Found:
         if not found.get(key):
             raise RequestError(f"{path}: figures need {', '.join(_CONTEXT)}; {key} is missing")
     return found
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; bars and line breaks within a cell are made harmless."""
-    lines = [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
-    cells = ([" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows)
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def share(value: float) -> str:
@@ -75,4 +69,5 @@ def note(found: Found, remark: str = "") -> str:
 
 def transcribed(found: Found) -> str:
     """Return the table of figures that were kept as a table, with the remark that they have."""
-    return f"{table(found['headings'], found['rows'])}\n\n{note(found, found.get('remark', ''))}"
+    rows = markdown_table(found["headings"], found["rows"])
+    return f"{rows}\n\n{note(found, found.get('remark', ''))}"

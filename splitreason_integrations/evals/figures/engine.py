@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from splitreason_integrations.evals.figures.cells import Found, note, ratio, rule, share, table
+from splitreason_integrations.evals.figures.cells import Found, note, ratio, rule, share
+from splitreason_integrations.evals.tables import markdown_table
 
 _FIGURE = ("figure", "value", "n")
 
@@ -14,13 +15,13 @@ def overhead(found: Found) -> str:
         ratio(found["ratio"], found["interval"]),
         str(found["n"]),
     )
-    return f"{table(_FIGURE, [row])}\n\n{note(found)}"
+    return f"{markdown_table(_FIGURE, [row])}\n\n{note(found)}"
 
 
 def servers(found: Found) -> str:
     """Return what two vLLM servers do, against the published flow and under load."""
     remark = "the client and both servers share the cores"
-    return f"{table(_FIGURE, _server_rows(found))}\n\n{note(found, remark)}"
+    return f"{markdown_table(_FIGURE, _server_rows(found))}\n\n{note(found, remark)}"
 
 
 def _server_rows(found: Found) -> Iterator[tuple[str, str, str]]:
@@ -90,7 +91,7 @@ def disagreement(found: Found, on_servers: Found) -> str:
         note(found, f"{found['n']} problems"),
         note(on_servers, f"{on_servers['disagreement']['n']} problems"),
     )
-    return "\n\n".join((table(headings, rows), *notes))
+    return "\n\n".join((markdown_table(headings, rows), *notes))
 
 
 def _model(label: str) -> str:

@@ -1,7 +1,8 @@
 """The few figures of the front page and of the page for the person who decides."""
 
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.evals.figures.cells import Found, interval, ratio, rule, share, table
+from splitreason_integrations.evals.figures.cells import Found, interval, ratio, rule, share
+from splitreason_integrations.evals.tables import markdown_table
 
 _LARGE, _SMALL = ("base", "always", ""), ("base", "never", "")
 _TAUGHT = ("small", "tag", "tag>0.5")
@@ -38,7 +39,7 @@ def headline(untaught: Found, servers: Found) -> str:
             _source(servers, answers["n"]),
         ),
     ]
-    return table(("figure", "value (95 %)", "how"), rows)
+    return markdown_table(("figure", "value (95 %)", "how"), rows)
 
 
 def money(untaught: Found) -> str:
@@ -70,9 +71,8 @@ def money(untaught: Found) -> str:
         "(tokens read × the first + tokens written × the second) ÷ 1,000,000 × 1,000 answers. "
         "The small model runs on your own hardware and is not counted, nor is that hardware."
     )
-    return (
-        f"{table(headings, rows)}\n\n{remark} {_source(untaught, _row(untaught, _UNTAUGHT)['n'])}."
-    )
+    source = _source(untaught, _row(untaught, _UNTAUGHT)["n"])
+    return f"{markdown_table(headings, rows)}\n\n{remark} {source}."
 
 
 def _usd(row: Found) -> float:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from splitreason_integrations.evals.figures.cells import Found, interval, note, rule, share, table
+from splitreason_integrations.evals.figures.cells import Found, interval, note, rule, share
+from splitreason_integrations.evals.tables import markdown_table
 
 _MEANINGS = {
     "base": "base: small model before it learned the tags",
@@ -57,4 +58,4 @@ def _with_note(found: Found, rows: Iterable[tuple[str, Found]]) -> str:
         f"{named[0][1]['n']} problems in each row, half word problems and half questions over "
         "retrieved facts, greedy; tokens/s of two processes of one thread each"
     )
-    return f"{table(_HEADINGS, cells)}\n\n{note(found, remark)}"
+    return f"{markdown_table(_HEADINGS, cells)}\n\n{note(found, remark)}"

@@ -7,8 +7,8 @@ from splitreason_integrations.evals.figures.cells import (
     ratio,
     rule,
     share,
-    table,
 )
+from splitreason_integrations.evals.tables import markdown_table
 
 _HEADINGS = (
     *("small model", "trigger", "close rule", "right (95 %)", "of the large model's (95 %)"),
@@ -36,7 +36,7 @@ def rules(found: Found) -> str:
         )
         for row in found["rows"]
     ]
-    return f"{table(_HEADINGS, rows)}\n\n{note(found, 'greedy, tokens per answer')}"
+    return f"{markdown_table(_HEADINGS, rows)}\n\n{note(found, 'greedy, tokens per answer')}"
 
 
 def costs(found: Found) -> str:
@@ -53,7 +53,7 @@ def costs(found: Found) -> str:
         )
         for row in found["rows"]
     ]
-    return f"{table(headings, rows)}\n\n{note(found)}"
+    return f"{markdown_table(headings, rows)}\n\n{note(found)}"
 
 
 def speculation(found: Found) -> str:
@@ -82,7 +82,7 @@ def speculation(found: Found) -> str:
             "; vLLM is not installed here and was not measured (SPLITREASON_VLLM_PYTHON names the "
             "Python of an environment that has it)"
         )
-    return f"{table(_SPECULATION, rows)}\n\n{note(found, remark)}"
+    return f"{markdown_table(_SPECULATION, rows)}\n\n{note(found, remark)}"
 
 
 def whole(found: Found) -> str:
