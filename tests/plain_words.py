@@ -115,26 +115,27 @@ class Hit:
         return "/".join(parts[: min(_FIRST_ROOM, len(parts) - 1)]) or self.file
 
 
-def hits(below: Sequence[str] = ()) -> list[Hit]:
-    """Return every hit in the files of the repository, or below some of its folders."""
+def tracked(*patterns: str) -> list[Path]:
+    """Return the files of the repository that fit one of the patterns of git, or all of them."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *below],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns],
         cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,
     )
-    return [
-        hit
-        for file in listed.stdout.split("\n")
-        if _searched(file)
-        for hit in hits_of(file, _text(file))
-    ]
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def hits(below: Sequence[str] = ()) -> list[Hit]:
+    """Return every hit in the files of the repository, or below some of its folders."""
+    files = [path.relative_to(ROOT).as_posix() for path in tracked(*below)]
+    return [hit for file in files if _searched(file) for hit in hits_of(file, _text(file))]
 
 
 def _searched(file: str) -> bool:
     path = ROOT / file
-    if file.startswith(NOT_SEARCHED) or not path.is_file():
+    if file.startswith(NOT_SEARCHED):
         return False
     return path.suffix in SUFFIXES or path.name in ("Makefile", "run")
 

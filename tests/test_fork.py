@@ -19,7 +19,7 @@ from splitreason_integrations import Request, Retry, SplitEngine, blocking
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.decide.resilience import breaker_of
 from splitreason_integrations.errors import ForkedProcessError
-from splitreason_integrations.processes import children as processes
+from splitreason_integrations.processes import children
 from splitreason_integrations.testing import ScriptedModel
 from tests.backends.servers import QUESTION, load, serving, spec
 from tests.conftest import random_network
@@ -173,7 +173,7 @@ def test_a_model_on_a_gpu_is_refused_in_a_child_with_the_remedy(random_pair, whi
 
 
 def test_locks_that_another_thread_holds_are_free_in_the_child():
-    held, model = processes.PerProcess(threading.Lock), scripted_pair()[0]
+    held, model = children.PerProcess(threading.Lock), scripted_pair()[0]
     breaker = breaker_of(model, Retry(breaker_failures=1))
     breaker.failed()
     with held.value, blocking._holder.value._lock:
@@ -197,18 +197,18 @@ def test_a_callback_does_not_keep_its_object_alive():
         def remake(self):
             self.is_remade = True
 
-    owner, count = Owner(), len(processes._callbacks)
-    processes.after_fork(owner.remake)
+    owner, count = Owner(), len(children._callbacks)
+    children.after_fork(owner.remake)
     assert in_child(lambda: owner.is_remade) is True
     owner = None
-    assert len(processes._callbacks) == count
+    assert len(children._callbacks) == count
 
 
 def test_a_fork_waits_for_work_that_must_not_be_copied_half_done():
     inside, may_leave, state = threading.Event(), threading.Event(), ["whole"]
 
     def work():
-        with processes.no_fork():
+        with children.no_fork():
             state[0] = "half"
             inside.set()
             may_leave.wait()
@@ -220,7 +220,7 @@ def test_a_fork_waits_for_work_that_must_not_be_copied_half_done():
     threading.Timer(0.2, may_leave.set).start()
     assert in_child(lambda: state[0]) == "whole"
     thread.join()
-    with processes.no_fork():
+    with children.no_fork():
         assert in_child(lambda: 1) == 1, "the thread that forks does not wait for itself"
 
 

@@ -31,13 +31,17 @@ print(reply.response_metadata["splitreason"]["tokens"])
 """
 
 
+def built(kind, out):
+    """Build the wheel or the sdist into an empty folder; return its path."""
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(out)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=HANGS_S)
+    (path,) = out.iterdir()
+    return path
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=HANGS_S)
-    (built,) = out.glob("*.whl")
-    return built
+    return built("wheel", tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.slow
@@ -71,11 +75,7 @@ def test_what_the_wheel_holds(wheel):
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory):
-    out = tmp_path_factory.mktemp("sdist")
-    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(out)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=HANGS_S)
-    (built,) = out.glob("*.tar.gz")
-    return built
+    return built("sdist", tmp_path_factory.mktemp("sdist"))
 
 
 def test_what_the_sdist_holds(sdist):

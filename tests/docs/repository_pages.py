@@ -2,10 +2,6 @@
 
 import ast
 import re
-import subprocess
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
 
 _FENCED = re.compile(r"^( *)(```+|~~~+).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
@@ -16,18 +12,6 @@ _CAPITALS = re.compile(r"\b[A-Z][A-Z_]+\b")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *#*$", re.MULTILINE)
 _OWN_ANCHOR = re.compile(r'(?:id|name)="([^"]+)"')
-
-
-def tracked(*patterns):
-    """Return the files of the repository that fit one of the patterns of git."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
 def without_code(markdown):

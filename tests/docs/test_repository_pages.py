@@ -4,7 +4,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.docs.repository_pages import ROOT, anchors, links, tracked
+from tests.docs.repository_pages import anchors, links
+from tests.plain_words import ROOT, tracked
 
 PAGES = tracked("*.md", ":!docs", ":!tests/formats")
 

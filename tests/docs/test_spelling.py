@@ -7,8 +7,9 @@ from importlib.resources import files
 
 import pytest
 
-from tests.docs.repository_pages import ROOT, docstrings, prose, tracked
+from tests.docs.repository_pages import docstrings, prose
 from tests.limits import HANGS_S
+from tests.plain_words import ROOT, tracked
 
 PAGES = tracked("*.md", ":!tests/formats")
 MODULES = tracked("splitreason_integrations/*.py", "adapters/*.py", "docs/*.py")

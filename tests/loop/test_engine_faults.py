@@ -14,10 +14,10 @@ from tests.loop.engine_runs import collect, complete, engine, freed, request
 
 
 class Slow(HFModel):
-    """Takes its time over every pass."""
+    """Takes its time over every pass: the deadline comes before a random model ends its reply."""
 
     def forward(self, token_ids, cache, *, last):
-        time.sleep(0.01)
+        time.sleep(0.05)
         return super().forward(token_ids, cache, last=last)
 
 
