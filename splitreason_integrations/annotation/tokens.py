@@ -43,7 +43,7 @@ def tokenizer_of(spec: str) -> tuple[str, tuple[str, ...]]:
             f"{spec}: name the folder of its tokenizer, as in hf:<folder>, to count its tokens"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelLoadError(

@@ -18,6 +18,7 @@ from splitreason_integrations.cli.wrapping import WordWrap
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.figures.headline import EXAMPLE_PRICES
 from splitreason_integrations.evals.metrics import Metric
+from splitreason_integrations.evals.report import context
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import compare
 from splitreason_integrations.evals.tasks import Task, generated
@@ -30,12 +31,15 @@ _NAMES = {
     "random": "random spans",
 }
 _HEADINGS = ("", "right", "95 % interval", "large tokens", "share", "USD per 1,000")
+_EVAL_PROBLEMS = 100
 _RULE_WIDTH = 60
 
 
 def demo(
     problems: Annotated[int, typer.Option(min=1, help="Problems to show.")] = 4,
-    eval_problems: Annotated[int, typer.Option(min=1, help="Problems in the table.")] = 100,
+    eval_problems: Annotated[
+        int, typer.Option(min=1, help="Problems in the table.")
+    ] = _EVAL_PROBLEMS,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the problems; random by default.")
     ] = None,
@@ -50,7 +54,7 @@ def demo(
         results = _compare(engine, tasks, seed)
         summaries = _summaries(results)
         rows = [{**result.data(), "summary": summaries[result.mode]} for result in results]
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps({"rows": rows, **context(_command(eval_problems, seed))}))
         return
     console = Console(highlight=False)
     out = WordWrap(console)
@@ -64,6 +68,12 @@ def demo(
     out.write(f"{results[0].tasks} problems never trained on, seed {seed}, greedy:\n\n")
     console.print(_table(results))
     out.write(f"\n{_sentence(_summaries(results), results[0].tasks)}\n")
+
+
+def _command(eval_problems: int, seed: int) -> str:
+    """Return what measures the same table again."""
+    number = "" if eval_problems == _EVAL_PROBLEMS else f" --eval-problems {eval_problems}"
+    return f"splitreason demo{number} --seed {seed}"
 
 
 def _load(engine: SplitEngine, *, quiet: bool) -> None:

@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 from rich.cells import cell_len
 
+from splitreason_integrations.cli.wrapping import may_break
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Author, Channel, Delta
@@ -155,11 +156,11 @@ def wrapped(text: Sequence[Glyph], columns: int = COLUMNS) -> list[list[Glyph]]:
 
 
 def _words(text: Sequence[Glyph]) -> Iterator[list[Glyph]]:
-    """Yield words, spaces, line breaks, and wide characters one by one."""
+    """Yield words, and spaces and line breaks one by one."""
     word: list[Glyph] = []
     for glyph in text:
-        alone = glyph.text in ("\n", " ") or glyph.cells > 1
-        if alone and word:
+        alone = glyph.text in ("\n", " ")
+        if word and (alone or may_break(word[-1].text, glyph.text[0])):
             yield word
             word = []
         if alone:

@@ -45,7 +45,7 @@ class WordWrap:
                 self._end_word()
                 self._space.append(self._spaces(part), style=style)
             else:
-                if self._word and _may_break(self._word.plain, part):
+                if self._word and may_break(self._word.plain, part):
                     self._end_word()
                 self._word.append(part, style=style)
 
@@ -101,7 +101,7 @@ class WordWrap:
             self._console.print(text, end="", soft_wrap=True)
 
 
-def _may_break(word: str, following: str) -> bool:
+def may_break(word: str, following: str) -> bool:
     """Return whether a line may end between a word and the character that follows it."""
     if word[-1] == _JOINER or not cell_len(following) or unicodedata.combining(following):
         return False

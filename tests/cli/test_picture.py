@@ -94,6 +94,15 @@ def test_wide_characters_take_two_cells():
     assert ["".join(glyph.text for glyph in line) for line in lines] == ["箱が47個", "あります"]
 
 
+def test_punctuation_begins_no_line_of_japanese():
+    lines = wrapped(glyphs([("箱が47個。あります", Author.SMALL)]), 8)
+    assert ["".join(glyph.text for glyph in line) for line in lines] == [
+        "箱が47",
+        "個。あり",
+        "ます",
+    ]
+
+
 def test_what_combines_is_not_cut():
     lines = wrapped(glyphs([("e\u0301" * 4, Author.SMALL)]), 2)
     assert ["".join(glyph.text for glyph in line) for line in lines] == ["e\u0301" * 2] * 2

@@ -24,6 +24,9 @@ from splitreason_integrations.backends.swapped import no_progress_bar
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.errors import ModelLoadError
 
+_OWN_CODE = "contains custom code"
+"""Part of transformers' message where a model brings Python code that nobody allowed to run."""
+
 
 def load(spec: TransformersModel) -> HFModel:
     """Return the model that a spec names.
@@ -120,6 +123,8 @@ def _unloadable(name: str, error: Exception, *, gguf: bool) -> ModelLoadError:
         "give a folder with config.json, model.safetensors and tokenizer files, or a name that is "
         "in the local hub cache"
     )
+    if _OWN_CODE in reason:
+        remedy = "set trust_remote_code=True in TransformersModel if you trust that code"
     if gguf:
         remedy = (
             "name the folder of the original model, or serve the file with llama.cpp and name the "

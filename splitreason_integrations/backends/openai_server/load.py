@@ -94,7 +94,7 @@ def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any
 
 def _tokenizer(here: str, spec: OpenAIServerModel) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(here)
+        return AutoTokenizer.from_pretrained(here, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelLoadError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.evals.figures import engine, headline, pair, untaught
+from splitreason_integrations.evals.figures import decision, engine, headline, pair, untaught
 from splitreason_integrations.evals.figures.cells import read, transcribed
 
 _PLACE = re.compile(
@@ -47,6 +47,8 @@ FIGURES = {
     "grpo": Figure(("grpo",), transcribed),
     "grpo-price": Figure(("grpo-price",), transcribed),
     "headline": Figure(("untaught", "servers"), headline.headline),
+    "decision": Figure(("demo",), decision.english),
+    "decision-ja": Figure(("demo",), decision.japanese),
     "money": Figure(("untaught",), headline.money),
 }
 """Every published table, by the name that pages use."""
