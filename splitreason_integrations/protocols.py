@@ -77,10 +77,34 @@ def _filled(text: str, name: str, arguments: str) -> str:
 
 
 class Guide(Protocol):
-    """Says which tokens may come next, given the session's reply so far."""
+    """Says which tokens may come next, given the session's reply so far.
+
+    Attributes:
+        grammar: of the whole answer, in Lark's notation, for engines that hold an answer to one
+            by themselves.
+        between: control tokens that may come anywhere in the answer and are not of the grammar.
+        reasoning_end: the control token that ends the reasoning; None where text does.
+
+    """
+
+    grammar: str
+    between: tuple[int, ...]
+    reasoning_end: int | None
 
     def restrict(self, logits: "Tensor", reply: Sequence[int]) -> "Tensor":
         """Return the logits (vocabulary); tokens that may not follow `reply` are minus infinity."""
+        ...
+
+    def answer_tokens(self, reply: Sequence[int]) -> int | None:
+        """Return how many tokens of the answer a reply has; None while it reasons."""
+        ...
+
+    def accepted(self, reply: Sequence[int], token_ids: Sequence[int]) -> int:
+        """Return how many of some tokens may follow a reply, one behind the other."""
+        ...
+
+    def allowed(self, reply: Sequence[int]) -> list[int]:
+        """Return the tokens that may follow a reply."""
         ...
 
 

@@ -65,6 +65,11 @@ class Request:
         """Return the seed, or one drawn at random if it is None."""
         return int.from_bytes(os.urandom(4)) if self.seed is None else self.seed
 
+    @property
+    def has_form(self) -> bool:
+        """Whether the answer is held to a schema or to a call."""
+        return self.response_schema is not None or self.must_call
+
     def grammar(self, codec: Codec) -> str | None:
         """Return the grammar that constrains a model's answer, None if there is none."""
         if self.response_schema is not None:

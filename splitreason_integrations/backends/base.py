@@ -38,6 +38,11 @@ class Written:
     end: End | None = None
     stop_token: int | None = None
 
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The new tokens, and the stop token."""
+        return self.token_ids if self.stop_token is None else (*self.token_ids, self.stop_token)
+
 
 class Verdict(Enum):
     """What a watch decides about a chosen token."""
@@ -134,6 +139,8 @@ class WriteOrder:
         forbidden: tokens that are never chosen.
         watch: judges every token.
         guide: keeps the reply in its form.
+        grammar: of all that is written, in Lark's notation; for engines that hold to it.
+        only: the tokens of which the first one must be; empty for all.
         deadline_s: when to stop, a time of `time.monotonic()`.
 
     """
@@ -146,6 +153,8 @@ class WriteOrder:
     forbidden: tuple[int, ...] = ()
     watch: Watch | None = None
     guide: Guide | None = None
+    grammar: str | None = None
+    only: tuple[int, ...] = ()
     deadline_s: float | None = None
 
 
@@ -234,6 +243,15 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Free all; no session can be opened any more."""
+        ...
+
+
+@runtime_checkable
+class FindsOut(Protocol):
+    """A model that knows what it gives once its servers have been asked."""
+
+    async def find_out(self) -> None:
+        """Ask them, unless they have been; raise ModelCallError."""
         ...
 
 

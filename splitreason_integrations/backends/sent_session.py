@@ -4,44 +4,46 @@ Their prefix cache takes the place of a session's KV cache, so a cut costs nothi
 how an order, probabilities, a draft and a prefill are asked for; the rest is the same for all.
 """
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from splitreason_integrations.backends.base import (
     End,
     TokenFacts,
-    Verdict,
     Wanted,
-    Watch,
     WriteOrder,
     Written,
 )
+from splitreason_integrations.backends.held_answer import held_to_form, past_reasoning
+from splitreason_integrations.backends.judging import judged
 from splitreason_integrations.backends.lookahead import MOST_TOKENS, Draft, DraftStats, Lookahead
 from splitreason_integrations.backends.scores import (
     Asked,
     Scores,
-    asked_by,
     asked_for,
     facts_at,
     places_of,
 )
 from splitreason_integrations.backends.sequence import TokenSequence
-from splitreason_integrations.errors import ModelCallError, RequestError
+from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 
+_log = logging.getLogger(__name__)
 _PROMPTS_AT_ONCE = 256
 
 
 class SendingModel(Protocol):
-    """What a session needs of its model."""
+    """What a session needs of its model; `holds_grammars`: whether its engine can."""
 
     name: str
     context_tokens: int
     draft_stats: DraftStats
+    holds_grammars: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,6 @@ class DraftRequest:
 
 class SentSession(TokenSequence, ABC):
     """A sequence of ids, and how many of them its model has read already."""
-
-    cannot: ClassVar[str]
-    """Why the backend cannot keep an answer to a form, and the remedy."""
 
     def __init__(
         self, model: SendingModel, prompt: Sequence[int], written: Sequence[int] = ()
@@ -88,7 +87,6 @@ class SentSession(TokenSequence, ABC):
     async def write(self, order: WriteOrder) -> AsyncGenerator[Written, None]:
         """Generate; the last item has an `end`. Closing the generator ends the request at once."""
         self._check_open()
-        self._check_can(order)
         self._drop_draft()
         self._drop_prefill()
         left, refused, end = order.max_tokens, list[int](), None
@@ -99,18 +97,50 @@ class SentSession(TokenSequence, ABC):
                 yield Written((), End.LENGTH if most <= 0 else End.DEADLINE)
                 return
             # If the watch refuses a token, another one is drawn in its place before all continues.
-            asked = replace(order, forbidden=(*order.forbidden, *refused))
+            asked = self._asked(order, refused)
             try:
                 async with aclosing(self._ask(asked, 1 if refused else most, refused)) as answer:
-                    async for written in answer:
+                    async for piece in answer:
+                        written = self._past_reasoning(piece, order)
                         left -= len(written.token_ids)
                         continues = written.end is End.LENGTH and left > 0
                         end = None if continues else written.end
                         if written.token_ids or end or self._is_alive:
                             yield replace(written, end=end)
             except ModelCallError as error:
-                if not asks_again(error):
+                if not (asks_again(error) or self._gives_up_grammars(asked, error)):
                     raise
+
+    def _asked(self, order: WriteOrder, refused: Sequence[int]) -> WriteOrder:
+        """Return an order as the next request gives it."""
+        asked = replace(order, forbidden=(*order.forbidden, *refused))
+        if order.guide is None:
+            return asked
+        grammars = self._sender.holds_grammars
+        return held_to_form(asked, order.guide, self._reply, refused, grammars=grammars)
+
+    def _past_reasoning(self, written: Written, order: WriteOrder) -> Written:
+        """Keep the end of the reasoning, where a request ended with it."""
+        passed = written if order.guide is None else past_reasoning(written, order)
+        if passed is not written:
+            self._saw(passed.token_ids[-1:])
+        return passed
+
+    def _gives_up_grammars(self, asked: WriteOrder, error: ModelCallError) -> bool:
+        """Return whether a refusal may be one of a grammar; none is sent from now on."""
+        if asked.grammar is None or error.retryable or not self._sender.holds_grammars:
+            return False
+        _log.warning(
+            "%s refuses a grammar (%s); its answers are held to their form token by token",
+            self._sender.name,
+            error,
+        )
+        self._sender.holds_grammars = False
+        return True
+
+    @property
+    def _reply(self) -> list[int]:
+        return self._ids[self._prompt_tokens :]
 
     async def read_facts(
         self, wanted: Wanted, *, last: int | None = None, spare: int = 0
@@ -198,8 +228,14 @@ class SentSession(TokenSequence, ABC):
         """Return what starts a prefill and returns how to end it, None if that is not possible."""
 
     @abstractmethod
-    def _ban_ignored(self) -> Exception:
-        """Return the error for a model that writes a token again that it was forbidden."""
+    def _ban_ignored(self, order: WriteOrder) -> Exception:
+        """Return the error for a model that writes a token which an order ruled out."""
+
+    def _judged(
+        self, order: WriteOrder, written: Written, scores: Sequence[Scores], refused: list[int]
+    ) -> tuple[Written, bool]:
+        """Return what the form and the watch keep, and whether the next token is refused."""
+        return judged(order, self._reply, written, scores, refused, ban_ignored=self._ban_ignored)
 
     @property
     def _is_alive(self) -> bool:
@@ -214,43 +250,6 @@ class SentSession(TokenSequence, ABC):
     def _room(self) -> int:
         """Tokens that the context still holds."""
         return self._sender.context_tokens - len(self._ids)
-
-    def _judged(
-        self,
-        watch: Watch,
-        written: Written,
-        scores: Sequence[Scores],
-        refused: list[int],
-        *,
-        forbidden: Sequence[int],
-    ) -> tuple[Written, bool]:
-        """Return what the watch keeps, and whether it refuses the next token.
-
-        `refused` collects the tokens that were refused at one place. There must be scores for each
-        token, the stop token included.
-        """
-        tokens = written.token_ids
-        if written.stop_token is not None:
-            tokens = (*tokens, written.stop_token)
-        first = self._position
-        for at, (token, score) in enumerate(zip(tokens, scores, strict=True)):
-            allowed = score.without(forbidden) if asked_by(watch).spread else score
-            verdict = watch(
-                token,
-                index=first + at,
-                probability=score.of(watch.probability_of),
-                entropy=allowed.entropy if watch.wants_entropy else 0.0,
-                confidence=allowed.of(token) if watch.wants_confidence else 1.0,
-            )
-            if verdict is Verdict.STOP:
-                return Written(tokens[:at], End.WATCH), False
-            if verdict is Verdict.REFUSE:
-                if token in refused:
-                    raise self._ban_ignored()
-                refused.append(token)
-                return Written(tokens[:at]), True
-            refused.clear()
-        return written, False
 
     async def _drafted(self, wanted: Wanted, places: range) -> dict[int, Scores]:
         """Return the scores at the first of the places, as far as the draft knows them."""
@@ -290,10 +289,6 @@ class SentSession(TokenSequence, ABC):
         length = len(self._ids)
         first = length + 1 - min(last or length, max(1, self.unread))
         return range(first, length + 1 - spare)
-
-    def _check_can(self, order: WriteOrder) -> None:
-        if order.guide is not None:
-            raise RequestError(f"{self._sender.name}: {self.cannot}")
 
 
 def left_s(order: WriteOrder) -> float | None:

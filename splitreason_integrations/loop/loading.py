@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 
-from splitreason_integrations.backends.base import Model
+from splitreason_integrations.backends.base import FindsOut, Model
 from splitreason_integrations.backends.description import Role
 from splitreason_integrations.backends.registry import (
     ModelSpec,
@@ -92,6 +92,19 @@ class Loading:
         finally:
             if not model.remote:
                 self.local_s += time.monotonic() - began_s
+
+    async def find_out(self, model: Model) -> bool:
+        """Learn what a model gives; return whether that is known now."""
+        if not isinstance(model, FindsOut):
+            return True
+        began_s, ends_s = time.monotonic(), self._ends_s
+        try:
+            async with asyncio.timeout(None if ends_s is None else (ends_s - began_s) / 2):
+                await model.find_out()
+        except (ModelCallError, TimeoutError) as error:
+            _log.warning("%s could not be asked what it gives: %s", model.name, error)
+            return False
+        return True
 
     def close(self) -> None:
         """Let the models be released: the request uses them no more."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from splitreason_integrations.backends.base import Model
@@ -110,6 +111,8 @@ class Preparation:
             teaching = await self._teaching(loading, small)
             setup = self._setup(loading, policy, small, teaching)
             pair = await self._pair(setup, policy)
+            if setup.answer_is_small:
+                policy = replace(policy, only_in_reasoning=True)
             rules = self._rules(policy, pair, teaching)
             state = self._state(setup, pair, rules, self._settings(started_s, rules))
         except BaseException:

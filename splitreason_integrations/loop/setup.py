@@ -52,6 +52,8 @@ class Setup:
         codecs: the codec of every participant, by writer.
         loading: loads the models.
         vault: what is hidden from remote models; None where nothing is to be hidden.
+        answer_is_small: whether the small model writes the whole answer, for the large one could
+            not keep it in the form that is asked for.
         unreached: the large models that could not be loaded, or not used behind such a one.
 
     """
@@ -79,6 +81,7 @@ class Setup:
         self._small_prompt = Prompt((), "")
         self._is_long = _characters(request.messages) > _LONG_CHARACTERS
         self.vault = Vault(redact, hidden) if redact else None
+        self.answer_is_small = False
         self.unreached: list[Unreached] = []
         self.codecs: dict[Writer, Codec] = {
             SMALL: small.codec,
@@ -157,6 +160,7 @@ class Setup:
             await anyio.to_thread.run_sync(self.vault.search, texts)
         self._small_prompt = await self._render(self._small, self._small.codec)
         large = None
+        await self._learn_forms(model)
         if model is not None:
             codec = self._codec_of(model)
             self._small_prompt, prompt = await self._aligned(model, codec)
@@ -167,6 +171,23 @@ class Setup:
             SMALL, self._small, self._small_prompt, tags, shown=self._marks_spans
         )
         return small, large
+
+    async def _learn_forms(self, large: Model | None) -> None:
+        """Find out which model can keep the answer in its form, where one is asked for."""
+        if not self._request.has_form:
+            return
+        await self.loading.find_out(self._small)
+        if Gives.FORM not in self._small.gives:
+            raise RequestError(
+                f"{self._small.name} cannot hold an answer to a schema or a call: its server "
+                "neither takes token ids nor has a way to do it; use 'hf:<folder>', "
+                "'vllm:<folder>' or a vLLM server for the small model"
+            )
+        if large is not None:
+            known = await self.loading.find_out(large)
+            # What is hidden from a model behind a server may not fit the schema.
+            hides = self.vault is not None and large.remote
+            self.answer_is_small = not known or hides or Gives.FORM not in large.gives
 
     async def _large(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Participant:
         writer = (Author.LARGE, number)
@@ -228,22 +249,20 @@ class Setup:
             tags if shown else Tags(),
             codecs=self.codecs,
             sampling=self._request.sampling.over(model.default_sampling),
-            guide=await self._guide(model, prompt, tags),
+            guide=await self._guide(writer, model, prompt, tags),
             looked_for=tags,
             prompt_with=prompt_with,
         )
 
-    async def _guide(self, model: Model, prompt: Prompt, tags: Tags) -> Guide | None:
+    async def _guide(
+        self, writer: Writer, model: Model, prompt: Prompt, tags: Tags
+    ) -> Guide | None:
         """Return the grammar that the answer has to follow; None where none is asked for."""
         request = self._request
-        if request.response_schema is None and not request.must_call:
+        if not request.has_form or (writer != SMALL and self.answer_is_small):
             return None
         if Gives.FORM not in model.gives:
-            raise RequestError(
-                f"{model.name} is behind a server or run by vLLM, where an answer cannot be held "
-                "to a schema or a call; use models by transformers, such as 'hf:<folder>', for "
-                "such requests"
-            )
+            raise RequestError(f"{model.name} cannot hold an answer to a schema or a call")
 
         def compiled() -> Guide | None:
             grammar = request.grammar(model.codec)

@@ -6,6 +6,7 @@ worked out from a session's tokens, so it follows the text over hand-overs and c
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations.errors import RequestError
@@ -15,6 +16,8 @@ from splitreason_integrations.text.replies import ReplyReader
 from splitreason_integrations.text.tags import Tags
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _SPELLED_TOKENS = 12
@@ -128,8 +131,10 @@ class Guide:
         self._codec = codec
         self._matcher = LLMatcher(tokenizer, text, log_level=0)
         self._tags = [tag for tag in (tags.open_tokens, tags.close_tokens) if tag]
-        self._control_tags = tags.control_tokens
+        self.between = tags.control_tokens
         self._end_of_reasoning = codec.reply_format.end_of_reasoning
+        self.reasoning_end = codec.control_token(self._end_of_reasoning)
+        self.grammar = grammar
         self._answer_at = None if reasons or codec.reply_format.always_reasons else 0
         self._searched = 0
         self._fed: list[int] = []
@@ -143,8 +148,43 @@ class Guide:
             ends = torch.tensor(sorted(self._codec.end_tokens), device=logits.device)
             return logits.index_fill(0, ends, float("-inf"))
         self._follow(self._without_tags(reply[start:]))
-        allowed = self._allowed(len(logits)).to(logits.device)
-        return logits.masked_fill(~allowed, float("-inf"))
+        bits = torch.from_numpy(self._allowed())[: len(logits)]
+        allowed = torch.zeros(len(logits), dtype=torch.bool)
+        allowed[: len(bits)] = bits
+        return logits.masked_fill(~allowed.to(logits.device), float("-inf"))
+
+    def answer_tokens(self, reply: Sequence[int]) -> int | None:
+        """Return how many tokens of the answer a reply has; None while it reasons."""
+        start = self._answer_start(reply)
+        return None if start is None else len(reply) - start
+
+    def accepted(self, reply: Sequence[int], token_ids: Sequence[int]) -> int:
+        """Return how many of some tokens may follow a reply, one behind the other."""
+        sequence = [*reply]
+        for at, token in enumerate(token_ids):
+            start = self._answer_start(sequence)
+            if not self._accepts(sequence, start, token):
+                return at
+            sequence.append(token)
+        return len(token_ids)
+
+    def allowed(self, reply: Sequence[int]) -> list[int]:
+        """Return the tokens of the answer that may follow a reply, which has ended its reasoning.
+
+        Those that end the turn are among them where the answer is whole.
+        """
+        start = self._answer_start(reply)
+        assert start is not None, "the reply has ended its reasoning"
+        self._follow(self._without_tags(reply[start:]))
+        return [int(token) for token in self._allowed().nonzero()[0]]
+
+    def _accepts(self, reply: Sequence[int], start: int | None, token: int) -> bool:
+        """Return whether a token may follow a reply whose answer begins at `start`."""
+        if start is None:
+            return token not in self._codec.end_tokens
+        self._follow(self._without_tags(reply[start:]))
+        allowed = self._allowed()
+        return token < len(allowed) and bool(allowed[token])
 
     def _answer_start(self, reply: Sequence[int]) -> int | None:
         """Return where the answer begins in a reply; None while it reasons."""
@@ -153,7 +193,7 @@ class Guide:
         return self._answer_at
 
     def _search(self, reply: Sequence[int]) -> int | None:
-        end = self._codec.control_token(self._end_of_reasoning)
+        end = self.reasoning_end
         if end is not None:
             return reply.index(end) + 1 if end in reply else None
         fresh = range(min(self._searched, len(reply)), len(reply) + 1)
@@ -163,7 +203,7 @@ class Guide:
     def _ends_reasoning(self, reply: Sequence[int], at: int) -> bool:
         if at == 0:
             return True
-        end = self._codec.control_token(self._end_of_reasoning)
+        end = self.reasoning_end
         if end is not None:
             return at <= len(reply) and reply[at - 1] == end
         return self._end_of_reasoning in self._codec.decode(
@@ -182,11 +222,10 @@ class Guide:
 
     def _follow(self, token_ids: list[int]) -> None:
         """Bring the grammar to the state behind these tokens."""
-        common = 0
-        for mine, theirs in zip(self._fed, token_ids, strict=False):
-            if mine != theirs:
-                break
-            common += 1
+        common = len(self._fed)
+        if token_ids[:common] != self._fed:
+            same = (mine == theirs for mine, theirs in zip(self._fed, token_ids, strict=False))
+            common = len(list(takewhile(bool, same)))
         if common < len(self._fed):
             self._matcher.rollback(len(self._fed) - common)
         self._matcher.consume_tokens(token_ids[common:])
@@ -194,15 +233,13 @@ class Guide:
             raise RequestError(f"the answer left its grammar: {self._matcher.get_error()[:200]}")
         self._fed = token_ids
 
-    def _allowed(self, size: int) -> "Tensor":
+    def _allowed(self) -> "NDArray[np.bool_]":
+        """Return, by token, whether it may come where the grammar is now."""
         import numpy as np
-        import torch
 
         packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        bits = np.unpackbits(packed, bitorder="little")[:size]
-        allowed = torch.zeros(size, dtype=torch.bool)
-        allowed[: len(bits)] = torch.from_numpy(bits.astype(bool))
+        allowed = np.unpackbits(packed, bitorder="little").astype(bool)
         # No hand-over in the middle of a character: its other half would be lost.
         if not self._codec.decode(self._fed[-_CHARACTER_TOKENS:]).endswith("\ufffd"):
-            allowed[list(self._control_tags)] = True
+            allowed[list(self.between)] = True
         return allowed

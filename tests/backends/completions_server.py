@@ -1,23 +1,30 @@
 """A completions server in vLLM's dialect, run as a process of its own.
 
 `python -m tests.backends.completions_server embedded:large` serves a model of this package. It
-prints its port, and ends when its standard input does.
+prints its port, and ends when its standard input does. With --no-grammars it refuses them, with
+--no-forms it heeds neither them nor lists of tokens, with --breaks it breaks off within answers
+that are held to a form.
 """
 
 import asyncio
 import math
+import random
 import sys
 from collections import deque
 from contextlib import aclosing
 
+import torch
 from aiohttp import web
 
 from splitreason_integrations import Sampling, blocking
 from splitreason_integrations.backends.base import End, Verdict, WriteOrder
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.embedded import path
+from splitreason_integrations.text.grammar import Guide
+from splitreason_integrations.text.tags import Tags
 from tests.backends.dialect import completion_event, serve, sse
 
+NOTED = ("prompt", "max_tokens", "structured_outputs", "allowed_token_ids")
 KEY = "the-servers-key"
 FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
 
@@ -67,6 +74,26 @@ def shown(probabilities):
     }
 
 
+class Only:
+    """A guide that lets some tokens come."""
+
+    def __init__(self, token_ids):
+        self.token_ids = token_ids
+
+    def restrict(self, logits, reply):
+        return torch.full_like(logits, -math.inf).index_copy(
+            0, torch.tensor(self.token_ids), logits[self.token_ids]
+        )
+
+
+def held_to(body, codec):
+    """Return what holds the answer to the form that a request asks for, as vLLM does."""
+    if body.get("allowed_token_ids"):
+        return Only(body["allowed_token_ids"])
+    form = body.get("structured_outputs")
+    return form and Guide(codec, form["grammar"], Tags(), reasons=False)
+
+
 class RealModel:
     """Answers with what a model of this package writes."""
 
@@ -109,6 +136,7 @@ class RealModel:
             stop_tokens=frozenset(body["stop_token_ids"]),
             forbidden=tuple(int(token) for token in body.get("logit_bias", {})),
             watch=noting,
+            guide=held_to(body, codec),
         )
         session, text = self.model.open(prompt), codec.text_stream(after=prompt[-6:])
         first = prompt
@@ -137,12 +165,23 @@ async def complete(request):
     if request.app["key"] and request.headers.get("Authorization") != f"Bearer {KEY}":
         said = f"wrong key {request.headers.get('Authorization')}"
         return web.json_response({"error": {"message": said, "code": 401}}, status=401)
-    body = await request.json()
+    body, flags = await request.json(), request.app["flags"]
+    is_held = bool(body.get("structured_outputs") or body.get("allowed_token_ids"))
+    if body.get("structured_outputs") and "--no-grammars" in flags:
+        said = "structured_outputs is not supported"
+        return web.json_response({"error": {"message": said, "code": 400}}, status=400)
+    if "--no-forms" in flags:
+        body = {one: value for one, value in body.items() if one not in NOTED[2:]}
+    left = request.app["chance"].randint(0, 12) if is_held and "--breaks" in flags else math.inf
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
-    request.app["requests"].append({one: body[one] for one in ("prompt", "max_tokens")})
+    request.app["requests"].append({one: body.get(one) for one in NOTED})
     async with aclosing(request.app["model"].events(body)) as events:
         async for event in events:
+            left -= 1
+            if left < 0:
+                request.transport.abort()
+                raise asyncio.CancelledError
             await response.write(sse(event))
     await response.write(sse("[DONE]"))
     return response
@@ -160,9 +199,10 @@ async def state(request):
     )
 
 
-def application(model, *, key):
+def application(model, flags):
     app = web.Application(client_max_size=1 << 24)
-    app["model"], app["requests"], app["key"] = model, [], key
+    app["model"], app["requests"], app["key"] = model, [], "--key" in flags
+    app["flags"], app["chance"] = flags, random.Random(3)
     app.add_routes(
         [
             web.post("/v1/completions", complete),
@@ -174,9 +214,7 @@ def application(model, *, key):
 
 
 if __name__ == "__main__":
-    import torch
-
     torch.set_num_threads(1)
     flags = sys.argv[2:]
     served = RealModel(sys.argv[1], shows_root="--root" in flags)
-    asyncio.run(serve(application(served, key="--key" in flags)))
+    asyncio.run(serve(application(served, flags)))

@@ -18,7 +18,6 @@ from splitreason_integrations import (
 )
 from splitreason_integrations.backends.base import End
 from splitreason_integrations.errors import (
-    RequestError,
     SessionError,
 )
 from splitreason_integrations.evals.tasks import generated
@@ -197,12 +196,6 @@ def test_connections_are_used_again(url):
         return sum(map(len, kept.values()))
 
     assert asyncio.run(several()) == 1
-
-
-async def test_answers_that_must_keep_a_form_need_a_local_model(url):
-    asked = Request(messages=[{"role": "user", "content": "x"}], response_schema={"type": "object"})
-    with pytest.raises(RequestError, match="behind a server"):
-        await SplitEngine(small="embedded", large=spec(url)).complete(asked)
 
 
 async def test_both_frameworks_take_a_server(url):

@@ -22,7 +22,7 @@ from splitreason_integrations import (
 from splitreason_integrations.backends.base import End, Verdict
 from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server import session as server_session
-from splitreason_integrations.errors import ModelCallError, RequestError
+from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
@@ -37,7 +37,6 @@ from tests.backends.servers import (
     spec,
     write,
 )
-from tests.loop.engine_runs import request
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -225,12 +224,6 @@ async def test_a_watch_sees_what_it_would_see_here(pair, embedded):
         assert ends[0] == ends[1]
         assert seen[0] == seen[1]
         assert len(seen[0]) > len(ends[0][0]) or ends[0][1] is End.LENGTH
-
-
-async def test_a_form_is_refused_before_anything_is_written(pair):
-    asked = replace(request(), response_schema={"type": "object"})
-    with pytest.raises(RequestError, match="behind a server"):
-        await SplitEngine(small=pair[0], large="embedded").complete(asked)
 
 
 async def test_a_cancelled_reading_leaves_nothing_behind(pair):

@@ -150,13 +150,6 @@ def test_text_becomes_no_control_token():
     assert controls(f"a {spelled} b") == controls("x")
 
 
-async def test_a_form_is_refused_before_anything_is_written():
-    said = [{"role": "user", "content": QUESTION}]
-    formed = Request(messages=said, response_schema={"type": "object"})
-    with pytest.raises(RequestError, match="run by vLLM"):
-        await SplitEngine(small="embedded", large=PAIR[1]).complete(formed)
-
-
 async def unfinished(model):
     """Return how many requests an engine is at work on, once there are none."""
     for _ in range(100):

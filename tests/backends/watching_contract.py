@@ -50,8 +50,18 @@ class Unsure(Judging):
 
 
 class AGuide:
+    """Lets every token come."""
+
+    grammar, between, reasoning_end = "start: /.*/", (), None
+
     def restrict(self, logits, reply):
         return logits
+
+    def answer_tokens(self, reply):
+        return len(reply)
+
+    def accepted(self, reply, token_ids):
+        return len(token_ids)
 
 
 class WatchingContract(OpensSessions):

@@ -53,6 +53,12 @@ def never(token_ids: Sequence[int]) -> dict[str, Any]:
     return {"logit_bias": {str(token): _NEVER for token in token_ids}} if token_ids else {}
 
 
+def held(order: WriteOrder) -> dict[str, Any]:
+    """Return what holds an answer to a form."""
+    grammar = {} if order.grammar is None else {"structured_outputs": {"grammar": order.grammar}}
+    return grammar | ({"allowed_token_ids": list(order.only)} if order.only else {})
+
+
 def completion(
     model: str, prompt: Sequence[int], order: WriteOrder, *, max_tokens: int, position: int
 ) -> dict[str, Any]:
@@ -68,6 +74,7 @@ def completion(
         "stop_token_ids": sorted(order.stop_tokens),
         **sampled(order, position),
         **never(order.forbidden),
+        **held(order),
     }
     return body | scores_of(asked_by(order.watch))
 

@@ -62,6 +62,7 @@ class ServerModel(LoadedModel[ServerSession]):
         )
         self.replicas = replicas
         self.draft_stats = DraftStats()
+        self.holds_grammars = True
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer)
         self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
@@ -77,7 +78,12 @@ class ServerModel(LoadedModel[ServerSession]):
         """What the servers give; before they have been asked, what they may give."""
         likely = "chosen" if self.capabilities is None else self.capabilities.probabilities
         known = {"chosen": Gives.WRITING | Gives.READING, "likeliest": Gives.READING}
-        return known.get(likely, Gives.NOTHING)
+        form = Gives.FORM if self.capabilities is None or self.capabilities.token_ids else Gives(0)
+        return form | known.get(likely, Gives.NOTHING)
+
+    async def find_out(self) -> None:
+        """Ask a server what it can do, unless that is known; raise ModelCallError."""
+        await self.find_dialect(self.replicas.choose())
 
     @property
     def capabilities(self) -> Capabilities | None:

@@ -17,6 +17,7 @@ class Service(Protocol):
     codec: Codec
     context_tokens: int
     draft_stats: DraftStats
+    holds_grammars: bool
     replicas: Replicas
 
     @property

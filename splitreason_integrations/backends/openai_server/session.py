@@ -42,11 +42,6 @@ class ServerSession(SentSession):
 
     """
 
-    cannot = (
-        "a model behind a server cannot keep an answer to a form; that takes a model in this "
-        "process"
-    )
-
     def __init__(self, model: Service, prompt: Sequence[int], written: Sequence[int] = ()) -> None:
         super().__init__(model, prompt, written)
         self._model = model
@@ -89,7 +84,7 @@ class ServerSession(SentSession):
                 try:
                     written, refuses = await self._next(answering, order, most, refused)
                 except ModelCallError:
-                    if order.watch is None and (rest := answering.rest(most)):
+                    if _keeps_all(order) and (rest := answering.rest(most)):
                         self._saw(rest)
                         yield Written(rest)
                     raise
@@ -136,10 +131,11 @@ class ServerSession(SentSession):
         question = dialect.prefill(self._ids) if dialect is not None else None
         return None if question is None else lambda: self._call(question).end
 
-    def _ban_ignored(self) -> Exception:
+    def _ban_ignored(self, order: WriteOrder) -> Exception:
+        ignored = "allowed_token_ids" if order.only else "logit_bias"
         return UnreadableError(
-            "writes a token again that was ruled out by logit_bias, which the server ignores; use "
-            "one that heeds it, such as vLLM or llama.cpp",
+            f"writes a token that was ruled out by {ignored}, which the server ignores; use one "
+            f"that heeds it, such as vLLM{'' if order.only else ' or llama.cpp'}",
             lasting=True,
         )
 
@@ -184,26 +180,22 @@ class ServerSession(SentSession):
         except TimeoutError:
             if not is_late(order):
                 raise answering.call.stalled() from None
-            rest = answering.rest(most) if order.watch is None else ()
+            rest = answering.rest(most) if _keeps_all(order) else ()
             self._saw(rest)
             return Written(rest, End.DEADLINE), False
         self._thinks, refuses = bool(part.thought), False
-        if order.watch is not None:
+        if not _keeps_all(order):
             try:
                 scores = self._scores(order.watch, written, part)
-                written, refuses = self._judged(
-                    order.watch, written, scores, refused, forbidden=order.forbidden
-                )
+                written, refuses = self._judged(order, written, scores, refused)
             except UnreadableError as error:
                 raise answering.unreadable(error) from error
         self._saw(written.token_ids)
         return written, refuses
 
-    def _scores(self, watch: Watch, written: Written, part: Part) -> list[Scores]:
+    def _scores(self, watch: Watch | None, written: Written, part: Part) -> list[Scores]:
         """Return the scores at each token of a part; raise UnreadableError if they are missing."""
-        tokens = [*written.token_ids]
-        if written.stop_token is not None:
-            tokens.append(written.stop_token)
+        tokens = written.tokens
         asked = asked_by(watch)
         if not asked:
             return [Scores({}) for _ in tokens]
@@ -262,6 +254,11 @@ class ServerSession(SentSession):
         """Correct the tokens read to those that the server says it read, if it does."""
         if usage is not None:
             self.read += usage.read - answering.unread
+
+
+def _keeps_all(order: WriteOrder) -> bool:
+    """Return whether tokens are kept without a look at them."""
+    return order.watch is None and order.guide is None
 
 
 def _sooner_s(order_s: float | None, limit_s: float) -> float:

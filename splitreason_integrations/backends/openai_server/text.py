@@ -179,7 +179,12 @@ class Text(Lenient):
         self._served = served
 
     def check(self, order: WriteOrder) -> None:
-        """Raise RequestError for an order that wants a probability at every token."""
+        """Raise RequestError for an order that wants a form, or probabilities at every token."""
+        if order.guide is not None:
+            raise RequestError(
+                f"{self._served.model}: its server takes no token ids, so that it cannot hold an "
+                "answer to a form; use 'hf:<folder>', 'vllm:<folder>' or a vLLM server"
+            )
         if asked_by(order.watch):
             raise RequestError(
                 f"{self._served.model}: this trigger needs probabilities at every token, which "

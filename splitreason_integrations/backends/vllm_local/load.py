@@ -90,7 +90,7 @@ def engine_arguments(
         # A place at the context's end is read along by writing a token behind it.
         "max_model_len": context_tokens + 1,
         "dtype": spec.dtype,
-        "skip_tokenizer_init": True,
+        "structured_outputs_config": {"backend": "guidance"},
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "trust_remote_code": spec.trust_remote_code,

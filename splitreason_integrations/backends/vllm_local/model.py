@@ -29,10 +29,11 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         engine: what runs it.
         vocabulary: how many token ids it can read.
         draft_stats: whether drafts were useful lately.
+        holds_grammars: whether the engine can hold an answer to a grammar.
 
     """
 
-    gives = Gives.WRITING | Gives.READING
+    gives = Gives.ALL
     unknown_sampling = UNKNOWN_SAMPLING
 
     def __init__(
@@ -60,6 +61,7 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         self.vocabulary = vocabulary
         self.engine = engine
         self.draft_stats = DraftStats()
+        self.holds_grammars = True
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> VLLMSession:
         """Start a session with a prompt and what is `written` behind it; nothing is asked yet."""

@@ -44,12 +44,20 @@ def writing(order: WriteOrder, *, max_tokens: int, position: int) -> Any:
             stop_token_ids=sorted(order.stop_tokens),
             ignore_eos=True,
             logit_bias=dict.fromkeys(order.forbidden, _NEVER) or None,
+            allowed_token_ids=list(order.only) or None,
+            structured_outputs=_held_to(order.grammar),
             **_scores(asked_by(order.watch)),
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
     except VLLMClientError as error:
         raise RequestError(f"vLLM: {error}") from error
+
+
+def _held_to(grammar: str | None) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return None if grammar is None else StructuredOutputsParams(grammar=grammar)
 
 
 def _penalties(sampling: Sampling) -> dict[str, float]:

@@ -31,15 +31,11 @@ class EngineModel(Protocol):
     vocabulary: int
     engine: Engine
     draft_stats: DraftStats
+    holds_grammars: bool
 
 
 class VLLMSession(SentSession):
     """One sequence, as ids."""
-
-    cannot = (
-        "vLLM cannot keep an answer to a form that has begun; that takes a model by transformers, "
-        "such as 'hf:<folder>'"
-    )
 
     def __init__(
         self, model: EngineModel, prompt: Sequence[int], written: Sequence[int] = ()
@@ -101,7 +97,7 @@ class VLLMSession(SentSession):
     def _prefill_starter(self) -> Callable[[], Callable[[], None]]:
         return lambda: Writing(self._model.engine, tuple(self._ids), scoring()).end
 
-    def _ban_ignored(self) -> Exception:
+    def _ban_ignored(self, order: WriteOrder) -> Exception:
         return ignored_ban(self._model.name)
 
     async def _next(self, answer: Writing, order: WriteOrder) -> Any:
@@ -117,10 +113,9 @@ class VLLMSession(SentSession):
     def _kept(self, piece: Any, order: WriteOrder, refused: list[int]) -> tuple[Written, bool]:
         """Append what the watch keeps of a piece; return it, and whether the next is refused."""
         one, refuses = written_in(piece, order, label=self._model.name), False
-        watch = order.watch
-        if watch is not None:
+        if order.watch is not None or order.guide is not None:
             scores = scores_in(piece) or [Scores({}) for _ in piece.token_ids]
-            one, refuses = self._judged(watch, one, scores, refused, forbidden=order.forbidden)
+            one, refuses = self._judged(order, one, scores, refused)
         self._saw(one.token_ids)
         return one, refuses
 
