@@ -13,6 +13,7 @@ from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.grammar import answer_grammar, call_grammar
+from splitreason_integrations.text.tool_checks import check_tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Request:
             raise RequestError(str(error)) from error
         if self.must_call and (self.response_schema is not None or not self.tools):
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
+        check_tools(self.tools)
 
     def seed_or_drawn(self) -> int:
         """Return the seed, or one drawn at random if it is None."""

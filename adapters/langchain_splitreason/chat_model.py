@@ -33,6 +33,7 @@ from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
 from splitreason_integrations.options import OPTIONS, check_replaced
 from splitreason_integrations.settings.options import MODEL_NAMES, PairSettings
+from splitreason_integrations.text.tool_checks import check_tools
 from splitreason_integrations.text.tool_choice import read_response_format, read_tool_choice
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
@@ -72,6 +73,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
             kwargs, (*OPTIONS, *MODEL_NAMES, *_TRACING, "stream", "response_format"), what="option"
         )
         converted = convert_tools(tools, strict=strict)
+        check_tools(converted)
         choice = read_tool_choice(tool_choice, converted)
         return self.bind(tools=converted, tool_choice=choice, **kwargs)
 

@@ -1,7 +1,6 @@
 """LangChain messages → the engine's chat messages. Text passes, anything else is named."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from langchain_core.messages import (
@@ -14,8 +13,10 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from langchain_splitreason.results import as_written, refusal
 from splitreason_integrations.errors import RequestError, UnsupportedContentError
 from splitreason_integrations.records import Message
+from splitreason_integrations.text.tool_calls import shown_arguments
 
 _CHAT_ROLES = {
     "user": "user",
@@ -35,7 +36,12 @@ def to_chat(messages: Sequence[BaseMessage]) -> list[Message]:
 
     Raises UnsupportedContentError for content other than text, RequestError for other roles.
     """
-    return [_message(at, message) for at, message in enumerate(messages)]
+    answered = {one.tool_call_id for one in messages if isinstance(one, ToolMessage)}
+    return [
+        one
+        for at, message in enumerate(messages)
+        for one in (_message(at, message), *_refusals(message, answered))
+    ]
 
 
 def _message(at: int, message: BaseMessage) -> Message:
@@ -105,7 +111,7 @@ def _reasoning(message: AIMessage) -> str:
 def _calls(message: AIMessage) -> list[dict[str, Any]]:
     calls = [(call["id"], call["name"], call["args"]) for call in message.tool_calls]
     calls += [
-        (broken["id"], broken["name"] or "", _loaded(broken["args"]))
+        (broken["id"], broken["name"] or "", shown_arguments(as_written(broken["args"] or "")))
         for broken in message.invalid_tool_calls
     ]
     return [
@@ -114,10 +120,12 @@ def _calls(message: AIMessage) -> list[dict[str, Any]]:
     ]
 
 
-def _loaded(text: str | None) -> dict[str, Any]:
-    # A broken call is shown to the model as one whose only argument is what it wrote.
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError:
-        return {"text": text}
-    return arguments if isinstance(arguments, dict) else {"text": text}
+def _refusals(message: BaseMessage, answered: Set[str]) -> list[Message]:
+    """Return a result for each invalid call that has none: it says why the call was not made."""
+    if not isinstance(message, AIMessage):
+        return []
+    return [
+        {"role": "tool", "content": refusal(message, call), "tool_call_id": call["id"]}
+        for call in message.invalid_tool_calls
+        if call["id"] not in answered
+    ]

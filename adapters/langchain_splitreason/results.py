@@ -3,20 +3,23 @@
 A message is the sum of its chunks, so that streaming and invoking give the same.
 """
 
+import json
 from typing import Any
 
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import OutputTokenDetails, UsageMetadata
-from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.messages.tool import InvalidToolCall, ToolCallChunk, tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
 
 from splitreason_integrations.records import Author, CallPiece, Channel, Completion, Delta
 
 _FIRST_TOOL_INDEX = 2
 """Lower ones are taken: LangChain numbers the reasoning 0 and the text 1 when it makes blocks."""
-BROKEN = "<tool_call>"
-"""In front of a call that cannot be read, so that LangChain does not repair it."""
+_BROKEN = "<tool_call>"
+"""In front of a call that cannot be made, where LangChain would make one of what was written."""
+_ENDINGS = ("]", "}", '"]', '"}', '""]', '""}')
+"""Behind a call that was shown before it broke, for the same reason."""
 
 
 class ReplyWriter:
@@ -76,7 +79,7 @@ class ReplyWriter:
         before = self._arguments.get(piece.index)
         arguments = piece.arguments
         if piece.broken:
-            arguments = f"{BROKEN}{arguments}" if before is None else _unmatched(before)
+            arguments = _unreadable(arguments) if before is None else _unmatched(before)
         self._arguments[piece.index] = (before or "") + arguments
         return tool_call_chunk(
             id=f"call_{piece.index}_{self._request_id}" if before is None else None,
@@ -88,8 +91,43 @@ class ReplyWriter:
 
 def _unmatched(text: str) -> str:
     """Return an ending that LangChain cannot repair: it would make a call that nobody made."""
-    endings = ("]", "}", '"]', '"}', '""]', '""}')
-    return next(end for end in endings if not isinstance(_repaired(text + end), dict))
+    return next(end for end in _ENDINGS if not isinstance(_repaired(text + end), dict))
+
+
+def _unreadable(text: str) -> str:
+    return text if text and not isinstance(_repaired(text), dict) else f"{_BROKEN}{text}"
+
+
+def as_written(text: str) -> str:
+    """Return the arguments of an invalid call without what `ReplyWriter` put around them."""
+    text = text.removeprefix(_BROKEN)
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return text
+    return text[:end] if text[end:] in _ENDINGS else text
+
+
+def with_errors(result: ChatResult) -> ChatResult:
+    """Return a result whose invalid calls say why they are: adding chunks up loses that."""
+    for generation in result.generations:
+        message = generation.message
+        if isinstance(message, AIMessage):
+            for call in message.invalid_tool_calls:
+                call["error"] = error_of(message, call)
+    return result
+
+
+def error_of(message: AIMessage, call: InvalidToolCall) -> str | None:
+    """Return why a call of a message is invalid; None where that is not known."""
+    known = message.response_metadata.get("splitreason", {}).get("invalid_calls", {})
+    found = (why for number, why in known.items() if (call["id"] or "").startswith(f"{number}_"))
+    return next(found, call["error"])
+
+
+def refusal(message: AIMessage, call: InvalidToolCall) -> str:
+    """Return the result of a call that was not made, for the model."""
+    return f"Error: the tool was not run: {error_of(message, call) or 'the call is not valid'}"
 
 
 def _repaired(text: str) -> Any:

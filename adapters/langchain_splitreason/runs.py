@@ -22,6 +22,8 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
+from langchain_splitreason.results import with_errors
+
 RUN = "splitreason_run"
 ANSWERED = "splitreason_answered"
 
@@ -130,7 +132,7 @@ class TracedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         kwargs[RUN] = Run(run_manager)
-        return super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+        return with_errors(super()._generate_with_cache(messages, stop, run_manager, **kwargs))
 
     async def _agenerate_with_cache(
         self,
@@ -140,7 +142,8 @@ class TracedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         kwargs[RUN] = Run(run_manager)
-        return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        return with_errors(result)
 
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any

@@ -40,7 +40,8 @@ class CallPiece:
         index: The call's number within the reply, from 0.
         name: The tool's name in the first piece of a call, None in the others.
         arguments: Part of the arguments; joined over all pieces of a call they are JSON.
-        broken: Whether the call cannot be made: its JSON is not valid, or the reply ended in it.
+        broken: Whether the call cannot be made: its JSON is not valid, the reply ended in it, or
+            it does not fit the tool.
 
     """
 
@@ -79,8 +80,9 @@ class ToolCall:
     Attributes:
         id: Identifies the call within the conversation.
         name: The tool's name.
-        arguments: The arguments; None where the model wrote no valid JSON.
-        raw: The arguments as the model wrote them.
+        arguments: The arguments; None where the call cannot be made.
+        raw: What the model wrote: the arguments, or the whole call where no name can be read.
+        error: Why the call cannot be made; empty where it can.
 
     """
 
@@ -88,6 +90,7 @@ class ToolCall:
     name: str
     arguments: Mapping[str, Any] | None
     raw: str
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,8 @@ class Completion:
             facts["trigger"] = self.trigger
         if self.close:
             facts["close"] = self.close
+        if invalid := {call.id: call.error for call in self.tool_calls if call.error}:
+            facts["invalid_calls"] = invalid
         if self.choice_reason:
             facts["choice_reason"] = self.choice_reason
         if self.loading_s:

@@ -52,6 +52,8 @@ class ReplyMetadata(TypedDict):
         trigger: What opened its spans, as text; only where it is known.
         close: What ended them, as text; only where spans are handed back.
         choice_reason: Why these were chosen; only where one of them was not named.
+        invalid_calls: Why tool calls cannot be made, by their ids within the reply (`call_0` is
+            the first); only where there are such calls.
         loading_s: Seconds for which local weights were loaded at their first use; only where they
             were.
         reading: What reading along took; only where the large model read along.
@@ -69,5 +71,6 @@ class ReplyMetadata(TypedDict):
     trigger: NotRequired[str]
     close: NotRequired[str]
     choice_reason: NotRequired[str]
+    invalid_calls: NotRequired[dict[str, str]]
     loading_s: NotRequired[float]
     reading: NotRequired[ReadAhead]

@@ -8,7 +8,13 @@ from typing import Any
 
 from splitreason_integrations.records import CallPiece, Channel, Message, ToolCall
 from splitreason_integrations.text.tool_call_stream import CallStream
-from splitreason_integrations.text.tool_calls import CALL_FIELDS, calls_as_text, read_calls
+from splitreason_integrations.text.tool_calls import (
+    CALL_FIELDS,
+    calls_as_text,
+    growing_fields,
+    read_calls,
+)
+from splitreason_integrations.text.tool_checks import CallChecks
 
 _CHANNELS = {
     "reasoning_content": Channel.REASONING,
@@ -28,7 +34,8 @@ class ReplyReader:
         template: how the model writes replies.
         header: what opens the reply in the prompt.
         stop: the stop strings.
-        tools: give the types of arguments that a model writes without quotes.
+        tools: what may be called; their schemas decide which calls can be made, and give the types
+            of arguments that a model writes without quotes.
 
     Attributes:
         channel: the part of the reply being written.
@@ -46,12 +53,13 @@ class ReplyReader:
     ) -> None:
         from transformers.utils.chat_parsing import ResponseParser
 
-        self._parser = ResponseParser(
-            calls_as_text(template), prefix=header, tools=list(tools or ())
-        )
+        as_text = calls_as_text(template)
+        self._parser = ResponseParser(as_text, prefix=header, tools=list(tools or ()))
+        self._growing = growing_fields(as_text)
         self._stop = tuple(stop)
         self._texts = dict.fromkeys(Channel, "")
         self._held = dict.fromkeys(Channel, "")
+        self._checks = CallChecks(tools)
         self._calls: list[ToolCall] = []
         self._call_stream = CallStream()
         self._call_pieces: list[CallPiece] = []
@@ -102,14 +110,15 @@ class ReplyReader:
             if event["type"] == "region_close":
                 self.channel = Channel.ANSWER
                 if channel is Channel.TOOL_CALL:
-                    found = read_calls(event["value"], first=len(self._calls))
+                    read = read_calls(event["value"], first=len(self._calls))
+                    found = [self._checks.checked(call) for call in read]
                     self._calls += found
                     self._call_pieces += self._call_stream.close(found)
                 continue
             self.channel = channel
             if event["type"] == "region_chunk" and not self.stopped:
                 text = self._visible(channel, event["text"])
-                if channel is Channel.TOOL_CALL:
+                if event["field"] in self._growing:
                     self._call_pieces += self._call_stream.feed(event["text"])
                 if text:
                     self._texts[channel] += text

@@ -13,7 +13,13 @@ from splitreason_integrations.records import ToolCall
 CALL_FIELDS = ("tool_calls", "named_calls")
 ARGUMENT_FIELDS = ("arguments", "parameters")
 _BETWEEN = " \t\r\n;,"
-_DECODER = json.JSONDecoder()
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def calls_as_text(template: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,8 +41,18 @@ def calls_as_text(template: Mapping[str, Any]) -> dict[str, Any]:
     return copied
 
 
+def growing_fields(template: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields whose regions hold JSON with a call's name beside its arguments."""
+    fields = {name: template["fields"].get(name) for name in CALL_FIELDS}
+    return frozenset(
+        name
+        for name, field in fields.items()
+        if field is not None and "{name}" not in json.dumps(field.get("transform"))
+    )
+
+
 def read_calls(region: Any, *, first: int) -> list[ToolCall]:
-    """Return the calls of one region; one without name or arguments where it is broken.
+    """Return the calls of one region; one with an error where it is broken.
 
     Args:
         region: what ResponseParser returned for it.
@@ -45,13 +61,13 @@ def read_calls(region: Any, *, first: int) -> list[ToolCall]:
     """
     if isinstance(region, Mapping) and "function" in region:
         region = region["function"]
-    raw = region if isinstance(region, str) else json.dumps(region, ensure_ascii=False)
+    raw = _text(region)
     values = [region] if not isinstance(region, str) else _json_values(region)
     found = [] if values is None else list(_objects(values))
     if not found:
-        return [ToolCall(id=f"call_{first}", name="", arguments=None, raw=raw)]
+        return [ToolCall(f"call_{first}", "", None, raw, "the call is no JSON")]
     return [
-        _read(one, number, raw if len(found) == 1 else json.dumps(one, ensure_ascii=False))
+        _read(one, number, raw if len(found) == 1 else _text(one))
         for number, one in enumerate(found, first)
     ]
 
@@ -62,6 +78,12 @@ def parse_arguments(text: str) -> Any:
     return read[0] if len(read) == 1 else None
 
 
+def shown_arguments(raw: str) -> dict[str, Any]:
+    """Return the arguments with which an invalid call is shown to the model: what it wrote."""
+    arguments = parse_arguments(raw)
+    return arguments if isinstance(arguments, dict) else {"text": raw}
+
+
 def _json_values(text: str) -> list[Any] | None:
     """Return the JSON values of a text in order; None if it contains anything else."""
     values: list[Any] = []
@@ -70,7 +92,7 @@ def _json_values(text: str) -> list[Any] | None:
         at = text.index(rest, at)
         try:
             value, at = _DECODER.raw_decode(text, at)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         values.append(value)
     return values
@@ -88,14 +110,15 @@ def _objects(values: list[Any]) -> Iterator[Any]:
 
 def _read(value: Any, number: int, raw: str) -> ToolCall:
     name = value.get("name") if isinstance(value, Mapping) else None
-    arguments: Any = None
-    if isinstance(name, str):
-        arguments = next((value[key] for key in ARGUMENT_FIELDS if key in value), {})
-        if isinstance(arguments, str):
-            arguments = parse_arguments(arguments)
-    return ToolCall(
-        id=f"call_{number}",
-        name=name if isinstance(name, str) else "",
-        arguments=arguments if isinstance(arguments, dict) else None,
-        raw=raw,
-    )
+    if not isinstance(name, str) or not name:
+        return ToolCall(f"call_{number}", "", None, raw, "the call names no tool")
+    written = next((value[key] for key in ARGUMENT_FIELDS if key in value), {})
+    arguments = parse_arguments(written) if isinstance(written, str) else written
+    if isinstance(arguments, dict):
+        return ToolCall(f"call_{number}", name, arguments, raw)
+    error = "its arguments are no JSON object"
+    return ToolCall(f"call_{number}", name, None, _text(written), error)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

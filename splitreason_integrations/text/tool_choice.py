@@ -75,7 +75,11 @@ def check_choice(choice: str, tools: Sequence[Tool], completion: Completion) -> 
     made = [call for call in completion.tool_calls if call.arguments is not None]
     if any(call.name in wanted for call in made):
         return
-    found = ", ".join(call.name or "a broken call" for call in completion.tool_calls) or "none"
+    calls = [
+        f"{call.name or 'a broken call'}{f' ({call.error})' if call.error else ''}"
+        for call in completion.tool_calls
+    ]
+    found = ", ".join(calls) or "none"
     raise ToolChoiceError(
         f"tool_choice requires a call of {' or '.join(wanted)}; the reply has {found} "
         f"(stop_reason {completion.stop_reason!r}): allow more tokens, use a model that calls "

@@ -21,19 +21,15 @@ from llama_index.core.base.llms.types import (
     CompletionResponseAsyncGen,
     CompletionResponseGen,
     LLMMetadata,
-    ToolCallBlock,
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.tools.types import BaseTool
 
 from llama_index.llms.splitreason.call import Call
+from llama_index.llms.splitreason.calling import ToolCallingLLM
 from llama_index.llms.splitreason.closing import closes_what_it_begins, noted
 from llama_index.llms.splitreason.messages import to_chat
-from llama_index.llms.splitreason.structured import StructuredLLM
 from splitreason_integrations.backends.registry import known_context
-from splitreason_integrations.errors import ToolChoiceError
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
 from splitreason_integrations.settings.options import PairSettings
@@ -47,7 +43,7 @@ ANSWERED = "splitreason_answered"
 """The private argument that passes a resumed request through LlamaIndex's callbacks."""
 
 
-class SplitReasonLLM(PairSettings, StructuredLLM):
+class SplitReasonLLM(PairSettings, ToolCallingLLM):
     """An LLM: `small` writes, and hands the hard spans to `large` where `trigger` says so.
 
     `PairSettings` says what can be set; all of it can be given for a single call too:
@@ -142,63 +138,6 @@ class SplitReasonLLM(PairSettings, StructuredLLM):
         answered = Answered.of(paused, answer)
         messages = [_answer_message(answered)]
         response: ChatResponse = await self.achat(messages, **{**kwargs, ANSWERED: answered})
-        return response
-
-    def get_tool_calls_from_response(
-        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
-    ) -> list[ToolSelection]:
-        """Return the calls that a reply asks for; a broken one has no arguments.
-
-        Raises:
-            ToolChoiceError: there is none, and `error_on_no_tool_call` is set.
-
-        """
-        calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
-        if not calls and error_on_no_tool_call:
-            raise ToolChoiceError(
-                f"a tool call was expected and the reply has none: {response.message.content!r}"
-            )
-        return [
-            ToolSelection(
-                tool_id=call.tool_call_id or "",
-                tool_name=call.tool_name,
-                tool_kwargs=call.tool_kwargs if isinstance(call.tool_kwargs, dict) else {},
-            )
-            for call in calls
-        ]
-
-    def _prepare_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        messages = list(chat_history or ())
-        if isinstance(user_msg, str):
-            user_msg = ChatMessage(role="user", content=user_msg)
-        if user_msg is not None:
-            messages.append(user_msg)
-        choice = kwargs.pop("tool_choice", None) or ("any" if tool_required else "auto")
-        converted = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
-        return {"messages": messages, "tools": converted, "tool_choice": choice, **kwargs}
-
-    def _validate_chat_with_tools_response(
-        self,
-        response: ChatResponse,
-        tools: Sequence[BaseTool],
-        allow_parallel_tool_calls: bool = False,
-        **kwargs: Any,
-    ) -> ChatResponse:
-        """Keep the first call alone where only one is allowed."""
-        message = response.message
-        calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-        if not allow_parallel_tool_calls and len(calls) > 1:
-            message.blocks = [block for block in message.blocks if block not in calls[1:]]
-            message.additional_kwargs["tool_calls"] = calls[:1]
         return response
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:

@@ -14,6 +14,7 @@ from llama_index.core.base.llms.types import (
 
 from splitreason_integrations.errors import UnsupportedContentError
 from splitreason_integrations.records import Message
+from splitreason_integrations.text.tool_calls import shown_arguments
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -65,7 +66,6 @@ def _message(at: int, message: ChatMessage) -> Message:
 def _call(block: ToolCallBlock) -> dict[str, Any]:
     arguments = block.tool_kwargs
     if not isinstance(arguments, dict):
-        # A broken call is shown to the model as one whose only argument is what it wrote.
-        arguments = {"text": arguments}
+        arguments = shown_arguments(arguments)
     function = {"name": block.tool_name, "arguments": arguments}
     return {"id": block.tool_call_id, "type": "function", "function": function}
