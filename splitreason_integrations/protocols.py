@@ -18,6 +18,7 @@ Fields = Mapping[str, Mapping[str, Any]]
 CONTROL = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\])")
 """How families spell their control tokens; splitting by it gives text and tokens in turn."""
 
+_PLACE = re.compile(r"\{(\w+)\}")
 _HEADER = r"\A(?:(?!<think>|\[THINK\]).)*+"
 
 
@@ -28,8 +29,14 @@ class ReplyFormat:
     Attributes:
         name: of the family.
         signs: any of these in a chat template, or as a control token, tells the family.
-        fields: the regions of a reply, as transformers' response templates describe them.
-        call: one tool call, with `{name}` and `{arguments}` (JSON) to fill in.
+        fields: the regions of a reply, as transformers' response templates describe them; a region
+            of calls may also have a `markup`, a `Markup` by which it is read.
+        lacks: what no chat template of the family has in it, where another family has it.
+        call: one tool call, with `{name}` and `{arguments}` to fill in.
+        argument: one argument of a call, with `{key}` and `{value}` to fill in, and `{string}` for
+            whether the value is text; empty where all arguments are one JSON object.
+        call_id: an id of a call by which the family's chat templates name the tool, with `{name}`
+            and `{number}` to fill in; empty where any id will do.
         end_of_reasoning: what separates the reasoning from the answer or the call.
         answer_start: what opens the answer after it.
         always_reasons: whether a reply begins with reasoning although no header opens it.
@@ -41,7 +48,10 @@ class ReplyFormat:
     name: str
     signs: tuple[str, ...] = ()
     fields: Fields
+    lacks: tuple[str, ...] = ()
     call: str
+    argument: str = ""
+    call_id: str = ""
     end_of_reasoning: str = "</think>"
     answer_start: str = ""
     always_reasons: bool = False
@@ -55,7 +65,11 @@ class ReplyFormat:
 
     def write_call(self, name: str, arguments: str) -> str:
         """Return one tool call as the family writes it; `arguments` is JSON."""
-        return _filled(self.call, name, arguments)
+        return "".join(text for text, _ in self.call_parts(name, arguments))
+
+    def write_id(self, name: str, number: int) -> str:
+        """Return the id of a call, the `number`th of a conversation, as the family writes it."""
+        return self.call_id.replace("{number}", str(number)).replace("{name}", name)
 
     def ask_for(self, schema: Mapping[str, Any] | None) -> str | None:
         """Return what asks for an answer that fits a JSON schema; None where nothing does."""
@@ -68,12 +82,23 @@ class ReplyFormat:
 
         What a name or the arguments spell stays text.
         """
-        for at, part in enumerate(CONTROL.split(self.call)):
-            yield _filled(part, name, arguments), at % 2 == 1
+        if not self.argument:
+            yield from _parts(self.call, name=name, arguments=arguments)
+            return
+        before, after = self.call.split("{arguments}")
+        yield from _parts(before, name=name)
+        for key, value in json.loads(arguments).items():
+            if isinstance(value, str):
+                yield from _parts(self.argument, key=key, value=value, string="true")
+            else:
+                written = json.dumps(value, ensure_ascii=False)
+                yield from _parts(self.argument, key=key, value=written, string="false")
+        yield from _parts(after)
 
 
-def _filled(text: str, name: str, arguments: str) -> str:
-    return text.replace("{name}", name).replace("{arguments}", arguments)
+def _parts(template: str, **values: str) -> Iterator[tuple[str, bool]]:
+    for at, part in enumerate(CONTROL.split(template)):
+        yield _PLACE.sub(lambda place: values.get(place[1], place[0]), part), at % 2 == 1
 
 
 class Guide(Protocol):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from inspect import signature
@@ -23,8 +23,11 @@ from splitreason_integrations.text.tool_prompts import (
     PROBE_CALLS,
     PROBE_RESULT,
     PROBE_TOOL,
+    PROBE_VALUE,
     has_calls,
     with_calls,
+    with_ids,
+    with_text_arguments,
     with_tools,
 )
 
@@ -161,8 +164,8 @@ class TokenizerCodec:
         Tools, calls and results for which the chat template has no place are put into messages.
         """
         said = Conversation(tuple(messages), tuple(tools or ()))
-        if has_calls(messages) and not self._shows_calls:
-            messages = with_calls(messages, self.reply_format)
+        if has_calls(messages):
+            messages = self._calls_written(messages)
         if tools and not self._shows_tools:
             messages, tools = with_tools(messages, tools, self.reply_format), None
         chat, offered = self._harmless(list(messages)), self._harmless(list(tools or ()))
@@ -188,10 +191,14 @@ class TokenizerCodec:
         return PROBE in self._tried([PROBE_CALLS[0]], [PROBE_TOOL])
 
     @cached_property
-    def _shows_calls(self) -> bool:
-        """Whether the chat template shows earlier calls and their results."""
-        shown = self._tried(PROBE_CALLS, None)
-        return PROBE in shown and PROBE_RESULT in shown
+    def _calls_written(self) -> Callable[[Sequence[Message]], list[Message]]:
+        """How the chat template takes earlier calls and their results: as text, if not at all."""
+        family = self.reply_format
+        for write in (with_ids, with_text_arguments):
+            shown = self._tried(write(PROBE_CALLS, family), None)
+            if all(one in shown for one in (PROBE, PROBE_VALUE, PROBE_RESULT)):
+                return partial(write, family=family)
+        return partial(with_calls, family=family)
 
     def _tried(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> str:
         """Return how a conversation is rendered; empty where the template refuses it."""

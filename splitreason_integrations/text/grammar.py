@@ -6,12 +6,14 @@ worked out from a session's tokens, so it follows the text over hand-overs and c
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import CONTROL, Codec
 from splitreason_integrations.records import Message
+from splitreason_integrations.text.markup_grammar import MarkupGrammar
 from splitreason_integrations.text.replies import ReplyReader
 from splitreason_integrations.text.tags import Tags
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 _SPELLED_TOKENS = 12
 """Enough of the last tokens to spell the end of reasoning where that is plain text."""
 _CHARACTER_TOKENS = 4
-_HERE = "\0"
 _VALUES = frozenset({"const", "enum", "default", "examples"})
 _SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 _WRITTEN_LIKE_JSON_DUMPS = {
@@ -50,11 +51,16 @@ def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
         "start: /[ \\n]{0,4}/ call",
         f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}",
     ]
+    family = codec.reply_format
+    markup = MarkupGrammar(family, partial(_spelled, codec), _as_json)
     for at, tool in enumerate(tools):
         function = tool.get("function", tool)
-        before, after = codec.reply_format.write_call(function["name"], _HERE).split(_HERE)
+        before, after = family.call.replace("{name}", function["name"]).split("{arguments}")
         lines.append(f"call_{at}: {_spelled(codec, before)} args_{at} {_spelled(codec, after)}")
-        lines.append(f"args_{at}: %json {_as_json(_arguments(function))}")
+        if family.argument:
+            lines += markup.rules(f"args_{at}", _arguments(function))
+        else:
+            lines.append(f"args_{at}: %json {_as_json(_arguments(function))}")
     return "\n".join(lines) + "\n"
 
 

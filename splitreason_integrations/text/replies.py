@@ -53,9 +53,9 @@ class ReplyReader:
     ) -> None:
         from transformers.utils.chat_parsing import ResponseParser
 
-        as_text = calls_as_text(template)
+        as_text, self._markups = calls_as_text(template)
         self._parser = ResponseParser(as_text, prefix=header, tools=list(tools or ()))
-        self._growing = growing_fields(as_text)
+        self._growing = growing_fields(as_text) - self._markups.keys()
         self._stop = tuple(stop)
         self._texts = dict.fromkeys(Channel, "")
         self._held = dict.fromkeys(Channel, "")
@@ -110,8 +110,7 @@ class ReplyReader:
             if event["type"] == "region_close":
                 self.channel = Channel.ANSWER
                 if channel is Channel.TOOL_CALL:
-                    read = read_calls(event["value"], first=len(self._calls))
-                    found = [self._checks.checked(call) for call in read]
+                    found = self._read(event["field"], event["value"])
                     self._calls += found
                     self._call_pieces += self._call_stream.close(found)
                 continue
@@ -124,6 +123,15 @@ class ReplyReader:
                     self._texts[channel] += text
                     shown.append((channel, text))
         return shown
+
+    def _read(self, field: str, region: Any) -> list[ToolCall]:
+        calls = read_calls(
+            region,
+            first=len(self._calls),
+            markup=self._markups.get(field),
+            value_of=self._checks.value,
+        )
+        return [self._checks.checked(call) for call in calls]
 
     def _visible(self, channel: Channel, text: str) -> str:
         text = self._held[channel] + text

@@ -1,14 +1,24 @@
 """What a reply's tool-call region holds → calls. Nothing broken is repaired, and nothing raises.
 
-Families write one JSON object, a list of them, several in a row, or a name in front of arguments.
+Families write one JSON object, a list of them, several in a row, a name in front of arguments, or
+markup.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
 from splitreason_integrations.records import ToolCall
+from splitreason_integrations.text.call_markup import (
+    Markup,
+    WrittenCall,
+    WrittenValue,
+    read_markup,
+)
+
+ValueOf = Callable[[str, str, WrittenValue], Any]
 
 CALL_FIELDS = ("tool_calls", "named_calls")
 ARGUMENT_FIELDS = ("arguments", "parameters")
@@ -19,18 +29,25 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+STRICT_JSON = json.JSONDecoder(parse_constant=_refuse)
+"""Reads JSON as its standard has it: without NaN and infinity."""
 
 
-def calls_as_text(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a response template that leaves the JSON of calls to `read_calls`.
+def calls_as_text(template: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Markup]]:
+    """Return a response template that leaves calls to `read_calls`, and the markup of its fields.
 
-    ResponseParser raises on broken JSON, in the middle of a stream.
+    ResponseParser raises on broken JSON, in the middle of a stream; in markup it reads what it can
+    and leaves the rest out.
     """
     copied: dict[str, Any] = deepcopy(dict(template))
+    markups: dict[str, Markup] = {}
     for name in CALL_FIELDS:
-        field = copied["fields"].get(name)
-        if field is not None and field.get("content") == "json":
+        field = copied["fields"].get(name, {})
+        if "markup" in field:
+            markups[name] = field.pop("markup")
+        elif _is_inline(field):
+            markups[name] = _inline_markup(field)
+        elif field.get("content") == "json":
             del field["content"]
             field.pop("content_args", None)
             # What looks into the parsed JSON, or at its elements, finds text now.
@@ -38,7 +55,26 @@ def calls_as_text(template: Mapping[str, Any]) -> dict[str, Any]:
                 field.get("transform")
             ):
                 del field["transform"]
-    return copied
+    return copied, markups
+
+
+def _is_inline(field: Mapping[str, Any]) -> bool:
+    """Return whether a tokenizer's own template reads a call's name, and then its tags."""
+    closed = "close" in field or "close_pattern" in field
+    named = "{name}" in json.dumps(field.get("transform"))
+    merged = field.get("content_args", {}).get("merge_duplicates")
+    return field.get("content") == "xml-inline" and closed and named and not merged
+
+
+def _inline_markup(field: dict[str, Any]) -> Markup:
+    """Make a field leave its tags to `read_calls`, with what closes it; return their markup."""
+    closed = field.pop("close", None)
+    texts = [closed] if isinstance(closed, str) else closed
+    end = "|".join(map(re.escape, texts)) if texts else field["close_pattern"]
+    field["close_pattern"] = f"(?<={end})"
+    del field["content"]
+    tags = field.pop("content_args")["tag_pattern"]
+    return Markup(argument=tags, end=end)
 
 
 def growing_fields(template: Mapping[str, Any]) -> frozenset[str]:
@@ -51,16 +87,27 @@ def growing_fields(template: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def read_calls(region: Any, *, first: int) -> list[ToolCall]:
+def read_calls(
+    region: Any, *, first: int, markup: Markup | None = None, value_of: ValueOf
+) -> list[ToolCall]:
     """Return the calls of one region; one with an error where it is broken.
 
     Args:
         region: what ResponseParser returned for it.
         first: number of the first call, for its id.
+        markup: how to read calls that are no JSON.
+        value_of: returns the value of an argument that is written in markup.
 
     """
     if isinstance(region, Mapping) and "function" in region:
         region = region["function"]
+    if markup is not None:
+        known = region.get("name", "") if isinstance(region, Mapping) else ""
+        written = region.get("arguments") if isinstance(region, Mapping) else region
+        return [
+            _from_markup(call, call.name or known, number, value_of)
+            for number, call in enumerate(read_markup(_text(written), markup), first)
+        ]
     raw = _text(region)
     values = [region] if not isinstance(region, str) else _json_values(region)
     found = [] if values is None else list(_objects(values))
@@ -91,7 +138,7 @@ def _json_values(text: str) -> list[Any] | None:
     while rest := text[at:].strip(_BETWEEN):
         at = text.index(rest, at)
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, at = STRICT_JSON.raw_decode(text, at)
         except (ValueError, RecursionError):
             return None
         values.append(value)
@@ -106,6 +153,16 @@ def _objects(values: list[Any]) -> Iterator[Any]:
             yield value["function"]
         else:
             yield value
+
+
+def _from_markup(call: WrittenCall, name: str, number: int, value_of: ValueOf) -> ToolCall:
+    if call.arguments is None:
+        error = "the call is not whole, or not written as calls have to be"
+        return ToolCall(f"call_{number}", name, None, call.raw, error)
+    if isinstance(call.arguments, str):
+        return _read({"name": name, "arguments": call.arguments}, number, call.raw)
+    values = {key: value_of(name, key, value) for key, value in call.arguments.items()}
+    return ToolCall(f"call_{number}", name, values, call.raw)
 
 
 def _read(value: Any, number: int, raw: str) -> ToolCall:

@@ -15,8 +15,12 @@ from typing import Any
 
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.records import Message, ToolCall
+from splitreason_integrations.text.call_markup import WrittenValue
+from splitreason_integrations.text.tool_calls import STRICT_JSON
 
 _MOST_ERRORS = 50
+_PYTHON = {"True": True, "False": False, "None": None}
+_NOT_TEXT = ("array", "boolean", "integer", "null", "number", "object")
 _REASON_CHARACTERS = 240
 
 
@@ -48,6 +52,20 @@ class CallChecks:
             with suppress(RecursionError):
                 raw = json.dumps(call.arguments, ensure_ascii=False)
         return replace(call, arguments=None, raw=raw, error=shortened(reason))
+
+    def value(self, name: str, key: str, written: WrittenValue) -> Any:
+        """Return the value of an argument in markup, with the type that the tool's schema gives it.
+
+        Text stays text where the schema allows nothing else, and where it is not known.
+        """
+        if written.is_text:
+            return written.text
+        if written.is_text is None and name not in self._schemas:
+            return written.text
+        values = [read for read in _read_values(written.text) if not isinstance(read, str)]
+        if written.is_text is False:
+            return next(iter(values), written.text)
+        return _fitting(_validator(self._schemas[name]), key, [*values, written.text])
 
     def _reason(self, call: ToolCall) -> str:
         if not self._schemas:
@@ -124,16 +142,35 @@ def _check_references(resource: Any, resolver: Any) -> None:
         _check_references(part, resolver.in_subresource(part))
 
 
+def _read_values(text: str) -> list[Any]:
+    """Return what an unquoted text can mean besides itself: JSON, or Python's names for it."""
+    if text.strip() in _PYTHON:
+        return [_PYTHON[text.strip()]]
+    try:
+        return [STRICT_JSON.decode(text)]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _fitting(validator: Any, key: str, values: Sequence[Any]) -> Any:
+    """Return the first value that fits an argument's schema, the text where none does."""
+    schema = validator.schema
+    known = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
+    if not isinstance(known, Mapping):
+        return values[-1]
+    own = validator.evolve(schema=known)
+    fit = (value for value in values if not _errors(own, value))
+    unfit = values[0] if known.get("type") in _NOT_TEXT else values[-1]
+    return next(fit, unfit)
+
+
 def _misfit(validator: Any, arguments: Any) -> str:
     """Return in what way arguments do not fit; empty where they do."""
     from jsonschema.exceptions import best_match
     from referencing.exceptions import Unresolvable
 
-    errors: list[Any] = []
     try:
-        # What follows a pattern of another language is not checked.
-        with suppress(re.error):
-            errors.extend(islice(validator.iter_errors(arguments), _MOST_ERRORS))
+        errors = _errors(validator, arguments)
     except RecursionError:
         return "its arguments are nested too deeply"
     except Unresolvable as error:
@@ -144,3 +181,11 @@ def _misfit(validator: Any, arguments: Any) -> str:
     where = ".".join(map(str, worst.absolute_path))
     message = f"{where}: {worst.message}" if where else worst.message
     return f"its arguments do not fit the tool's schema: {message}"
+
+
+def _errors(validator: Any, value: Any) -> list[Any]:
+    errors: list[Any] = []
+    # What follows a pattern of another language is not checked.
+    with suppress(re.error):
+        errors.extend(islice(validator.iter_errors(value), _MOST_ERRORS))
+    return errors

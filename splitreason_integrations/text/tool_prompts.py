@@ -22,6 +22,7 @@ PROBE_TOOL: dict[str, Any] = {
         "parameters": {"type": "object", "properties": {"key": {"type": "string"}}},
     },
 }
+PROBE_VALUE = "probe_value"
 PROBE_RESULT = "probe_result"
 PROBE_CALLS: tuple[dict[str, Any], ...] = (
     {"role": "user", "content": "Hello"},
@@ -33,20 +34,22 @@ PROBE_CALLS: tuple[dict[str, Any], ...] = (
                 # Nine letters and digits: Mistral's templates take no other identifier.
                 "id": "probe0001",
                 "type": "function",
-                "function": {"name": PROBE, "arguments": {"key": "value"}},
+                "function": {"name": PROBE, "arguments": {"key": PROBE_VALUE}},
             }
         ],
     },
     {"role": "tool", "name": PROBE, "tool_call_id": "probe0001", "content": PROBE_RESULT},
 )
-"""A conversation with a call; a template that has calls shows the name and the result."""
+"""A conversation with a call; a template that has calls shows its name, value and result."""
 
 _OFFER = """\
 You can call these functions. Each line describes one as JSON:
 {tools}
 
-To call one, write exactly this, with its name and its arguments as JSON:
+To call one, write exactly this, {how}:
 {call}"""
+_AS_JSON = "with its name and its arguments as JSON"
+_IN_MARKUP = "with its name and one such part for each argument; a value that is no text is JSON"
 _RESULT = "<tool_response>\n{content}\n</tool_response>"
 
 
@@ -60,8 +63,10 @@ def with_tools(
 ) -> list[Message]:
     """Return messages whose first one, from the system or the user, describes the tools."""
     listed = "\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
-    call = family.write_call("<function-name>", "<arguments>")
-    offer = _OFFER.replace("{tools}", listed).replace("{call}", call)
+    example = '{"<argument-name>": "<value>"}' if family.argument else "<arguments>"
+    call = family.write_call("<function-name>", example)
+    how = _IN_MARKUP if family.argument else _AS_JSON
+    offer = _OFFER.replace("{how}", how).replace("{tools}", listed).replace("{call}", call)
     at = next((at for at, one in enumerate(messages) if one["role"] in ("system", "user")), None)
     if at is None:
         return [{"role": "user", "content": offer}, *messages]
@@ -69,6 +74,53 @@ def with_tools(
     parts = [said, offer] if messages[at]["role"] == "system" else [offer, said]
     offering = {**messages[at], "content": "\n\n".join(parts)}
     return [*messages[:at], offering, *messages[at + 1 :]]
+
+
+def with_ids(messages: Sequence[Message], family: ReplyFormat) -> list[Message]:
+    """Return messages whose calls have the ids by which the family's templates name tools."""
+    if not family.call_id:
+        return list(messages)
+    count = 0
+    ids: dict[Any, str] = {}
+    waiting: list[str] = []
+    written: list[Message] = []
+    for message in messages:
+        one = dict(message)
+        if one.get("tool_calls"):
+            calls = [dict(call) for call in one["tool_calls"]]
+            for call in calls:
+                name = str(call.get("function", call).get("name"))
+                new = family.write_id(name, count)
+                count += 1
+                ids[call.get("id", new)] = new
+                waiting.append(new)
+                call["id"] = new
+            one["tool_calls"] = calls
+        elif one["role"] == "tool":
+            found = ids.get(one.get("tool_call_id")) or next(iter(waiting), "")
+            if found in waiting:
+                waiting.remove(found)
+            one["tool_call_id"] = found
+        written.append(one)
+    return written
+
+
+def with_text_arguments(messages: Sequence[Message], family: ReplyFormat) -> list[Message]:
+    """Return the messages of `with_ids` in which the arguments of calls are JSON as text."""
+    return [
+        {**one, "tool_calls": [_text_arguments(call) for call in one["tool_calls"]]}
+        if one.get("tool_calls")
+        else one
+        for one in with_ids(messages, family)
+    ]
+
+
+def _text_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function", call)
+    arguments = function.get("arguments") or {}
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def with_calls(messages: Sequence[Message], family: ReplyFormat) -> list[Message]:

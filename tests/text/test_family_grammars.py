@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -12,17 +13,41 @@ from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.text.reply_formats import FORMATS
 from tests.conftest import random_network
 from tests.loop.engine_runs import complete, engine
-from tests.text.schemas import POINT, validate
+from tests.text.schemas import POINT, record, several, validate
 from tests.text.test_grammar import TOOLS, Eager, ask
 
 CONTROL = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
 END = "[EOS]"
+PLAIN = ("</function>", "</parameter>", "</invoke>")
+"""What no family has a control token for."""
+
+RICH = {
+    "type": "function",
+    "function": {
+        "name": "note",
+        "parameters": {
+            **record(
+                ["text", "size", "at", "flag"],
+                text={"type": "string", "minLength": 1, "maxLength": 6},
+                size={"enum": ["small", 3, None]},
+                code={"type": "string", "pattern": "^[a-c]{2}/[0-9]$"},
+                at={"$ref": "#/$defs/point"},
+                flag={"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+                more={"type": ["string", "integer"], "maxLength": 3, "minimum": 0, "maximum": 9},
+                points=several({"$ref": "#/$defs/point"}, 0, 1),
+            ),
+            "$defs": {"point": POINT},
+        },
+    },
+}
+"""Text, text of a pattern, choices, unions, references and lists."""
 
 
 def codec_of(family):
     """A codec of a family: bytes, its markers as control tokens, and a chat template with them."""
-    spelled = f"{family.call}{family.end_of_reasoning}{family.answer_start}"
-    markers = [*dict.fromkeys(CONTROL.findall(spelled)), "<bigmodel>", "</bigmodel>"]
+    spelled = f"{family.call}{family.argument}{family.end_of_reasoning}{family.answer_start}"
+    own = [mark for mark in dict.fromkeys(CONTROL.findall(spelled)) if mark not in PLAIN]
+    markers = [*(mark for mark in own if "{" not in mark), "<bigmodel>", "</bigmodel>"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -35,7 +60,7 @@ def codec_of(family):
     tokenizer.train_from_iterator(["move and stop at x on"], trainer)
     tools = "{% for tool in tools or [] %}{{ tool.function.name }}\n{% endfor %}"
     messages = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
-    template = tools + messages + "{# " + family.signs[0] + " #}"
+    template = tools + messages + "{# " + family.signs[0] + family.call + " #}"
     thought = "" if family.always_reasons else "<think>"
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -72,6 +97,21 @@ def test_forced_calls(pair):
             validate(call.arguments, POINT if call.name == "move" else {"const": {}})
             assert reply.answer == ""
             made.append(call.name)
+    assert made
+
+
+def test_forced_calls_with_arguments_of_every_kind(pair):
+    made = []
+    for seed in range(6):
+        reply = complete(
+            engine(pair, trigger=Random(0.1), close=TagClose(5e-2)),
+            replace(ask(seed, tools=[RICH], must_call=True), max_tokens=600),
+        )
+        if reply.stop_reason == "stop":
+            (call,) = reply.tool_calls
+            assert not call.error, call
+            validate(call.arguments, RICH["function"]["parameters"])
+            made.append(call)
     assert made
 
 

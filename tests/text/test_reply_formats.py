@@ -10,6 +10,11 @@ from splitreason_integrations.text.reply_formats import FORMATS, TAGGED, find_fo
 from tests.text.test_replies import pieces_of
 
 PARIS, ROME = {"city": "Paris"}, {"city": "Rome", "days": 3}
+PROPERTIES = {"city": {"type": "string"}, "days": {"type": "integer"}}
+WEATHER = [
+    {"type": "function", "function": {"name": "weather", "parameters": {"properties": PROPERTIES}}},
+    {"type": "function", "function": {"name": "now"}},
+]
 HARMONY_CALL = "<|channel|>commentary to=functions.weather <|constrain|>json<|message|>"
 FIXTURES = {
     "hermes: text, then two calls": (
@@ -79,6 +84,128 @@ FIXTURES = {
         '{"city": "Paris"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
         ("", "I look.", [("weather", PARIS)]),
     ),
+    "deepseek-v3.1: calls in a row": (
+        "deepseek-v3.1",
+        "<｜Assistant｜><think>",
+        "Both.</think>I look.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>"
+        '{"city": "Paris"}<｜tool▁call▁end｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>'
+        '{"city": "Rome", "days": 3}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+        ("Both.", "I look.", [("weather", PARIS), ("weather", ROME)]),
+    ),
+    "deepseek-v3.2: two calls": (
+        "deepseek-v3.2",
+        "<｜Assistant｜><think>",
+        'Both.</think>\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name="weather">\n'
+        '<｜DSML｜parameter name="city" string="true">Paris</｜DSML｜parameter>\n'
+        "</｜DSML｜invoke>\n"
+        '<｜DSML｜invoke name="weather">\n'
+        '<｜DSML｜parameter name="city" string="true">Rome</｜DSML｜parameter>\n'
+        '<｜DSML｜parameter name="days" string="false">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
+        "</｜DSML｜function_calls>",
+        ("Both.", "", [("weather", PARIS), ("weather", ROME)]),
+    ),
+    "qwen3-coder: text, then two calls": (
+        "qwen3-coder",
+        "<|im_start|>assistant\n<think>\n",
+        "Both.\n</think>\n\nOne moment.\n\n<tool_call>\n<function=weather>\n<parameter=city>\n"
+        "Paris\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=weather>\n"
+        "<parameter=city>\nRome\n</parameter>\n<parameter=days>\n3\n</parameter>\n</function>\n"
+        "</tool_call>",
+        ("Both.", "One moment.", [("weather", PARIS), ("weather", ROME)]),
+    ),
+    "qwen3-coder: a value with the family's marks": (
+        "qwen3-coder",
+        "",
+        "<tool_call>\n<function=weather>\n<parameter=city>\n\n<tool_call></tool_call>\n"
+        "</parameter> </function>\n\n</parameter>\n</function>\n</tool_call>",
+        ("", "", [("weather", {"city": "\n<tool_call></tool_call>\n</parameter> </function>\n"})]),
+    ),
+    "qwen3-coder: no arguments": (
+        "qwen3-coder",
+        "",
+        "<tool_call>\n<function=now>\n</function>\n</tool_call>",
+        ("", "", [("now", {})]),
+    ),
+    "qwen3-coder: cut off between two arguments": (
+        "qwen3-coder",
+        "",
+        "<tool_call>\n<function=weather>\n<parameter=city>\nParis\n</parameter>\n",
+        ("", "", [("", None)]),
+    ),
+    "qwen3-coder: an argument twice": (
+        "qwen3-coder",
+        "",
+        "<tool_call>\n<function=weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=city>\n"
+        "Rome\n</parameter>\n</function>\n</tool_call>",
+        ("", "", [("weather", None)]),
+    ),
+    "qwen3-coder: text between the arguments": (
+        "qwen3-coder",
+        "",
+        "<tool_call>\n<function=weather>\ncity: Paris\n</function>\n</tool_call>Done.",
+        ("", "Done.", [("weather", None)]),
+    ),
+    "glm: two calls": (
+        "glm",
+        "<|assistant|>",
+        "\n<think>Both.</think>\nOne moment.\n<tool_call>weather\n<arg_key>city</arg_key>\n"
+        "<arg_value>Paris</arg_value>\n</tool_call>\n<tool_call>weather\n<arg_key>city</arg_key>\n"
+        "<arg_value>Rome</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n"
+        "</tool_call>",
+        ("Both.", "One moment.", [("weather", PARIS), ("weather", ROME)]),
+    ),
+    "glm: without line breaks": (
+        "glm",
+        "<|assistant|><think>",
+        "Hm.</think><tool_call>weather<arg_key>city</arg_key><arg_value>Rome</arg_value>"
+        "<arg_key>days</arg_key><arg_value>3</arg_value></tool_call><tool_call>now</tool_call>",
+        ("Hm.", "", [("weather", ROME), ("now", {})]),
+    ),
+    "glm: cut off between two arguments": (
+        "glm",
+        "",
+        "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n",
+        ("", "", [("", None)]),
+    ),
+    "kimi: two calls": (
+        "kimi",
+        "<|im_assistant|>assistant<|im_middle|>",
+        "<think>Both.</think>One moment.<|tool_calls_section_begin|><|tool_call_begin|>"
+        'functions.weather:0<|tool_call_argument_begin|>{"city": "Paris"}<|tool_call_end|>'
+        "<|tool_call_begin|>functions.weather:1<|tool_call_argument_begin|>"
+        '{"city": "Rome", "days": 3}<|tool_call_end|><|tool_calls_section_end|>',
+        ("Both.", "One moment.", [("weather", PARIS), ("weather", ROME)]),
+    ),
+    "kimi: cut off in the second call": (
+        "kimi",
+        "",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0"
+        '<|tool_call_argument_begin|>{"city": "Paris"}<|tool_call_end|><|tool_call_begin|>functi',
+        ("", "", [("weather", PARIS), ("", None)]),
+    ),
+    "kimi: broken arguments": (
+        "kimi",
+        "",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0"
+        '<|tool_call_argument_begin|>{"city": <|tool_call_end|><|tool_calls_section_end|>',
+        ("", "", [("weather", None)]),
+    ),
+    "minimax: two calls": (
+        "minimax",
+        "]~b]ai\n<think>\n",
+        'Both.\n</think>\n\nOne moment.\n<minimax:tool_call>\n<invoke name="weather">\n'
+        '<parameter name="city">Paris</parameter>\n</invoke>\n<invoke name="weather">\n'
+        '<parameter name="city">Rome</parameter>\n<parameter name="days">3</parameter>\n'
+        "</invoke>\n</minimax:tool_call>",
+        ("Both.", "One moment.", [("weather", PARIS), ("weather", ROME)]),
+    ),
+    "minimax: cut off in the second call": (
+        "minimax",
+        "",
+        '<minimax:tool_call>\n<invoke name="weather">\n<parameter name="city">Paris</parameter>\n'
+        '</invoke>\n<invoke name="weather">\n<parameter name="city">Rome</parameter>\n',
+        ("", "", [("weather", PARIS), ("", None)]),
+    ),
     "deepseek: only an answer": (
         "deepseek",
         "<｜Assistant｜><think>\n",
@@ -139,7 +266,7 @@ FIXTURES = {
 @pytest.mark.parametrize("case", FIXTURES)
 def test_replies_of_the_families(case, how):
     family, header, text, (reasoning, answer, calls) = FIXTURES[case]
-    reader = ReplyReader(FORMATS[family].response_template, header)
+    reader = ReplyReader(FORMATS[family].response_template, header, tools=WEATHER)
     shown = [one for piece in pieces_of(text, how) for one in reader.feed(piece)]
     shown += reader.finish()
     assert reader.text(Channel.REASONING) == reasoning
@@ -153,7 +280,10 @@ def test_replies_of_the_families(case, how):
 @pytest.mark.parametrize("family", FORMATS)
 def test_a_written_call_is_read_back(family):
     arguments = {"city": "São Paulo", "days": [1, 2], "x": {"y": None}}
-    reader = ReplyReader(FORMATS[family].response_template, "")
+    kinds = {"city": "string", "days": "array", "x": "object"}
+    schema = {"type": "object", "properties": {key: {"type": kinds[key]} for key in kinds}}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": schema}}]
+    reader = ReplyReader(FORMATS[family].response_template, "", tools=tools)
     reader.feed(FORMATS[family].write_call("weather", json.dumps(arguments, ensure_ascii=False)))
     reader.finish()
     (call,) = reader.tool_calls
@@ -171,7 +301,14 @@ def test_every_family_is_tried():
         ("<|im_start|> ... <tool_call>", {"<tool_call>"}, "hermes"),
         ("<|start_header_id|> ... <|python_tag|>", set(), "llama3"),
         ("<|start_header_id|> ...", {"<|python_tag|>", "<|eom_id|>"}, "llama3"),
-        ("<｜User｜> ... <｜tool▁calls▁begin｜>", set(), "deepseek"),
+        ("<｜User｜> ... <｜tool▁calls▁begin｜> ... ```json", set(), "deepseek"),
+        ("<｜User｜> ...", {"<｜tool▁calls▁begin｜>"}, "deepseek"),
+        ("<｜User｜> ... <｜tool▁calls▁begin｜>", {"<｜tool▁calls▁begin｜>"}, "deepseek-v3.1"),
+        ("<｜User｜> ... {% set token = '｜DSML｜' %}", {"｜DSML｜"}, "deepseek-v3.2"),
+        ("<|im_system|> ...", {"<|tool_calls_section_begin|>"}, "kimi"),
+        ("]~b]ai ... '<minimax:tool_call>' ... <parameter=", set(), "minimax"),
+        ("[gMASK]<sop> ... <tool_call> ... <arg_key>", {"<tool_call>"}, "glm"),
+        ("<|im_start|> ... <tool_call> ... <parameter=x>", {"<tool_call>"}, "qwen3-coder"),
         ("[INST] ... [TOOL_CALLS]", {"[TOOL_CALLS]"}, "mistral-lists"),
         ("[INST] ... [TOOL_CALLS]", {"[TOOL_CALLS]", "[ARGS]"}, "mistral-lists"),
         ("[INST] ... [TOOL_CALLS] ... [ARGS]", {"[TOOL_CALLS]", "[ARGS]"}, "mistral"),

@@ -37,9 +37,9 @@ def cut(text, seed):
     return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
-def read(template, pieces):
+def read(template, pieces, tools=None):
     """Return the reader, and for each call the name, the joined arguments and whether it broke."""
-    reader = ReplyReader(template, "")
+    reader = ReplyReader(template, "", tools=tools)
     growing = {}
     counts = {}
     for text in [*pieces, None]:
