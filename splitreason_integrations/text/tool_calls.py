@@ -22,6 +22,7 @@ ValueOf = Callable[[str, str, WrittenValue], Any]
 
 CALL_FIELDS = ("tool_calls", "named_calls")
 ARGUMENT_FIELDS = ("arguments", "parameters")
+_MOST_LEVELS = 100
 _BETWEEN = " \t\r\n;,"
 
 
@@ -141,8 +142,18 @@ def _json_values(text: str) -> list[Any] | None:
             value, at = STRICT_JSON.raw_decode(text, at)
         except (ValueError, RecursionError):
             return None
+        if _is_deep(value):
+            return None
         values.append(value)
     return values
+
+
+def _is_deep(value: Any, levels: int = _MOST_LEVELS) -> bool:
+    """Return whether a value is nested so deeply that working with it may fail."""
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return False
+    return levels == 0 or any(_is_deep(one, levels - 1) for one in inner)
 
 
 def _objects(values: list[Any]) -> Iterator[Any]:
@@ -169,7 +180,7 @@ def _read(value: Any, number: int, raw: str) -> ToolCall:
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(name, str) or not name:
         return ToolCall(f"call_{number}", "", None, raw, "the call names no tool")
-    written = next((value[key] for key in ARGUMENT_FIELDS if key in value), {})
+    written: Any = next((value[key] for key in ARGUMENT_FIELDS if key in value), {})
     arguments = parse_arguments(written) if isinstance(written, str) else written
     if isinstance(arguments, dict):
         return ToolCall(f"call_{number}", name, arguments, raw)

@@ -146,6 +146,7 @@ READ = {
         "",
         "the call is no JSON",
     ),
+    f'{{"name": "f", "arguments": {{"x": {"[" * 200}1{"]" * 200}}}}}': ("", "the call is no JSON"),
     '{"arguments": {"x": 1}}': ("", "the call names no tool"),
     '{"name": 1, "arguments": {"x": 1}}': ("", "the call names no tool"),
     '{"name": "f"}': (

@@ -255,9 +255,9 @@ class Controls:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        fields = codec.response_template.get("fields")
-        form = json.dumps(fields, ensure_ascii=False, default=str)
-        spelled = {OPEN, CLOSE, codec.reply_format.end_of_reasoning, *_FORM.findall(form)}
+        fields, family = codec.response_template.get("fields"), codec.reply_format
+        form = json.dumps([fields, family.call, family.argument], ensure_ascii=False, default=str)
+        spelled = {OPEN, CLOSE, family.end_of_reasoning, *_FORM.findall(form)}
         known = {name: codec.control_token(name) for name in spelled}
         self._known = {name: token for name, token in known.items() if token is not None}
 
