@@ -54,6 +54,11 @@ def test_an_end_without_a_name_is_still_an_end():
     assert (written.end, list(written.token_ids)) == (End.STOP_TOKEN, ids)
 
 
+def test_a_servers_own_cap_on_an_answer_is_no_fault():
+    (written,) = received([event([40], finish_reason="length")])
+    assert (written.token_ids, written.end) == ((40,), End.LENGTH)
+
+
 @pytest.mark.parametrize(
     ("data", "words", "lasting"),
     [
@@ -67,7 +72,7 @@ def test_an_end_without_a_name_is_still_an_end():
         (event([], 7), "of another type", False),
         (event(finish_reason="abort"), "ended by 'abort'", False),
         (event(finish_reason=["stop"]), "ended by", False),
-        (event([40], finish_reason="length"), "short of it", False),
+        (event(finish_reason="length"), "before it wrote anything", True),
         (event([2000]), "outside the vocabulary", True),
         (event([-1]), "outside the vocabulary", True),
         (event([40, 40, 40, 40, 40]), "more tokens", False),

@@ -1,11 +1,21 @@
 """One answer of a server, which several orders may share."""
 
+import logging
 from dataclasses import replace
 
 from splitreason_integrations.backends.base import End, Written
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Answer
-from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError, Usage
+from splitreason_integrations.backends.openai_server.wire import (
+    FULL,
+    REFUSED,
+    Part,
+    UnreadableError,
+    Usage,
+)
+from splitreason_integrations.errors import ModelCallError
+
+_log = logging.getLogger(__name__)
 
 
 class Answering:
@@ -26,6 +36,9 @@ class Answering:
         self._part = Part()
         self._spare = Written(())
         self._usage: Usage | None = None
+        self._verdict: ModelCallError | None = None
+        self._has_said = False
+        self._written = 0
 
     async def next(self, most: int) -> tuple[Written, Part]:
         """Return the next tokens, `most` at most, and the event that they came in.
@@ -34,14 +47,28 @@ class Answering:
         """
         if self._spare.token_ids or self._spare.end is not None:
             return self._shared(self._spare, most), self._part
+        if self._verdict is not None:
+            raise self._verdict
         part = await self.call.next()
         if part is None:
-            raise self.call.broken("the answer ended before it was finished")
+            part = self._without_finish()
+        elif part.finish == FULL:
+            # Asked for more, the server could but refuse.
+            _log.warning("an answer ends where its server's context is full: %s", part.reason)
+            part = replace(part, finish="stop")
+        elif part.finish == REFUSED:
+            # What came before is kept; nothing more will come, however often one asks.
+            self._verdict = self.call.refused(
+                f"its server ended the answer by {part.reason!r}, and would do so again"
+            )
+            part = replace(part, finish=None)
         self._part, self._usage = part, part.usage or self._usage
+        self._has_said = self._has_said or part.is_news
         try:
             written = self._answer.take(part)
         except UnreadableError as error:
             raise self.unreadable(error) from error
+        self._written += len(written.token_ids)
         return self._shared(written, most), part
 
     def rest(self, most: int) -> tuple[int, ...]:
@@ -62,6 +89,14 @@ class Answering:
         usage = self._usage or await self.call.usage()
         await self.call.settle()
         return usage
+
+    def _without_finish(self) -> Part:
+        """Return the end of an answer that the server calls whole, without saying how it ended."""
+        if not (self.call.is_whole and self._has_said):
+            raise self.call.broken("the answer ended before it was finished")
+        reported = None if self._usage is None else self._usage.completion
+        written = max(self._written, reported or 0)
+        return Part((), finish="length" if written >= self.call.max_tokens else "stop")
 
     def _shared(self, written: Written, most: int) -> Written:
         now, later = written.token_ids[:most], written.token_ids[most:]

@@ -7,18 +7,20 @@ cancellation would leave some connections neither open nor closed.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import Any
 
 import anyio
 
 from splitreason_integrations.backends.openai_server.replicas import Replica
+from splitreason_integrations.backends.openai_server.stream import Event, EventReader, Kind
 from splitreason_integrations.backends.openai_server.wire import (
+    SIGN_OF_LIFE,
     Part,
     Question,
     UnreadableError,
     Usage,
+    has_choices,
 )
 from splitreason_integrations.errors import ModelCallError
 
@@ -30,21 +32,44 @@ _PARTS_AHEAD = 64
 _SETTLE_S = 0.1
 _SILENT_S = 1.0
 """A server that is given up after so long without an event counts as failed."""
+_SIGNS_A_WAIT = 8
+"""How many signs of life are passed on in the time in which one is due."""
+_PATIENCE = 10
+"""How many times as long as for an event is waited for news where there are signs of life."""
+
+
+class _Whole:
+    """Comes after the last part of an answer that the server says is whole."""
 
 
 class Call:
-    """A request to a replica, sent at once."""
+    """A request to a replica, sent at once.
+
+    Attributes:
+        replica: who is asked.
+        max_tokens: the most tokens of the answer.
+        is_whole: whether the server said that the answer ends where it does.
+
+    """
 
     def __init__(self, replica: Replica, question: Question) -> None:
         self.replica = replica
+        self.max_tokens = question.max_tokens
+        self.is_whole = False
         self._server = replica.server
-        self._heard_s = time.monotonic()
-        self.read_s = replica.server.read_s
-        self._parts: asyncio.Queue[Part | Exception | None] = asyncio.Queue(_PARTS_AHEAD)
+        self._heard_s = self._news_s = self._sign_s = time.monotonic()
+        self._read_s = replica.server.read_s
+        self._parts: asyncio.Queue[Part | Exception | _Whole | None] = asyncio.Queue(_PARTS_AHEAD)
         self._scope = anyio.CancelScope()
         self._task = asyncio.create_task(self._read(question))
         replica.calls += 1
         self._task.add_done_callback(self._left)
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for the next part; signs of life alone lengthen it to a bound."""
+        until_s = self._news_s + _PATIENCE * self._read_s
+        return max(0.0, min(self._read_s, until_s - time.monotonic()))
 
     async def next(self) -> Part | None:
         """Return the next part of the answer, None behind the last; raise what went wrong."""
@@ -53,14 +78,33 @@ class Call:
         self._heard_s = time.monotonic()
         if isinstance(part, Exception):
             raise part
-        if part is not None:
+        if isinstance(part, _Whole):
+            self.is_whole, part = True, None
+        elif part is not None:
             self.replica.answered()
+            if part.is_news:
+                self._news_s = self._heard_s
         return part
+
+    async def news(self) -> Part | None:
+        """Return the next part that says something, None behind the last; raise ModelCallError."""
+        while True:
+            try:
+                async with asyncio.timeout(self.patience_s):
+                    part = await self.next()
+            except TimeoutError:
+                raise self.stalled() from None
+            if part is None or part.is_news:
+                return part
 
     def broken(self, what: str, *, retryable: bool = True) -> ModelCallError:
         """Return the error for an answer that is not as it must be; its server rests."""
         self.replica.failed()
         return self._server.broken(what, retryable=retryable)
+
+    def refused(self, what: str) -> ModelCallError:
+        """Return the error for an answer that the server does not give; it is as well as before."""
+        return self._server.broken(what, retryable=False)
 
     def stalled(self) -> ModelCallError:
         """Return the error for an answer that does not come in time; its server rests."""
@@ -111,32 +155,49 @@ class Call:
 
     async def _put_all(self, question: Question) -> None:
         async with aclosing(self._events(question)) as events:
-            async for data in events:
+            async for event in events:
                 self._heard_s = time.monotonic()
-                await self._parts.put(None if data is None else question.read(data))
+                if event.kind is Kind.DONE:
+                    await self._parts.put(_Whole())
+                elif event.kind is Kind.DATA:
+                    await self._parts.put(question.read(event.data))
+                elif self._heard_s - self._sign_s > self._read_s / _SIGNS_A_WAIT:
+                    self._sign_s = self._heard_s
+                    await self._parts.put(SIGN_OF_LIFE)
+        await self._parts.put(None)
 
-    async def _events(self, question: Question) -> AsyncGenerator[Any, None]:
-        """Yield the events' data, None where the answer says that it is done or ends."""
-        server = self._server
+    async def _events(self, question: Question) -> AsyncGenerator[Event, None]:
+        """Yield parts of the answer, signs of life, and that it is whole; raise ModelCallError."""
+        server, is_answer = self._server, False
         line_bytes = _LINE_BYTES + _BYTES_A_PROMPT_TOKEN * question.prompt_tokens
         all_bytes = line_bytes + _BYTES_A_TOKEN * question.max_tokens + _SPARE_BYTES
         async with server.post(question.path, question.body) as response:
             kind = response.headers.get("content-type", "")
-            if not kind.startswith("text/event-stream"):
-                raise server.broken(
-                    f"answers with {kind[:40]!r}, not with an event stream; see that the address "
-                    "is that of an OpenAI-compatible server",
-                    retryable=False,
-                )
+            is_stream = kind.startswith("text/event-stream")
             lines = server.lines(response, line_bytes=line_bytes, all_bytes=all_bytes)
-            async with aclosing(lines):
-                async for line in lines:
-                    field, _, value = line.partition(b":")
-                    if field != b"data":
-                        continue
-                    done = value.strip() == b"[DONE]"
-                    data = None if done else server.read(value)
-                    if isinstance(data, Mapping) and data.get("error") is not None:
-                        raise server.error_in_answer(data["error"])
-                    yield data
-        yield None
+            async with aclosing(self._read_events(lines, EventReader(line_bytes))) as events:
+                async for event in events:
+                    if event.kind is Kind.ERROR or (event.kind is Kind.TEXT and is_stream):
+                        raise server.error_in_answer(event.data)
+                    if event.kind is Kind.TEXT:
+                        raise server.no_stream(kind, event.data)
+                    is_answer = is_answer or has_choices(event.data)
+                    yield event
+        if not is_answer and not is_stream:
+            raise server.no_stream(kind, "")
+
+    async def _read_events(
+        self, lines: AsyncGenerator[bytes, None], reader: EventReader
+    ) -> AsyncGenerator[Event, None]:
+        async with aclosing(lines):
+            async for line in lines:
+                for event in self._parsed(reader.read(line), line):
+                    yield event
+        for event in self._parsed(reader.end(), b""):
+            yield event
+
+    def _parsed(self, events: Iterable[Event], line: bytes) -> list[Event]:
+        try:
+            return list(events)
+        except (ValueError, RecursionError) as error:
+            raise self._server.no_json(line) from error

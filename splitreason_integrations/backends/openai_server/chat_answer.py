@@ -7,6 +7,7 @@ from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.openai_server.dialects import Served
 from splitreason_integrations.backends.openai_server.text import Controls, TextAnswer
 from splitreason_integrations.backends.openai_server.wire import (
+    REFUSED,
     Part,
     UnreadableError,
     finish_of,
@@ -16,6 +17,7 @@ from splitreason_integrations.backends.openai_server.wire import (
 
 _ECHO_CHARACTERS = 4
 _THOUGHTS = ("reasoning_content", "reasoning")
+_THINKING = ("thinking", "reasoning")
 _MOST_THOUGHT = 1 << 18
 
 
@@ -24,13 +26,42 @@ def read_chat(data: Any) -> Part:
     choice = first_choice(data)
     if choice is None:
         return Part(usage=usage_of(data))
-    delta = choice.get("delta")
+    # A server that does not stream sends the whole message.
+    delta = choice.get("delta") or choice.get("message")
     delta = delta if isinstance(delta, Mapping) else {}
-    text = delta.get("content") or ""
-    thought = next((delta[name] for name in _THOUGHTS if delta.get(name)), "")
-    if not isinstance(text, str) or not isinstance(thought, str):
+    text, thought = _text_of(delta.get("content"))
+    thought = next((delta[name] for name in _THOUGHTS if delta.get(name)), thought)
+    if not isinstance(thought, str):
         raise UnreadableError("an event's text is of another type")
-    return Part(text=text, finish=finish_of(choice), thought=thought, usage=usage_of(data))
+    finish, reason = finish_of(choice)
+    if delta.get("refusal"):
+        finish, reason = REFUSED, "refusal"
+    return Part(text=text, finish=finish, reason=reason, thought=thought, usage=usage_of(data))
+
+
+def _text_of(content: Any) -> tuple[str, str]:
+    """Return the text of a content and the reasoning in it; some servers send it in parts."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    text = thought = ""
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            text += part
+        elif not isinstance(part, Mapping):
+            raise UnreadableError("an event's text is of another type")
+        elif part.get("type") in _THINKING:
+            thought += _plain(part.get("thinking") or part.get("text"))
+        else:
+            # Others than text, such as references, add nothing to it.
+            text += _plain(part.get("text"))
+    return text, thought
+
+
+def _plain(value: Any) -> str:
+    """Return a part's text, which may itself be in parts."""
+    if isinstance(value, list):
+        value = "".join(_plain(one.get("text")) for one in value if isinstance(one, Mapping))
+    return value if isinstance(value, str) else ""
 
 
 class ChatAnswer(TextAnswer):

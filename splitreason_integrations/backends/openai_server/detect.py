@@ -4,9 +4,9 @@ A server that fails is not one that does not understand: its error is raised, an
 tries again.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 from splitreason_integrations.backends.base import WriteOrder
@@ -108,9 +108,11 @@ async def detect(replica: Replica, served: Served) -> Found:
         try:
             return await attempt(replica, served)
         except ModelCallError as error:
-            if not is_not_understood(error):
+            if not _may_know_another(error):
                 raise
             errors.append(error)
+    if failed := next((error for error in errors if error.retryable), None):
+        raise failed
     said = list(dict.fromkeys(map(str, errors)))
     raise ModelCallError("; ".join(said), retryable=False, status=errors[0].status)
 
@@ -123,7 +125,7 @@ async def _try_ids(replica: Replica, served: Served) -> Found:
     try:
         parts = await _asked(replica, replace(question, body=richer))
     except ModelCallError as error:
-        if not is_not_understood(error):
+        if not _may_know_another(error):
             raise
         parts = await _asked(replica, question)
     ids = [one for part in parts for one in part.token_ids or ()]
@@ -164,6 +166,8 @@ async def _try_chat(replica: Replica, served: Served) -> Found:
     wanted = _wanted(served, _CHAT_TOKENS)
     plain = PlainChat(served)
     parts = await _asked_again(replica, plain, lambda: plain.question(wanted))
+    if not any(part.text or part.thought or part.finish for part in parts):
+        raise _lacking(replica, "its /chat/completions writes nothing")
     has_usage = _usage(parts) is not None
     found: tuple[Dialect, str] = (plain, PLAIN)
     continuing = Chat(served, "continue")
@@ -180,7 +184,7 @@ async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     try:
         marked = await _asked_again(replica, dialect, lambda: dialect.question(wanted))
     except ModelCallError as error:
-        if not is_not_understood(error):
+        if not _may_know_another(error):
             raise
         return False
     question = dialect.question(wanted)
@@ -188,7 +192,7 @@ async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     try:
         plain = await _asked(replica, replace(question, body=bare))
     except ModelCallError as error:
-        if not is_not_understood(error):
+        if not _may_know_another(error):
             raise
         return True
     mine, theirs = _usage(marked), _usage(plain)
@@ -211,14 +215,19 @@ async def _asked(replica: Replica, question: Question) -> list[Part]:
     """Return all of a short answer."""
     call, parts = Call(replica, question), list[Part]()
     try:
-        async with asyncio.timeout(call.read_s):
-            while (part := await call.next()) is not None and len(parts) < _MOST_PARTS:
-                parts.append(part)
-    except TimeoutError:
-        raise call.stalled() from None
+        while len(parts) < _MOST_PARTS and (part := await call.news()) is not None:
+            parts.append(part)
+            if part.finish is not None:
+                # Few servers say more behind the end than how many tokens they counted.
+                return [*parts, *await _counted(call)]
     finally:
         await call.ended()
     return parts
+
+
+async def _counted(call: Call) -> list[Part]:
+    usage = await call.usage()
+    return [] if usage is None else [Part(usage=usage)]
 
 
 def _wanted(served: Served, max_tokens: int = 1) -> Continuation:
@@ -242,6 +251,14 @@ def _names(top: Sequence[Any], name: str) -> bool:
 
 def _usage(parts: Sequence[Part]) -> Usage | None:
     return next((part.usage for part in reversed(parts) if part.usage is not None), None)
+
+
+def _may_know_another(error: ModelCallError) -> bool:
+    """Return whether another question may be answered: some servers fail at what they do not know.
+
+    Such a failure counts only where nothing else is answered either.
+    """
+    return is_not_understood(error) or error.status == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _lacking(replica: Replica, what: str) -> ModelCallError:

@@ -5,31 +5,35 @@ Whatever the server sends, memory stays bounded and every failure is a ModelCall
 
 import asyncio
 import json
-import math
 import os
 import socket
 import ssl
-import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 from weakref import WeakSet
 
 import aiohttp
 
+from splitreason_integrations.backends.openai_server.failures import (
+    is_passing,
+    is_retryable,
+    message_of,
+    remedy_of,
+    retry_after_s,
+    status_of,
+    words_of,
+)
 from splitreason_integrations.backends.openai_server.proxy import proxy_of
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelStalledError
 from splitreason_integrations.processes.children import after_fork
 
-_RETRYABLE = frozenset({408, 409, 425, 429})
 _ERROR_BYTES = 4096
 _ERROR_S = 5.0
 _SHOWN_CHARACTERS = 300
 _SMALL_ANSWER_BYTES = 1 << 20
-_LONGEST_WAIT_S = 86_400.0
 _KEPT_OPEN_S = 2.0
 """How long an unused connection is kept: servers close theirs after 5 s."""
 
@@ -130,7 +134,11 @@ class Server:
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise self.broken(f"not JSON: {self._shown(data[:80])}", retryable=retryable) from error
+            raise self.no_json(data, retryable=retryable) from error
+
+    def no_json(self, data: bytes, *, retryable: bool = True) -> ModelCallError:
+        """Return the error for data that have to be JSON and are not."""
+        return self.broken(f"not JSON: {self._shown(data[:80])}", retryable=retryable)
 
     def broken(self, what: str, *, retryable: bool = True) -> ModelCallError:
         """Return the error for an answer that breaks the protocol."""
@@ -142,13 +150,21 @@ class Server:
 
     def error_in_answer(self, error: Any) -> ModelCallError:
         """Return the error for one that the server reports within an answer."""
-        code = error.get("code") if isinstance(error, Mapping) else None
-        status = code if isinstance(code, int) else HTTPStatus.INTERNAL_SERVER_ERROR
-        said = self._message(error)
+        status, said = status_of(error), self._said(error)
         return ModelCallError(
-            f"{self.label} answered with an error: {said}",
-            retryable=_is_retryable(status),
+            f"{self.label} answered with an error: {said}{remedy_of(status)}",
+            retryable=is_retryable(status),
             status=status,
+            said=self._learned(error, said),
+        )
+
+    def no_stream(self, kind: str, text: str) -> ModelCallError:
+        """Return the error for an answer with status 200 that is no stream, but some text."""
+        said = self._shown(text.encode())
+        return ModelCallError(
+            f"{self.label}: answers with {kind[:40]!r}, not with an event stream: "
+            f"{said or '(nothing)'}; see that the address is that of an OpenAI-compatible server",
+            retryable=is_passing(text),
             said=said,
         )
 
@@ -216,19 +232,19 @@ class Server:
 
     def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> ModelCallError:
         status = response.status
+        try:
+            error = json.loads(body)
+        except (ValueError, RecursionError):
+            error = body.decode(errors="replace")
+        said = self._said(error)
         if 300 <= status < 400:
             said = "it redirects; give the address that it redirects to"
-        else:
-            try:
-                said = self._message(json.loads(body))
-            except (ValueError, RecursionError):
-                said = self._shown(body)
         return ModelCallError(
-            f"{self.label} answered with HTTP status {status}: {said}{_remedy(status)}",
-            retryable=_is_retryable(status),
-            retry_after_s=_retry_after_s(response.headers.get("retry-after", "")),
+            f"{self.label} answered with HTTP status {status}: {said}{remedy_of(status)}",
+            retryable=is_retryable(status_of(error, status)),
+            retry_after_s=retry_after_s(response.headers.get("retry-after", "")),
             status=status,
-            said=said,
+            said=self._learned(error, said),
         )
 
     def _unreached(self, error: Exception) -> ModelCallError:
@@ -243,12 +259,13 @@ class Server:
             f"{self.label}: {what}", retryable=not isinstance(error, aiohttp.InvalidURL)
         )
 
-    def _message(self, error: Any) -> str:
-        """Return the message in an error's data, however it is nested."""
-        for name in ("error", "message", "detail"):
-            if isinstance(error, Mapping) and name in error:
-                error = error[name]
-        return self._shown(str(error)[:_ERROR_BYTES].encode())
+    def _said(self, error: Any) -> str:
+        return self._shown(message_of(error)[:_ERROR_BYTES].encode())
+
+    def _learned(self, error: Any, said: str) -> str:
+        """Return a server's words with the code and the parameter that it names beside them."""
+        words = self._shown(words_of(error).encode())
+        return f"{said} ({words})" if words else said
 
     def _shown(self, text: bytes) -> str:
         """Return a server's text as one short line without the key."""
@@ -296,27 +313,3 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     except (TimeoutError, aiohttp.ClientError):
         return bytes(body)
     return bytes(body[:_ERROR_BYTES])
-
-
-def _is_retryable(status: int) -> bool:
-    return status in _RETRYABLE or 500 <= status < 600
-
-
-def _remedy(status: int) -> str:
-    return {
-        401: "; set api_key or api_key_env",
-        403: "; set api_key or api_key_env",
-        404: "; see that the address ends in /v1 or the like and that the model's name is right",
-    }.get(status, "")
-
-
-def _retry_after_s(value: str) -> float | None:
-    """Return how long a server asks to wait: seconds, or until a date."""
-    try:
-        asked = float(value)
-    except ValueError:
-        try:
-            asked = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return min(max(asked, 0.0), _LONGEST_WAIT_S) if math.isfinite(asked) else None

@@ -139,7 +139,7 @@ class Received:
         self._vocabulary = vocabulary
         self._sequence = sequence
         self._order = order
-        self._left = max_tokens
+        self._left = self._most = max_tokens
         before = sequence[-_CONTEXT_TOKENS:]
         self._stream = codec.text_stream(after=before)
         # Within a character the two may differ on whose half is whose.
@@ -201,9 +201,12 @@ class Received:
             return End.STOP_TOKEN
         if self._left == 0:
             return End.LENGTH
-        if part.finish == "length":
-            raise UnreadableError(f"ended by its length, {self._left} tokens short of it")
-        return None
+        if part.finish != "length":
+            return None
+        if self._left == self._most:
+            raise UnreadableError("ended by its length before it wrote anything", lasting=True)
+        # The server has a cap of its own.
+        return End.LENGTH
 
     def _compare(self, token_ids: Sequence[int], text: str) -> None:
         """Raise UnreadableError if the ids decode to another text than the server's."""

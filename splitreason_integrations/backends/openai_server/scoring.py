@@ -1,6 +1,5 @@
 """Reads probabilities from answers: behind each of some prompts, or in a draft."""
 
-import asyncio
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.lookahead import Draft
@@ -14,16 +13,8 @@ async def read_scores(
     call: Call, codec: Codec, prompts: int, tokens: Sequence[int]
 ) -> list[Scores]:
     """Return what is said of tokens behind each prompt, in order; raise ModelCallError."""
-    try:
-        async with asyncio.timeout(call.read_s):
-            return await _scores(call, codec, prompts, tokens)
-    except TimeoutError:
-        raise call.stalled() from None
-
-
-async def _scores(call: Call, codec: Codec, prompts: int, tokens: Sequence[int]) -> list[Scores]:
     found: dict[int, Scores] = {}
-    while (part := await call.next()) is not None:
+    while len(found) < prompts and (part := await call.news()) is not None:
         if not part.top or part.index in found:
             continue
         try:
@@ -41,11 +32,7 @@ async def _scores(call: Call, codec: Codec, prompts: int, tokens: Sequence[int])
 
 async def read_draft(call: Call, codec: Codec, token: int) -> Draft:
     """Return the next part of a draft, with P(`token`) at each token; raise ModelCallError."""
-    try:
-        async with asyncio.timeout(call.read_s):
-            part = await call.next()
-    except TimeoutError:
-        raise call.stalled() from None
+    part = await call.news()
     if part is None:
         return Draft(ends=True)
     try:

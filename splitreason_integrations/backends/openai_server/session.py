@@ -49,7 +49,7 @@ class ServerSession(SentSession):
         self._waiting: asyncio.Timeout | None = None
         self._last: Replica | None = None
         self._answering: Answering | None = None
-        self._thinks = False
+        self._works = False
         self.requests = 0
 
     def extend(self, token_ids: Sequence[int]) -> None:
@@ -141,7 +141,7 @@ class ServerSession(SentSession):
 
     @property
     def _is_alive(self) -> bool:
-        return self._thinks
+        return self._works
 
     def _failover(self, sampling: Sampling) -> Callable[[ModelCallError], bool]:
         failures = 0
@@ -174,7 +174,7 @@ class ServerSession(SentSession):
 
         It has an end where the deadline or the answer's end comes.
         """
-        limit_s = _sooner_s(left_s(order), answering.call.read_s)
+        limit_s = _sooner_s(left_s(order), answering.call.patience_s)
         try:
             written, part = await self._in_time(answering.next(most), limit_s)
         except TimeoutError:
@@ -183,7 +183,7 @@ class ServerSession(SentSession):
             rest = answering.rest(most) if _keeps_all(order) else ()
             self._saw(rest)
             return Written(rest, End.DEADLINE), False
-        self._thinks, refuses = bool(part.thought), False
+        self._works, refuses = bool(part.thought) or not part.is_news, False
         if not _keeps_all(order):
             try:
                 scores = self._scores(order.watch, written, part)

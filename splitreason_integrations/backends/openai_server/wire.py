@@ -12,16 +12,36 @@ from splitreason_integrations.protocols import Codec
 _ROUNDING = 1e-3
 _TOKEN_ID = re.compile(r"token_id:(\d{1,9})")
 _MOST_TOKENS = 1 << 32
-_FINISHES = {
-    "": None,
-    "null": None,
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
+REFUSED = "refused"
+FULL = "full"
+_STOPS = (
+    "stop stopped stop_sequence stop_token stop_string eos eos_token end end_turn end_of_text "
+    "endoftext complete completed finish finished done success tool_calls tool_call tool_use "
+    "function_call pause_turn"
+)
+_LENGTHS = (
+    "length max_tokens max_length max_output max_output_tokens max_new_tokens maximum_tokens "
+    "token_limit error_limit"
+)
+_CONTEXT_ENDS = "model_length model_context_window_exceeded context_length context_length_exceeded"
+_VERDICTS = (
+    "content_filter content_filtered content_policy content_policy_violation guardrail_intervened "
+    "refusal refused safety sensitive recitation blocklist prohibited_content spii language "
+    "image_safety malformed_function_call error_toxic"
+)
+_FAILURES = (
+    "error abort aborted cancel cancelled canceled user_cancel timeout time_limit network_error "
+    "server_error internal_error insufficient_system_resource insufficient_system_resources failed"
+)
+_FINISHES: dict[str, str | None] = {
+    **dict.fromkeys(("", "null", "none", "unspecified", "not_finished")),
+    **dict.fromkeys(_STOPS.split(), "stop"),
+    **dict.fromkeys(_LENGTHS.split(), "length"),
+    **dict.fromkeys(_CONTEXT_ENDS.split(), FULL),
+    **dict.fromkeys(_VERDICTS.split(), REFUSED),
 }
 """How servers say that an answer ended, or that it goes on."""
+_BROKEN_OFF = frozenset(_FAILURES.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +71,13 @@ class Usage:
     Attributes:
         prompt: tokens of the prompt.
         read: those of them that were not cached.
+        completion: tokens of the answer, None if the server does not say.
 
     """
 
     prompt: int
     read: int
+    completion: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +87,8 @@ class Part:
     Attributes:
         token_ids: the tokens that it adds, None if the server gives no ids.
         text: the text that it adds.
-        finish: "stop" or "length" if the answer ends.
+        finish: "stop", "length", `FULL` or `REFUSED` if the answer ends.
+        reason: the server's own word for that.
         stop_token: the token that ended it, if the server says.
         prompt: the prompt as the server read it, if it says.
         index: the number of the prompt that it answers.
@@ -78,12 +101,19 @@ class Part:
     token_ids: tuple[int, ...] | None = None
     text: str = ""
     finish: str | None = None
+    reason: str = ""
     stop_token: int | None = None
     prompt: list[int] | None = None
     index: int = 0
     top: Sequence[Any] = ()
     thought: str = ""
     usage: Usage | None = None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it says more than that the server is alive."""
+        said = (self.token_ids, self.text, self.finish, self.top, self.thought, self.usage)
+        return any(said)
 
     def scores(self, codec: Codec, tokens: Collection[int]) -> list[Scores]:
         """Return what is said of `tokens` at each position; raise UnreadableError if it is missing.
@@ -103,6 +133,9 @@ class UnreadableError(ValueError):
         self.lasting = lasting
 
 
+SIGN_OF_LIFE = Part()
+
+
 def read_part(data: Any) -> Part:
     """Return an event's data as a Part; raise UnreadableError if the data are not valid."""
     choice = first_choice(data)
@@ -112,13 +145,14 @@ def read_part(data: Any) -> Part:
     stop, prompt = choice.get("stop_reason"), choice.get("prompt_token_ids")
     if not _are_ids(ids or []) or not isinstance(text or "", str):
         raise UnreadableError("an event's token ids or text are of another type")
-    finish = finish_of(choice)
+    finish, reason = finish_of(choice)
     index, logprobs = choice.get("index"), choice.get("logprobs")
     top = logprobs.get("top_logprobs") if isinstance(logprobs, Mapping) else None
     return Part(
         None if ids is None else tuple(ids),
         text or "",
         finish,
+        reason,
         stop if _are_ids([stop]) else None,
         prompt if isinstance(prompt, list) else None,
         index if type(index) is int else 0,
@@ -128,9 +162,9 @@ def read_part(data: Any) -> Part:
 
 
 def first_choice(data: Any) -> Mapping[str, Any] | None:
-    """Return an event's first choice, None if it has an empty list; raise UnreadableError."""
-    choices = data.get("choices") if isinstance(data, Mapping) else None
-    if choices == []:
+    """Return an event's first choice, None if it has none, as one with the usage; raise."""
+    choices = data.get("choices") if isinstance(data, Mapping) else {}
+    if choices is None or choices == []:
         return None
     choice = choices[0] if isinstance(choices, list) else None
     if not isinstance(choice, Mapping):
@@ -138,14 +172,26 @@ def first_choice(data: Any) -> Mapping[str, Any] | None:
     return choice
 
 
-def finish_of(choice: Mapping[str, Any]) -> str | None:
-    """Return "stop", "length", or None if the answer continues; raise UnreadableError."""
-    finish = choice.get("finish_reason")
-    if finish is None:
-        return None
-    if not isinstance(finish, str) or finish not in _FINISHES:
-        raise UnreadableError(f"ended by {str(finish)[:40]!r}")
-    return _FINISHES[finish]
+def has_choices(data: Any) -> bool:
+    """Return whether an event's data are a part of an answer."""
+    return isinstance(data, Mapping) and bool(data.get("choices"))
+
+
+def finish_of(choice: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return how an answer ends, None if it continues, and the server's own word for it.
+
+    Raises UnreadableError where the server broke the answer off. A word that nobody knows is taken
+    for the end of the answer, which has been written by then.
+    """
+    reason = choice.get("finish_reason")
+    if reason is None:
+        return None, ""
+    if not isinstance(reason, str):
+        raise UnreadableError(f"ended by {str(reason)[:40]!r}")
+    word = re.sub(r"\W+", "_", reason.lower()).removeprefix("finish_reason_")
+    if word in _BROKEN_OFF:
+        raise UnreadableError(f"ended by {reason[:40]!r}")
+    return _FINISHES.get(word, "stop"), reason[:40]
 
 
 def usage_of(data: Mapping[str, Any]) -> Usage | None:
@@ -155,10 +201,11 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
         return None
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
-    prompt = usage.get("prompt_tokens")
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not _is_count(prompt):
         return None
-    return Usage(prompt, max(0, prompt - (cached if _is_count(cached) else 0)))
+    read = max(0, prompt - (cached if _is_count(cached) else 0))
+    return Usage(prompt, read, completion if _is_count(completion) else None)
 
 
 def _scores(top: Any, names: Mapping[int, Sequence[str]], written: int | None) -> Scores:
