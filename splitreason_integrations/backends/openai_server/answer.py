@@ -96,7 +96,7 @@ class Answering:
             raise self.call.broken("the answer ended before it was finished")
         reported = None if self._usage is None else self._usage.completion
         written = max(self._written, reported or 0)
-        return Part((), finish="length" if written >= self.call.max_tokens else "stop")
+        return Part((), finish="length" if written >= self.call.question.max_tokens else "stop")
 
     def _shared(self, written: Written, most: int) -> Written:
         now, later = written.token_ids[:most], written.token_ids[most:]

@@ -7,11 +7,13 @@ cancellation would leave some connections neither open nor closed.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import anyio
 
+from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.stream import Event, EventReader, Kind
 from splitreason_integrations.backends.openai_server.wire import (
@@ -47,14 +49,18 @@ class Call:
 
     Attributes:
         replica: who is asked.
-        max_tokens: the most tokens of the answer.
+        question: what is asked.
+        sent: the body that is sent: without what the server is known not to take.
         is_whole: whether the server said that the answer ends where it does.
 
     """
 
     def __init__(self, replica: Replica, question: Question) -> None:
         self.replica = replica
-        self.max_tokens = question.max_tokens
+        self.question = question
+        self.sent: Mapping[str, Any] = question.body
+        if question.is_lenient:
+            self.sent = replica.lessons.fitted(question.body)
         self.is_whole = False
         self._server = replica.server
         self._heard_s = self._news_s = self._sign_s = time.monotonic()
@@ -70,6 +76,13 @@ class Call:
         """How long to wait for the next part; signs of life alone lengthen it to a bound."""
         until_s = self._news_s + _PATIENCE * self._read_s
         return max(0.0, min(self._read_s, until_s - time.monotonic()))
+
+    @property
+    def missing(self) -> frozenset[LeftOut]:
+        """What its server is known not to take, of what is asked."""
+        if not self.question.is_lenient:
+            return frozenset()
+        return self.replica.lessons.missing(self.question.body)
 
     async def next(self) -> Part | None:
         """Return the next part of the answer, None behind the last; raise what went wrong."""
@@ -101,6 +114,13 @@ class Call:
         """Return the error for an answer that is not as it must be; its server rests."""
         self.replica.failed()
         return self._server.broken(what, retryable=retryable)
+
+    def learns(self, error: ModelCallError) -> bool:
+        """Return whether a refusal says what to leave out, so that asking again may do."""
+        if not self.question.is_lenient:
+            return False
+        lessons = self.replica.lessons
+        return lessons.renames(error, self.sent) or bool(lessons.learn(error, self.sent))
 
     def refused(self, what: str) -> ModelCallError:
         """Return the error for an answer that the server does not give; it is as well as before."""
@@ -171,7 +191,7 @@ class Call:
         server, is_answer = self._server, False
         line_bytes = _LINE_BYTES + _BYTES_A_PROMPT_TOKEN * question.prompt_tokens
         all_bytes = line_bytes + _BYTES_A_TOKEN * question.max_tokens + _SPARE_BYTES
-        async with server.post(question.path, question.body) as response:
+        async with server.post(question.path, self.sent) as response:
             kind = response.headers.get("content-type", "")
             is_stream = kind.startswith("text/event-stream")
             lines = server.lines(response, line_bytes=line_bytes, all_bytes=all_bytes)

@@ -33,6 +33,10 @@ from splitreason_integrations.text.prompts import ask_next_step, opening_of
 
 _AHEAD_TOKENS = 256
 _STEP_TOKENS = 4096
+_TEMPLATE_TOKENS = 32
+_TEMPLATE_PART = 16
+_OTHER_TOKENIZER_PART = 4
+"""By what part of a text's tokens another template, or another tokenizer, may lengthen it."""
 _OWN_REASONING = frozenset({"reasoning_content"})
 _NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
@@ -87,7 +91,6 @@ class Chat(Lenient):
     ahead_tokens = _AHEAD_TOKENS
 
     def __init__(self, served: Served, name: str) -> None:
-        super().__init__()
         self.name = name
         self._served = served
         self._mark = MARKS.get(name, Mark())
@@ -113,9 +116,7 @@ class Chat(Lenient):
         if self._begun(wanted):
             body |= self._mark.body
         tokens = len(wanted.prompt) + len(wanted.written)
-        return Question(
-            "/chat/completions", self.fitted(body), read_chat, tokens, wanted.max_tokens
-        )
+        return Question("/chat/completions", body, read_chat, tokens, wanted.max_tokens)
 
     def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
@@ -127,6 +128,11 @@ class Chat(Lenient):
     ) -> Question:
         """Raise RequestError: what reads along needs another kind of server."""
         raise self._gives_no_probabilities()
+
+    def added_tokens(self, tokens: int) -> int:
+        """Return how many more tokens the server's template, or its tokenizer, may make."""
+        part = _TEMPLATE_PART if self._served.own else _OTHER_TOKENIZER_PART
+        return _TEMPLATE_TOKENS + tokens // part
 
     def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:
         messages, begun = self._said(wanted), self._begun(wanted)
@@ -189,6 +195,15 @@ class PlainChat(Chat):
         # There is no reply yet: this is the whole of it.
         thinks = isinstance(wanted.prompt, Prompt) and bool(opening_of(wanted.prompt))
         return ChatAnswer(self._served, wanted.order, self._controls, thinks=thinks)
+
+    def added_tokens(self, tokens: int) -> int:
+        """Return how many tokens ask for the next step, beside those of every chat."""
+        return super().added_tokens(tokens + self._step_tokens) + self._step_tokens
+
+    @cached_property
+    def _step_tokens(self) -> int:
+        asking = ask_next_step([{"role": "user", "content": ""}], "")
+        return len(self._served.codec.encode(str(asking[0]["content"])))
 
     def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:
         begun = spelled(self._served.codec, wanted.written)

@@ -19,9 +19,9 @@ from splitreason_integrations.backends.openai_server.dialects import (
     TokenIds,
     is_not_understood,
 )
-from splitreason_integrations.backends.openai_server.ids import scores_of
+from splitreason_integrations.backends.openai_server.ids import TOP, scores_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
-from splitreason_integrations.backends.openai_server.text import Text
+from splitreason_integrations.backends.openai_server.text import BEGINNING_TOKENS, Text
 from splitreason_integrations.backends.openai_server.wire import Part, Question, Usage
 from splitreason_integrations.backends.scores import Asked
 from splitreason_integrations.errors import ModelCallError
@@ -33,8 +33,6 @@ _CHOSEN = "x"
 _CHAT_TOKENS = 16
 """For models that reason where nobody sees it, and then say nothing in fewer."""
 _MOST_PARTS = 256
-_BEGINNING_TOKENS = 2
-"""By how many tokens a prompt may differ: what begins every text of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +138,13 @@ async def _try_text(replica: Replica, served: Served) -> Found:
     dialect, wanted = Text(served), _wanted(served)
     token = served.codec.encode(_CHOSEN)[-1]
 
-    def question() -> Question:
-        asked = dialect.question(wanted)
-        more = {"logprobs": 5, **_favoured(token)}
-        return replace(asked, body=dialect.fitted({**asked.body, **more}))
-
-    parts = await _asked_again(replica, dialect, question)
+    asked = dialect.question(wanted)
+    richer = {**asked.body, "logprobs": TOP, **_favoured(token)}
+    parts = await _asked(replica, replace(asked, body=richer))
     if not any(part.text or part.finish for part in parts):
         raise _lacking(replica, "its /completions writes nothing")
     usage = _usage(parts)
-    if usage is not None and abs(usage.prompt - len(wanted.prompt)) > _BEGINNING_TOKENS:
+    if usage is not None and abs(usage.prompt - len(wanted.prompt)) > BEGINNING_TOKENS:
         raise _lacking(
             replica,
             f"its /completions reads {usage.prompt} tokens where the prompt has "
@@ -157,7 +152,7 @@ async def _try_text(replica: Replica, served: Served) -> Found:
         )
     obeys = "".join(part.text for part in parts) == served.codec.decode([token])
     if not obeys:
-        dialect.leave_out("logit_bias")
+        replica.lessons.leave_out("logit_bias")
     likely = "likeliest" if any(part.top for part in parts) else "none"
     return Found(dialect, Capabilities("text", "asked", False, likely, obeys, usage is not None))
 
@@ -165,13 +160,12 @@ async def _try_text(replica: Replica, served: Served) -> Found:
 async def _try_chat(replica: Replica, served: Served) -> Found:
     wanted = _wanted(served, _CHAT_TOKENS)
     plain = PlainChat(served)
-    parts = await _asked_again(replica, plain, lambda: plain.question(wanted))
+    parts = await _asked(replica, plain.question(wanted))
     if not any(part.text or part.thought or part.finish for part in parts):
         raise _lacking(replica, "its /chat/completions writes nothing")
     has_usage = _usage(parts) is not None
     found: tuple[Dialect, str] = (plain, PLAIN)
     continuing = Chat(served, "continue")
-    continuing.adopt(plain)
     if await _continues(replica, continuing, served):
         found = (continuing, "continue")
     return Found(found[0], Capabilities(found[1], "asked", False, "none", None, has_usage))
@@ -182,7 +176,7 @@ async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     written = served.codec.encode(_BEGUN)
     wanted = replace(_wanted(served), written=written)
     try:
-        marked = await _asked_again(replica, dialect, lambda: dialect.question(wanted))
+        marked = await _asked(replica, dialect.question(wanted))
     except ModelCallError as error:
         if not _may_know_another(error):
             raise
@@ -199,29 +193,26 @@ async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     return mine is not None and theirs is not None and mine.prompt < theirs.prompt
 
 
-async def _asked_again(
-    replica: Replica, dialect: Text | Chat, question: Callable[[], Question]
-) -> list[Part]:
-    """Return the answer to a question, without what the server says that it does not know."""
-    while True:
-        try:
-            return await _asked(replica, question())
-        except ModelCallError as error:
-            if not dialect.learns(error):
-                raise
-
-
 async def _asked(replica: Replica, question: Question) -> list[Part]:
-    """Return all of a short answer."""
-    call, parts = Call(replica, question), list[Part]()
-    try:
-        while len(parts) < _MOST_PARTS and (part := await call.news()) is not None:
-            parts.append(part)
-            if part.finish is not None:
-                # Few servers say more behind the end than how many tokens they counted.
-                return [*parts, *await _counted(call)]
-    finally:
-        await call.ended()
+    """Return all of a short answer, without what the server says that it does not take."""
+    while True:
+        call = Call(replica, question)
+        try:
+            return await _answer(call)
+        except ModelCallError as error:
+            if not call.learns(error):
+                raise
+        finally:
+            await call.ended()
+
+
+async def _answer(call: Call) -> list[Part]:
+    parts = list[Part]()
+    while len(parts) < _MOST_PARTS and (part := await call.news()) is not None:
+        parts.append(part)
+        if part.finish is not None:
+            # Few servers say more behind the end than how many tokens they counted.
+            return [*parts, *await _counted(call)]
     return parts
 
 

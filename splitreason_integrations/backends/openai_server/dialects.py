@@ -1,6 +1,5 @@
 """Dialects of servers: how a question is put, and how its answer becomes token ids."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,36 +12,12 @@ from splitreason_integrations.backends.openai_server.ids import (
     scores_of,
     scoring,
 )
+from splitreason_integrations.backends.openai_server.refusals import NOT_UNDERSTOOD
 from splitreason_integrations.backends.openai_server.wire import Part, Question, read_part
 from splitreason_integrations.backends.scores import Asked
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
-
-_NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 501})
-_MAY_BE_LEFT_OUT = frozenset(
-    {
-        "add_special_tokens",
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "min_p",
-        "presence_penalty",
-        "repeat_last_n",
-        "repeat_penalty",
-        "repetition_penalty",
-        "seed",
-        "skip_special_tokens",
-        "spaces_between_special_tokens",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_k",
-        "top_p",
-    }
-)
-_NEWER_NAMES = {"max_tokens": "max_completion_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +80,6 @@ class Dialect(Protocol):
     name: str
     ahead_tokens: int
 
-    @property
-    def left_out(self) -> frozenset[str]:
-        """The parameters that the server is known not to take."""
-        ...
-
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order that cannot be given in this dialect."""
         ...
@@ -142,8 +112,8 @@ class Dialect(Protocol):
         """
         ...
 
-    def learns(self, error: ModelCallError) -> bool:
-        """Return whether a refusal names what can be left out; it is, from now on."""
+    def added_tokens(self, tokens: int) -> int:
+        """Return how many more tokens a server may count than the sequence's `tokens`."""
         ...
 
 
@@ -152,7 +122,6 @@ class TokenIds:
 
     name = "ids"
     ahead_tokens = 0
-    left_out: frozenset[str] = frozenset()
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -170,7 +139,7 @@ class TokenIds:
             max_tokens=wanted.max_tokens,
             position=len(wanted.written),
         )
-        return Question("/completions", body, read_part, len(sequence), wanted.max_tokens)
+        return self._asked(body, len(sequence), wanted.max_tokens)
 
     def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
@@ -187,7 +156,7 @@ class TokenIds:
     ) -> Question:
         """Return what to ask for behind each of some sequences."""
         body = scoring(self._served.model, prompts, asked, forbidden)
-        return Question("/completions", body, read_part, len(prompts), 1)
+        return self._asked(body, len(prompts), 1)
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
         """Return the question that asks for a draft up to a token, with its probabilities."""
@@ -200,38 +169,24 @@ class TokenIds:
         )
         body = completion(self._served.model, sequence, order, max_tokens=most, position=0)
         asked = body | scores_of(Asked((token,)))
-        return Question("/completions", asked, read_part, len(sequence), most)
+        return self._asked(asked, len(sequence), most)
 
     def prefill(self, sequence: Sequence[int]) -> Question | None:
         """Return the question that has a sequence read and one token written."""
         body = reading(self._served.model, sequence)
-        return Question("/completions", body, read_part, len(sequence), 1)
+        return self._asked(body, len(sequence), 1)
 
-    def learns(self, error: ModelCallError) -> bool:
-        """Return False: vLLM's dialect is all or nothing."""
-        return False
+    def _asked(self, body: Mapping[str, Any], tokens: int, most: int) -> Question:
+        """Return a question of which nothing is left out: vLLM's dialect is all or nothing."""
+        return Question("/completions", body, read_part, tokens, most, is_lenient=False)
+
+    def added_tokens(self, tokens: int) -> int:
+        """Return 0: the server reads these tokens and no others."""
+        return 0
 
 
 class Lenient:
-    """Leaves out parameters that a server does not know, and uses its names for others."""
-
-    def __init__(self) -> None:
-        self._left_out: frozenset[str] = frozenset()
-        self._names: dict[str, str] = {}
-
-    @property
-    def left_out(self) -> frozenset[str]:
-        """The parameters that the server is known not to take."""
-        return self._left_out
-
-    def leave_out(self, name: str) -> None:
-        """Do not send a parameter from now on."""
-        self._left_out |= {name}
-
-    def adopt(self, other: "Lenient") -> None:
-        """Leave out what another one has learned to leave out."""
-        self._left_out |= other._left_out
-        self._names |= other._names
+    """What dialects without token ids have in common."""
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
         """Return None: a draft needs token ids."""
@@ -241,30 +196,9 @@ class Lenient:
         """Return None: the server's tokens of the text may be others."""
         return None
 
-    def learns(self, error: ModelCallError) -> bool:
-        """Return whether a refusal names what can be left out; it is, from now on."""
-        if error.status not in _NOT_UNDERSTOOD:
-            return False
-        words = set(re.findall(r"\w+", error.said))
-        for old, new in _NEWER_NAMES.items():
-            if {old, new} <= words and old not in self._names:
-                self._names[old] = new
-                return True
-        refused = (_MAY_BE_LEFT_OUT & words) - self._left_out
-        self._left_out |= refused
-        return bool(refused)
-
-    def fitted(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a body with the parameters and names that the server takes."""
-        return {
-            self._names.get(name, name): value
-            for name, value in body.items()
-            if name not in self._left_out
-        }
-
 
 def is_not_understood(error: ModelCallError) -> bool:
     """Return whether a failure says that another dialect may be understood."""
     if error.retryable:
         return False
-    return error.status is None or error.status in _NOT_UNDERSTOOD
+    return error.status is None or error.status in NOT_UNDERSTOOD

@@ -1,7 +1,7 @@
 """Models behind OpenAI-compatible servers."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.loaded import LoadedModel
@@ -14,11 +14,12 @@ from splitreason_integrations.backends.openai_server.detect import (
 )
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Served
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
+from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server.session import ServerSession
 from splitreason_integrations.backends.searches import Searches
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.errors import ModelCallError, RequestError
+from splitreason_integrations.errors import RequestError
 from splitreason_integrations.processes.children import PerProcess
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import PENALTIES, Sampling, no_such_sampling
@@ -104,27 +105,28 @@ class ServerModel(LoadedModel[ServerSession]):
         return self._found.dialect
 
     @property
+    def left_out(self) -> frozenset[LeftOut]:
+        """What is not sent to the servers now: they are known not to take it."""
+        return frozenset[LeftOut]().union(*(one.lessons.left_out for one in self.replicas.all))
+
+    @property
     def unknown_sampling(self) -> frozenset[str]:  # type: ignore[override]
         """The settings of a `Sampling` that the servers are known not to take."""
-        left_out = frozenset() if self.dialect is None else self.dialect.left_out
-        return NO_SERVER_KNOWS | left_out & frozenset(PENALTIES)
+        unknown = {one.name for one in self.left_out if one.value is None}
+        return NO_SERVER_KNOWS | unknown & frozenset(PENALTIES)
 
-    def learns(self, error: ModelCallError, sampling: Sampling) -> bool:
-        """Return whether a refusal says what to leave out, so that asking again may do.
+    def check_taken(self, missing: Collection[LeftOut], sampling: Sampling) -> None:
+        """Raise RequestError if a server does not take a penalty that a request asks for.
 
-        Raises RequestError where that is a penalty that the request asks for. One that is merely
-        the model's own default is left out with a warning.
+        One that is merely the model's own default is left out with a warning.
         """
-        if self._found is None or not self._found.dialect.learns(error):
-            return False
-        own = self.default_sampling.penalties
+        names, own = {one.name for one in missing}, self.default_sampling.penalties
         for name, value in sampling.penalties.items():
-            if name not in self.unknown_sampling:
+            if name not in names:
                 continue
             if own.get(name) != value:
                 raise RequestError(no_such_sampling(self.name, name))
             _log.warning("%s does not take %s, which its settings recommend", self.name, name)
-        return True
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> ServerSession:
         """Start a session with a prompt and what is `written` behind it; nothing is asked yet."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from splitreason_integrations.backends.openai_server.http import Server
+from splitreason_integrations.backends.openai_server.refusals import Lessons
 from splitreason_integrations.processes.children import after_fork
 
 _FIRST_REST_S = 1.0
@@ -16,6 +17,7 @@ class Replica:
     """One server, its load and its recent failures.
 
     Attributes:
+        lessons: what it is known not to take.
         calls: how many calls it has to answer now.
         rests_until_s: when it is asked again, a time of `time.monotonic()`.
 
@@ -23,6 +25,7 @@ class Replica:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.lessons = Lessons()
         self.calls = 0
         self._failures = 0
         self.rests_until_s = 0.0

@@ -1,11 +1,12 @@
 """What the sessions of a model on servers need of it."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server.dialects import Dialect
+from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
-from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
@@ -29,6 +30,6 @@ class Service(Protocol):
         """Return the best dialect that a server speaks; raise ModelCallError."""
         ...
 
-    def learns(self, error: ModelCallError, sampling: Sampling) -> bool:
-        """Return whether a refusal says what to leave out, so that asking again may do."""
+    def check_taken(self, missing: Collection[LeftOut], sampling: Sampling) -> None:
+        """Raise RequestError if a server does not take what a request must have."""
         ...

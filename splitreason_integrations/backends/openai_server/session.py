@@ -32,6 +32,9 @@ from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 
 _T = TypeVar("_T")
+_LEAST_TOKENS = 16
+"""A server that has no room for so many has none."""
+_NO_LIMIT = 1 << 40
 
 
 class ServerSession(SentSession):
@@ -50,6 +53,9 @@ class ServerSession(SentSession):
         self._last: Replica | None = None
         self._answering: Answering | None = None
         self._works = False
+        self._asked: Call | None = None
+        self._counted_tokens = 0
+        self._most: int | None = None
         self.requests = 0
 
     def extend(self, token_ids: Sequence[int]) -> None:
@@ -148,7 +154,7 @@ class ServerSession(SentSession):
 
         def asks_again(error: ModelCallError) -> bool:
             nonlocal failures
-            if self._model.learns(error, sampling):
+            if self._learns(error, sampling):
                 return True
             failures += 1
             replicas = self._model.replicas
@@ -156,15 +162,36 @@ class ServerSession(SentSession):
 
         return asks_again
 
+    def _learns(self, error: ModelCallError, sampling: Sampling) -> bool:
+        """Return whether a refusal says how to ask, so that asking again may do."""
+        if (call := self._asked) is None:
+            return False
+        if call.learns(error):
+            self._model.check_taken(call.missing, sampling)
+            return True
+        asked, lessons = call.question.max_tokens, call.replica.lessons
+        less = lessons.fits(
+            error,
+            asked=asked,
+            read=self._counted_tokens,
+            context_tokens=self._model.context_tokens,
+        )
+        if less is None or less < min(asked, _LEAST_TOKENS):
+            return False
+        self._most = less
+        return less < asked
+
     def _answered(self, dialect: Dialect, order: WriteOrder, most: int) -> Answering:
-        """Ask for the sequence to be continued."""
+        """Ask for the sequence to be continued; raise ModelCallError if there is no room."""
+        self._last = self._model.replicas.choose(self._last)
+        self._counted_tokens = len(self._ids) + dialect.added_tokens(len(self._ids))
         wanted = Continuation(
             self._prompt,
             self._ids[self._prompt_tokens :],
             order,
-            min(max(most, dialect.ahead_tokens), self._room),
+            self._fitting(max(most, dialect.ahead_tokens)),
         )
-        call = self._call(dialect.question(wanted))
+        call = self._call(dialect.question(wanted), self._last)
         return Answering(call, dialect.answer(wanted), self.unread)
 
     async def _next(
@@ -238,11 +265,25 @@ class ServerSession(SentSession):
             self._last.failed()
             raise self._last.server.stalled() from None
 
-    def _call(self, question: Question) -> Call:
+    def _fitting(self, tokens: int) -> int:
+        """Return how many tokens to ask for, where so many are wanted."""
+        assert self._last is not None, "a server is chosen"
+        lessons = self._last.lessons
+        context = min(self._model.context_tokens, lessons.context_tokens or _NO_LIMIT)
+        room = context - self._counted_tokens
+        if room < 1:
+            raise self._last.server.broken(
+                f"its context of {context} tokens leaves no room behind {self._counted_tokens}",
+                retryable=False,
+            )
+        return min(tokens, room, lessons.most_tokens or room, self._most or room)
+
+    def _call(self, question: Question, replica: Replica | None = None) -> Call:
         """Send a question to the server that is best to be asked."""
         self.requests += 1
-        self._last = self._model.replicas.choose(self._last)
-        return Call(self._last, question)
+        self._last = replica or self._model.replicas.choose(self._last)
+        self._asked = Call(self._last, question)
+        return self._asked
 
     def _drop_answer(self) -> None:
         """End an answer: the sequence continues in another way."""

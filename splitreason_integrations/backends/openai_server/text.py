@@ -29,6 +29,8 @@ from splitreason_integrations.text.tags import CLOSE, OPEN, partial_tag
 
 _WAITING_TOKENS = 8
 """How many of the last tokens may still become others: more than those of most words."""
+BEGINNING_TOKENS = 2
+"""By how many tokens a prompt may differ: what begins every text of a model."""
 _BROKEN = "\ufffd"
 _FORM = re.compile(r"</?[^<>\s{}\\]+>|\[/?[A-Z_]+\]")
 
@@ -175,7 +177,6 @@ class Text(Lenient):
     ahead_tokens = 0
 
     def __init__(self, served: Served) -> None:
-        super().__init__()
         self._served = served
 
     def check(self, order: WriteOrder) -> None:
@@ -208,7 +209,7 @@ class Text(Lenient):
             **never(wanted.order.forbidden),
         }
         tokens = len(wanted.prompt) + len(wanted.written)
-        return Question("/completions", self.fitted(body), read_part, tokens, wanted.max_tokens)
+        return Question("/completions", body, read_part, tokens, wanted.max_tokens)
 
     def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
@@ -229,7 +230,11 @@ class Text(Lenient):
             **SHOWS_TOKENS,
             **never(forbidden),
         }
-        return Question("/completions", self.fitted(body), read_part, len(prompts), 1)
+        return Question("/completions", body, read_part, len(prompts), 1)
+
+    def added_tokens(self, tokens: int) -> int:
+        """Return by how many tokens a server's own beginning may lengthen the prompt."""
+        return BEGINNING_TOKENS
 
     @cached_property
     def controls(self) -> "Controls":

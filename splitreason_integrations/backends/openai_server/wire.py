@@ -54,6 +54,7 @@ class Question:
         read: makes a Part of an event's data; raises UnreadableError.
         prompt_tokens: the size of the prompt; with `max_tokens` it bounds the answer.
         max_tokens: the most tokens of the answer.
+        is_lenient: whether parameters that the server does not take may be left out.
 
     """
 
@@ -62,6 +63,7 @@ class Question:
     read: Callable[[Any], "Part"]
     prompt_tokens: int
     max_tokens: int
+    is_lenient: bool = True
 
 
 @dataclass(frozen=True, slots=True)
