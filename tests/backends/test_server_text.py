@@ -7,14 +7,13 @@ import pytest
 from splitreason_integrations.backends.base import End
 from splitreason_integrations.backends.openai_server.chat import Chat, PlainChat
 from splitreason_integrations.backends.openai_server.chat_answer import read_chat
-from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
+from splitreason_integrations.backends.openai_server.dialects import Continuation, Served
 from splitreason_integrations.backends.openai_server.text import (
     Text,
     TextTokens,
     spelled,
 )
 from splitreason_integrations.backends.openai_server.wire import UnreadableError, read_part
-from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.testing import embedded_codec
 from tests.backends.servers import order
 
@@ -163,32 +162,6 @@ def test_ids_become_a_text_in_which_only_control_tokens_spell_one(other_codec):
     assert said in spelled(other_codec, other_codec.encode(said))
 
 
-@pytest.mark.parametrize(
-    ("words", "name"),
-    [
-        ("Unrecognized request argument supplied: top_k", "top_k"),
-        ("Extra inputs: [{'loc': ['body', 'seed']}]", "seed"),
-        ("'temperature' does not support 0 with this model", "temperature"),
-    ],
-)
-def test_what_a_refusal_names_is_left_out(words, name):
-    dialect, wanted = Chat(SERVED, "continue"), some()
-    refusal = ModelCallError(words, retryable=False, status=400, said=words)
-    assert name in dialect.question(wanted).body
-    assert dialect.learns(refusal)
-    assert name not in dialect.question(wanted).body
-    assert not dialect.learns(refusal)
-    assert not dialect.learns(ModelCallError("x", retryable=True, status=500, said="seed"))
-
-
-def test_newer_models_have_another_name_for_the_length():
-    dialect, wanted = PlainChat(SERVED), some()
-    words = "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
-    assert dialect.learns(ModelCallError(words, retryable=False, status=400, said=words))
-    assert "max_tokens" not in dialect.question(wanted).body
-    assert dialect.question(wanted).body["max_completion_tokens"] == 8
-
-
 def test_messages_go_over_the_wire_as_providers_take_them():
     call = {"id": "1", "function": {"name": "add", "arguments": {"a": 1}}}
     said = [
@@ -207,12 +180,3 @@ def test_messages_go_over_the_wire_as_providers_take_them():
     assert "reasoning_content" not in sent
     assert body["tool_choice"] == "none"
     assert body["messages"][-1] == {"role": "assistant", "content": "<think>\n", "partial": True}
-
-
-def test_only_the_servers_own_words_name_what_is_left_out():
-    lenient = Lenient()
-    named = ModelCallError("http://h/v1#my-seed-top_k: no", retryable=False, status=400, said="no")
-    assert not lenient.learns(named)
-    refusal = ModelCallError("x", retryable=False, status=400, said="unknown field 'seed'")
-    assert lenient.learns(refusal)
-    assert lenient.fitted({"seed": 1, "top_k": 2}) == {"top_k": 2}

@@ -25,6 +25,7 @@ _MESSAGES = (
 )
 _NUMBERS = ("code", "status", "status_code", "http_code", "error_code")
 _NAMES = ("code", "type", "error_type", "status")
+_ABOUT = (*_NAMES, "param", "loc")
 _RETRYABLE = frozenset({408, 409, 425, 429})
 _LASTING = frozenset({501, 505})
 _LONGEST_WAIT_S = 86_400.0
@@ -95,8 +96,13 @@ def message_of(error: Any) -> str:
 
 def words_of(error: Any) -> str:
     """Return what an error says of the parameter that it is about: its code, type and parameter."""
-    named = ((name, one.get(name)) for one in _levels(error) for name in (*_NAMES, "param"))
-    return ", ".join(f"{name} {value}" for name, value in named if isinstance(value, str))
+    said = list[str]()
+    for name, value in ((name, one.get(name)) for one in _levels(error) for name in _ABOUT):
+        if isinstance(value, list):
+            value = ".".join(map(str, value))
+        if isinstance(value, str) and value:
+            said.append(f"{name} {value}")
+    return ", ".join(said)
 
 
 def status_of(error: Any, http: int | None = None) -> int:

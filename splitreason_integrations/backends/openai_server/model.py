@@ -106,7 +106,7 @@ class ServerModel(LoadedModel[ServerSession]):
 
     @property
     def left_out(self) -> frozenset[LeftOut]:
-        """What is not sent to the servers now: they are known not to take it."""
+        """The parameters that the servers are known not to take, and are not sent now."""
         return frozenset[LeftOut]().union(*(one.lessons.left_out for one in self.replicas.all))
 
     @property

@@ -53,7 +53,7 @@ class ServerSession(SentSession):
         self._last: Replica | None = None
         self._answering: Answering | None = None
         self._works = False
-        self._asked: Call | None = None
+        self._last_call: Call | None = None
         self._counted_tokens = 0
         self._most: int | None = None
         self.requests = 0
@@ -164,7 +164,7 @@ class ServerSession(SentSession):
 
     def _learns(self, error: ModelCallError, sampling: Sampling) -> bool:
         """Return whether a refusal says how to ask, so that asking again may do."""
-        if (call := self._asked) is None:
+        if (call := self._last_call) is None:
             return False
         if call.learns(error):
             self._model.check_taken(call.missing, sampling)
@@ -282,8 +282,8 @@ class ServerSession(SentSession):
         """Send a question to the server that is best to be asked."""
         self.requests += 1
         self._last = replica or self._model.replicas.choose(self._last)
-        self._asked = Call(self._last, question)
-        return self._asked
+        self._last_call = Call(self._last, question)
+        return self._last_call
 
     def _drop_answer(self) -> None:
         """End an answer: the sequence continues in another way."""
