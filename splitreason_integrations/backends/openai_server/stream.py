@@ -128,7 +128,7 @@ class EventReader:
                 if isinstance(data, Mapping) and not self._has_begun and _is_whole(data):
                     yield Event(Kind.DONE)
                 return
-        is_text = self._document[:1] not in (b"{", b"[") if self._document else not begins
+        is_text = not (self._document or line).lstrip().startswith((b"{", b"["))
         if not (is_text and len(self._document) > _TEXT_BYTES):
             self._keep(self._document, line.strip())
 
