@@ -92,6 +92,14 @@ def random_pair(embedded):
     )
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Let engines of vLLM take one thread each: on two cores each would take both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def other_codec():
     """A codec with another vocabulary, a space put before words, and no tags of its own."""

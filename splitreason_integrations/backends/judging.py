@@ -35,6 +35,8 @@ def judged(
         refused.clear()
     if refuses is None and kept.end is not End.WATCH and fitting < len(tokens):
         refuses = tokens[fitting]
+    if order.only and not tokens and written.end is not None:
+        raise ban_ignored(order)
     if refuses is None:
         return kept, False
     if refuses in refused or (order.only and refuses not in order.only):

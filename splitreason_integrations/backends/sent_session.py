@@ -99,7 +99,7 @@ class SentSession(TokenSequence, ABC):
             # If the watch refuses a token, another one is drawn in its place before all continues.
             asked = self._asked(order, refused)
             try:
-                async with aclosing(self._ask(asked, 1 if refused else most, refused)) as answer:
+                async with aclosing(self._answer(asked, most, refused)) as answer:
                     async for piece in answer:
                         written = self._past_reasoning(piece, order)
                         left -= len(written.token_ids)
@@ -110,6 +110,24 @@ class SentSession(TokenSequence, ABC):
             except ModelCallError as error:
                 if not (asks_again(error) or self._gives_up_grammars(asked, error)):
                     raise
+
+    def _answer(
+        self, asked: WriteOrder, most: int, refused: list[int]
+    ) -> AsyncGenerator[Written, None]:
+        """Return what one request writes; no request is sent for a token that is the only one."""
+        if len(asked.only) == 1:
+            return self._write_only(asked, refused)
+        return self._ask(asked, 1 if refused else most, refused)
+
+    async def _write_only(
+        self, asked: WriteOrder, refused: list[int]
+    ) -> AsyncGenerator[Written, None]:
+        (token,) = asked.only
+        ends = token in asked.stop_tokens
+        one = Written((), End.STOP_TOKEN, token) if ends else Written((token,))
+        kept, _ = self._judged(asked, one, [Scores({token: 1.0}, token)], refused)
+        self._saw(kept.token_ids)
+        yield kept
 
     def _asked(self, order: WriteOrder, refused: Sequence[int]) -> WriteOrder:
         """Return an order as the next request gives it."""

@@ -180,8 +180,8 @@ class Setup:
         if Gives.FORM not in self._small.gives:
             raise RequestError(
                 f"{self._small.name} cannot hold an answer to a schema or a call: its server "
-                "neither takes token ids nor has a way to do it; use 'hf:<folder>', "
-                "'vllm:<folder>' or a vLLM server for the small model"
+                "takes neither token ids nor grammars; use 'hf:<folder>', 'vllm:<folder>', or a "
+                "server of vLLM or llama.cpp for the small model"
             )
         if large is not None:
             known = await self.loading.find_out(large)

@@ -1,11 +1,13 @@
 """The embedded models behind servers that do not know token ids.
 
 `python -m tests.backends.dialect_server embedded:large text` serves `/completions` with text alone;
-`continue`, `prefix`, `partial`, `resume` and `plain` serve chats. Events hold a few characters
+`continue`, `prefix`, `partial`, `resume` and `plain` serve chats. With --grammars it heeds grammars
+of one of some texts. Events hold a few characters
 each, never tokens. What a server of its kind would not know, it refuses by name.
 """
 
 import asyncio
+import json
 import math
 import random
 import sys
@@ -16,6 +18,7 @@ from aiohttp import web
 from splitreason_integrations import Sampling, blocking
 from splitreason_integrations.backends.base import End, WriteOrder
 from splitreason_integrations.backends.registry import load_model
+from tests.backends.completions_server import Only
 from tests.backends.dialect import serve, sse
 
 FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
@@ -40,6 +43,22 @@ class RefusedError(Exception):
     """The server does not take this."""
 
 
+class Literals:
+    """A guide that lets come what a list of texts begins with, as llama.cpp reads a grammar."""
+
+    def __init__(self, codec, grammar):
+        texts = [json.loads(one) for one in grammar.removeprefix("root ::= ").split(" | ")]
+        size = len(codec._tokenizer)
+        self.token_ids = [
+            token
+            for token in range(size)
+            if (said := codec.decode([token])) and any(text.startswith(said) for text in texts)
+        ]
+
+    def restrict(self, logits, reply):
+        return Only(self.token_ids).restrict(logits, reply)
+
+
 class TextModel:
     """A model of this package that is given text or messages, and answers in text."""
 
@@ -51,7 +70,8 @@ class TextModel:
         self.random = random.Random(7)
 
     def check(self, body):
-        unknown = sorted(set(body) - KNOWN[self.speaks])
+        known = KNOWN[self.speaks] | ({"grammar"} if "--grammars" in self.flags else set())
+        unknown = sorted(set(body) - known)
         if unknown:
             instead = " Use 'max_completion_tokens' instead." if "max_tokens" in unknown else ""
             raise RefusedError(f"Unrecognized request arguments supplied: {unknown[0]}.{instead}")
@@ -100,6 +120,7 @@ class TextModel:
             stream=1,
             stop_tokens=codec.end_tokens,
             forbidden=tuple(int(t) for t, bias in body.get("logit_bias", {}).items() if bias < 0),
+            guide=Literals(codec, body["grammar"]) if body.get("grammar") else None,
         )
         session, text = self.model.open(prompt), codec.text_stream(after=prompt[-6:])
         try:

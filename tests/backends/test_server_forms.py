@@ -93,10 +93,24 @@ async def test_beside_a_large_model_on_a_chat_the_small_one_writes_the_answer(ch
     assert {piece.author for piece in reply.pieces} == {Author.SMALL, Author.LARGE}
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_a_server_that_takes_text_and_grammars_holds_to_the_form(form):
+    with serving("dialect_server", "embedded:small", "text", "--grammars") as (_, url):
+        small = spec(url, context_tokens=2048)
+        reply = await SplitEngine(small=small, large="embedded").complete(asked(**form))
+        check(reply, form)
+        assert reply.spans
+        assert [body for body in bodies(url) if "grammar" in body]
+
+
+def bodies(url):
+    return httpx.get(url.replace("/v1", "/state")).json()["bodies"]
+
+
 async def test_a_small_model_that_cannot_hold_a_form_is_refused_before_work():
     with serving("dialect_server", "embedded:small", "text") as (_, url):
         engine = SplitEngine(small=spec(url, dialect="text", context_tokens=2048), large="embedded")
-        with pytest.raises(RequestError, match="'vllm:<folder>' or a vLLM server"):
+        with pytest.raises(RequestError, match="'vllm:<folder>', or a server of vLLM"):
             await engine.complete(asked(response_schema=ANSWER))
 
 
@@ -115,7 +129,7 @@ async def test_a_server_that_refuses_grammars_holds_to_the_form_token_by_token(p
 async def test_a_server_that_heeds_no_form_is_an_error_and_never_a_wrong_answer(pair):
     with serving("completions_server", "embedded:small", "--no-forms") as (_, url):
         engine = SplitEngine(small=spec(url), large=pair[1], trigger=Random(0.0))
-        with pytest.raises(ModelCallError, match="allowed_token_ids"):
+        with pytest.raises(ModelCallError, match="ruled out by the answer"):
             await engine.complete(asked(**FORMS["mixed"]))
 
 

@@ -50,17 +50,10 @@ pytestmark = [
     pytest.mark.skipif(not find_spec("vllm"), reason="make test-vllm builds vLLM's environment"),
     pytest.mark.allow_hosts(["127.0.0.1"]),
     pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("one_thread"),
 ]
 PROBLEMS = 100
 PAIR = tuple(f"vllm:{path(member)}" for member in ("small", "large"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Two engines on two cores: without it each would take both."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
 
 
 class TestSessions(SessionContract):

@@ -13,10 +13,12 @@ from splitreason_integrations.backends.openai_server.detect import (
     dialect_of,
 )
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Served
+from splitreason_integrations.backends.openai_server.form_probe import heeds_grammars
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
 from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server.session import ServerSession
+from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.searches import Searches
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import RequestError
@@ -79,12 +81,22 @@ class ServerModel(LoadedModel[ServerSession]):
         """What the servers give; before they have been asked, what they may give."""
         likely = "chosen" if self.capabilities is None else self.capabilities.probabilities
         known = {"chosen": Gives.WRITING | Gives.READING, "likeliest": Gives.READING}
-        form = Gives.FORM if self.capabilities is None or self.capabilities.token_ids else Gives(0)
-        return form | known.get(likely, Gives.NOTHING)
+        return self._forms | known.get(likely, Gives.NOTHING)
+
+    @property
+    def _forms(self) -> Gives:
+        """Whether an answer can be held to a form, or may be."""
+        if self._found is None or self._found.capabilities.token_ids:
+            return Gives.FORM
+        dialect = self._found.dialect
+        return Gives.FORM if isinstance(dialect, Text) and dialect.heeds_grammars else Gives.NOTHING
 
     async def find_out(self) -> None:
         """Ask a server what it can do, unless that is known; raise ModelCallError."""
-        await self.find_dialect(self.replicas.choose())
+        replica = self.replicas.choose()
+        dialect = await self.find_dialect(replica)
+        if isinstance(dialect, Text) and dialect.heeds_grammars is None:
+            dialect.heeds_grammars = await heeds_grammars(replica, dialect, self._served)
 
     @property
     def capabilities(self) -> Capabilities | None:

@@ -138,10 +138,10 @@ class ServerSession(SentSession):
         return None if question is None else lambda: self._call(question).end
 
     def _ban_ignored(self, order: WriteOrder) -> Exception:
-        ignored = "allowed_token_ids" if order.only else "logit_bias"
+        ignored = "the answer's form" if order.only else "logit_bias"
         return UnreadableError(
             f"writes a token that was ruled out by {ignored}, which the server ignores; use one "
-            f"that heeds it, such as vLLM{'' if order.only else ' or llama.cpp'}",
+            "that heeds it, such as vLLM or llama.cpp",
             lasting=True,
         )
 

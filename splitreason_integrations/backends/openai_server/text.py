@@ -14,6 +14,7 @@ from typing import Any
 from splitreason_integrations.backends.base import End, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
 from splitreason_integrations.backends.openai_server.ids import TOP, never, sampled
+from splitreason_integrations.backends.openai_server.literals import literal_grammar
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
@@ -171,20 +172,28 @@ class TextAnswer:
 
 
 class Text(Lenient):
-    """`/completions` with a text prompt, answered in text."""
+    """`/completions` with a text prompt, answered in text.
+
+    Attributes:
+        heeds_grammars: whether the server holds text to a grammar in llama.cpp's notation; None
+            before it was tried.
+
+    """
 
     name = "text"
     ahead_tokens = 0
 
     def __init__(self, served: Served) -> None:
         self._served = served
+        self.heeds_grammars: bool | None = None
 
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order that wants a form, or probabilities at every token."""
-        if order.guide is not None:
+        if order.guide is not None and not self.heeds_grammars:
             raise RequestError(
-                f"{self._served.model}: its server takes no token ids, so that it cannot hold an "
-                "answer to a form; use 'hf:<folder>', 'vllm:<folder>' or a vLLM server"
+                f"{self._served.model}: its server takes neither token ids nor grammars, so that "
+                "it cannot hold an answer to a form; use 'hf:<folder>', 'vllm:<folder>', or a "
+                "server of vLLM or llama.cpp"
             )
         if asked_by(order.watch):
             raise RequestError(
@@ -207,9 +216,16 @@ class Text(Lenient):
             **sampled(wanted.order, len(wanted.written)),
             **_in_llama_cpp(wanted.order.sampling),
             **never(wanted.order.forbidden),
+            **self._held(wanted.order),
         }
         tokens = len(wanted.prompt) + len(wanted.written)
         return Question("/completions", body, read_part, tokens, wanted.max_tokens)
+
+    def _held(self, order: WriteOrder) -> dict[str, Any]:
+        # Of a control token, a model that writes text might write the beginning alone.
+        plain = [token for token in order.only if not self._served.codec.is_control(token)]
+        grammar = literal_grammar(self._served.codec, plain)
+        return {} if grammar is None else {"grammar": grammar}
 
     def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
