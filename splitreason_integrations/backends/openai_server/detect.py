@@ -121,11 +121,11 @@ async def _try_ids(replica: Replica, served: Served) -> Found:
     token = served.codec.encode(_CHOSEN)[-1]
     richer = {**question.body, **scores_of(Asked((token,))), **_favoured(token)}
     try:
-        parts = await _asked(replica, replace(question, body=richer))
+        parts = await whole_answer(replica, replace(question, body=richer))
     except ModelCallError as error:
         if not _may_know_another(error):
             raise
-        parts = await _asked(replica, question)
+        parts = await whole_answer(replica, question)
     ids = [one for part in parts for one in part.token_ids or ()]
     if not ids:
         raise _lacking(replica, "its /completions gives no token ids (return_token_ids)")
@@ -140,7 +140,7 @@ async def _try_text(replica: Replica, served: Served) -> Found:
 
     asked = dialect.question(wanted)
     richer = {**asked.body, "logprobs": TOP, **_favoured(token)}
-    parts = await _asked(replica, replace(asked, body=richer))
+    parts = await whole_answer(replica, replace(asked, body=richer))
     if not any(part.text or part.finish for part in parts):
         raise _lacking(replica, "its /completions writes nothing")
     usage = _usage(parts)
@@ -160,7 +160,7 @@ async def _try_text(replica: Replica, served: Served) -> Found:
 async def _try_chat(replica: Replica, served: Served) -> Found:
     wanted = _wanted(served, _CHAT_TOKENS)
     plain = PlainChat(served)
-    parts = await _asked(replica, plain.question(wanted))
+    parts = await whole_answer(replica, plain.question(wanted))
     if not any(part.text or part.thought or part.finish for part in parts):
         raise _lacking(replica, "its /chat/completions writes nothing")
     has_usage = _usage(parts) is not None
@@ -176,7 +176,7 @@ async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     written = served.codec.encode(_BEGUN)
     wanted = replace(_wanted(served), written=written)
     try:
-        marked = await _asked(replica, dialect.question(wanted))
+        marked = await whole_answer(replica, dialect.question(wanted))
     except ModelCallError as error:
         if not _may_know_another(error):
             raise
@@ -184,7 +184,7 @@ async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     question = dialect.question(wanted)
     bare = {k: v for k, v in question.body.items() if k not in MARKS["continue"].body}
     try:
-        plain = await _asked(replica, replace(question, body=bare))
+        plain = await whole_answer(replica, replace(question, body=bare))
     except ModelCallError as error:
         if not _may_know_another(error):
             raise
@@ -193,7 +193,7 @@ async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     return mine is not None and theirs is not None and mine.prompt < theirs.prompt
 
 
-async def _asked(replica: Replica, question: Question) -> list[Part]:
+async def whole_answer(replica: Replica, question: Question) -> list[Part]:
     """Return all of a short answer, without what the server says that it does not take."""
     while True:
         call = Call(replica, question)

@@ -1,9 +1,7 @@
 """Finds out whether a server that takes text can hold it to a grammar."""
 
-import asyncio
-
 from splitreason_integrations.backends.base import WriteOrder
-from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.detect import whole_answer
 from splitreason_integrations.backends.openai_server.dialects import (
     Continuation,
     Served,
@@ -34,17 +32,11 @@ async def heeds_grammars(replica: Replica, dialect: Text, served: Served) -> boo
         only=(token,),
     )
     question = dialect.question(Continuation(codec.render(_HELLO, None), (), order, 1))
-    call, said = Call(replica, question), ""
     try:
-        async with asyncio.timeout(call.read_s):
-            while (part := await call.next()) is not None:
-                said += part.text
-    except TimeoutError:
-        raise call.stalled() from None
+        parts = await whole_answer(replica, question)
     except ModelCallError as error:
         if is_not_understood(error):
             return False
         raise
-    finally:
-        await call.ended()
+    said = "".join(part.text for part in parts)
     return said.strip() == codec.decode([token]).strip()
