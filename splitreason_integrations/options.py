@@ -190,6 +190,18 @@ TABLE = (
         least=1,
     ),
     Option(
+        name="max_reasoning_tokens",
+        taker="request",
+        text="Most tokens of reasoning; it is then ended, and the answer written.",
+        kind=int,
+        least=0,
+    ),
+    Option(
+        name="thinking",
+        taker="request",
+        text="Whether the models think before they answer; unset, each does as it is set up.",
+    ),
+    Option(
         name="timeout",
         taker="chat",
         text="Seconds after which a reply ends with what it has.",

@@ -37,8 +37,11 @@ class ReplyFormat:
             whether the value is text; empty where all arguments are one JSON object.
         call_id: an id of a call by which the family's chat templates name the tool, with `{name}`
             and `{number}` to fill in; empty where any id will do.
+        begin_of_reasoning: what opens the reasoning.
         end_of_reasoning: what separates the reasoning from the answer or the call.
+        after_reasoning: what the model writes behind that, where nothing opens the answer.
         answer_start: what opens the answer after it.
+        reasons: whether the model is known to reason, by its chat template or its tokens.
         always_reasons: whether a reply begins with reasoning although no header opens it.
         schema_prompt: what shows the model the JSON schema that its answer has to fit, with
             `{schema}` to fill in; empty for models that are shown none.
@@ -52,8 +55,11 @@ class ReplyFormat:
     call: str
     argument: str = ""
     call_id: str = ""
+    begin_of_reasoning: str = "<think>"
     end_of_reasoning: str = "</think>"
+    after_reasoning: str = "\n\n"
     answer_start: str = ""
+    reasons: bool = True
     always_reasons: bool = False
     schema_prompt: str = "Answer with JSON that fits this schema: {schema}"
 
@@ -152,10 +158,16 @@ class TextStream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What was said so far, before any template, and the tools that are offered."""
+    """What was said so far, before any template, and the tools that are offered.
+
+    `thinking` is whether the model is to think, None for its own way; `variables` are those of its
+    chat template.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Message, ...] = ()
+    thinking: bool | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +175,13 @@ class Prompt(Sequence[int]):
     """A conversation as one model reads it: a sequence of token ids.
 
     `header` is the text that opens the reply, `said` what the ids were made of, for models that
-    are sent messages.
+    are sent messages. `thinks` is what the prompt was asked for: a thought, none, or neither.
     """
 
     token_ids: tuple[int, ...]
     header: str
     said: Conversation | None = field(default=None, compare=False, repr=False)
+    thinks: bool | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -223,8 +236,17 @@ class Codec(Protocol):
         """Return a new incremental decoder of tokens that follow `after`."""
         ...
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
-        """Return the conversation up to and including the assistant's header."""
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        *,
+        thinking: bool | None = None,
+    ) -> Prompt:
+        """Return the conversation up to and including the assistant's header.
+
+        `thinking` says whether the model is to think; None leaves it to the model's own settings.
+        """
         ...
 
     @property

@@ -28,6 +28,9 @@ class Request:
         must_call: Whether the answer must be a call of one of the tools.
         sampling: How tokens are chosen.
         max_tokens: Most tokens of the reply, reasoning included; None leaves it to the contexts.
+        max_reasoning_tokens: Most tokens of the reasoning, which is then ended; the policy may set
+            fewer.
+        thinking: Whether the models think before they answer; None leaves it to the models.
         stop: Strings that end the reply where they appear; they are not part of it.
         seed: Repeats a reply; None draws one, which the completion reports.
         metadata: Facts by which rules of a policy apply, such as `{"tenant": "acme"}`.
@@ -45,6 +48,8 @@ class Request:
     must_call: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
+    max_reasoning_tokens: int | None = None
+    thinking: bool | None = None
     stop: Sequence[str] = ()
     seed: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +61,8 @@ class Request:
         try:
             check_options("request", self)
             check_flag("show_schema", self.show_schema)
+            if self.thinking is not None:
+                check_flag("thinking", self.thinking)
             check_texts("metadata", self.metadata)
         except SettingError as error:
             raise RequestError(str(error)) from error

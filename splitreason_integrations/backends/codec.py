@@ -18,6 +18,7 @@ from splitreason_integrations.protocols import Conversation, Prompt, ReplyFormat
 from splitreason_integrations.records import Message
 from splitreason_integrations.text.reply_formats import find_format
 from splitreason_integrations.text.tags import CLOSE, OPEN
+from splitreason_integrations.text.thinking import TemplateSettings, reasons, with_thinking
 from splitreason_integrations.text.tool_prompts import (
     PROBE,
     PROBE_CALLS,
@@ -79,7 +80,12 @@ class TokenizerCodec:
     """A codec over a fast tokenizer with a chat template."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, name: str, end_tokens: Sequence[int] = ()
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        end_tokens: Sequence[int] = (),
+        template: TemplateSettings | None = None,
     ) -> None:
         if not tokenizer.is_fast:
             raise ModelLoadError(f"{name}: needs a fast tokenizer (a tokenizer.json file)")
@@ -90,6 +96,7 @@ class TokenizerCodec:
             )
         self._tokenizer = tokenizer
         self._name = name
+        self._template = template or TemplateSettings()
         self._control = {
             added.content: token_id for token_id, added in tokenizer.added_tokens_decoder.items()
         }
@@ -158,18 +165,33 @@ class TokenizerCodec:
         """Return a new incremental decoder of tokens that follow `after`."""
         return TokenizerStream(self._tokenizer, after)
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        *,
+        thinking: bool | None = None,
+    ) -> Prompt:
         """Return the conversation up to and including the assistant's header.
 
         Tools, calls and results for which the chat template has no place are put into messages.
+        `thinking` goes before the model's own setting. Raises RequestError.
         """
-        said = Conversation(tuple(messages), tuple(tools or ()))
+        settings, own = self._template.for_request(thinking), self._template
+        wish = settings.thinking if own.thinking is None else own.thinking
+        said = Conversation(tuple(messages), tuple(tools or ()), wish, own.variables)
+        calls = bool(tools)
         if has_calls(messages):
             messages = self._calls_written(messages)
         if tools and not self._shows_tools:
             messages, tools = with_tools(messages, tools, self.reply_format), None
         chat, offered = self._harmless(list(messages)), self._harmless(list(tools or ()))
-        apply = partial(self._tokenizer.apply_chat_template, chat, tools=offered or None)
+        apply = partial(
+            self._tokenizer.apply_chat_template,
+            chat,
+            tools=offered or None,
+            **settings.as_variables(),
+        )
         try:
             token_ids = apply(
                 sanitize_control_tokens=True,
@@ -183,7 +205,8 @@ class TokenizerCodec:
             raise RequestError(
                 f"{self._name}: its chat template refuses these messages: {error}"
             ) from error
-        return Prompt(tuple(token_ids), self._header(whole, conversation), said)
+        prompt = Prompt(tuple(token_ids), self._header(whole, conversation), said)
+        return with_thinking(prompt, self, settings, name=self._name, calls=calls)
 
     @cached_property
     def _shows_tools(self) -> bool:
@@ -236,7 +259,10 @@ class TokenizerCodec:
 
         A `schema_prompt` in tokenizer_config.json takes the place of the family's.
         """
-        found = find_format(str(self._tokenizer.chat_template), self._control)
+        template = str(self._tokenizer.chat_template)
+        found = find_format(template, self._control)
+        known = found.begin_of_reasoning in self._control or reasons(template, found)
+        found = replace(found, reasons=known)
         own = self._tokenizer.init_kwargs.get("schema_prompt")
         return found if own is None else replace(found, schema_prompt=str(own))
 

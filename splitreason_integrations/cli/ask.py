@@ -58,6 +58,7 @@ def ask(
     policy: options.PolicyName = None,
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 1024,
+    thinking: options.Thinking = None,
     seed: Annotated[int, options.declared("seed")] = 0,
     audit: Annotated[Path | None, options.declared("audit", show_default=False)] = None,
     audit_content: Annotated[
@@ -92,6 +93,8 @@ def ask(
         messages=[{"role": "user", "content": question}],
         sampling=options.sampling(given),
         max_tokens=max_tokens,
+        thinking=thinking,
+        max_reasoning_tokens=given.get("max_reasoning_tokens"),
         seed=seed,
     )
     if picture is not None:

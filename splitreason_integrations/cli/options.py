@@ -69,6 +69,10 @@ PolicyName = Annotated[str | None, declared("policy", show_default=False)]
 MaxShare = Annotated[
     float | None, typer.Option(help="Cap on the offload share, 0 to 1.", show_default=False)
 ]
+Thinking = Annotated[
+    bool | None,
+    typer.Option("--thinking/--no-thinking", help=OPTIONS["thinking"].text, show_default=False),
+]
 MaxTokens = Annotated[int, declared("max_tokens")]
 Seed = Annotated[int, typer.Option(help="Seed of problems and sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -37,6 +37,7 @@ _CAPS = (
     ("max_span_tokens", "Tokens in a span", "at most {}"),
     ("max_span_s", "Time for a span", "at most {:g} s"),
     ("max_large_tokens", "Large model's tokens in a reply", "at most {}"),
+    ("max_reasoning_tokens", "Tokens of the reasoning", "at most {}"),
     ("max_usd", "Large model's cost of a reply", "at most {:g} USD"),
     ("deadline_s", "Time for a reply", "at most {:g} s"),
 )

@@ -8,6 +8,16 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from splitreason_integrations.decide.ledger import Ledger
+from splitreason_integrations.decide.orders import (
+    REASONING_CAP,
+    AwaitAnswer,
+    CloseReasoning,
+    CloseSpan,
+    Finish,
+    Order,
+    WriteLarge,
+    WriteSmall,
+)
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import IllegalTransitionError
@@ -136,43 +146,6 @@ TRANSITIONS: dict[tuple[State, type[Fact]], State] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WriteSmall:
-    """Let the small model write at most `max_tokens`; spans may open or not."""
-
-    max_tokens: int
-    may_open: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WriteLarge:
-    """Let the large model write at most `max_tokens`."""
-
-    max_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloseSpan:
-    """End the span: a cap was reached."""
-
-    cap: str
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitAnswer:
-    """Let the person who was asked answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """End the reply."""
-
-    reason: str
-
-
-Order = WriteSmall | WriteLarge | CloseSpan | AwaitAnswer | Finish
-
-
 class Machine:
     """The state of one request, and what its policy still allows.
 
@@ -198,6 +171,7 @@ class Machine:
         self._empty_span = False
         self._context_room = max_tokens
         self._channel: Channel | None = Channel.REASONING
+        self._reasoning_left: int | None = None
         self.stop_reason = ""
         self.exhausted: list[str] = []
 
@@ -272,6 +246,7 @@ class Machine:
         unread: int | None = None,
         context_room: int | None = None,
         channel: Channel | None = Channel.REASONING,
+        reasoning_left: int | None = None,
     ) -> None:
         """Update what the next order depends on.
 
@@ -282,8 +257,11 @@ class Machine:
             context_room: tokens that still fit into both contexts; None leaves it.
             channel: the part of the reply being written; None before one has begun, and between
                 two of them.
+            reasoning_left: tokens that may still be reasoning; None without a cap, and where the
+                reply reasons no more.
 
         """
+        self._reasoning_left = reasoning_left
         self._context_room = self._context_room if context_room is None else context_room
         self._channel = channel
         self.ledger = replace(
@@ -306,6 +284,10 @@ class Machine:
         deadline = self.policy.deadline_s
         if deadline is not None and self.ledger.elapsed_s >= deadline:
             return Finish("deadline")
+        if self._reasoning_left:
+            left = min(left, self._reasoning_left)
+        elif self._reasoning_left is not None and self._channel is Channel.REASONING:
+            return self._end_reasoning(left)
         return self._order_large(left) if self.state is State.LARGE else self._order_small(left)
 
     def may_open_soon(self, channel: Channel | None) -> bool:
@@ -317,6 +299,12 @@ class Machine:
         """Return whether caps let the large model read so many tokens, and a span open then."""
         ledger = replace(self.ledger, unread=tokens)
         return not self.degraded and self.policy.may_open(ledger, self.prices).tokens > 0
+
+    def _end_reasoning(self, left: int) -> Order:
+        if self.state is State.LARGE:
+            return CloseSpan(REASONING_CAP)
+        self._exhaust(REASONING_CAP)
+        return CloseReasoning(left)
 
     def _order_large(self, left: int) -> Order:
         if not self.policy.opens_in(self._channel):
@@ -336,6 +324,8 @@ class Machine:
         if not self.policy.opens_in(self._channel):
             # Nothing but an answer that has begun rules out that reasoning is still to come.
             return WriteSmall(1 if self._channel is None else left, may_open=False)
+        if self._has_no_room_in_reasoning:
+            return WriteSmall(left, may_open=False)
         room = self.policy.may_open(self.ledger, self.prices)
         if room.tokens:
             gate = self.policy.gate_tokens(self.ledger)
@@ -345,6 +335,13 @@ class Machine:
             return WriteSmall(left if wait is None else min(left, wait), may_open=False)
         self._exhaust(room.cap)
         return WriteSmall(left, may_open=False)
+
+    @property
+    def _has_no_room_in_reasoning(self) -> bool:
+        left = self._reasoning_left
+        if self._channel is not Channel.REASONING or left is None:
+            return False
+        return left < self.policy.least_span_tokens
 
     def _exhaust(self, cap: str) -> None:
         # A span's own cap ends that span alone; the request's budget is what can run out.

@@ -51,6 +51,8 @@ class Policy:
         max_span_tokens: tokens of one span.
         max_span_s: seconds after which a span ends, within one step of the model that writes.
         max_large_tokens: tokens of the large model, dropped ones included.
+        max_reasoning_tokens: tokens of the reasoning, whoever writes them; it is then ended, and
+            the answer written.
         max_usd: what the large model may cost, dropped tokens included.
         deadline_s: seconds after which the request ends with what it has.
         min_span_tokens: no span opens where fewer could be written.
@@ -83,6 +85,7 @@ class Policy:
     max_span_tokens: int | None = 256
     max_span_s: float | None = None
     max_large_tokens: int | None = None
+    max_reasoning_tokens: int | None = None
     max_usd: float | None = None
     deadline_s: float | None = None
     min_span_tokens: int = 8
@@ -131,6 +134,12 @@ class Policy:
         rules = tuple(rule.within(deadline_s) for rule in self.rules)
         return replace(self, rules=rules, deadline_s=sooner(self.deadline_s, deadline_s))
 
+    def with_less_reasoning(self, max_reasoning_tokens: int | None) -> Self:
+        """Return the policy with no larger cap on the reasoning than this; None leaves its own."""
+        caps = (max_reasoning_tokens, self.max_reasoning_tokens)
+        least = min((cap for cap in caps if cap is not None), default=None)
+        return replace(self, max_reasoning_tokens=least)
+
     def prices_of(self, model: str, own: Prices) -> Prices:
         """Return what a large model's tokens cost: its own prices, else those known by its name."""
         terms = self.models.get(model) or self.models.get("*")
@@ -166,7 +175,8 @@ class Policy:
     @property
     def least_span_tokens(self) -> int:
         """The room below which a span is not opened: a cap below `min_span_tokens` lowers it."""
-        caps = [cap for cap in (self.max_span_tokens, self.max_large_tokens) if cap]
+        limits = (self.max_span_tokens, self.max_large_tokens, self.max_reasoning_tokens)
+        caps = [cap for cap in limits if cap]
         return min(self.min_span_tokens, *caps) if caps else self.min_span_tokens
 
     def opens_in(self, channel: Channel | None) -> bool:

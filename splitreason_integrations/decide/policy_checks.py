@@ -45,7 +45,7 @@ def check_policy(policy: Any) -> None:
 
 
 def _check_caps(policy: Any) -> None:
-    for cap in ("max_spans", "max_span_tokens", "max_large_tokens"):
+    for cap in ("max_spans", "max_span_tokens", "max_large_tokens", "max_reasoning_tokens"):
         if getattr(policy, cap) is not None:
             check_number(cap, getattr(policy, cap), whole=True)
     for cap in ("max_span_s", "max_usd", "deadline_s"):

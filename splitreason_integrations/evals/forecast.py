@@ -16,16 +16,14 @@ from splitreason_integrations.decide.closing import (
     TagClose,
 )
 from splitreason_integrations.decide.machine import (
-    CloseSpan,
     LargeRead,
     LargeWrote,
     Machine,
     SmallWrote,
     SpanClosed,
     SpanOpened,
-    WriteLarge,
-    WriteSmall,
 )
+from splitreason_integrations.decide.orders import CloseSpan, WriteLarge, WriteSmall
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import Needs, Trigger

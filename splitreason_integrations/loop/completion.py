@@ -3,8 +3,17 @@
 import time
 from itertools import groupby
 
+from splitreason_integrations.decide.orders import REASONING_CAP
 from splitreason_integrations.loop.state import RequestState
-from splitreason_integrations.records import Channel, Completion, Piece, token_ids
+from splitreason_integrations.loop.transcript import SMALL
+from splitreason_integrations.records import (
+    Author,
+    Channel,
+    Completion,
+    Piece,
+    Writer,
+    token_ids,
+)
 
 
 def completion_of(state: RequestState) -> Completion:
@@ -13,7 +22,7 @@ def completion_of(state: RequestState) -> Completion:
     reader, settings = transcript.reader, state.settings
     pieces = tuple(
         Piece(author, tuple(token_ids(list(group))), model)
-        for (author, model), group in groupby(transcript.pieces, key=lambda piece: piece.writer)
+        for (author, model), group in groupby(transcript.pieces, key=_writer)
     )
     return Completion(
         request_id=state.request.request_id,
@@ -39,7 +48,13 @@ def completion_of(state: RequestState) -> Completion:
         close=str(settings.close) if settings.trigger.opens_spans and settings.hands_back else "",
         choice_reason=settings.choice_reason,
         loading_s=state.loading.local_s,
+        max_reasoning_tokens=machine.policy.max_reasoning_tokens,
+        reasoning_was_ended=REASONING_CAP in machine.exhausted,
     )
+
+
+def _writer(piece: Piece) -> Writer:
+    return SMALL if piece.author is Author.SMALL else piece.writer
 
 
 def _small_cost_usd(state: RequestState) -> float:

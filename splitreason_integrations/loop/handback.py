@@ -23,6 +23,7 @@ from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.loop.bridge import Converted
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.protocols import TextStream
+from splitreason_integrations.records import Piece
 
 _READ = CloseNeeds.CLOSE_PROBABILITY | CloseNeeds.OWN | CloseNeeds.ENTROPY
 
@@ -87,6 +88,23 @@ class Handback:
             self._small.session.truncate(self._decided_length)
             self._small.forget_surplus()
             self._texts_behind, self._unread = self._texts_behind[:1], ()
+
+    def begin_again(self, small_length: int, first_piece: int, pieces: Sequence[Piece]) -> None:
+        """Have the small model read the span anew, as far as it was kept.
+
+        Args:
+            small_length: tokens of its session without the span.
+            first_piece: how many pieces of the reply come before the span.
+            pieces: the pieces of the reply.
+
+        """
+        small = self._small
+        small.cut(small_length)
+        small.forget_surplus()
+        small.session.extend(small.tags.open_tokens)
+        small.synced_upto = first_piece
+        small.sync(pieces)
+        self._small_knows_end = False
 
     def lose_large(self) -> None:
         """Leave the large model's session as it is from now on: it has failed."""

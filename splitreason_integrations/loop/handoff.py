@@ -16,8 +16,8 @@ from splitreason_integrations.decide.machine import (
     SpanOpened,
     SpanReplaced,
     State,
-    WriteLarge,
 )
+from splitreason_integrations.decide.orders import WriteLarge
 from splitreason_integrations.decide.resilience import breaker_of
 from splitreason_integrations.errors import CircuitOpenError
 from splitreason_integrations.humans.human import Answer
@@ -167,7 +167,7 @@ class Handoffs:
             seed=settings.seed,
             stream=_STREAM,
             stop_tokens=large.codec.end_tokens | closing,
-            forbidden=tags[:1] if is_marked else tags,
+            forbidden=(*(tags[:1] if is_marked else tags), *self._state.unwanted(large)),
             guide=large.guide,
             deadline_s=self._state.span_ends_s,
         )
@@ -177,9 +177,9 @@ class Handoffs:
         assert self._writing is not None, "the large model is writing"
         checked = await self._writing.next()
         if checked is not None:
-            self._length += len(checked.token_ids)
-            self._closed_by = checked.closed_by
-            self._keep(checked.token_ids)
+            kept = self._keep(checked.token_ids)
+            self._length += kept
+            self._closed_by = checked.closed_by if kept == len(checked.token_ids) else None
             self._state.then(self._read_on if self._goes_on else self._stop_and_settle)
         else:
             await self._stop_and_settle()
@@ -190,7 +190,14 @@ class Handoffs:
         await self._state.stop_writing()
         if self._state.settings.hands_back:
             self._state.handback.drop_undecided()
+            if self._state.transcript.reader.is_hidden:
+                self._read_again()
         self._settle(self._writing)
+
+    def _read_again(self) -> None:
+        """Have the small model read the span without the thought that was cut off."""
+        span, pieces = self._state.spans.current, self._state.transcript.pieces
+        self._state.handback.begin_again(span.lengths_before[0], span.first_piece, pieces)
 
     def _ended_by(self, written: Written) -> str | None:
         """Return how the large model ended the span; None where it did not."""
@@ -230,7 +237,7 @@ class Handoffs:
         """Whether the large model may write on after what it wrote."""
         state = self._state
         goes_on = state.machine.policy.opens_in(state.transcript.channel)
-        return goes_on and not state.transcript.stopped
+        return goes_on and not (state.transcript.stopped or state.transcript.reader.is_hidden)
 
     @property
     def _is_too_late(self) -> bool:
@@ -254,8 +261,11 @@ class Handoffs:
         longest = self._state.machine.policy.max_span_s
         return longest is not None and self._state.spans.age_s >= longest
 
-    def _keep(self, token_ids: Sequence[int]) -> None:
-        """Keep tokens of the large model; hold them back where a person may still drop them."""
+    def _keep(self, token_ids: Sequence[int]) -> int:
+        """Keep tokens of the large model; hold them back where a person may still drop them.
+
+        Returns how many its session keeps: a thought that may not begin is cut off there.
+        """
         state = self._state
         if self._approval.may_ask("after"):
             state.spans.current.hold(token_ids)
@@ -263,7 +273,10 @@ class Handoffs:
         else:
             kept = state.write(state.large.writer, token_ids)
         self._mark_synced()
-        self._count(kept, surplus=len(token_ids) - kept)
+        refused = len(token_ids) - kept
+        in_session = len(token_ids) if state.transcript.stopped else kept
+        self._count(kept, surplus=refused if state.transcript.stopped else 0)
+        return in_session
 
     def _mark_synced(self) -> None:
         state = self._state

@@ -33,7 +33,7 @@ from splitreason_integrations.loop.transcript import Transcript
 from splitreason_integrations.privacy.redaction import Redact, listed
 from splitreason_integrations.records import Author
 from splitreason_integrations.request import Request
-from splitreason_integrations.text.prompts import check_messages
+from splitreason_integrations.text.prompts import begins_reasoning, check_messages
 from splitreason_integrations.text.replies import ReplyReader
 from splitreason_integrations.text.tags import tags_of
 
@@ -101,6 +101,7 @@ class Preparation:
         for spec in line_up(self._engine.large):
             check_model_spec(spec, role="large")
         policy = self._engine.policy.for_request(self._request.metadata)
+        policy = policy.with_less_reasoning(self._request.max_reasoning_tokens)
         now_s = time.monotonic()
         started_s = now_s - (self._saved["elapsed_s"] if self._saved else 0.0)
         # After a pause as long as before it: what is left may be too short to reach any server,
@@ -203,6 +204,8 @@ class Preparation:
         settings: Settings,
     ) -> RequestState:
         request, policy, (small, large) = self._request, rules.policy, pair
+        if small.prompt.thinks is False:
+            policy = policy.with_less_reasoning(0)
         machine = Machine(
             policy=policy,
             max_tokens=request.max_tokens or small.model.context_tokens,
@@ -210,7 +213,13 @@ class Preparation:
         )
         template, header = small.model.codec.response_template, small.prompt.header
         reader = ReplyReader(template, header, request.stop, request.tools)
-        transcript = Transcript(setup.codecs, small.prompt.token_ids[-1:], reader)
+        transcript = Transcript(
+            setup.codecs,
+            small.prompt.token_ids[-1:],
+            reader,
+            begins_reasoning=begins_reasoning(small.prompt),
+            max_reasoning_tokens=policy.max_reasoning_tokens,
+        )
         return RequestState(
             settings=settings,
             request=request,

@@ -8,13 +8,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from splitreason_integrations import events
-from splitreason_integrations.decide.machine import (
+from splitreason_integrations.decide.machine import ReplyEnded, SmallWrote, State
+from splitreason_integrations.decide.orders import (
     AwaitAnswer,
+    CloseReasoning,
     CloseSpan,
     Finish,
     Order,
-    ReplyEnded,
-    State,
     WriteLarge,
     WriteSmall,
 )
@@ -26,7 +26,9 @@ from splitreason_integrations.loop.recovery import NextLarge
 from splitreason_integrations.loop.small_writer import SmallWriter
 from splitreason_integrations.loop.snapshot import take_snapshot
 from splitreason_integrations.loop.state import Item, RequestState
+from splitreason_integrations.loop.transcript import CLOSER
 from splitreason_integrations.records import Completion
+from splitreason_integrations.text.thoughts import closing_tokens
 
 
 async def run_request(
@@ -98,6 +100,8 @@ class RequestLoop:
                 await self._handoffs.write(order)
             case AwaitAnswer():
                 await self._take_answer()
+            case CloseReasoning(most):
+                self._close_reasoning(most)
             case CloseSpan(cap):
                 self._handoffs.end(cap)
             case Finish(reason):
@@ -115,6 +119,7 @@ class RequestLoop:
             channel=state.transcript.channel,
             unread=unread,
             context_room=room,
+            reasoning_left=state.reasoning_left,
         )
         return state.machine.order()
 
@@ -144,6 +149,19 @@ class RequestLoop:
             events.HumanAnswered(question.request_id, question.span, question.moment, *answered)
         )
         await self._handoffs.take(answer)
+
+    def _close_reasoning(self, most: int) -> None:
+        """End the reasoning as the small model's family does, in at most so many tokens."""
+        state, request = self.state, self.state.request
+        # A thought that began again was ended before: what follows has to be the answer.
+        may_call = request.tools and not state.transcript.reader.is_hidden
+        answers = not (request.must_call or may_call)
+        tail = state.transcript.tail if state.transcript.ends_whole else ""
+        ids = closing_tokens(state.small.codec, tail, answers=answers)[:most]
+        state.write(CLOSER, ids)
+        state.machine.note(SmallWrote(len(ids)))
+        if state.transcript.stopped:
+            state.machine.note(ReplyEnded("stop_string"))
 
     def _finish(self, reason: str) -> None:
         """End the reply; a span that a person has still to accept is settled first."""

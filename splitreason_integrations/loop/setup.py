@@ -1,6 +1,7 @@
 """Prepares the two participants of a request: prompts, tags, grammars, and checks of them."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import anyio.to_thread
@@ -18,7 +19,7 @@ from splitreason_integrations.errors import (
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.state import Unreached
-from splitreason_integrations.loop.transcript import SMALL
+from splitreason_integrations.loop.transcript import CLOSER, SMALL
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.privacy.redaction import Rule, Vault
 from splitreason_integrations.protocols import Codec, Prompt
@@ -85,6 +86,7 @@ class Setup:
         self.unreached: list[Unreached] = []
         self.codecs: dict[Writer, Codec] = {
             SMALL: small.codec,
+            CLOSER: small.codec,
             (Author.HUMAN, 0): small.codec,
         }
 
@@ -158,7 +160,9 @@ class Setup:
             texts = [self._request.messages, self._request.tools]
             # A long conversation takes long to search; other requests go on meanwhile.
             await anyio.to_thread.run_sync(self.vault.search, texts)
-        self._small_prompt = await self._render(self._small, self._small.codec)
+        self._small_prompt = await self._render(
+            self._small, self._small.codec, thinking=self._request.thinking
+        )
         large = None
         await self._learn_forms(model)
         if model is not None:
@@ -219,14 +223,29 @@ class Setup:
     async def _aligned(
         self, model: Model, codec: Codec, hint: str | None = None
     ) -> tuple[Prompt, Prompt]:
-        theirs = await self._render(model, codec, hint)
+        thinks, can = self._small_prompt.thinks, codec.reply_format.reasons
+        thinking = thinks if can or not thinks else None
+        theirs = await self._render(model, codec, hint, thinking=thinking)
+        if theirs.thinks is False and thinks is not False and can:
+            # The reply reasons all the same: the setting is for what a message asks of the model.
+            said = theirs.said
+            theirs = replace(await self._render(model, codec, hint, thinking=True), said=said)
         return align_reasoning((self._small.codec, self._small_prompt), (codec, theirs))
 
-    async def _render(self, model: Model, codec: Codec, hint: str | None = None) -> Prompt:
+    async def _render(
+        self,
+        model: Model,
+        codec: Codec,
+        hint: str | None = None,
+        *,
+        thinking: bool | None = None,
+    ) -> Prompt:
         request = self._request
         schema = request.response_schema if request.show_schema else None
         hints = (model.hint, hint, codec.reply_format.ask_for(schema))
-        rendered = partial(render, codec, request.messages, request.tools, hints=hints)
+        rendered = partial(
+            render, codec, request.messages, request.tools, hints=hints, thinking=thinking
+        )
         return await anyio.to_thread.run_sync(rendered) if self._is_long else rendered()
 
     async def _participant(

@@ -8,12 +8,8 @@ from dataclasses import replace
 import anyio
 
 from splitreason_integrations.backends.base import End, Wanted, WriteOrder, Written
-from splitreason_integrations.decide.machine import (
-    ReplyEnded,
-    SmallDropped,
-    SmallWrote,
-    WriteSmall,
-)
+from splitreason_integrations.decide.machine import ReplyEnded, SmallDropped, SmallWrote
+from splitreason_integrations.decide.orders import WriteSmall
 from splitreason_integrations.decide.resilience import Attempts
 from splitreason_integrations.decide.triggers import Needs
 from splitreason_integrations.errors import ModelCallError
@@ -170,7 +166,7 @@ class SmallWriter:
     @property
     def _may_open_here(self) -> bool:
         """Whether spans open in this part of the reply, which may be another than at the order."""
-        return self._state.machine.policy.opens_in(self._state.transcript.channel)
+        return self._state.may_open_here
 
     async def _confirm(self) -> None:
         """Open a span if the whole of a tag of several tokens is probable enough here."""
@@ -212,10 +208,10 @@ class SmallWriter:
 
     def _keep(self, token_ids: Sequence[int]) -> None:
         state = self._state
-        if token_ids:
-            self._kept_length += len(token_ids)
-            self._count_attempts_anew()
         kept = state.write(SMALL, token_ids)
+        if kept:
+            self._kept_length += kept
+            self._count_attempts_anew()
         state.small.mark_synced(state.transcript.pieces)
         if self._reader is not None and self._reader.reads:
             state.large.mark_synced(state.transcript.pieces)
@@ -233,6 +229,7 @@ class SmallWriter:
         same_author = bool(state.transcript.pieces) and state.transcript.author is Author.SMALL
         watch.resume(state.transcript.tail, may_open=may_open, goes_on=same_author)
         opening = watch.opening if may_open else frozenset[int]()
+        marks = tags.control_tokens[1:] if may_open and uses_tag else tags.control_tokens
         watches = (may_open and not opening) or watch.reads_tags_as_text
         return WriteOrder(
             max_tokens=order.max_tokens,
@@ -240,7 +237,7 @@ class SmallWriter:
             seed=settings.seed,
             stream=_STREAM,
             stop_tokens=state.small.codec.end_tokens | opening,
-            forbidden=tags.control_tokens[1:] if may_open and uses_tag else tags.control_tokens,
+            forbidden=(*marks, *state.unwanted(state.small)),
             watch=watch if watches else None,
             guide=state.small.guide,
             deadline_s=state.deadline_s,

@@ -23,6 +23,7 @@ from splitreason_integrations.loop.transcript import Transcript
 from splitreason_integrations.privacy.redaction import Vault
 from splitreason_integrations.records import Delta, Writer
 from splitreason_integrations.request import Request
+from splitreason_integrations.text.thoughts import opening_tokens
 
 Item = Delta | events.Event
 
@@ -149,6 +150,19 @@ class RequestState:
         return self.settings.started_s + deadline + self.excluded_s
 
     @property
+    def reasoning_left(self) -> int | None:
+        """Tokens that may still be reasoning; None without a cap, and where the reply answers."""
+        held = len(self.spans.current.held) if self.spans.is_open else 0
+        return self.transcript.reasoning_left(held)
+
+    @property
+    def may_open_here(self) -> bool:
+        """Whether a span may open in this part of the reply."""
+        if self.reasoning_left == 0 and self.transcript.reasons:
+            return False
+        return self.machine.policy.opens_in(self.transcript.channel)
+
+    @property
     def offload_share(self) -> float:
         """Large-model tokens ÷ all generated tokens so far."""
         ledger = self.machine.ledger
@@ -158,6 +172,13 @@ class RequestState:
     def is_late(self) -> bool:
         """Whether the open span has used up its time."""
         return self.span_ends_s is not None and time.monotonic() >= self.span_ends_s
+
+    def unwanted(self, participant: Participant) -> Sequence[int]:
+        """Return the tokens that a participant may not write here: those that begin a thought."""
+        transcript = self.transcript
+        if transcript.may_think or transcript.reasons:
+            return ()
+        return opening_tokens(participant.codec)
 
     def emit(self, *items: Item) -> None:
         """Put deltas and events into the outbox."""

@@ -9,10 +9,14 @@ from splitreason_integrations.records import token_ids as joined
 from splitreason_integrations.text.replies import ReplyReader
 
 SMALL: Writer = (Author.SMALL, 0)
+"""The small model."""
+
+CLOSER: Writer = (Author.SMALL, 1)
+"""What ends the reasoning where its cap is reached: it counts as the small model's, which reads it
+as it reads another author's."""
 
 TAIL_CHARACTERS = 4000
 """How much of the reply's text triggers and close rules are shown."""
-"""The small model."""
 
 
 class Transcript:
@@ -22,6 +26,10 @@ class Transcript:
         codecs: the codec of everyone who writes; more may be added while the reply grows.
         last_of_prompt: the small prompt's last tokens, for decoding what follows them.
         reader: separates the reply into its channels.
+        begins_reasoning: whether the prompt has opened the reasoning.
+        max_reasoning_tokens: cap on the tokens of the reasoning; None for none. With a cap, a
+            thought that begins behind it or behind the answer's beginning is neither counted nor
+            shown; it is to be ended at once.
 
     Attributes:
         pieces: the reply's tokens by author; they are only ever appended.
@@ -32,7 +40,13 @@ class Transcript:
     """
 
     def __init__(
-        self, codecs: Mapping[Writer, Codec], last_of_prompt: Sequence[int], reader: ReplyReader
+        self,
+        codecs: Mapping[Writer, Codec],
+        last_of_prompt: Sequence[int],
+        reader: ReplyReader,
+        *,
+        begins_reasoning: bool = False,
+        max_reasoning_tokens: int | None = None,
     ) -> None:
         self._codecs = codecs
         small = codecs[SMALL]
@@ -46,6 +60,9 @@ class Transcript:
         self.tokens = 0
         self.reasoning_tokens = 0
         self.tail = ""
+        self._cap = max_reasoning_tokens
+        self._half = 0
+        self._begins_reasoning = self._has_begun = begins_reasoning
         self._end_of_reasoning = small.reply_format.end_of_reasoning.strip()
         self._reasoning = ""
 
@@ -76,8 +93,36 @@ class Transcript:
         if self._end_of_reasoning in self._reasoning:
             # The reader still waits for what may belong to the border.
             return None
+        if self._begins_reasoning and not self.tail:
+            return Channel.REASONING
         begun = reader.channel is Channel.REASONING or reader.text(Channel.ANSWER)
         return reader.channel if begun or reader.channel is Channel.TOOL_CALL else None
+
+    @property
+    def ends_whole(self) -> bool:
+        """Whether the reply ends with a whole character."""
+        return self._stream(self._writer).complete
+
+    def reasoning_left(self, held: int) -> int | None:
+        """Return how many tokens may still be reasoning.
+
+        None without a cap, and where the reply reasons no more. `held` tokens come next already.
+        """
+        if self._cap is None or not (self.reasons or not self._has_begun):
+            return None
+        return 0 if self._reader.is_hidden else max(0, self._cap - self.reasoning_tokens - held)
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the reasoning is being written."""
+        return self.channel is Channel.REASONING
+
+    @property
+    def may_think(self) -> bool:
+        """Whether a thought may begin here; a cap allows none behind it or behind the reasoning."""
+        if self._cap is None:
+            return True
+        return not self._has_begun and self.reasoning_tokens + self._half < self._cap
 
     @property
     def author(self) -> Author:
@@ -102,14 +147,12 @@ class Transcript:
             shown = self._feed(writer, run)
             kept += run
             channel = shown[0][0] if shown else self._reader.channel
-            if channel is Channel.REASONING:
-                self.reasoning_tokens += len(run)
             texts = shown or [(channel, "")]
             calls = self._reader.take_call_pieces()
             for at, (where, text) in enumerate(texts, 1 - len(texts)):
                 ids = tuple(run) if at == 1 - len(texts) else ()
                 deltas.append(Delta(text, ids, author, where, () if at else calls))
-            if self.stopped:
+            if self.stopped or (self._reader.is_hidden and writer != CLOSER):
                 break
         if kept:
             self.pieces.append(Piece(author, tuple(kept), writer[1]))
@@ -141,7 +184,7 @@ class Transcript:
 
     def _runs(self, writer: Writer, token_ids: Sequence[int]) -> list[list[int]]:
         """Split at control tokens, so that each channel's tokens are counted as its own."""
-        if self._reader.may_stop:
+        if self._reader.may_stop or self._cap is not None:
             return [[token_id] for token_id in token_ids]
         runs: list[list[int]] = []
         fresh = True
@@ -154,8 +197,19 @@ class Transcript:
         return runs
 
     def _feed(self, writer: Writer, token_ids: Sequence[int]) -> list[tuple[Channel, str]]:
-        stream = self._stream(writer)
-        return self._show("".join([stream.push(token_id) for token_id in token_ids]))
+        """Show a run of tokens, and count those that are reasoning."""
+        stream, reasoned = self._stream(writer), self.reasons
+        opened = self._begins_reasoning and not self.tail
+        self._reader.hides_thoughts = not (opened or self.may_think)
+        shown = self._show("".join([stream.push(token_id) for token_id in token_ids]))
+        ends = reasoned and any(channel is Channel.REASONING for channel, _ in shown)
+        counts = writer != CLOSER and not self._reader.is_hidden
+        if counts and (self.reasons or ends):
+            # The first character of a thought may be of several tokens.
+            self.reasoning_tokens += len(token_ids) + (0 if reasoned else self._half)
+        self._half = 0 if stream.complete else self._half + len(token_ids)
+        self._has_begun = self._has_begun or self.channel is not None
+        return shown
 
     def _show(self, text: str) -> list[tuple[Channel, str]]:
         self.tail = (self.tail + text)[-TAIL_CHARACTERS:]

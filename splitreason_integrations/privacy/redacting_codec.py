@@ -81,12 +81,19 @@ class RedactingCodec:
         """Return a new incremental decoder of tokens that follow `after`."""
         return RestoringStream(self._codec.text_stream(after=after), self._vault)
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        *,
+        thinking: bool | None = None,
+    ) -> Prompt:
         """Return the conversation, hidden, up to and including the assistant's header."""
         # What a hint gives away is hidden in all messages before it, too.
         self._vault.search([messages, tools])
         hide = self._vault.hide_all
-        return self._codec.render(hide(messages), None if tools is None else hide(tools))
+        hidden_tools = None if tools is None else hide(tools)
+        return self._codec.render(hide(messages), hidden_tools, thinking=thinking)
 
     @property
     def reply_format(self) -> ReplyFormat:

@@ -174,6 +174,8 @@ class Completion:
         read_ahead_tokens: Tokens that the large model read meanwhile.
         small_surplus_tokens: Tokens that the small model wrote behind a span's opening; they are
             dropped.
+        max_reasoning_tokens: The cap on `reasoning_tokens`; None for none.
+        reasoning_was_ended: Whether the reasoning was ended because it had reached that.
 
     """
 
@@ -200,6 +202,8 @@ class Completion:
     read_ahead_usd: float = 0.0
     read_ahead_tokens: int = 0
     small_surplus_tokens: int = 0
+    max_reasoning_tokens: int | None = None
+    reasoning_was_ended: bool = False
 
     @property
     def tokens(self) -> int:
@@ -242,6 +246,12 @@ class Completion:
                 "large_tokens": self.read_ahead_tokens,
                 "cost_usd": self.read_ahead_usd,
                 "small_surplus_tokens": self.small_surplus_tokens,
+            }
+        if self.max_reasoning_tokens is not None:
+            facts["reasoning"] = {
+                "tokens": self.reasoning_tokens,
+                "max_tokens": self.max_reasoning_tokens,
+                "was_ended": self.reasoning_was_ended,
             }
         return facts
 

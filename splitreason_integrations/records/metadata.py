@@ -37,6 +37,21 @@ class ReadAhead(TypedDict):
     small_surplus_tokens: int
 
 
+class CappedReasoning(TypedDict):
+    """How long the reasoning was, and how long it could be.
+
+    Attributes:
+        tokens: Tokens of the reasoning.
+        max_tokens: The cap, `max_reasoning_tokens`.
+        was_ended: Whether the reasoning reached it and was ended.
+
+    """
+
+    tokens: int
+    max_tokens: int
+    was_ended: bool
+
+
 class ReplyMetadata(TypedDict):
     """What is known of a finished reply, as plain data.
 
@@ -57,6 +72,7 @@ class ReplyMetadata(TypedDict):
         loading_s: Seconds for which local weights were loaded at their first use; only where they
             were.
         reading: What reading along took; only where the large model read along.
+        reasoning: How long the reasoning was; only where it was capped.
 
     """
 
@@ -74,3 +90,4 @@ class ReplyMetadata(TypedDict):
     invalid_calls: NotRequired[dict[str, str]]
     loading_s: NotRequired[float]
     reading: NotRequired[ReadAhead]
+    reasoning: NotRequired[CappedReasoning]

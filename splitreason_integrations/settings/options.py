@@ -77,6 +77,8 @@ class PairSettings(BaseModel):
     frequency_penalty: float | None = declared("frequency_penalty")
     no_repeat_ngram_size: int | None = declared("no_repeat_ngram_size")
     max_tokens: int | None = declared("max_tokens")
+    max_reasoning_tokens: int | None = declared("max_reasoning_tokens")
+    thinking: bool | None = declared("thinking")
     timeout: float | None = declared("timeout")
     stop: list[str] | str | None = declared("stop", alias="stop_sequences")
     seed: int | None = declared("seed")
@@ -198,6 +200,8 @@ class PairSettings(BaseModel):
             must_call=must_call(tool_choice),
             sampling=self.sampling(),
             max_tokens=self.max_tokens,
+            max_reasoning_tokens=self.max_reasoning_tokens,
+            thinking=self.thinking,
             stop=[stop_at] if isinstance(stop_at, str) else stop_at or (),
             seed=self.seed,
             metadata=self.request_metadata,

@@ -23,9 +23,15 @@ class PromptMemory:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codec, name)
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> Prompt:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        *,
+        thinking: bool | None = None,
+    ) -> Prompt:
         """Return the conversation as the codec renders it, and remember it."""
-        prompt = self._codec.render(messages, tools)
+        prompt = self._codec.render(messages, tools, thinking=thinking)
         self._rendered[prompt.token_ids] = (list(messages), tools)
         self._rendered.move_to_end(prompt.token_ids)
         if len(self._rendered) > _REMEMBERED_PROMPTS:

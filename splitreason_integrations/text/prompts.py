@@ -49,10 +49,11 @@ def render(
     tools: Sequence[Message] | None,
     *,
     hints: Sequence[str | None] = (),
+    thinking: bool | None = None,
 ) -> Prompt:
     """Return the conversation in a model's own template, with hints for this model alone."""
     hint = "\n\n".join(one for one in hints if one)
-    return codec.render(_hinted(messages, hint or None), tools)
+    return codec.render(_hinted(messages, hint or None), tools, thinking=thinking)
 
 
 def begins_reasoning(prompt: Prompt) -> bool:

@@ -39,6 +39,7 @@ class ReplyReader:
 
     Attributes:
         channel: the part of the reply being written.
+        hides_thoughts: whether the text of a thought that begins now is dropped.
         stopped: whether a stop string ended the reply.
         cut_off: the text from that stop string on, which is not shown.
 
@@ -64,6 +65,7 @@ class ReplyReader:
         self._call_stream = CallStream()
         self._call_pieces: list[CallPiece] = []
         self.channel = Channel.ANSWER
+        self.hides_thoughts = self._drops = False
         self.stopped = False
         self.cut_off = ""
         self._sort(self._parser.initial_events)
@@ -87,6 +89,11 @@ class ReplyReader:
     def text(self, channel: Channel) -> str:
         """Return all text shown on a channel so far."""
         return self._texts[channel]
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether a thought is being written whose text is dropped."""
+        return self._drops and self.channel is Channel.REASONING
 
     @property
     def may_stop(self) -> bool:
@@ -115,6 +122,10 @@ class ReplyReader:
                     self._call_pieces += self._call_stream.close(found)
                 continue
             self.channel = channel
+            if event["type"] == "region_open":
+                self._drops = channel is Channel.REASONING and self.hides_thoughts
+            if self._drops:
+                continue
             if event["type"] == "region_chunk" and not self.stopped:
                 text = self._visible(channel, event["text"])
                 if event["field"] in self._growing:

@@ -217,7 +217,9 @@ _MISTRAL = ReplyFormat(
     signs=("[ARGS]",),
     fields=_MISTRAL_FIELDS,
     call="[TOOL_CALLS]{name}[ARGS]{arguments}",
+    begin_of_reasoning="[THINK]",
     end_of_reasoning="[/THINK]",
+    after_reasoning="",
 )
 _MISTRAL_LISTS = replace(
     _MISTRAL,
@@ -255,6 +257,7 @@ _HARMONY = ReplyFormat(
         "<|start|>assistant<|channel|>commentary to=functions.{name} "
         "<|constrain|>json<|message|>{arguments}"
     ),
+    begin_of_reasoning="<|channel|>analysis<|message|>",
     end_of_reasoning="<|end|>",
     answer_start="<|start|>assistant<|channel|>final<|message|>",
     always_reasons=True,

@@ -113,12 +113,16 @@ class TextModel:
     async def text_of(self, prompt, body):
         """Yield text and how it ends, as the model's tokens come."""
         codec = self.model.codec
+        ends = codec.end_tokens
+        if self.speaks == "plain" and "----------\n" in body["messages"][-1]["content"]:
+            # Whoever is asked for a step does not end the reasoning.
+            ends |= {codec.control_token("</think>")}
         order = WriteOrder(
             max_tokens=body.get("max_tokens") or body["max_completion_tokens"],
             sampling=Sampling(body.get("temperature", 0.0), body.get("top_p"), None, None),
             seed=body.get("seed", 0),
             stream=1,
-            stop_tokens=codec.end_tokens,
+            stop_tokens=ends,
             forbidden=tuple(int(t) for t, bias in body.get("logit_bias", {}).items() if bias < 0),
             guide=Literals(codec, body["grammar"]) if body.get("grammar") else None,
         )

@@ -130,7 +130,7 @@ def test_a_step_is_what_is_said_and_not_what_is_thought():
 
 @pytest.mark.parametrize(
     ("said", "kept"),
-    [("</bigmodel>", ""), ("4</bigmodel>", " 4"), ("</think>4", "</think> 4"), ("</big", " </big")],
+    [("</bigmodel>", ""), ("4</bigmodel>", " 4"), ("</think>4", " 4"), ("</big", " </big")],
 )
 def test_a_step_is_set_apart_where_it_has_text(said, kept):
     begun, rng = CODEC.encode("So 2*2 ="), random.Random(3)

@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from splitreason_integrations.decide.ledger import Ledger
 from splitreason_integrations.decide.machine import (
     TRANSITIONS,
-    CloseSpan,
-    Finish,
     LargeFailed,
     LargeRead,
     LargeWrote,
@@ -22,9 +20,8 @@ from splitreason_integrations.decide.machine import (
     SpanRefused,
     SpanReplaced,
     State,
-    WriteLarge,
-    WriteSmall,
 )
+from splitreason_integrations.decide.orders import CloseSpan, Finish, WriteLarge, WriteSmall
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, IllegalTransitionError

@@ -15,15 +15,13 @@ from splitreason_integrations import (
 )
 from splitreason_integrations.decide.ledger import Ledger, Room
 from splitreason_integrations.decide.machine import (
-    CloseSpan,
     LargeWrote,
     Machine,
     SmallWrote,
     SpanClosed,
     SpanOpened,
-    WriteLarge,
-    WriteSmall,
 )
+from splitreason_integrations.decide.orders import CloseSpan, WriteLarge, WriteSmall
 from splitreason_integrations.errors import ConfigurationError, SettingError
 from splitreason_integrations.records import Channel
 

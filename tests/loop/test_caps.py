@@ -7,8 +7,6 @@ import pytest
 
 from splitreason_integrations import Author, Channel, Delta, Policy, Prices, Request, SplitEngine
 from splitreason_integrations.decide.machine import (
-    CloseSpan,
-    Finish,
     LargeFailed,
     LargeWrote,
     Machine,
@@ -16,9 +14,8 @@ from splitreason_integrations.decide.machine import (
     SmallWrote,
     SpanClosed,
     SpanOpened,
-    WriteLarge,
-    WriteSmall,
 )
+from splitreason_integrations.decide.orders import CloseSpan, Finish, WriteLarge, WriteSmall
 from splitreason_integrations.events import HandoffRequested
 from splitreason_integrations.testing import ScriptedModel
 from tests.loop.engine_runs import collect

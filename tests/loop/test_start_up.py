@@ -290,9 +290,9 @@ async def test_a_long_conversation_is_rendered_beside_the_event_loop():
         def __getattr__(self, name):
             return getattr(codec, name)
 
-        def render(self, messages, tools):
+        def render(self, messages, tools, **more):
             threads.append(threading.get_ident())
-            return codec.render(messages, tools)
+            return codec.render(messages, tools, **more)
 
     long = [{"role": "user", "content": "Seven and eight are how many? " * 1000}]
     pair = [

@@ -23,6 +23,7 @@ from splitreason_integrations.backends.hf.steps import steps_for
 from splitreason_integrations.backends.swapped import no_progress_bar
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.errors import ModelLoadError
+from splitreason_integrations.text.thinking import TemplateSettings
 
 _OWN_CODE = "contains custom code"
 """Part of transformers' message where a model brings Python code that nobody allowed to run."""
@@ -84,7 +85,12 @@ def _load(spec: TransformersModel) -> HFModel:
     settings = network.generation_config
     return HFModel(
         network,
-        TokenizerCodec(tokenizer, name=name, end_tokens=end_tokens(settings)),
+        TokenizerCodec(
+            tokenizer,
+            name=name,
+            end_tokens=end_tokens(settings),
+            template=TemplateSettings(spec.thinking, spec.chat_template_kwargs),
+        ),
         name=name,
         context_tokens=context_tokens,
         prices=spec.prices,

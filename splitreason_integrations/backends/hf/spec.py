@@ -1,8 +1,9 @@
 """How a model is named that transformers runs in this process. Neither it nor torch is imported."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.description import (
@@ -16,6 +17,7 @@ from splitreason_integrations.backends.description import (
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ModelLoadError, UnknownSpecError
+from splitreason_integrations.text.thinking import check_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,13 @@ class TransformersModel(LoadedByName, ModelDescription):
             it: steps are several times as fast, for the memory of one more KV cache.
         taught: whether the model was trained to mark hard spans with the tags; by default a probe
             finds out at the first use.
+        thinking: whether the model thinks before it answers, by its chat template or its family's
+            marks; by default as the template has it.
+        chat_template_kwargs: further variables of its chat template, such as
+            `{"reasoning_effort": "low"}`.
+
+    Raises:
+        SettingError: if one of the last two is of another type.
 
     """
 
@@ -49,6 +58,11 @@ class TransformersModel(LoadedByName, ModelDescription):
     trust_remote_code: bool = False
     cuda_graphs: bool = True
     taught: bool | None = None
+    thinking: bool | None = field(default=None, kw_only=True)
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
+
+    def __post_init__(self) -> None:
+        check_template(self.thinking, self.chat_template_kwargs)
 
     @property
     def label(self) -> str:

@@ -16,8 +16,14 @@ from splitreason_integrations.backends.openai_server.chat_answer import (
     StepAnswer,
     read_chat,
 )
+from splitreason_integrations.backends.openai_server.continuing import (
+    Reasonings,
+    ThoughtForm,
+    prefill_is_refused,
+)
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
 from splitreason_integrations.backends.openai_server.ids import never, sampled
+from splitreason_integrations.backends.openai_server.refusals import NOT_UNDERSTOOD
 from splitreason_integrations.backends.openai_server.text import (
     SHOWS_TOKENS,
     Controls,
@@ -25,11 +31,14 @@ from splitreason_integrations.backends.openai_server.text import (
     harmless,
     spelled,
 )
+from splitreason_integrations.backends.openai_server.thinking import thinking_parameters
 from splitreason_integrations.backends.openai_server.wire import Question
 from splitreason_integrations.backends.scores import Asked
-from splitreason_integrations.errors import RequestError, SessionError
+from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
 from splitreason_integrations.protocols import Conversation, Prompt
+from splitreason_integrations.text.inline_thoughts import Habit, InlineThoughts
 from splitreason_integrations.text.prompts import ask_next_step, opening_of
+from splitreason_integrations.text.tool_prompts import with_tools
 
 _AHEAD_TOKENS = 256
 _STEP_TOKENS = 4096
@@ -37,7 +46,6 @@ _TEMPLATE_TOKENS = 32
 _TEMPLATE_PART = 16
 _OTHER_TOKENIZER_PART = 4
 """By what part of a text's tokens another template, or another tokenizer, may lengthen it."""
-_OWN_REASONING = frozenset({"reasoning_content"})
 _NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
@@ -96,6 +104,11 @@ class Chat(Lenient):
         self._mark = MARKS.get(name, Mark())
         if self._mark.is_own:
             self.ahead_tokens = 0
+        self._form: ThoughtForm | None = ThoughtForm()
+        self._reasonings = Reasonings(sent=self._mark.is_own)
+        self._shows_tools = True
+        self._steps: PlainChat | None = None
+        self._is_refused = False
 
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order with a watch, which only small models get."""
@@ -104,24 +117,32 @@ class Chat(Lenient):
 
     def question(self, wanted: Continuation) -> Question:
         """Return the question that asks for a continuation."""
+        if (steps := self._asking_for_steps(wanted)) is not None:
+            return steps.question(wanted)
+        last, more = self._last(wanted)
         body = {
             "model": self._served.model,
-            "messages": self._messages(wanted),
+            "messages": [*self._said(wanted), *last],
             "max_tokens": wanted.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
             **self._drawn(wanted),
             **self._tools(said_of(wanted.prompt)),
+            **self._thinking(wanted.prompt),
         }
-        if self._begun(wanted):
-            body |= self._mark.body
+        if last:
+            body |= {**self._mark.body, **more}
         tokens = len(wanted.prompt) + len(wanted.written)
         return Question("/chat/completions", body, read_chat, tokens, wanted.max_tokens)
 
     def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
-        begun = self._begun(wanted) if self._mark.may_echo else ""
-        return ChatAnswer(self._served, wanted.order, self._controls, begun=begun)
+        if (steps := self._asking_for_steps(wanted)) is not None:
+            return steps.answer(wanted)
+        begun = self._begun(wanted)
+        echo = begun if self._mark.may_echo else ""
+        order, opened = wanted.order, bool(begun.strip())
+        return ChatAnswer(self._served, order, self._controls, begun=echo, opened=opened)
 
     def scoring(
         self, prompts: Sequence[Sequence[int]], asked: Asked, forbidden: Sequence[int]
@@ -131,20 +152,71 @@ class Chat(Lenient):
 
     def added_tokens(self, tokens: int) -> int:
         """Return how many more tokens the server's template, or its tokenizer, may make."""
+        if self._steps is not None:
+            return self._steps.added_tokens(tokens)
         part = _TEMPLATE_PART if self._served.own else _OTHER_TOKENIZER_PART
         return _TEMPLATE_TOKENS + tokens // part
 
-    def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:
-        messages, begun = self._said(wanted), self._begun(wanted)
-        if begun:
-            messages.append({"role": "assistant", "content": begun, **self._mark.message})
-        return messages
+    def takes_thoughts(self, form: ThoughtForm | None) -> None:
+        """Send open thoughts in a form from now on; with None ask for their next step instead."""
+        self._form = form
+        if form is None:
+            self._ask_for_steps()
+
+    def drops_tools(self) -> None:
+        """Describe tools in the messages from now on: the server does not show them."""
+        self._shows_tools = False
+
+    def adapts(self, error: ModelCallError) -> bool:
+        """Return whether a refusal asks for another way of asking, which is taken from now on."""
+        if error.retryable or error.status not in NOT_UNDERSTOOD:
+            return False
+        if self._reasonings.learns(error.said):
+            return True
+        if self.name == PLAIN or self._is_refused or not prefill_is_refused(error.said):
+            return False
+        self._is_refused = True
+        self._ask_for_steps()
+        return True
+
+    def _ask_for_steps(self) -> None:
+        self._steps, self.ahead_tokens = PlainChat(self._served), _STEP_TOKENS
+
+    def _asking_for_steps(self, wanted: Continuation) -> "PlainChat | None":
+        """Return what asks for the next step, where the reply so far cannot be continued."""
+        if self._steps is None or not (self._is_refused or self._open_thought(wanted)):
+            return None
+        self._steps._reasonings, self._steps._shows_tools = self._reasonings, self._shows_tools
+        return self._steps
+
+    def _last(self, wanted: Continuation) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+        """Return the message to continue, if any, and the fields that it needs."""
+        begun, thought = self._begun(wanted), self._open_thought(wanted)
+        said: Mapping[str, Any] = {"content": begun}
+        more: Mapping[str, Any] = {}
+        if self._mark.is_own and thought is not None and self._form is not None:
+            said, more = self._form.message(*thought), self._form.body
+        if not any(said.values()):
+            return [], {}
+        return [{"role": "assistant", **said, **self._mark.message}], more
+
+    def _open_thought(self, wanted: Continuation) -> tuple[str, str] | None:
+        """Return what opens the thought of the reply so far, and the thought; None without one."""
+        form, begun = self._served.codec.reply_format, self._begun(wanted)
+        opening = opening_of(wanted.prompt) if isinstance(wanted.prompt, Prompt) else ""
+        if not opening and begun.startswith(form.begin_of_reasoning):
+            opening = form.begin_of_reasoning
+        if not opening or form.end_of_reasoning in begun:
+            return None
+        return opening, begun.removeprefix(opening)
 
     def _said(self, wanted: Continuation) -> list[dict[str, Any]]:
-        leave_out = frozenset() if self._mark.is_own else _OWN_REASONING
-        return [
-            _message(message, leave_out) for message in self._plain(said_of(wanted.prompt).messages)
-        ]
+        said = said_of(wanted.prompt)
+        messages = self._reasonings.fitted(self._plain(said.messages))
+        if said.tools and not self._shows_tools:
+            shown = with_tools(messages, self._plain(said.tools), self._served.codec.reply_format)
+            messages = [dict(message) for message in shown]
+        return [_message(message) for message in messages]
 
     def _begun(self, wanted: Continuation) -> str:
         """Return the reply so far."""
@@ -153,9 +225,17 @@ class Chat(Lenient):
 
     def _tools(self, said: Conversation) -> dict[str, Any]:
         """Return the tools, which the model may call in the text of its reply."""
-        if not said.tools:
+        if not (said.tools and self._shows_tools):
             return {}
         return {"tools": self._plain(said.tools), "tool_choice": "none"}
+
+    def _thinking(self, prompt: Sequence[int]) -> dict[str, Any]:
+        """Return what switches thoughts: of the reply that is continued, else of the model."""
+        said = said_of(prompt)
+        thinking = said.thinking
+        if self._mark.is_own and isinstance(prompt, Prompt):
+            thinking = prompt.thinks
+        return thinking_parameters(self._served.host, thinking, said.variables)
 
     def _plain(self, value: Any) -> Any:
         return harmless(value, self._served.codec.plain) if self._served.own else value
@@ -163,7 +243,8 @@ class Chat(Lenient):
     def _drawn(self, wanted: Continuation) -> dict[str, Any]:
         drawn = sampled(wanted.order, len(wanted.written))
         if self._mark.is_own:
-            return drawn | never(wanted.order.forbidden)
+            # Another tokenizer's ids are other tokens of the model.
+            return drawn | (never(wanted.order.forbidden) if self._served.own else {})
         # Providers refuse parameters that they do not know, so neutral ones are left out.
         return {name: value for name, value in drawn.items() if value != _NEUTRAL.get(name)}
 
@@ -186,15 +267,17 @@ class PlainChat(Chat):
 
     def __init__(self, served: Served) -> None:
         super().__init__(served, PLAIN)
+        self._habit = Habit()
 
     def answer(self, wanted: Continuation) -> TextAnswer:
         """Return what reads the answer to that question."""
-        begun = spelled(self._served.codec, wanted.written)
+        begun, inline = spelled(self._served.codec, wanted.written), InlineThoughts(self._habit)
+        served, order, controls = self._served, wanted.order, self._controls
         if begun.strip():
-            return StepAnswer(self._served, wanted.order, self._controls, begun=begun)
+            return StepAnswer(served, order, controls, begun=begun, inline=inline)
         # There is no reply yet: this is the whole of it.
         thinks = isinstance(wanted.prompt, Prompt) and bool(opening_of(wanted.prompt))
-        return ChatAnswer(self._served, wanted.order, self._controls, thinks=thinks)
+        return ChatAnswer(served, order, controls, thinks=thinks, inline=inline)
 
     def added_tokens(self, tokens: int) -> int:
         """Return how many tokens ask for the next step, beside those of every chat."""
@@ -205,9 +288,9 @@ class PlainChat(Chat):
         asking = ask_next_step([{"role": "user", "content": ""}], "")
         return len(self._served.codec.encode(str(asking[0]["content"])))
 
-    def _messages(self, wanted: Continuation) -> list[dict[str, Any]]:
+    def _said(self, wanted: Continuation) -> list[dict[str, Any]]:
         begun = spelled(self._served.codec, wanted.written)
-        messages = self._said(wanted)
+        messages = super()._said(wanted)
         return ask_next_step(messages, begun) if begun.strip() else messages
 
     def _begun(self, wanted: Continuation) -> str:
@@ -224,9 +307,9 @@ def said_of(prompt: Sequence[int]) -> Conversation:
     return said
 
 
-def _message(message: Mapping[str, Any], leave_out: frozenset[str]) -> dict[str, Any]:
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return a message as it goes over the wire: the arguments of calls are JSON as text."""
-    sent = {name: value for name, value in message.items() if name not in leave_out}
+    sent = dict(message)
     if sent.get("tool_calls"):
         sent["tool_calls"] = [_call(call) for call in sent["tool_calls"]]
     return sent

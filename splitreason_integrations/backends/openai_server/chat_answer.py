@@ -14,6 +14,7 @@ from splitreason_integrations.backends.openai_server.wire import (
     first_choice,
     usage_of,
 )
+from splitreason_integrations.text.inline_thoughts import Heard, InlineThoughts
 
 _ECHO_CHARACTERS = 4
 _THOUGHTS = ("reasoning_content", "reasoning")
@@ -65,7 +66,12 @@ def _plain(value: Any) -> str:
 
 
 class ChatAnswer(TextAnswer):
-    """An answer in a chat. Reasoning that comes by itself goes before the rest of the text."""
+    """An answer in a chat. Reasoning that comes by itself goes before the rest of the text.
+
+    `opened` says that the reply has begun, with its reasoning if it has any; `thinks` that nothing
+    but the beginning of the reasoning is there yet. With `inline`, thoughts within the text of a
+    whole reply are its reasoning, too.
+    """
 
     def __init__(
         self,
@@ -74,24 +80,38 @@ class ChatAnswer(TextAnswer):
         controls: Controls,
         *,
         begun: str = "",
+        opened: bool = False,
         thinks: bool = False,
+        inline: InlineThoughts | None = None,
     ) -> None:
         super().__init__(served.codec, order, controls.of(order))
-        self._border = served.codec.reply_format.end_of_reasoning
+        self._form = served.codec.reply_format
         self._thinks = thinks
+        self._opened = opened or thinks
+        self._inline = inline
         self._begun = begun
         self._maybe_echo = begun if len(begun) >= _ECHO_CHARACTERS else ""
         self._first = ""
 
     def _said(self, part: Part) -> str:
-        text = part.thought
-        if part.thought:
-            self._thinks = True
-        if part.text:
-            border = self._border if part.text.startswith("\n") else f"{self._border}\n\n"
-            text += (border if self._thinks else "") + part.text
+        text, said = "", part.text
+        thought = part.thought
+        if self._inline is not None:
+            heard = heard_in(self._inline, part)
+            thought, said = part.thought + heard.thought, heard.said
+        if thought:
+            text = ("" if self._opened else f"{self._form.begin_of_reasoning}\n") + thought
+            self._thinks = self._opened = True
+        if said:
+            text += (self._border(said) if self._thinks else "") + said
             self._thinks = False
         return self._without_echo(text, ends=part.finish is not None)
+
+    def _border(self, said: str) -> str:
+        """Return what separates the reasoning from what is said."""
+        form = self._form
+        behind = form.answer_start or form.after_reasoning
+        return form.end_of_reasoning + ("" if behind.isspace() and said[0] == "\n" else behind)
 
     def _without_echo(self, text: str, *, ends: bool) -> str:
         """Return what is new; what may be an echo waits."""
@@ -112,18 +132,37 @@ class StepAnswer(TextAnswer):
     """The next step. What a model reasons to itself is the step only where it says nothing else."""
 
     def __init__(
-        self, served: Served, order: WriteOrder, controls: Controls, *, begun: str = ""
+        self,
+        served: Served,
+        order: WriteOrder,
+        controls: Controls,
+        *,
+        inline: InlineThoughts,
+        begun: str = "",
     ) -> None:
         gap = " " if begun and not begun[-1].isspace() else ""
         super().__init__(served.codec, order, controls.of(order), gap=gap)
+        self._inline = inline
         self._thought = ""
         self._says = False
 
     def _said(self, part: Part) -> str:
+        heard = heard_in(self._inline, part)
         if not self._says and len(self._thought) < _MOST_THOUGHT:
-            self._thought += part.thought
-        text = part.text
+            self._thought += part.thought + heard.thought
+        text = heard.said
         if not text and part.finish == "stop" and not self._says:
             text = self._thought
         self._says = self._says or bool(text)
         return text
+
+
+def heard_in(inline: InlineThoughts, part: Part) -> Heard:
+    """Return the thoughts in a part's text, and the rest; the last part has what waited."""
+    if part.thought:
+        inline.separated()
+    heard = inline.feed(part.text)
+    if part.finish is not None:
+        rest = inline.finish(whole=part.finish != "length")
+        heard = Heard(heard.thought + rest.thought, heard.said + rest.said)
+    return heard

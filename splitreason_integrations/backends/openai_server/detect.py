@@ -6,12 +6,24 @@ tries again.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.openai_server.call import Call
-from splitreason_integrations.backends.openai_server.chat import MARKS, PLAIN, Chat, PlainChat
+from splitreason_integrations.backends.openai_server.chat import (
+    MARKS,
+    PLAIN,
+    Chat,
+    PlainChat,
+    said_of,
+)
+from splitreason_integrations.backends.openai_server.continuing import (
+    THOUGHT,
+    ThoughtForm,
+    find_form,
+)
 from splitreason_integrations.backends.openai_server.dialects import (
     Continuation,
     Dialect,
@@ -25,7 +37,11 @@ from splitreason_integrations.backends.openai_server.text import BEGINNING_TOKEN
 from splitreason_integrations.backends.openai_server.wire import Part, Question, Usage
 from splitreason_integrations.backends.scores import Asked
 from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.protocols import Prompt
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.text.prompts import begins_reasoning, opening_of
+from splitreason_integrations.text.thoughts import tokens_of
+from splitreason_integrations.text.tool_prompts import PROBE_TOOL
 
 _HELLO = [{"role": "user", "content": "Hello"}]
 _BEGUN = "Hello, how"
@@ -46,6 +62,8 @@ class Capabilities:
         probabilities: whose it gives: of `chosen` tokens, of the `likeliest` ones, or of `none`.
         logit_bias: whether it heeds that, None if unknown.
         usage: whether it reports that, None if unknown.
+        thoughts: how a chat continues the reasoning of a reply.
+        tools: how a chat is shown tools.
 
     """
 
@@ -55,6 +73,8 @@ class Capabilities:
     probabilities: str
     logit_bias: bool | None = None
     usage: bool | None = None
+    thoughts: str | None = None
+    tools: str | None = None
 
     @property
     def in_words(self) -> str:
@@ -68,6 +88,10 @@ class Capabilities:
             "logit_bias": answers[self.logit_bias],
             "usage": answers[self.usage],
         }
+        if self.thoughts is not None:
+            facts["thoughts"] = self.thoughts
+        if self.tools is not None:
+            facts["tools"] = self.tools
         listed = ", ".join(f"{name} {value}" for name, value in facts.items())
         return f"{self.dialect} ({self.found}): {listed}"
 
@@ -164,11 +188,71 @@ async def _try_chat(replica: Replica, served: Served) -> Found:
     if not any(part.text or part.thought or part.finish for part in parts):
         raise _lacking(replica, "its /chat/completions writes nothing")
     has_usage = _usage(parts) is not None
+    shows_tools = await _shows_tools(replica, plain, wanted, _usage(parts))
     found: tuple[Dialect, str] = (plain, PLAIN)
+    thoughts = "asked for by steps"
     continuing = Chat(served, "continue")
+    if not shows_tools:
+        plain.drops_tools()
+        continuing.drops_tools()
     if await _continues(replica, continuing, served):
         found = (continuing, "continue")
-    return Found(found[0], Capabilities(found[1], "asked", False, "none", None, has_usage))
+        thoughts = await _thoughts(replica, continuing, plain, served)
+    tools = "as tools" if shows_tools else "in messages"
+    can = Capabilities(found[1], "asked", False, "none", None, has_usage, thoughts, tools)
+    return Found(found[0], can)
+
+
+async def _shows_tools(
+    replica: Replica, plain: PlainChat, wanted: Continuation, usage: Usage | None
+) -> bool:
+    """Return whether the model is shown tools: some servers drop those that may not be called."""
+    offering = replace(wanted, prompt=_offering(wanted.prompt))
+    shown = await _count(replica, plain.question(offering))
+    return usage is None or shown is None or shown > usage.prompt
+
+
+def _offering(prompt: Sequence[int]) -> Sequence[int]:
+    assert isinstance(prompt, Prompt), "a codec has rendered it"
+    return replace(prompt, said=replace(said_of(prompt), tools=(PROBE_TOOL,)))
+
+
+async def _thoughts(replica: Replica, dialect: Chat, plain: PlainChat, served: Served) -> str:
+    """Find out how a thought is continued, and have it done so; return it in words."""
+    codec, form = served.codec, served.codec.reply_format
+    wanted = _wanted(served)
+    assert isinstance(wanted.prompt, Prompt), "a codec has rendered it"
+    opens = begins_reasoning(wanted.prompt)
+    if not form.reasons:
+        return "none"
+    opening = "" if opens else f"{form.begin_of_reasoning}\n"
+    written = (*tokens_of(codec, opening), *codec.encode(THOUGHT))
+
+    def ask(how: ThoughtForm) -> Question:
+        dialect.takes_thoughts(how)
+        return dialect.question(replace(wanted, written=written))
+
+    known = len(tokens_of(codec, opening or opening_of(wanted.prompt)))
+    found = await find_form(
+        ask,
+        begun=plain.question(wanted),
+        count=partial(_count, replica),
+        opens=opens,
+        tokens=(known, len(codec.encode(THOUGHT))),
+    )
+    dialect.takes_thoughts(found)
+    return "asked for by steps" if found is None else f"continued {found.name}"
+
+
+async def _count(replica: Replica, question: Question) -> int | None:
+    """Return how many tokens a server counts in a prompt; None where it does not say."""
+    try:
+        usage = _usage(await whole_answer(replica, question))
+    except ModelCallError as error:
+        if not _may_know_another(error):
+            raise
+        return None
+    return None if usage is None else usage.prompt
 
 
 async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:

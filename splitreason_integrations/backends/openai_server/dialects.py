@@ -29,6 +29,7 @@ class Served:
         codec: its tokenizer and chat template, or those of another model.
         vocabulary: how many token ids it may answer with.
         own: whether the codec is made of the model's own tokenizer.
+        host: of the server, by which providers are known.
 
     """
 
@@ -36,6 +37,7 @@ class Served:
     codec: Codec
     vocabulary: int
     own: bool = True
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,10 @@ class Dialect(Protocol):
         """Return how many more tokens a server may count than the sequence's `tokens`."""
         ...
 
+    def adapts(self, error: ModelCallError) -> bool:
+        """Return whether a refusal asks for another way of asking, which is taken from now on."""
+        ...
+
 
 class TokenIds:
     """`/completions` with token ids both ways: nothing is encoded twice."""
@@ -184,9 +190,17 @@ class TokenIds:
         """Return 0: the server reads these tokens and no others."""
         return 0
 
+    def adapts(self, error: ModelCallError) -> bool:
+        """Return False: there is one way of asking."""
+        return False
+
 
 class Lenient:
     """What dialects without token ids have in common."""
+
+    def adapts(self, error: ModelCallError) -> bool:
+        """Return False: there is one way of asking."""
+        return False
 
     def lookahead(self, sequence: Sequence[int], token: int, most: int) -> Question | None:
         """Return None: a draft needs token ids."""

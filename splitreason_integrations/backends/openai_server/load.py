@@ -17,6 +17,7 @@ from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel
 from splitreason_integrations.errors import ModelCallError, ModelLoadError, ModelUnreachableError
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.text.thinking import TemplateSettings
 
 _NAMED = 8
 _LENGTHS = ("max_model_len", "context_length", "max_context_length", "context_window")
@@ -45,10 +46,12 @@ def load(spec: OpenAIServerModel) -> ServerModel:
         )
     tokenizer = _tokenizer(here, spec)
     ends, sampling = _defaults(here, spec.label)
-    codec = TokenizerCodec if spec.own_tokenizer else BorrowedCodec
+    make = TokenizerCodec if spec.own_tokenizer else BorrowedCodec
+    template = TemplateSettings(spec.thinking, spec.chat_template_kwargs)
+    codec = make(tokenizer, name=spec.label, end_tokens=ends, template=template)
     return ServerModel(
         Replicas(servers),
-        codec(tokenizer, name=spec.label, end_tokens=ends),
+        codec,
         model=spec.model,
         name=spec.label,
         vocabulary=max(tokenizer.get_vocab().values()) + 1,
@@ -59,12 +62,17 @@ def load(spec: OpenAIServerModel) -> ServerModel:
         default_sampling=sampling if spec.own_tokenizer else None,
         speaks=spec.dialect or _speaks(spec),
         own_tokenizer=spec.own_tokenizer,
+        host=_host(spec),
     )
 
 
 def _speaks(spec: OpenAIServerModel) -> str | None:
     """Return the dialect of a provider that is known by its address."""
-    return HOSTS.get(urlsplit(spec.urls[0]).hostname or "")
+    return HOSTS.get(_host(spec))
+
+
+def _host(spec: OpenAIServerModel) -> str:
+    return urlsplit(spec.urls[0]).hostname or ""
 
 
 def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any]:

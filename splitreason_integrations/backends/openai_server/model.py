@@ -33,7 +33,7 @@ class ServerModel(LoadedModel[ServerSession]):
     """A model behind a server. `vocabulary` is how many token ids it may answer with.
 
     `speaks` names its dialect; with None it is found at the first use. `own_tokenizer` says that
-    the codec is made of the model's own.
+    the codec is made of the model's own; by `host` providers are known.
     """
 
     remote = True
@@ -53,6 +53,7 @@ class ServerModel(LoadedModel[ServerSession]):
         default_sampling: Sampling | None = None,
         speaks: str | None = "ids",
         own_tokenizer: bool = True,
+        host: str = "",
     ) -> None:
         super().__init__(
             codec,
@@ -67,7 +68,7 @@ class ServerModel(LoadedModel[ServerSession]):
         self.draft_stats = DraftStats()
         self.holds_grammars = True
         self.model = model
-        self._served = Served(model, codec, vocabulary, own_tokenizer)
+        self._served = Served(model, codec, vocabulary, own_tokenizer, host)
         self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
         self._finding = PerProcess(Searches[Found])
 

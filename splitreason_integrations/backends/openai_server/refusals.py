@@ -23,11 +23,14 @@ NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 501})
 _MAY_BE_LEFT_OUT = frozenset(
     {
         "add_special_tokens",
+        "chat_template_kwargs",
+        "enable_thinking",
         "frequency_penalty",
         "logit_bias",
         "logprobs",
         "min_p",
         "presence_penalty",
+        "reasoning_effort",
         "repeat_last_n",
         "repeat_penalty",
         "repetition_penalty",

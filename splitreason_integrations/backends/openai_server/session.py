@@ -164,6 +164,9 @@ class ServerSession(SentSession):
 
     def _learns(self, error: ModelCallError, sampling: Sampling) -> bool:
         """Return whether a refusal says how to ask, so that asking again may do."""
+        dialect = self._model.dialect
+        if dialect is not None and dialect.adapts(error):
+            return True
         if (call := self._last_call) is None:
             return False
         if call.learns(error):

@@ -1,9 +1,9 @@
 """How a model behind an OpenAI-compatible server is named. No server is asked here."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from splitreason_integrations.backends.base import Model
@@ -13,6 +13,7 @@ from splitreason_integrations.checks import check_number
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
 from splitreason_integrations.processes import environment
+from splitreason_integrations.text.thinking import check_template
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -73,6 +74,11 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
             that.
         taught: whether the model was trained to mark hard spans with the tags; by default a probe
             finds out at the first use.
+        thinking: whether the model thinks before it answers, by its chat template or its family's
+            marks; by default as the template has it. In a
+            chat it is sent to the server: as `chat_template_kwargs`, or in a provider's own way.
+        chat_template_kwargs: further variables of its chat template, such as
+            `{"reasoning_effort": "low"}`.
         limits: time limits and connections.
 
     Raises:
@@ -96,6 +102,8 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
     dialect: Dialect | None = field(default=None, kw_only=True)
     own_tokenizer: bool = field(default=True, kw_only=True)
     taught: bool | None = field(default=None, kw_only=True)
+    thinking: bool | None = field(default=None, kw_only=True)
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
     limits: ServerLimits = field(default_factory=ServerLimits, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -105,6 +113,7 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
         if self.context_tokens is not None:
             check_number("context_tokens", self.context_tokens, least=1, whole=True)
         self._check_dialect()
+        check_template(self.thinking, self.chat_template_kwargs)
         if self.api_key is not None and self.api_key_env is not None:
             raise ConfigurationError("give either api_key or api_key_env, not both")
         if isinstance(self.api_key, str):

@@ -22,6 +22,7 @@ from splitreason_integrations.errors import ConfigurationError, MissingExtraErro
 from splitreason_integrations.processes import environment
 from splitreason_integrations.processes.children import PerProcess
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.text.thinking import TemplateSettings
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
 _CPU_BLOCK_TOKENS = 32
@@ -65,7 +66,12 @@ def load(spec: VLLMModel) -> LocalVLLM:
     ends, sampling = _defaults(folder, spec.label)
     return LocalVLLM(
         _engine(spec, arguments, reloads=machine.gpu is not None),
-        TokenizerCodec(tokenizer, name=spec.label, end_tokens=ends),
+        TokenizerCodec(
+            tokenizer,
+            name=spec.label,
+            end_tokens=ends,
+            template=TemplateSettings(spec.thinking, spec.chat_template_kwargs),
+        ),
         name=spec.label,
         vocabulary=text["vocab_size"],
         context_tokens=context_tokens,

@@ -15,6 +15,7 @@ from splitreason_integrations.backends.description import (
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import SettingError, UnknownSpecError
+from splitreason_integrations.text.thinking import check_template
 
 _DTYPES = get_args(DType)
 _FIELD_OF = {
@@ -57,6 +58,10 @@ class VLLMModel(LoadedByName, ModelDescription):
         trust_remote_code: whether to run Python code that comes with the model.
         taught: whether the model was trained to mark hard spans with the tags; by default a probe
             finds out at the first use.
+        thinking: whether the model thinks before it answers, by its chat template or its family's
+            marks; by default as the template has it.
+        chat_template_kwargs: further variables of its chat template, such as
+            `{"reasoning_effort": "low"}`.
         engine: further arguments of vLLM's `AsyncEngineArgs`, such as `{"quantization": "fp8"}`.
 
     """
@@ -77,6 +82,8 @@ class VLLMModel(LoadedByName, ModelDescription):
     name: str | None = field(default=None, kw_only=True)
     trust_remote_code: bool = field(default=False, kw_only=True)
     taught: bool | None = field(default=None, kw_only=True)
+    thinking: bool | None = field(default=None, kw_only=True)
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
     engine: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
@@ -95,6 +102,7 @@ class VLLMModel(LoadedByName, ModelDescription):
         if self.sleep_after_s is not None:
             check_number("sleep_after_s", self.sleep_after_s, least=0.001)
         self._check_devices()
+        check_template(self.thinking, self.chat_template_kwargs)
         for name in self.engine:
             if name in _FIELD_OF:
                 raise SettingError(
