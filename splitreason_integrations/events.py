@@ -225,6 +225,21 @@ class HandoffFellBack(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SettingLeftOut(Event):
+    """A model's server does not take a setting of the request, and was asked without it.
+
+    Attributes:
+        model: the model's name.
+        setting: the setting; with its value where the server takes others.
+
+    """
+
+    name: ClassVar[str] = "splitreason.setting.left_out"
+    model: str
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetExhausted(Event):
     """A cap of the policy was reached.
 

@@ -212,6 +212,11 @@ class Codec(Protocol):
         """The ids that end a turn."""
         ...
 
+    @property
+    def begin_token(self) -> int | None:
+        """The id that begins every text of the model; None if there is none."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Return ids of plain text; never a control token, whatever the text spells."""
         ...

@@ -125,6 +125,7 @@ EVENTS: Mapping[type[Event], Callable[[Delivery, Any], Calls] | None] = {
     events.HandoffRetried: None,
     events.HandoffFailed: Delivery.span_failed,
     events.HandoffFellBack: None,
+    events.SettingLeftOut: None,
     events.BudgetExhausted: None,
 }
 """What each event calls beside the custom event; None for nothing more."""

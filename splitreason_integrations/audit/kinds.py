@@ -27,6 +27,7 @@ EVENTS: Mapping[type[events.Event], Meaning] = {
     events.HandoffRetried: Meaning.FAILURE,
     events.HandoffFailed: Meaning.FAILURE,
     events.HandoffFellBack: Meaning.FAILURE,
+    events.SettingLeftOut: Meaning.FAILURE,
     events.BudgetExhausted: Meaning.WORK,
 }
 """What each event's record means; the record's kind is the event's name."""

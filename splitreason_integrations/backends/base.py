@@ -238,6 +238,18 @@ class Prefills(Protocol):
 
 
 @runtime_checkable
+class LeavesOut(Protocol):
+    """A session that cannot ask its model's server for all that its orders say.
+
+    Attributes:
+        left_out: the settings that were not asked for, as text.
+
+    """
+
+    left_out: frozenset[str]
+
+
+@runtime_checkable
 class Closable(Protocol):
     """A loaded model that can free its memory, processes and connections."""
 

@@ -101,6 +101,7 @@ class TokenizerCodec:
             added.content: token_id for token_id, added in tokenizer.added_tokens_decoder.items()
         }
         self._control_ids = frozenset(self._control.values())
+        self.begin_token: int | None = tokenizer.bos_token_id
         own_end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
         self.end_tokens = frozenset((*own_end, *end_tokens))
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 
-from splitreason_integrations.backends.base import Model, Session
+from splitreason_integrations.backends.base import LeavesOut, Model, Session
 from splitreason_integrations.loop.bridge import Bridge
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.protocols import Codec, Guide, Prompt
@@ -84,6 +84,11 @@ class Participant:
     def is_open(self) -> bool:
         """Whether there is a session."""
         return self._session is not None
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The settings that its model's server was not asked for, as it does not take them."""
+        return self._session.left_out if isinstance(self._session, LeavesOut) else frozenset()
 
     @property
     def prompt_tokens(self) -> int:

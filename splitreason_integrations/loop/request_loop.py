@@ -72,6 +72,7 @@ class RequestLoop:
         self._answer = answer
         # Those that a paused request had reached were reported before the pause.
         self._reported_caps = len(state.machine.exhausted)
+        self._reported_settings: set[tuple[str, str]] = set()
         self._finished = False
 
     @property
@@ -87,6 +88,7 @@ class RequestLoop:
             else:
                 order = self._next_order()
                 self._report_caps()
+                self._report_left_out()
                 await self._carry_out(order)
         except Exception as error:  # noqa: BLE001 - raised again once the outbox is empty
             return error
@@ -129,6 +131,15 @@ class RequestLoop:
         new, self._reported_caps = exhausted[self._reported_caps :], len(exhausted)
         for cap in new:
             self.state.emit(self.state.spans.exhausted(cap))
+
+    def _report_left_out(self) -> None:
+        """Emit an event for each setting that a server was not sent, once for a model."""
+        state = self.state
+        writers = [one for one in (state.small, state.large_model) if one is not None]
+        settings = {(one.model.name, setting) for one in writers for setting in one.left_out}
+        for model, setting in sorted(settings - self._reported_settings):
+            state.emit(state.spans.left_out(model, setting))
+        self._reported_settings |= settings
 
     async def _take_answer(self) -> None:
         """Let the person answer; pause the request where the answer comes later."""

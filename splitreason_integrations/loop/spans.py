@@ -221,6 +221,10 @@ class SpanTracker:
         number = self.number if self.is_open else self.number - 1
         return events.HandoffFellBack(self._request_id, number, to)
 
+    def left_out(self, model: str, setting: str) -> events.Event:
+        """Return the event of a setting that a model's server was not asked for."""
+        return events.SettingLeftOut(self._request_id, model, setting)
+
     def exhausted(self, cap: str) -> events.Event:
         """Return the event of a cap of the request that was reached."""
         return events.BudgetExhausted(self._request_id, cap, self.number)

@@ -57,6 +57,11 @@ class RedactingCodec:
         """The ids that end a turn."""
         return self._codec.end_tokens
 
+    @property
+    def begin_token(self) -> int | None:
+        """The id that begins every text of the model; None if there is none."""
+        return self._codec.begin_token
+
     def encode(self, text: str) -> list[int]:
         """Return ids of plain text, a piece of a reply that may have been cut anywhere."""
         return self._codec.encode(self._vault.hide_piece(text))

@@ -151,6 +151,7 @@ EVENTS: Mapping[type[events.Event], Callable[[Metering, Any], None] | None] = {
     events.HandoffRetried: Metering.handoff_retried,
     events.HandoffFailed: Metering.handoff_failed,
     events.HandoffFellBack: Metering.handoff_fell_back,
+    events.SettingLeftOut: None,
     events.BudgetExhausted: Metering.budget_exhausted,
 }
 """How each event is counted; None for an event that no metric counts."""

@@ -243,6 +243,7 @@ EVENTS: Mapping[type[events.Event], Callable[[Tracing, Any], None]] = {
     events.HandoffRetried: Tracing.handoff_retried,
     events.HandoffFailed: Tracing.handoff_failed,
     events.HandoffFellBack: Tracing.add_event,
+    events.SettingLeftOut: Tracing.add_event,
     events.BudgetExhausted: Tracing.add_event,
 }
 """How each event is traced."""

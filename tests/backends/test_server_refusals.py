@@ -5,9 +5,13 @@ import time
 
 import pytest
 
+from splitreason_integrations import Sampling, SplitEngine
+from splitreason_integrations.backends.openai_server.examine import findings
 from splitreason_integrations.backends.openai_server.refusals import LeftOut, Lessons
 from splitreason_integrations.errors import ModelCallError, RequestError
-from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.events import SettingLeftOut
+from splitreason_integrations.request import Request
+from splitreason_integrations.testing import ScriptedModel
 from tests.backends.raw_server import RawServer, Reply, json_reply
 from tests.backends.servers import order, write
 from tests.backends.test_server_streams import CODEC, DONE, PROMPT, SAID, Place, closed, model_at
@@ -92,6 +96,12 @@ def test_a_value_is_left_out_and_others_are_sent():
     assert lessons.fitted({"temperature": 0.4}) == {"temperature": 0.4}
     assert lessons.missing(SENT) == {LeftOut("temperature", "1.5")}
     assert lessons.missing({"temperature": 0.4}) == set()
+
+
+def test_without_tools_there_is_no_choice_of_one():
+    lessons = Lessons()
+    lessons.learn(refusal("unknown field: tools"), SENT)
+    assert not {"tools", "tool_choice"} & set(lessons.fitted(SENT))
 
 
 def test_what_was_not_sent_is_not_learned():
@@ -333,3 +343,64 @@ async def test_a_cap_on_answers_is_asked_for_once(speaks):
     bodies, said, _ = await asked_of(handle, [stopping()] * 2, speaks=speaks)
     assert [one[-len(SAID) :] for one in said] == [SAID] * 2
     assert [body["max_tokens"] for body in bodies][1:] == [30, 30]
+
+
+SMALL = "I add 3 and 4.<bigmodel> So that is it.</think>\n\nSeven."
+
+
+async def events_of(handle, *, sampling, tools=None):
+    """Return the reply to a request with one span, and the settings that its events name."""
+    server = RawServer(handle)
+    async with server.serving() as url:
+        large = model_at(url, "continue")
+        engine = SplitEngine(small=ScriptedModel(SMALL), large=large)
+        messages = [{"role": "user", "content": "How many are 3 pens and 4 pens?"}]
+        asked = Request(messages=messages, tools=tools, sampling=sampling, seed=1)
+        items = [item async for item in engine.stream(asked)]
+        await closed(large)
+    left_out = [item for item in items if isinstance(item, SettingLeftOut)]
+    assert {one.model for one in left_out} <= {"m"}
+    return items[-1], [one.setting for one in left_out], server.asked
+
+
+def refusing(name, said):
+    def handle(path, body):
+        return json_reply(400, {"error": {"message": said}}) if name in body else text_answer()
+
+    return handle
+
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "sampling", "settings"),
+    [
+        (
+            "temperature",
+            "temperature: range: 0..0.5",
+            Sampling(temperature=0.7),
+            ["temperature=0.7"],
+        ),
+        ("top_p", "unknown parameter top_p", Sampling(top_p=0.5), ["top_p"]),
+        ("tools", "unknown field: tools", Sampling(), ["tools"]),
+        ("temperature", "unknown parameter temperature", Sampling(), []),
+        ("top_k", "unknown parameter top_k", Sampling(temperature=0.7), []),
+        ("seed", "unknown parameter seed", Sampling(temperature=0.7), []),
+    ],
+)
+async def test_an_event_names_what_a_request_does_without(name, said, sampling, settings):
+    reply, named, asked = await events_of(
+        refusing(name, said), sampling=sampling, tools=[TOOL] if name == "tools" else None
+    )
+    assert (named, len(asked)) == (settings, 2)
+    assert (reply.spans[0].text, reply.degraded) == (SAID, False)
+
+
+async def test_the_doctor_says_what_a_server_does_not_take():
+    async with RawServer(refusing("top_k", "unknown parameter top_k")).serving() as url:
+        model = model_at(url, "continue")
+        found = {one.what: one async for one in findings(model, role="large")}
+        await closed(model)
+    assert found["large model takes"].said == "all parameters but top_k"
+    assert found["large model takes"].facts == {"left_out": ["top_k"]}

@@ -459,8 +459,8 @@ async def test_a_model_that_shows_that_it_works_is_waited_for():
     assert CODEC.decode([token for one in written for token in one.token_ids]) == SAID
 
 
-@pytest.mark.parametrize(("speaks", "paths"), [("text", 3), ("plain", 5)])
-async def test_a_server_that_fails_at_what_it_does_not_know_is_asked_in_another_way(speaks, paths):
+@pytest.mark.parametrize("speaks", ["text", "plain"])
+async def test_a_server_that_fails_at_what_it_does_not_know_is_asked_in_another_way(speaks):
     place = Place("detection", "continue" if speaks == "plain" else "text")
 
     def handle(path, body):
@@ -473,7 +473,8 @@ async def test_a_server_that_fails_at_what_it_does_not_know_is_asked_in_another_
         model = model_at(url, None)
         assert (await model.find_dialect(model.replicas.choose())).name == speaks
         await closed(model)
-    assert len(server.asked) == paths
+    asked = [json.dumps(one, sort_keys=True) for one in server.asked]
+    assert len(set(asked)) == len(asked) <= 6
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

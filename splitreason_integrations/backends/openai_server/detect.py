@@ -158,6 +158,20 @@ async def _try_ids(replica: Replica, served: Served) -> Found:
     return Found(dialect, Capabilities("ids", "asked", True, likely, ids[:1] == [token], False))
 
 
+async def check_beginning(replica: Replica, found: Found, served: Served) -> Found:
+    """Find out whether a server puts the beginning of every text before a prompt that has it.
+
+    Returns what was found before. Raises ModelCallError where the server fails.
+    """
+    begins, prompt = served.codec.begin_token, _wanted(served).prompt
+    if isinstance(found.dialect, Text) and begins is not None and prompt[0] == begins:
+        word = served.codec.encode(_CHOSEN)[-1:]
+        asked = found.dialect.question(replace(_wanted(served), prompt=word))
+        usage = _usage(await whole_answer(replica, asked))
+        found.dialect.server_begins = usage is not None and usage.prompt > len(word)
+    return found
+
+
 async def _try_text(replica: Replica, served: Served) -> Found:
     dialect, wanted = Text(served), _wanted(served)
     token = served.codec.encode(_CHOSEN)[-1]
@@ -178,7 +192,8 @@ async def _try_text(replica: Replica, served: Served) -> Found:
     if not obeys:
         replica.lessons.leave_out("logit_bias")
     likely = "likeliest" if any(part.top for part in parts) else "none"
-    return Found(dialect, Capabilities("text", "asked", False, likely, obeys, usage is not None))
+    can = Capabilities("text", "asked", False, likely, obeys, usage is not None)
+    return await check_beginning(replica, Found(dialect, can), served)
 
 
 async def _try_chat(replica: Replica, served: Served) -> Found:

@@ -28,6 +28,14 @@ async def findings(model: ServerModel, *, role: str) -> AsyncGenerator[Finding, 
     yield Finding(what, True, can.in_words, asdict(can))
     async for finding in try_all(model, role=role, trials=_needed(can, role)):
         yield finding
+    yield _taken(model, role)
+
+
+def _taken(model: ServerModel, role: str) -> Finding:
+    """Return which parameters the server took; others are tried again after a while."""
+    left_out = sorted(map(str, model.left_out))
+    said = f"all parameters but {', '.join(left_out)}" if left_out else "all parameters"
+    return Finding(f"{role} model takes", True, said, {"left_out": left_out})
 
 
 def _needed(can: Capabilities, role: str) -> Mapping[str, Trial]:

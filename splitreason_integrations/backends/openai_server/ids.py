@@ -6,13 +6,14 @@ chosen token at each of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError
 from splitreason_integrations.backends.scores import LIKELIEST, Asked, asked_by
 from splitreason_integrations.protocols import Codec
-from splitreason_integrations.sampling import uniform
+from splitreason_integrations.sampling import Sampling, uniform
 
 _EVENT_TOKENS = 8
 """Tokens in an event behind the first one: events cost time on both sides."""
@@ -46,6 +47,13 @@ def sampled(order: WriteOrder, position: int) -> dict[str, Any]:
         },
         "seed": int(uniform(order.seed, order.stream, position) * (1 << 53)),
     }
+
+
+def settings_of(order: WriteOrder, default: Sampling) -> frozenset[str]:
+    """Return the parameters that say what a request wishes, beyond a model's own defaults."""
+    usual = sampled(replace(order, sampling=default), 0)
+    own = {name for name, value in sampled(order, 0).items() if usual.get(name) != value}
+    return frozenset(own | {"tools"})
 
 
 def never(token_ids: Sequence[int]) -> dict[str, Any]:

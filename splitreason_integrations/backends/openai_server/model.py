@@ -9,6 +9,7 @@ from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
     Found,
+    check_beginning,
     detect,
     dialect_of,
 )
@@ -69,7 +70,9 @@ class ServerModel(LoadedModel[ServerSession]):
         self.holds_grammars = True
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer, host)
-        self._found: Found | None = None if speaks is None else dialect_of(speaks, self._served)
+        self._named = None if speaks is None else dialect_of(speaks, self._served)
+        # A server of text is asked one thing all the same.
+        self._found = None if speaks == Text.name and codec.begin_token is not None else self._named
         self._finding = PerProcess(Searches[Found])
 
     @property
@@ -102,7 +105,8 @@ class ServerModel(LoadedModel[ServerSession]):
     @property
     def capabilities(self) -> Capabilities | None:
         """What the servers can do; None before it is found."""
-        return None if self._found is None else self._found.capabilities
+        known = self._found or self._named
+        return None if known is None else known.capabilities
 
     async def find_dialect(self, replica: Replica) -> Dialect:
         """Return the best dialect that a server speaks: one finding holds for all of them.
@@ -110,12 +114,15 @@ class ServerModel(LoadedModel[ServerSession]):
         Raises ModelCallError where none does, or where the server fails meanwhile.
         """
         if self._found is None:
-            found = await self._finding.value.outcome(
-                replica, lambda: detect(replica, self._served)
-            )
+            found = await self._finding.value.outcome(replica, lambda: self._search(replica))
             # Another server's may have come first, and may have learned something since.
             self._found = self._found or found
         return self._found.dialect
+
+    async def _search(self, replica: Replica) -> Found:
+        if self._named is None:
+            return await detect(replica, self._served)
+        return await check_beginning(replica, self._named, self._served)
 
     @property
     def left_out(self) -> frozenset[LeftOut]:

@@ -193,6 +193,8 @@ class Lessons:
         if self._most_seed is not None and "seed" in body:
             body = {**body, "seed": body["seed"] & self._most_seed}
         missing = {one.name for one in self.missing(body)}
+        if "tools" in missing:
+            missing.add("tool_choice")
         return {
             self._names.get(name, name): value
             for name, value in body.items()

@@ -17,6 +17,7 @@ class Service(Protocol):
     name: str
     codec: Codec
     context_tokens: int
+    default_sampling: Sampling
     draft_stats: DraftStats
     holds_grammars: bool
     replicas: Replicas

@@ -12,6 +12,7 @@ from splitreason_integrations.backends.base import End, Wanted, Watch, WriteOrde
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Dialect
+from splitreason_integrations.backends.openai_server.ids import settings_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.scoring import read_draft, read_scores
 from splitreason_integrations.backends.openai_server.service import Service
@@ -56,6 +57,7 @@ class ServerSession(SentSession):
         self._last_call: Call | None = None
         self._counted_tokens = 0
         self._most: int | None = None
+        self.left_out: frozenset[str] = frozenset()
         self.requests = 0
 
     def extend(self, token_ids: Sequence[int]) -> None:
@@ -195,6 +197,8 @@ class ServerSession(SentSession):
             self._fitting(max(most, dialect.ahead_tokens)),
         )
         call = self._call(dialect.question(wanted), self._last)
+        wished = settings_of(order, self._model.default_sampling)
+        self.left_out |= {str(one) for one in call.missing if one.name in wished}
         return Answering(call, dialect.answer(wanted), self.unread)
 
     async def _next(

@@ -177,6 +177,7 @@ class Text(Lenient):
     Attributes:
         heeds_grammars: whether the server holds text to a grammar in llama.cpp's notation; None
             before it was tried.
+        server_begins: whether the server itself puts before a prompt what begins every text.
 
     """
 
@@ -186,6 +187,7 @@ class Text(Lenient):
     def __init__(self, served: Served) -> None:
         self._served = served
         self.heeds_grammars: bool | None = None
+        self.server_begins = False
 
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order that wants a form, or probabilities at every token."""
@@ -207,7 +209,7 @@ class Text(Lenient):
         codec = self._served.codec
         body = {
             "model": self._served.model,
-            "prompt": spelled(codec, wanted.prompt) + spelled(codec, wanted.written),
+            "prompt": self._prompt(wanted.prompt) + spelled(codec, wanted.written),
             "max_tokens": wanted.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -237,7 +239,7 @@ class Text(Lenient):
         """Return what to ask for behind each sequence: 0 for all but the likeliest tokens."""
         body = {
             "model": self._served.model,
-            "prompt": [spelled(self._served.codec, prompt) for prompt in prompts],
+            "prompt": [self._prompt(prompt) for prompt in prompts],
             "max_tokens": 1,
             "stream": True,
             "temperature": 0.0,
@@ -251,6 +253,12 @@ class Text(Lenient):
     def added_tokens(self, tokens: int) -> int:
         """Return by how many tokens a server's own beginning may lengthen the prompt."""
         return BEGINNING_TOKENS
+
+    def _prompt(self, token_ids: Sequence[int]) -> str:
+        """Return a prompt as text; what begins it is left to a server that adds it."""
+        codec = self._served.codec
+        begins = self.server_begins and token_ids[0] == codec.begin_token
+        return spelled(codec, token_ids[1:] if begins else token_ids)
 
     @cached_property
     def controls(self) -> "Controls":

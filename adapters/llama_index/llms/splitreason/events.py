@@ -29,6 +29,7 @@ EVENTS: Mapping[type[Event], bool] = {
     events.HandoffRetried: True,
     events.HandoffFailed: True,
     events.HandoffFellBack: True,
+    events.SettingLeftOut: True,
     events.BudgetExhausted: True,
 }
 """Whether each event is also in the stream of the workflow's run."""
