@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from splitreason_integrations import OpenAIServerModel, ServerLimits
+from splitreason_integrations import OpenAIServerModel, Retry, ServerLimits, SplitEngine
 from splitreason_integrations.backends.base import End, Wanted
 from splitreason_integrations.backends.openai_server import call
 from splitreason_integrations.backends.openai_server.http import Server
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.errors import ModelCallError
-from splitreason_integrations.testing import embedded_codec
+from splitreason_integrations.request import Request
+from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.backends.raw_server import FOREVER_S, RawServer, Reply, json_reply
 from tests.backends.servers import order, write
 
@@ -419,6 +420,25 @@ async def test_what_servers_send_is_taken_as_it_is_meant(name, place):
     assert set(asked.values()) == {1}, "the same was asked twice"
     if place.name != "detection":
         assert len(asked) == 1
+
+
+SMALL = "I add 3 and 4.<bigmodel> So that is it.</think>\n\nSeven."
+WRITING = Place("writing", "continue")
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.outcome != "read"])
+async def test_a_request_goes_on_and_asks_again_only_for_what_may_pass(name):
+    server = RawServer(lambda path, body: FORMS[name].reply(WRITING))
+    async with server.serving() as url:
+        large = model_at(url, "continue")
+        engine = SplitEngine(
+            small=ScriptedModel(SMALL), large=large, retry=Retry(wait_s=0.0, attempts=2)
+        )
+        asked = [{"role": "user", "content": "How many are 3 pens and 4 pens?"}]
+        reply = await engine.complete(Request(messages=asked, seed=1))
+        await closed(large)
+    assert (reply.answer, reply.degraded) == ("Seven.", True)
+    assert len(server.asked) == (2 if FORMS[name].outcome == "retryable" else 1)
 
 
 ALIVE = {

@@ -120,6 +120,37 @@ def test_reasoning_that_comes_by_itself_goes_before_the_rest():
     assert BORDER in last.token_ids
 
 
+def called(*pieces):
+    """Return the events of a tool call whose arguments come in pieces."""
+    first, *rest = pieces
+    function = {"name": "add", "arguments": first}
+    more = [{"index": 0, "function": {"arguments": piece}} for piece in rest]
+    calls = [{"index": 0, "id": "1", "type": "function", "function": function}, *more]
+    return [*(chat_event(tool_calls=[one]) for one in calls), chat_event("", "tool_calls")]
+
+
+@pytest.mark.parametrize("pieces", [('{"a": 1}',), ("", '{"a"', ": 1}"), ({"a": 1},)])
+def test_a_call_that_comes_beside_the_text_is_the_text_that_was_written_for_it(pieces):
+    wanted = CODEC.reply_format.write_call("add", '{"a": 1}')
+    said = answer(Chat(SERVED, "continue"), called(*pieces), read_chat)[0]
+    assert said == wanted
+    thought = chat_event(reasoning_content="hm")
+    said = answer(Chat(SERVED, "continue"), [thought, *called(*pieces)], read_chat)[0]
+    assert said.startswith("hm</think>")
+    assert said.endswith(wanted)
+
+
+@pytest.mark.parametrize("piece", ['{"a": ', "tmp", '"tmp"', "[1]"])
+def test_a_call_that_is_no_json_is_named(piece):
+    with pytest.raises(UnreadableError, match="no JSON object"):
+        answer(Chat(SERVED, "continue"), called(piece), read_chat)
+
+
+def test_a_call_is_no_next_step():
+    with pytest.raises(UnreadableError, match="where the next step was asked for"):
+        answer(PlainChat(SERVED), called("{}"), read_chat, begun=CODEC.encode("So"))
+
+
 def test_a_step_is_what_is_said_and_not_what_is_thought():
     begun = CODEC.encode("So 2*2 =")
     events = [chat_event(reasoning_content="hm"), chat_event("4", "stop")]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from splitreason_integrations.backends.base import WriteOrder
+from splitreason_integrations.backends.openai_server.called import CalledTools, calls_in
 from splitreason_integrations.backends.openai_server.dialects import Served
 from splitreason_integrations.backends.openai_server.text import Controls, TextAnswer
 from splitreason_integrations.backends.openai_server.wire import (
@@ -37,7 +38,14 @@ def read_chat(data: Any) -> Part:
     finish, reason = finish_of(choice)
     if delta.get("refusal"):
         finish, reason = REFUSED, "refusal"
-    return Part(text=text, finish=finish, reason=reason, thought=thought, usage=usage_of(data))
+    return Part(
+        text=text,
+        finish=finish,
+        reason=reason,
+        thought=thought,
+        usage=usage_of(data),
+        calls=calls_in(delta),
+    )
 
 
 def _text_of(content: Any) -> tuple[str, str]:
@@ -86,6 +94,7 @@ class ChatAnswer(TextAnswer):
     ) -> None:
         super().__init__(served.codec, order, controls.of(order))
         self._form = served.codec.reply_format
+        self._called = CalledTools(self._form)
         self._thinks = thinks
         self._opened = opened or thinks
         self._inline = inline
@@ -102,6 +111,9 @@ class ChatAnswer(TextAnswer):
         if thought:
             text = ("" if self._opened else f"{self._form.begin_of_reasoning}\n") + thought
             self._thinks = self._opened = True
+        self._called.add(part.calls)
+        if part.finish == "stop":
+            said += self._called.take()
         if said:
             text += (self._border(said) if self._thinks else "") + said
             self._thinks = False
@@ -143,6 +155,7 @@ class StepAnswer(TextAnswer):
         gap = " " if begun and not begun[-1].isspace() else ""
         super().__init__(served.codec, order, controls.of(order), gap=gap)
         self._inline = inline
+        self._called = CalledTools(served.codec.reply_format)
         self._thought = ""
         self._says = False
 
@@ -151,6 +164,9 @@ class StepAnswer(TextAnswer):
         if not self._says and len(self._thought) < _MOST_THOUGHT:
             self._thought += part.thought + heard.thought
         text = heard.said
+        self._called.add(part.calls)
+        if part.finish is not None and self._called and not (self._says or text):
+            raise UnreadableError("calls a tool where the next step was asked for", lasting=True)
         if not text and part.finish == "stop" and not self._says:
             text = self._thought
         self._says = self._says or bool(text)

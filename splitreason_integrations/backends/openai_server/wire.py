@@ -97,6 +97,7 @@ class Part:
         top: log probabilities by token, at each token that it adds.
         thought: text that the server takes for reasoning.
         usage: the server's count of tokens.
+        calls: pieces of tool calls that come beside the text.
 
     """
 
@@ -110,12 +111,13 @@ class Part:
     top: Sequence[Any] = ()
     thought: str = ""
     usage: Usage | None = None
+    calls: Sequence[Any] = ()
 
     @property
     def is_news(self) -> bool:
         """Whether it says more than that the server is alive."""
-        said = (self.token_ids, self.text, self.finish, self.top, self.thought, self.usage)
-        return any(said)
+        said = (self.token_ids, self.text, self.thought, self.calls)
+        return any(said) or any((self.finish, self.top, self.usage))
 
     def scores(self, codec: Codec, tokens: Collection[int]) -> list[Scores]:
         """Return what is said of `tokens` at each position; raise UnreadableError if it is missing.
