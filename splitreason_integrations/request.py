@@ -23,7 +23,8 @@ class Request:
     Attributes:
         messages: The conversation, as chat templates take it.
         tools: Descriptions of tools that the reply may call.
-        response_schema: A JSON schema that the answer, behind the reasoning, must fit.
+        response_schema: A JSON schema that the answer, behind the reasoning, must fit, unless it
+            is a call of one of the tools.
         show_schema: Whether the models read the schema, at the end of the user's message.
         must_call: Whether the answer must be a call of one of the tools.
         sampling: How tokens are chosen.
@@ -82,7 +83,7 @@ class Request:
     def grammar(self, codec: Codec) -> str | None:
         """Return the grammar that constrains a model's answer, None if there is none."""
         if self.response_schema is not None:
-            return answer_grammar(self.response_schema, codec)
+            return answer_grammar(self.response_schema, codec, self.tools)
         return call_grammar(self.tools, codec) if self.must_call and self.tools else None
 
     def data(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _SPELLED_TOKENS = 12
 _CHARACTER_TOKENS = 4
 _VALUES = frozenset({"const", "enum", "default", "examples"})
 _SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+_SPACE = "/[ \\n]{0,4}/"
 _WRITTEN_LIKE_JSON_DUMPS = {
     "whitespace_flexible": False,
     "item_separator": ", ",
@@ -34,10 +35,22 @@ _WRITTEN_LIKE_JSON_DUMPS = {
 }
 
 
-def answer_grammar(schema: Mapping[str, Any], codec: Codec) -> str:
-    """Return the grammar of an answer that is one JSON value of a schema, in Lark's notation."""
+def answer_grammar(
+    schema: Mapping[str, Any], codec: Codec, tools: Sequence[Message] | None = None
+) -> str:
+    """Return the grammar of an answer that is one JSON value of a schema, in Lark's notation.
+
+    With tools the answer may be a call of one of them instead, where the model's family has calls.
+    """
     opening = _spelled(codec, codec.reply_format.answer_start)
-    return f"start: {opening} /[ \\n]{{0,4}}/ value\nvalue: %json {_as_json(schema)}\n"
+    may_call = bool(tools) and _reads_calls(codec)
+    lines = [
+        "start: answer | called" if may_call else "start: answer",
+        f"answer: {opening} {_SPACE} value",
+        f"value: %json {_as_json(schema)}",
+        *(_call_rules(tools, codec) if tools and may_call else ()),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
@@ -47,8 +60,13 @@ def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
     """
     if not _reads_calls(codec):
         return None
+    return "\n".join(["start: called", *_call_rules(tools, codec)]) + "\n"
+
+
+def _call_rules(tools: Sequence[Message], codec: Codec) -> list[str]:
+    """Return the rules of `called`, one call of one of the tools."""
     lines = [
-        "start: /[ \\n]{0,4}/ call",
+        f"called: {_SPACE} call",
         f"call: {' | '.join(f'call_{at}' for at in range(len(tools)))}",
     ]
     family = codec.reply_format
@@ -61,7 +79,7 @@ def call_grammar(tools: Sequence[Message], codec: Codec) -> str | None:
             lines += markup.rules(f"args_{at}", _arguments(function))
         else:
             lines.append(f"args_{at}: %json {_as_json(_arguments(function))}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _reads_calls(codec: Codec) -> bool:
