@@ -131,10 +131,10 @@ class Call:
         self.replica.failed()
         return self._server.stalled()
 
-    async def usage(self) -> Usage | None:
-        """Return the usage that the server reports after a finished answer, if at once."""
+    async def usage(self, *, wait_s: float = _SETTLE_S) -> Usage | None:
+        """Return the usage that the server reports after a finished answer, if in time."""
         try:
-            async with asyncio.timeout(_SETTLE_S):
+            async with asyncio.timeout(wait_s):
                 while (part := await self.next()) is not None:
                     if part.usage is not None:
                         return part.usage

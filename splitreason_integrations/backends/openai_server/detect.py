@@ -49,6 +49,8 @@ _CHOSEN = "x"
 _CHAT_TOKENS = 16
 """For models that reason where nobody sees it, and then say nothing in fewer."""
 _MOST_PARTS = 256
+_USAGE_S = 1.0
+"""How long a server may take to count the tokens of an answer that is finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +318,7 @@ async def _answer(call: Call) -> list[Part]:
 
 
 async def _counted(call: Call) -> list[Part]:
-    usage = await call.usage()
+    usage = await call.usage(wait_s=_USAGE_S)
     return [] if usage is None else [Part(usage=usage)]
 
 

@@ -53,10 +53,11 @@ _LASTING_WORDS: Mapping[int, re.Pattern[str]] = {
     ),
 }
 """What a code or a type says of the request itself, by the HTTP status that fits."""
+_BUSY = re.compile(r"throttl|rate_?(limit|quota)|too_?many_?requests|overload")
 _PASSING = re.compile(
     r"rate_?limit|too_?many|throttl|overload|capacity|busy|unavailable|server_?error|internal"
     r"|time_?d?_?out|upstream|gateway|network|connection|temporar|try_?again|loading|aborted"
-    r"|api_error|engine|exhausted|incomplete|cancel"
+    r"|api_error|engine|exhausted|incomplete|cancel|econn|etimed|socket"
 )
 """What a code, a type or a message says of the server, which may be another one later."""
 
@@ -119,9 +120,10 @@ def status_of(error: Any, http: int | None = None) -> int:
         return number
     names = [one.get(name) for name in _NAMES for one in levels]
     for name in (one.lower() for one in names if isinstance(one, str) and not one.isdigit()):
-        if (lasting := _lasting(name)) is not None:
+        is_busy = _BUSY.search(name)
+        if not is_busy and (lasting := _lasting(name)) is not None:
             return lasting
-        if _PASSING.search(name):
+        if is_busy or _PASSING.search(name):
             return number or UNAVAILABLE
     said = message_of(error).lower()
     if _OVERFLOW.search(said):

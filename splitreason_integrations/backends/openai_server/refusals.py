@@ -153,7 +153,9 @@ class Lessons:
     def left_out(self) -> frozenset[LeftOut]:
         """What is left out now."""
         now_s = time.monotonic()
-        return frozenset(one for one, term in self._terms.items() if term.until_s > now_s)
+        # Other threads may learn meanwhile.
+        terms = list(self._terms.items())
+        return frozenset(one for one, term in terms if term.until_s > now_s)
 
     def leave_out(self, name: str) -> None:
         """Do not send a parameter from now on: the server takes it and does not heed it."""

@@ -29,7 +29,8 @@ class ServerLimits:
 
     Attributes:
         connect_s: seconds to connect.
-        read_s: seconds between two events of an answer.
+        read_s: seconds between two events of an answer; comments and pings alone lengthen a wait to
+            ten times as long at most.
         connections: connections at a time.
 
     """
