@@ -138,7 +138,10 @@ def test_a_review_queue_keeps_its_questions_and_its_answers(tmp_path):
     assert queue.claim().request_id == "pending"
 
 
-SETTINGS_ADDED_SINCE = {"close": None, "allows": "", "costs": "", "suits": "", "expect": ""}
+SETTINGS_ADDED_SINCE = {
+    **dict.fromkeys(("close", "max_reasoning_tokens")),
+    **dict.fromkeys(("allows", "costs", "suits", "expect"), ""),
+}
 
 
 def test_a_policy_with_every_setting_reads_the_same():

@@ -115,6 +115,9 @@ class RequestLoop:
         if (large := state.large_model) is not None:
             unread = large.unread_tokens(pieces) + len(large.tags.open_tokens)
             room = min(room, large.room(pieces))
+        if state.transcript.lacks_answer:
+            # What may not be written there holds for one token.
+            room = min(room, 1)
         state.machine.at(
             state.elapsed_s,
             span_s=state.spans.age_s,

@@ -174,11 +174,16 @@ class RequestState:
         return self.span_ends_s is not None and time.monotonic() >= self.span_ends_s
 
     def unwanted(self, participant: Participant) -> Sequence[int]:
-        """Return the tokens that a participant may not write here: those that begin a thought."""
-        transcript = self.transcript
+        """Return the tokens that a participant may not write here.
+
+        They are those that begin a thought, and right behind an end of the reasoning that its cap
+        has brought, those that end the reply: an answer has to follow.
+        """
+        transcript, codec = self.transcript, participant.codec
+        ends = sorted(codec.end_tokens) if transcript.lacks_answer else []
         if transcript.may_think or transcript.reasons:
-            return ()
-        return opening_tokens(participant.codec)
+            return ends
+        return [*opening_tokens(codec), *ends]
 
     def emit(self, *items: Item) -> None:
         """Put deltas and events into the outbox."""

@@ -62,6 +62,7 @@ class Transcript:
         self.tail = ""
         self._cap = max_reasoning_tokens
         self._half = 0
+        self._ended_at: int | None = None
         self._begins_reasoning = self._has_begun = begins_reasoning
         self._end_of_reasoning = small.reply_format.end_of_reasoning.strip()
         self._reasoning = ""
@@ -125,6 +126,11 @@ class Transcript:
         return not self._has_begun and self.reasoning_tokens + self._half < self._cap
 
     @property
+    def lacks_answer(self) -> bool:
+        """Whether the reasoning was ended at its cap, and nothing is behind that yet."""
+        return self._ended_at == self.tokens
+
+    @property
     def author(self) -> Author:
         """Who wrote last."""
         return self._writer[0]
@@ -157,6 +163,8 @@ class Transcript:
         if kept:
             self.pieces.append(Piece(author, tuple(kept), writer[1]))
             self.tokens += len(kept)
+        if writer == CLOSER:
+            self._ended_at = self.tokens
         return deltas
 
     def finish(self) -> list[Delta]:

@@ -26,6 +26,7 @@ from splitreason_integrations.errors import (
 )
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
+from tests.backends.capped import capped
 from tests.backends.servers import LARGE, NOWHERE, QUESTION, load, order, prompt, serving, write
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -66,6 +67,11 @@ async def test_the_large_model_alone_writes_one_long_answer(spec):
     assert there.pieces == here.pieces
 
 
+async def test_the_reasoning_has_no_token_more_than_its_cap(spec):
+    tasks = generated("test", ("word",), n=1, seed=3)
+    assert await capped(("embedded", spec), tasks) >= 3
+
+
 async def test_both_frameworks_take_such_a_server(spec):
     here, there = SplitReasonLLM(seed=1), SplitReasonLLM(seed=1, small="embedded", large=spec)
     reply = await there.ainvoke(QUESTION)
@@ -104,6 +110,11 @@ async def test_a_model_that_only_chats_is_asked_for_the_next_step(plain):
     assert steps[0].startswith(QUESTION)
     assert not any("bigmodel" in text or "think>" in text for text in steps)
     assert len(steps) == len(reply.spans), "one answer lasts for a whole span"
+
+
+async def test_a_model_that_only_chats_writes_no_token_behind_the_cap(plain):
+    tasks = generated("test", ("word",), n=2, seed=3)
+    assert await capped(("embedded", plain), tasks, same=False) >= 6
 
 
 async def test_a_whole_reply_of_a_model_that_only_chats_has_an_answer(plain):

@@ -26,6 +26,7 @@ from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
+from tests.backends.capped import capped
 from tests.backends.large_work import NEVER, LargeWork, disagreeing
 from tests.backends.servers import (
     chances,
@@ -78,6 +79,12 @@ async def test_both_on_servers_write_what_both_here_write(pair):
 async def test_other_triggers_fire_at_the_same_places(pair, trigger):
     tasks = generated("test", ("word",), n=3, seed=6)
     assert await same(pair, tasks, trigger=trigger) >= 3
+
+
+async def test_the_reasoning_has_no_token_more_than_its_cap(pair):
+    tasks = generated("test", ("word",), n=2, seed=5)
+    assert await capped(pair, tasks) >= 8
+    assert await capped(pair, tasks, caps=(9,), trigger=Disagreement(0.1)) == 2
 
 
 @pytest.mark.parametrize("trigger", UNTAUGHT, ids=str)

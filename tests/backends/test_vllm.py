@@ -26,6 +26,7 @@ from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.evals.vllm_servers import has_vllm, vllm_server
 from splitreason_integrations.request import Request
+from tests.backends.capped import capped
 from tests.backends.servers import LARGE, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
 from tests.backends.test_small_server import UNTAUGHT, same
@@ -69,6 +70,13 @@ async def test_both_write_what_both_here_write(pair, record_property):
 @pytest.mark.parametrize("trigger", [Tag(threshold=0.1), Random(0.05), Keyword("go")], ids=str)
 async def test_other_triggers_fire_at_the_same_places(pair, trigger):
     assert await same(pair, generated("test", ("word",), n=6, seed=6), trigger=trigger) > 5
+
+
+@pytest.mark.parametrize("dialect", ["ids", "text", "continue"])
+async def test_the_reasoning_has_no_token_more_than_its_cap(pair, dialect):
+    small = pair[0] if dialect == "ids" else "embedded"
+    spoken = replace(pair[1], dialect=dialect)
+    assert await capped((small, spoken), generated("test", ("word",), n=3, seed=5)) >= 12
 
 
 @pytest.mark.parametrize("trigger", UNTAUGHT, ids=str)

@@ -39,6 +39,7 @@ from splitreason_integrations.errors import (
 )
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
+from tests.backends.capped import capped
 from tests.backends.large_work import NEVER, LargeWork, disagreeing
 from tests.backends.servers import QUESTION, ROOT, chances, load, order, prompt, write
 from tests.backends.session_contract import SessionContract
@@ -72,6 +73,10 @@ async def test_both_write_what_both_by_transformers_write(record_property):
 @pytest.mark.parametrize("trigger", [Tag(threshold=0.1), Random(0.05), Keyword("go")], ids=str)
 async def test_other_triggers_fire_at_the_same_places(trigger):
     assert await same(PAIR, generated("test", ("word",), n=6, seed=6), trigger=trigger) > 5
+
+
+async def test_the_reasoning_has_no_token_more_than_its_cap():
+    assert await capped(PAIR, generated("test", ("word",), n=4, seed=5)) >= 16
 
 
 @pytest.mark.parametrize("trigger", UNTAUGHT, ids=str)
