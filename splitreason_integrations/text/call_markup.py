@@ -58,11 +58,12 @@ class WrittenCall:
 
 def read_markup(region: str, markup: Markup) -> list[WrittenCall]:
     """Return the calls of a region; one that cannot be read ends it."""
-    ended = re.search(rf"(?:{markup.end})\s*\Z", region)
+    whole = region.rstrip()
+    ended = re.search(rf"(?:{markup.end})\Z", whole)
     if ended is None:
         return [WrittenCall("", None, region)]
     calls: list[WrittenCall] = []
-    body = region[: ended.start()]
+    body = whole[: ended.start()]
     if not markup.call:
         return [_call("", body, markup)]
     for found in _sequence(markup.call, body):

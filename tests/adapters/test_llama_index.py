@@ -185,7 +185,8 @@ def test_broken_arguments_are_kept_and_call_nothing():
     (call,) = [block for block in reply.message.blocks if isinstance(block, ToolCallBlock)]
     assert '"a":' in call.tool_kwargs
     (selected,) = llm.get_tool_calls_from_response(reply)
-    assert selected.tool_kwargs == {}
+    assert selected.tool_name == "a call (not run: the call is no JSON)"
+    assert selected.tool_kwargs == {"text": call.tool_kwargs}
     again = llm.chat([*ASK, reply.message, ChatMessage(role="tool", content="Error: bad JSON")])
     assert again.message is not None
 
