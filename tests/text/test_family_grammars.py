@@ -10,9 +10,10 @@ from transformers import PreTrainedTokenizerFast
 
 from splitreason_integrations import Random, TagClose
 from splitreason_integrations.backends.codec import TokenizerCodec
+from splitreason_integrations.records import Delta
 from splitreason_integrations.text.reply_formats import FORMATS
 from tests.conftest import random_network
-from tests.loop.engine_runs import complete, engine
+from tests.loop.engine_runs import collect, complete, engine
 from tests.text.schemas import POINT, record, several, validate
 from tests.text.test_grammar import TOOLS, Eager, ask
 
@@ -103,12 +104,14 @@ def test_forced_calls(pair):
 def test_forced_calls_with_arguments_of_every_kind(pair):
     made = []
     for seed in range(6):
-        reply = complete(
+        items, reply = collect(
             engine(pair, trigger=Random(0.1), close=TagClose(5e-2)),
             replace(ask(seed, tools=[RICH], must_call=True), max_tokens=600),
         )
         if reply.stop_reason == "stop":
             (call,) = reply.tool_calls
+            pieces = [piece for item in items if isinstance(item, Delta) for piece in item.calls]
+            assert json.loads("".join(piece.arguments for piece in pieces)) == call.arguments
             assert not call.error, call
             validate(call.arguments, RICH["function"]["parameters"])
             made.append(call)
