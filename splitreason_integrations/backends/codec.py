@@ -19,6 +19,7 @@ from splitreason_integrations.records import Message
 from splitreason_integrations.text.reply_formats import find_format
 from splitreason_integrations.text.tags import CLOSE, OPEN
 from splitreason_integrations.text.thinking import TemplateSettings, reasons, with_thinking
+from splitreason_integrations.text.thoughts import own_marks
 from splitreason_integrations.text.tool_prompts import (
     PROBE,
     PROBE_CALLS,
@@ -263,7 +264,8 @@ class TokenizerCodec:
         template = str(self._tokenizer.chat_template)
         found = find_format(template, self._control)
         known = found.begin_of_reasoning in self._control or reasons(template, found)
-        found = replace(found, reasons=known)
+        marks = own_marks(getattr(self._tokenizer, "response_template", None) or {})
+        found = replace(found, reasons=known or bool(marks), **marks)
         own = self._tokenizer.init_kwargs.get("schema_prompt")
         return found if own is None else replace(found, schema_prompt=str(own))
 

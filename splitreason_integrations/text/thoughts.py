@@ -4,10 +4,29 @@ A family has its own tokens for that. Where they are plain text, the model may h
 them already: only the rest is added.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from splitreason_integrations.protocols import CONTROL, Codec
 from splitreason_integrations.text.tags import partial_tag
+
+_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""How response templates name the reasoning."""
+
+
+def own_marks(response_template: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a tokenizer's own response template marks a thought, as fields of a ReplyFormat.
+
+    Empty where it has no such region, or patterns in place of marks.
+    """
+    fields = response_template.get("fields", {})
+    region: Mapping[str, Any] = next((fields[name] for name in _FIELDS if name in fields), {})
+    marks = [region.get("open"), region.get("close")]
+    begin, end = (one[0] if isinstance(one, list) else one for one in marks)
+    if not begin or not end:
+        return {}
+    own = {"begin_of_reasoning": begin.strip(), "end_of_reasoning": end.strip()}
+    return own if end == "</think>" else {**own, "after_reasoning": ""}
 
 
 def tokens_of(codec: Codec, text: str) -> list[int]:

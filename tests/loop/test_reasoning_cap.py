@@ -214,6 +214,25 @@ def test_an_end_in_plain_text_that_has_begun_is_completed():
     assert codec.decode(closing_tokens(codec, "so </th", answers=True)) == "ink>\n\n"
 
 
+def test_a_tokenizer_of_its_own_marks_has_its_reasoning_ended_in_them():
+    codec = codec_of(FORMATS["hermes"])
+    thought = {"open": "<|channel>thought\n", "close": "<channel|>"}
+    codec._tokenizer.response_template = {
+        "start_anchor_pattern": r"\A",
+        "fields": {"thinking": thought, "content": {}},
+    }
+    codec._tokenizer.chat_template = codec._tokenizer.chat_template.replace("<think>", "")
+    small = ScriptedModel("<|channel>thought\nOne two three.<channel|>Seven.", codec=codec)
+    large = ScriptedModel(LARGE, name="large", codec=codec)
+    some_engine = SplitEngine(small=small, large=large, trigger=Keyword("zz"), telemetry=None)
+    reply = complete(some_engine, ask(6))
+    assert reply.reasoning_was_ended
+    assert reply.reasoning_tokens == 6
+    text = codec.decode([token for piece in reply.pieces for token in piece.token_ids])
+    assert text.startswith(f"<|channel>thought\n{reply.reasoning}<channel|>")
+    assert codec.reply_format.after_reasoning == ""
+
+
 WORDS = ["pens ", "and ", "so ", "3+4 ", "= ", "7. ", "\n", "é", "<"]
 
 

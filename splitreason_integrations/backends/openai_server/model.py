@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.lookahead import DraftStats
+from splitreason_integrations.backends.openai_server.chat import PLAIN
 from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
     Found,
@@ -62,7 +63,8 @@ class ServerModel(LoadedModel[ServerSession]):
             context_tokens=context_tokens,
             prices=prices,
             hint=hint,
-            taught=taught,
+            # Whoever is asked for the next step is shown no tags, so that they need not be known.
+            taught=False if speaks == PLAIN and taught is None else taught,
             default_sampling=default_sampling,
         )
         self.replicas = replicas
