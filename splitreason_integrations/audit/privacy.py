@@ -29,6 +29,7 @@ NAMES = frozenset(
         "reason",
         "role",
         "rule",
+        "setting",
         "stage",
         "status",
         "to",
