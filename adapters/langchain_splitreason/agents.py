@@ -10,9 +10,11 @@ from splitreason_integrations.errors import MissingExtraError
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, hook_config
 except ImportError as error:
-    raise MissingExtraError(
+    missing = MissingExtraError(
         "langchain_splitreason.agents needs the package langchain: pip install langchain"
-    ) from error
+    )
+    missing.name = error.name
+    raise missing from error
 
 
 class RepeatInvalidCalls(AgentMiddleware[Any, Any, Any]):

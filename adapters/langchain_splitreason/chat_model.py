@@ -67,6 +67,8 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         valid call, as the model's family writes calls; a model whose own response template reads
         them in another way is held to it afterwards. A reply cut off before its call raises
         ToolChoiceError. A tool that must be called is shown to the models alone.
+
+        A call that cannot be made is one of the message's `invalid_tool_calls`, with its reason.
         """
         check_replaced(kwargs)
         check_names(

@@ -1,7 +1,9 @@
 """A tool call that cannot be made runs no tool, and the model learns why."""
 
 import asyncio
+import importlib
 import json
+import sys
 
 import pytest
 from langchain.agents import create_agent
@@ -14,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from langchain_splitreason.agents import RepeatInvalidCalls
 from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
-from splitreason_integrations.errors import RequestError, ToolChoiceError
+from splitreason_integrations.errors import MissingExtraError, RequestError, ToolChoiceError
 from splitreason_integrations.testing import ScriptedModel
 from tests.adapters.langchain_fakes import joined, scripted
 
@@ -196,6 +198,13 @@ def test_an_agent_runs_the_good_call_and_answers_the_broken_one(wiped):
     ]
     assert isinstance(messages[-1], AIMessage)
     assert messages[-1].content == "Done."
+
+
+def test_the_middleware_names_the_package_that_it_needs(monkeypatch):
+    monkeypatch.delitem(sys.modules, "langchain_splitreason.agents")
+    monkeypatch.setitem(sys.modules, "langchain.agents.middleware", None)
+    with pytest.raises(MissingExtraError, match="pip install langchain"):
+        importlib.import_module("langchain_splitreason.agents")
 
 
 def test_a_forced_call_that_is_broken_says_why(wiped):

@@ -28,7 +28,16 @@ def main() -> None:
     command = Path(sys.executable).with_name("splitreason")
     demo = [command, "demo", "--problems", "1", "--eval-problems", "4", "--seed", "1"]
     subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)
-    import_all(without={"phonenumbers", "llama_index.core", "opentelemetry", "trl", "datasets"})
+    import_all(
+        without={
+            "langchain",
+            "phonenumbers",
+            "llama_index.core",
+            "opentelemetry",
+            "trl",
+            "datasets",
+        }
+    )
 
 
 if __name__ == "__main__":

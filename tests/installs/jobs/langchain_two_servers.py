@@ -18,7 +18,7 @@ def main(small: str, large: str) -> None:
     assert [(call["name"], call["args"]) for call in called.tool_calls] == [
         ("multiply", {"a": 47, "b": 23})
     ]
-    import_all(without={"torch", "phonenumbers", "llama_index.core", "opentelemetry"})
+    import_all(without={"langchain", "torch", "phonenumbers", "llama_index.core", "opentelemetry"})
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main(small: str, large: str) -> None:
         state = app.invoke(Command(resume={"decision": "approve", "by": "ann"}), config)
     assert asked
     assert NUMBER in state["messages"][-1].content, state
-    import_all(without={"torch", "phonenumbers", "llama_index.core", "opentelemetry"})
+    import_all(without={"langchain", "torch", "phonenumbers", "llama_index.core", "opentelemetry"})
 
 
 if __name__ == "__main__":
