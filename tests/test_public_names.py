@@ -29,6 +29,7 @@ PUBLIC = (
     "splitreason_integrations.testing",
     "splitreason_integrations.console",
     "langchain_splitreason",
+    "langchain_splitreason.agents",
     "llama_index.llms.splitreason",
 )
 """Where users import from."""
