@@ -106,6 +106,10 @@ class SmallWriter:
             ended_by = None if state.transcript.stopped else checked.closed_by
             state.then(lambda: self._settle(writing, ended_by))
             return
+        if state.transcript.reader.is_hidden:
+            # A thought that may not begin was cut off.
+            state.then(lambda: self._settle(writing, _PAUSED))
+            return
         if self._reader is None and not writing.has_ended:
             self._prefill.start_if_due()
         elif self._reader is not None and not self._may_open_here:

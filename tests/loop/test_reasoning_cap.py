@@ -181,19 +181,40 @@ def test_an_audited_reply_is_replayed_to_the_same_tokens(tmp_path):
     assert blocking.run(lambda: run_again(history.request(request_id))).identical
 
 
-def test_a_thought_that_begins_again_is_ended_at_once():
+@pytest.mark.parametrize("slices", [1, 3, 4, 64])
+def test_a_thought_that_begins_again_is_ended_at_once(slices):
     """Here its beginning is plain text, which nothing forbids."""
     codec = codec_of(FORMATS["hermes"])
     codec._control.pop("<think>", None)
     small = "One two.</think>Three<think> four five six</think> seven"
-    model = ScriptedModel(small, name="small", codec=codec)
+    model = ScriptedModel(small, name="small", codec=codec, slice_tokens=slices)
     large = ScriptedModel(LARGE, name="large", codec=codec)
     some_engine = SplitEngine(small=model, large=large, trigger=Keyword("zz"), telemetry=None)
     reply = complete(some_engine, ask(40))
-    assert "four" not in reply.reasoning
     assert reply.reasoning == "One two."
-    assert "seven" in reply.answer
-    assert "think>" not in reply.answer.replace("</think>", "")
+    assert reply.answer == "Three\n\n four five six</think> seven"
+    text = codec.decode([token for piece in reply.pieces for token in piece.token_ids])
+    assert text == "One two.</think>Three<think></think>\n\n four five six</think> seven"
+
+
+@pytest.mark.parametrize("slices", [1, 3, 64])
+@pytest.mark.parametrize("chunk", [1, 8])
+def test_one_in_a_span_is_cut_off_there(slices, chunk):
+    codec = codec_of(FORMATS["hermes"])
+    codec._control.pop("<think>", None)
+    small = "One.</think>Two<bigmodel> the end."
+    large = " three<think> four five</bigmodel>"
+    made = {
+        role: ScriptedModel(script, name=role, codec=codec, slice_tokens=slices)
+        for role, script in (("small", small), ("large", large))
+    }
+    some_engine = SplitEngine(**made, trigger=Tag(), handback_tokens=chunk, telemetry=None)
+    reply = complete(some_engine, ask(40))
+    (span,) = reply.spans
+    assert (span.text, span.closed_by) == (" three<think>", "max_reasoning_tokens")
+    text = codec.decode([token for piece in reply.pieces for token in piece.token_ids])
+    assert text == "One.</think>Two three<think></think>\n\n the end."
+    assert (reply.reasoning, reply.reasoning_tokens) == ("One.", 4)
 
 
 @pytest.mark.parametrize("name", FORMATS)
