@@ -36,7 +36,7 @@ def held_to_form(
         # The request ends with the reasoning, so that the answer is one request.
         return replace(order, stop_tokens=order.stop_tokens | {guide.reasoning_end})
     if refused:
-        forbidden = {*order.forbidden, *guide.between}
+        forbidden = set(order.forbidden)
         only = tuple(token for token in guide.allowed(reply) if token not in forbidden)
         if not only:
             raise RequestError(

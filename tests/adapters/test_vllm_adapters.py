@@ -93,7 +93,7 @@ async def called_in_llama_index(models, case):
     agent = FunctionAgent(tools=[calculator, note], llm=llm, output_cls=Result)
     response = await agent.run(case.question)
     calls = [(call.tool_name, call.tool_kwargs) for call in response.tool_calls]
-    return str(response), calls, response.get_pydantic_model(Result)
+    return str(response), calls, response.structured_response
 
 
 def test_a_typed_agent_of_langgraph_does_what_it_does_here(pair, record_property):

@@ -5,6 +5,7 @@ Every order is one request of its own, or continues with the answer to the one b
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from splitreason_integrations.backends.openai_server.ids import settings_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.scoring import read_draft, read_scores
 from splitreason_integrations.backends.openai_server.service import Service
+from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
@@ -76,6 +78,14 @@ class ServerSession(SentSession):
         self._drop_answer()
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0.0)
+
+    def _asked(self, order: WriteOrder, refused: Sequence[int]) -> WriteOrder:
+        asked = super()._asked(order, refused)
+        if order.guide is None or not isinstance(self._model.dialect, Text):
+            return asked
+        # Text cannot be held to a control token: its beginning alone might come.
+        between = order.guide.between
+        return replace(asked, only=tuple(one for one in asked.only if one not in between))
 
     async def _ask(
         self, order: WriteOrder, most: int, refused: list[int]
