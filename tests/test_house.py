@@ -65,6 +65,7 @@ AT_THE_TOP = {
     "README.md": "the front page",
     "SECURITY.md": "how to report a weakness, where the repository's host looks for it",
     "adapters": "the packages for LangChain and LlamaIndex",
+    "constraints-servers.txt": "tested versions of other projects' servers",
     "constraints-vllm.txt": "tested versions of vLLM's environment",
     "constraints.txt": "tested versions",
     "cookbook": "recipes",

@@ -51,7 +51,11 @@ class Scores:
 
     @property
     def entropy(self) -> float:
-        """The entropy in nats, at least: whatever is not listed counts as one token."""
+        """The entropy in nats, at least: whatever is not listed counts as one token.
+
+        Of V tokens n are listed, and all others together have the probability r: the true entropy
+        is higher by r * ln(V - n) at most.
+        """
         return least_entropy([*self.probabilities.values(), *self.others])
 
     def without(self, forbidden: Sequence[int]) -> "Scores":

@@ -13,6 +13,7 @@ from splitreason_integrations import (
     ServerLimits,
     SplitEngine,
 )
+from splitreason_integrations.backends.openai_server.http import Server
 from splitreason_integrations.backends.registry import describe, load_model, resolve
 from splitreason_integrations.errors import (
     ConfigurationError,
@@ -63,6 +64,24 @@ def test_a_model_named_by_its_folder_needs_no_tokenizer():
     model = load(OpenAIServerModel(NOWHERE, LARGE, context_tokens=500))
     assert model.codec.fingerprint == embedded_codec().fingerprint
     assert model.codec.end_tokens == embedded_codec().end_tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "listed", "tokens"),
+    [
+        (LARGE, {"id": "another"}, 2048),
+        (LARGE, {"id": LARGE}, 2048),
+        (LARGE, {"id": LARGE, "max_model_len": 700}, 700),
+        ("large", {"id": "large", "meta": {"n_ctx": 512, "n_ctx_train": 2048}}, 512),
+    ],
+    ids=["unlisted folder", "folder", "folder of a server that says more", "llama.cpp"],
+)
+def test_how_long_a_context_is_comes_from_the_server_else_from_the_models_own_folder(
+    monkeypatch, model, listed, tokens
+):
+    monkeypatch.setattr(Server, "get", lambda *_: {"data": [listed]})
+    named = OpenAIServerModel(NOWHERE, model, tokenizer=LARGE, name=f"{model} {listed}")
+    assert load(named).context_tokens == tokens
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,19 @@ def test_log_probabilities_are_read_with_distrust():
             Part(top=[wrong]).scores(codec, [5])
     with pytest.raises(ValueError, match="not one"):
         Part(top=[{"token_id:5": math.nan}]).scores(codec, [5])
+
+
+def test_log_probabilities_are_read_as_llama_cpp_gives_them():
+    listed = [
+        {"id": 9, "token": "x", "bytes": [120], "logprob": math.log(0.75)},
+        {"id": 5, "token": "", "bytes": [], "logprob": math.log(0.25)},
+    ]
+    logprobs = {"content": [{"id": 9, "token": "x", "logprob": -0.3, "top_logprobs": listed}]}
+    part = read_part({"choices": [{"text": "x", "logprobs": logprobs}]})
+    (score,) = part.scores(embedded_codec(), [5])
+    assert score.of(5) == pytest.approx(0.25)
+    assert score.likeliest == 9
+    for wrong in ([None], [{}], [{"top_logprobs": ["x"]}], [{"top_logprobs": [{"id": 1}]}]):
+        part = read_part({"choices": [{"text": "x", "logprobs": {"content": wrong}}]})
+        with pytest.raises(ValueError, match="log probabilit"):
+            part.scores(embedded_codec(), [5])

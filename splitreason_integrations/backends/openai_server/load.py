@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from splitreason_integrations.backends.codec import BorrowedCodec, TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
@@ -20,8 +20,8 @@ from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.thinking import TemplateSettings
 
 _NAMED = 8
-_LENGTHS = ("max_model_len", "context_length", "max_context_length", "context_window")
-"""How servers call the length of a model's context."""
+_LENGTHS = ("max_model_len", "context_length", "max_context_length", "context_window", "n_ctx")
+"""How servers call the length of a model's context; llama.cpp says it in `meta`."""
 
 
 def load(spec: OpenAIServerModel) -> ServerModel:
@@ -95,7 +95,10 @@ def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any
     models = [one for one in listed if isinstance(one, Mapping)]
     for one in models:
         if one.get("id") == spec.model:
-            return one
+            meta = one.get("meta")
+            return {**meta, **one} if isinstance(meta, Mapping) else one
+    if Path(spec.model).is_dir():
+        return {}  # `transformers serve` runs a folder, and lists nothing but the hub's cache
     names = ", ".join(repr(str(one.get("id"))[:80]) for one in models[:_NAMED])
     raise ModelLoadError(f"{spec.label}: the server has no model of that name; it has {names}")
 
@@ -125,8 +128,20 @@ def _context_tokens(spec: OpenAIServerModel, facts: Mapping[str, Any]) -> int:
     """Return the context that both sides know of: the shorter one."""
     lengths = (spec.context_tokens, *map(facts.get, _LENGTHS))
     known = [length for length in lengths if type(length) is int and length > 0]
+    if not known and Path(spec.model).is_dir():
+        known = [*filter(None, [_stated_length(spec.model)])]
     if not known:
         raise ModelLoadError(
             f"{spec.label}: the server does not say how long its context is; give context_tokens"
         )
     return min(known)
+
+
+def _stated_length(folder: str) -> int | None:
+    """Return the length of context that the configuration in a model's folder states."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError):
+        return None
+    stated = getattr(config, "max_position_embeddings", None)
+    return stated if type(stated) is int and stated > 0 else None

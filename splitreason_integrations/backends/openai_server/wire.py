@@ -150,8 +150,7 @@ def read_part(data: Any) -> Part:
     if not _are_ids(ids or []) or not isinstance(text or "", str):
         raise UnreadableError("an event's token ids or text are of another type")
     finish, reason = finish_of(choice)
-    index, logprobs = choice.get("index"), choice.get("logprobs")
-    top = logprobs.get("top_logprobs") if isinstance(logprobs, Mapping) else None
+    index = choice.get("index")
     return Part(
         None if ids is None else tuple(ids),
         text or "",
@@ -160,7 +159,7 @@ def read_part(data: Any) -> Part:
         stop if _are_ids([stop]) else None,
         prompt if isinstance(prompt, list) else None,
         index if type(index) is int else 0,
-        top if isinstance(top, list) else (),
+        _top(choice.get("logprobs")),
         usage=usage_of(data),
     )
 
@@ -212,6 +211,29 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
     return Usage(prompt, read, completion if _is_count(completion) else None)
 
 
+def _top(logprobs: Any) -> Sequence[Any]:
+    """Return the log probabilities by token, at each token of an event."""
+    if not isinstance(logprobs, Mapping):
+        return ()
+    top, content = logprobs.get("top_logprobs"), logprobs.get("content")
+    if isinstance(top, list):
+        return top
+    return [_by_name(one) for one in content] if isinstance(content, list) else ()
+
+
+def _by_name(token: Any) -> Any:
+    """Return what llama.cpp says at a token, in the form that chats have, by names of tokens."""
+    listed = token.get("top_logprobs") if isinstance(token, Mapping) else None
+    if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
+        return None
+    return {_name_of(one): one.get("logprob") for one in listed}
+
+
+def _name_of(token: Mapping[str, Any]) -> str:
+    number = token.get("id")
+    return f"token_id:{number}" if type(number) is int else str(token.get("token"))
+
+
 def _scores(top: Any, names: Mapping[int, Sequence[str]], written: int | None) -> Scores:
     if not isinstance(top, Mapping):
         raise UnreadableError("has no log probabilities at a token")
@@ -221,7 +243,8 @@ def _scores(top: Any, names: Mapping[int, Sequence[str]], written: int | None) -
     known = ids | {t: others.pop(text) for t, (_, text) in names.items() if text in others}
     if written is None and listed:
         likeliest = max(listed, key=lambda name: listed[name])
-        written = next((token for token, both in names.items() if likeliest in both), None)
+        named = next((token for token, both in names.items() if likeliest in both), None)
+        written = named if named is not None else _id_in(likeliest)
     return Scores(known, written, tuple(others.values()))
 
 

@@ -1,0 +1,155 @@
+"""The pair on llama.cpp's own server; `make test-llama-cpp` builds it and runs these."""
+
+import random
+import string
+
+import httpx
+import pytest
+
+from splitreason_integrations import (
+    Agrees,
+    Confidence,
+    Disagreement,
+    Entropy,
+    Policy,
+    SplitEngine,
+    StepEnd,
+    Tag,
+)
+from splitreason_integrations.backends.base import Wanted
+from splitreason_integrations.backends.openai_server.ids import TOP
+from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.request import Request
+from splitreason_integrations.testing import embedded_codec
+from tests.backends.servers import load, order, prompt, write
+from tests.backends.small_models_notes import bounds_of_tails, noted
+from tests.backends.test_small_server import same
+from tests.real_servers.contract import RealServerContract
+from tests.real_servers.servers import KEY, llama_cpp, server_of
+
+SERVER = server_of("llama.cpp")
+TEXTS = 1000
+CLOSE = embedded_codec().control_token("</bigmodel>")
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(bool(SERVER.lacks()), reason=SERVER.reason),
+    pytest.mark.allow_hosts(["127.0.0.1"]),
+]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with SERVER.start(tmp_path_factory.mktemp("large")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    with llama_cpp(tmp_path_factory.mktemp("small"), member="small") as served:
+        yield served.spec
+
+
+class TestLlamaCpp(RealServerContract):
+    server = SERVER
+    refused = ({"api_key": "sk-another"}, "401")
+
+
+def texts(count, seed=1):
+    """Yield texts of the pair's own problems, and ones of everything else."""
+    rng, codec = random.Random(seed), embedded_codec()
+    tasks = generated("test", ("word", "context"), n=count // 2, seed=seed)
+    for task in tasks[: count // 2]:
+        yield codec.decode(codec.render(task.messages, task.tools).token_ids)
+    pieces = [
+        *("  ", "\n", "\n\n", " \n", "\t", "\r\n", "\u00a0", " 12", "47*23 = 1081", "   5", "\n 3"),
+        *("don't", "it's", "I'LL", " 'quoted'", "?!\n", "foo.\nbar", "a_b", "(x)", "//", "--", "…"),
+        *("é", "日本", "🎉", "ĳ", "<|x", "</", "<think>", '{"a": 1}', "`", "\\", " - ", "Ünï"),
+    ]
+    for _ in range(count - count // 2):
+        some = [rng.choice(pieces) for _ in range(rng.randint(1, 12))]
+        yield "".join(some) + "".join(rng.choices(string.printable, k=rng.randint(0, 8)))
+
+
+async def test_its_token_ids_are_those_of_the_pairs_tokenizer(served, record_property):
+    codec, compared = embedded_codec(), 0
+    key = {"Authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(timeout=60, headers=key) as client:
+        for text in texts(TEXTS):
+            asked = {"content": text, "add_special": False, "parse_special": True}
+            answer = await client.post(served.spec.url.replace("/v1", "/tokenize"), json=asked)
+            expected = codec._tokenizer.encode(text, add_special_tokens=False)
+            assert answer.json()["tokens"] == expected, text
+            compared += 1
+    record_property("rate", f"same token ids on {compared} texts")
+    assert compared == TEXTS
+
+
+async def test_both_write_what_both_here_write(served, small):
+    tasks = generated("test", ("word", "context"), n=24, seed=8)
+    assert await same((small, served.spec), tasks) > 24
+
+
+async def test_the_small_model_reads_along_as_one_here_does(small, embedded):
+    mine, here = load(small).open(prompt()), embedded[0].open(prompt())
+    said = embedded_codec().encode(" 940+141 = 1081. Then 1081-12 = 1069.")
+    for session in (mine, here):
+        await write(session, order(3))
+        session.extend(said)
+    wanted = Wanted(own=True, probability_of=CLOSE)
+    found = await mine.read_facts(wanted, last=len(said))
+    expected = await here.read_facts(wanted, last=len(said))
+    for one, other in zip(found, expected, strict=True):
+        assert one.likeliest is other.likeliest
+        if one.next_probability:  # else it is not among the likeliest
+            assert one.next_probability == pytest.approx(other.next_probability, abs=1e-3)
+        else:
+            assert other.next_probability < 0.2
+        if one.probability:
+            assert one.probability == pytest.approx(other.probability, abs=1e-3)
+    for session in (mine, here):
+        session.close()
+
+
+async def test_entropy_behind_each_token_is_bounded_as_on_vllm(small, embedded):
+    """It lists five tokens where it reads: the tail may have r * ln(V - 5) nats."""
+    compared = 0
+    for one in await noted("embedded", replies=10):
+        mine, here = [model.open(one.prompt) for model in (load(small), embedded[0])]
+        found = []
+        for session in (mine, here):
+            session.extend(one.token_ids)
+            wanted = Wanted(entropy=True)
+            found.append(await session.read_facts(wanted, last=len(one.token_ids)))
+            session.close()
+        bounds = bounds_of_tails(embedded[0].network, one, listed=TOP)[1:]
+        for theirs, own, bound in zip(*found, bounds, strict=True):
+            assert -2e-3 <= own.next_entropy - theirs.next_entropy <= bound + 2e-3
+            compared += 1
+    assert compared > 500
+
+
+async def test_the_large_model_reads_along(served):
+    """Disagreement needs its probability of each token that the small model chose."""
+    engine = SplitEngine(
+        small="embedded",
+        large=served.spec,
+        trigger=Disagreement(0.1),
+        close=Agrees() | StepEnd(),
+        policy=Policy(max_offload_share=0.5),
+    )
+    spans = 0
+    for task in generated("test", ("word",), n=6, seed=6):
+        reply = await engine.complete(Request(messages=task.messages, seed=1, max_tokens=300))
+        assert not reply.degraded
+        spans += len(reply.spans)
+    assert spans > 3
+
+
+@pytest.mark.parametrize("trigger", [Tag(0.3), Entropy(1.0), Confidence(0.5)], ids=str)
+async def test_what_needs_probabilities_while_writing_is_refused_before_work(small, trigger):
+    asked = Request(messages=[{"role": "user", "content": "Hello"}])
+    engine = SplitEngine(small=small, large="embedded", trigger=trigger)
+    with pytest.raises(ConfigurationError, match=r"no probabilities .* such as Tag\(\)"):
+        await engine.complete(asked)
