@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from splitreason_integrations.records import Channel
@@ -37,7 +37,6 @@ TOOL = tool({key: schema for key, (schema, _) in KINDS.items()})
 
 
 @pytest.mark.parametrize("family", FORMATS)
-@settings(deadline=None)
 @given(calls=st.lists(ARGUMENTS, min_size=1, max_size=2), seed=st.integers(0, 10))
 def test_what_a_family_writes_is_read_back_in_any_split(family, calls, seed):
     form = FORMATS[family]
