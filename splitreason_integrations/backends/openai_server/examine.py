@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from splitreason_integrations.backends.openai_server.detect import Capabilities
 from splitreason_integrations.backends.openai_server.model import ServerModel
+from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.trials import (
     ANSWERS,
     TRIALS,
@@ -13,6 +14,8 @@ from splitreason_integrations.backends.trials import (
     try_all,
 )
 from splitreason_integrations.errors import SplitReasonError
+
+_BIAS = LeftOut("logit_bias")
 
 
 async def findings(model: ServerModel, *, role: str) -> AsyncGenerator[Finding, None]:
@@ -28,14 +31,11 @@ async def findings(model: ServerModel, *, role: str) -> AsyncGenerator[Finding, 
     yield Finding(what, True, can.in_words, asdict(can))
     async for finding in try_all(model, role=role, trials=_needed(can, role)):
         yield finding
-    yield _taken(model, role)
-
-
-def _taken(model: ServerModel, role: str) -> Finding:
-    """Return which parameters the server took; others are tried again after a while."""
-    left_out = sorted(map(str, model.left_out))
-    said = f"all parameters but {', '.join(left_out)}" if left_out else "all parameters"
-    return Finding(f"{role} model takes", True, said, {"left_out": left_out})
+    # What a server does not heed is among its capabilities.
+    left_out = sorted(str(one) for one in model.left_out if can.logit_bias or one != _BIAS)
+    if left_out:
+        said = f"all parameters but {', '.join(left_out)}"
+        yield Finding(f"{role} model takes", True, said, {"left_out": left_out})
 
 
 def _needed(can: Capabilities, role: str) -> Mapping[str, Trial]:
