@@ -23,7 +23,7 @@ def judged(
         written: the tokens.
         scores: of each of them, the stop token included, if there is a watch.
         refused: collects the tokens that were refused at one place.
-        ban_ignored: the error for a model that writes what it was told not to.
+        ban_ignored: the error for a model that writes what was ruled out.
 
     """
     tokens = written.tokens

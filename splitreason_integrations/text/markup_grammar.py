@@ -89,7 +89,7 @@ class MarkupGrammar:
         yield f"{terminal}: {' & '.join([_pattern(schema), *self._excluded])}"
 
     def _plain(self, after: str) -> str:
-        """Return what stands in front of the first control token behind a value."""
+        """Return the text in front of the first control token behind a value."""
         plain = ""
         for part in filter(None, CONTROL.split(after)):
             if self._spell(part).startswith(_TOKEN):

@@ -115,7 +115,7 @@ def written(codec, messages):
 
 def test_calls_in_a_conversation_are_those_that_the_reader_knows(codec):
     text = written(codec, [ASKED, CALLED, *RESULTS])
-    # What stands in front is the offer of tools, which may show a call as an example.
+    # The text in front is the offer of tools, which may show a call as an example.
     reader = ReplyReader(codec.reply_format.response_template, "", tools=[TOOL])
     reader.feed(text[text.rindex("Weather?") :])
     reader.finish()
