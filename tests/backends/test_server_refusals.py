@@ -45,6 +45,11 @@ UNKNOWN = [
     ("[{'type': 'extra_forbidden', 'loc': ['body', 'seed'], 'msg': 'Extra inputs'}]", {"seed"}),
     ("Extra inputs are not permitted (type extra_forbidden, loc body.seed)", {"seed"}),
     ("unexpected keyword argument 'min_p'", {"min_p"}),
+    (
+        "Unexpected keys in the request: {'spaces_between_special_tokens', 'add_special_tokens', "
+        "'skip_special_tokens', 'repetition_penalty', 'repeat_last_n', 'min_p', 'top_k'}",
+        {"min_p", "top_k"},
+    ),
     ("Unsupported parameter: 'top_p' is not supported with this model.", {"top_p"}),
     ("property 'logit_bias' is unsupported", {"logit_bias"}),
     ("`temperature` is deprecated for this model.", {"temperature"}),

@@ -58,10 +58,12 @@ _KNOWS_NO = re.compile(
     r"|not (an? )?(valid|known|recogni[sz]ed|allowed|supported) (param|argument|field|propert)"
 )
 _WRONG_VALUE = re.compile(
-    r"(unsupported|invalid|illegal|bad)[ _](value|type)|\brange\b|between|at (most|least)|[<>]=?"
+    r"(unsupported|invalid|illegal|bad)[ _](value|type)|\brange\b|\bbetween\b"
+    r"|at (most|least)|[<>]=?"
     r"|(less|greater|more|smaller|larger|lower|higher) than"
     r"|(must|should|has to|needs to|can only) be"
-    r"|\bmax(imum)?\b|\bmin(imum)?\b|not support ['\"`]?[\d.-]|only .{0,30}(value|default)"
+    r"|\bmax(imum)?\b|\bmin(imum)?\b"
+    r"|not support ['\"`]?[\d.-]|only .{0,30}(value|default)"
     r"|too (large|high|small|low|big)|above|below|exceed|value_error|positive|negative"
 )
 _TAKES_NO = re.compile(
@@ -73,6 +75,7 @@ _SOMETHING_ELSE = re.compile(
     r"\b(prompt|messages?|context|content|schema|function|but|user|tokens)\b"
 )
 _NEAR = 80
+_OTHER_NAMES = re.compile(r"\b[a-z]+(_[a-z]+)+\b|[^\w ]")
 _PARAMETER = re.compile(r"\b(?:param|loc) ([\w.\[\]-]+)")
 
 _TRIED_AGAIN_S = 600.0
@@ -273,7 +276,8 @@ def _is_about(said: str, name: str, phrase: "re.Match[str]") -> bool:
     """Return whether a phrase of a refusal is said of a parameter, and not of something else."""
     for found in re.finditer(rf"\b{re.escape(name)}\b", said):
         first, last = sorted([found.span(), phrase.span()])
-        between = said[first[1] : last[0]]
+        # A list may name many parameters before this one.
+        between = _OTHER_NAMES.sub("", said[first[1] : last[0]])
         if len(between) <= _NEAR and not _SOMETHING_ELSE.search(between.lower()):
             return True
     return False
