@@ -58,7 +58,7 @@ def models(draw):
         concurrency=concurrency,
         alone_tokens_per_s=alone,
         gpus=draw(st.integers(1, 8)),
-        usd_per_gpu_hour=draw(st.floats(0, 10)),
+        usd_per_gpu_hour=draw(st.floats(0, 10, allow_subnormal=False)),
         prices=Prices(draw(st.floats(0, 5)), draw(st.floats(0, 20))),
     )
 

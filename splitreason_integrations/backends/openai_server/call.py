@@ -15,7 +15,7 @@ import anyio
 
 from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica
-from splitreason_integrations.backends.openai_server.stream import Event, EventReader, Kind
+from splitreason_integrations.backends.openai_server.stream import EventReader, Kind, StreamEvent
 from splitreason_integrations.backends.openai_server.wire import (
     SIGN_OF_LIFE,
     Part,
@@ -186,7 +186,7 @@ class Call:
                     await self._parts.put(SIGN_OF_LIFE)
         await self._parts.put(None)
 
-    async def _events(self, question: Question) -> AsyncGenerator[Event, None]:
+    async def _events(self, question: Question) -> AsyncGenerator[StreamEvent, None]:
         """Yield parts of the answer, signs of life, and that it is whole; raise ModelCallError."""
         server, is_answer = self._server, False
         line_bytes = _LINE_BYTES + _BYTES_A_PROMPT_TOKEN * question.prompt_tokens
@@ -208,7 +208,7 @@ class Call:
 
     async def _read_events(
         self, lines: AsyncGenerator[bytes, None], reader: EventReader
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         async with aclosing(lines):
             async for line in lines:
                 for event in self._parsed(reader.read(line), line):
@@ -216,7 +216,7 @@ class Call:
         for event in self._parsed(reader.end(), b""):
             yield event
 
-    def _parsed(self, events: Iterable[Event], line: bytes) -> list[Event]:
+    def _parsed(self, events: Iterable[StreamEvent], line: bytes) -> list[StreamEvent]:
         try:
             return list(events)
         except (ValueError, RecursionError) as error:

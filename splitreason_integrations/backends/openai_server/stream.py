@@ -38,14 +38,14 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """One event of an answer."""
 
     kind: Kind
     data: Any = None
 
 
-_SIGN = Event(Kind.SIGN)
+_SIGN = StreamEvent(Kind.SIGN)
 
 
 class EventReader:
@@ -62,7 +62,7 @@ class EventReader:
         self._document = bytearray()
         self._has_begun = False
 
-    def read(self, line: bytes) -> Iterator[Event]:
+    def read(self, line: bytes) -> Iterator[StreamEvent]:
         """Yield the events that a line completes."""
         if not self._has_begun:
             line = line.removeprefix(_BOM)
@@ -77,31 +77,31 @@ class EventReader:
         elif field == b"event":
             self._name = value.lower()
         elif field == b"error":
-            yield Event(Kind.ERROR, _data_or_text(value))
+            yield StreamEvent(Kind.ERROR, _data_or_text(value))
         elif field in (b"", b"id", b"retry"):
             yield _SIGN
         else:
             yield from self._of_document(line)
         self._has_begun = True
 
-    def end(self) -> Iterator[Event]:
+    def end(self) -> Iterator[StreamEvent]:
         """Yield what the answer is that ends here, where it is no stream of events."""
         text, self._document = bytes(self._document), bytearray()
         if not text.strip():
             return
         data = _data_or_text(text)
         if isinstance(data, str):
-            yield Event(Kind.TEXT, data)
+            yield StreamEvent(Kind.TEXT, data)
             return
         yield from _of(data)
         if isinstance(data, Mapping) and data.get("choices"):
-            yield Event(Kind.DONE)
+            yield StreamEvent(Kind.DONE)
 
-    def _of_data(self, value: bytes) -> Iterator[Event]:
+    def _of_data(self, value: bytes) -> Iterator[StreamEvent]:
         if value == _DONE:
-            yield Event(Kind.DONE)
+            yield StreamEvent(Kind.DONE)
         elif self._name == b"error":
-            yield Event(Kind.ERROR, _data_or_text(value))
+            yield StreamEvent(Kind.ERROR, _data_or_text(value))
         elif not value or {self._name, value.strip(b'"').lower()} & _PINGS:
             yield _SIGN
         elif self._data:
@@ -115,7 +115,7 @@ class EventReader:
                 return
             yield from _of(data)
 
-    def _of_document(self, line: bytes) -> Iterator[Event]:
+    def _of_document(self, line: bytes) -> Iterator[StreamEvent]:
         """Read a line of JSON, or of text, that belongs to no event."""
         begins = line.lstrip()[:1] in (b"{", b"[")
         if not self._document and begins:
@@ -126,13 +126,13 @@ class EventReader:
             else:
                 yield from _of(data)
                 if isinstance(data, Mapping) and not self._has_begun and _is_whole(data):
-                    yield Event(Kind.DONE)
+                    yield StreamEvent(Kind.DONE)
                 return
         is_text = not (self._document or line).lstrip().startswith((b"{", b"["))
         if not (is_text and len(self._document) > _TEXT_BYTES):
             self._keep(self._document, line.strip())
 
-    def _blank(self) -> Iterator[Event]:
+    def _blank(self) -> Iterator[StreamEvent]:
         self._name = b""
         if not self._data:
             return
@@ -145,10 +145,10 @@ class EventReader:
         kept += more + b"\n"
 
 
-def _of(data: Any) -> Iterator[Event]:
+def _of(data: Any) -> Iterator[StreamEvent]:
     """Yield an event for each choice that data hold; what holds nothing is a sign of life."""
     if (error := reported(data)) is not None:
-        yield Event(Kind.ERROR, error)
+        yield StreamEvent(Kind.ERROR, error)
         return
     if data is None or data == {} or (isinstance(data, Mapping) and data.get("type") == "ping"):
         yield _SIGN
@@ -156,9 +156,9 @@ def _of(data: Any) -> Iterator[Event]:
     choices = data.get("choices") if isinstance(data, Mapping) else None
     if isinstance(choices, list) and len(choices) > 1:
         for choice in choices:
-            yield Event(Kind.DATA, {**data, "choices": [choice]})
+            yield StreamEvent(Kind.DATA, {**data, "choices": [choice]})
         return
-    yield Event(Kind.DATA, data)
+    yield StreamEvent(Kind.DATA, data)
 
 
 def _is_whole(data: Mapping[str, Any]) -> bool:
