@@ -109,7 +109,7 @@ def test_a_typed_agent_of_langgraph_does_what_it_does_here(pair, record_property
 
 
 # LlamaIndex reads deprecated attributes of its agents, which newer versions of pydantic report.
-@pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_a_typed_agent_of_llama_index_does_what_it_does_here(pair, record_property):
     alike = right = 0
     for case in sums():
