@@ -83,6 +83,46 @@ def test_the_embedded_pair_reasons_freely_and_then_answers_in_json():
     assert json.loads(reply.answer) == {"answer": 1069}
 
 
+CALCULATOR = {
+    "type": "function",
+    "function": {
+        "name": "calculator",
+        "description": "Evaluate an arithmetic expression.",
+        "parameters": {
+            "type": "object",
+            "properties": {"expression": {"type": "string"}},
+            "required": ["expression"],
+        },
+    },
+}
+
+
+def test_a_typed_answer_may_be_a_call_where_there_are_tools():
+    messages = [{"role": "user", "content": "What is 179-55?"}]
+    form = {"tools": [CALCULATOR], "response_schema": SCHEMAS["integer"], "max_tokens": 200}
+    first = blocking.run(lambda: SplitEngine().complete(Request(messages=messages, seed=1, **form)))
+    (call,) = first.tool_calls
+    assert (call.name, call.arguments, first.answer) == (
+        "calculator",
+        {"expression": "179-55"},
+        "",
+    )
+    function = {"name": call.name, "arguments": call.arguments}
+    messages += [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"type": "function", "function": function}],
+        },
+        {"role": "tool", "content": "124"},
+    ]
+    second = blocking.run(
+        lambda: SplitEngine().complete(Request(messages=messages, seed=1, **form))
+    )
+    assert not second.tool_calls
+    validate(json.loads(second.answer), SCHEMAS["integer"])
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
