@@ -2,7 +2,8 @@
 
 Each token is checked here. Where the engine can hold a whole answer to a grammar, the answer is one
 request; where it cannot, or an answer goes on that has begun, the model writes freely and a token
-that may not come is drawn again among those that may. Both give the same distribution.
+that may not come is drawn again among those that may. Both give the same distribution, unless
+`top_p`, `top_k` or `min_p` cut it: they count all tokens where the model writes freely.
 """
 
 from collections.abc import Sequence

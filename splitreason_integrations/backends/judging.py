@@ -8,29 +8,30 @@ from splitreason_integrations.backends.scores import Scores, asked_by
 
 def judged(
     order: WriteOrder,
-    reply: Sequence[int],
     written: Written,
     scores: Sequence[Scores],
     refused: list[int],
     *,
+    first: int,
+    fitting: int,
     ban_ignored: Callable[[WriteOrder], Exception],
 ) -> tuple[Written, bool]:
     """Return what is kept of some tokens, and whether the next one is refused.
 
     Args:
         order: how they were asked for.
-        reply: the session's reply before them.
         written: the tokens.
         scores: of each of them, the stop token included, if there is a watch.
         refused: collects the tokens that were refused at one place.
+        first: the place of the first one in the session's reply.
+        fitting: how many of them, the stop token included, keep the answer in its form.
         ban_ignored: the error for a model that writes what was ruled out.
 
     """
     tokens = written.tokens
-    fitting = len(tokens) if order.guide is None else order.guide.accepted(reply, tokens)
     kept, refuses = written if fitting == len(tokens) else Written(tokens[:fitting]), None
     if order.watch is not None:
-        kept, refuses = _watched(order.watch, order, len(reply), kept, scores[:fitting])
+        kept, refuses = _watched(order.watch, order, first, kept, scores[:fitting])
     if kept.tokens:
         refused.clear()
     if refuses is None and kept.end is not End.WATCH and fitting < len(tokens):

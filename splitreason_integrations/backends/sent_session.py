@@ -5,6 +5,7 @@ how an order, probabilities, a draft and a prefill are asked for; the rest is th
 """
 
 import logging
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -35,6 +36,8 @@ from splitreason_integrations.sampling import Sampling
 
 _log = logging.getLogger(__name__)
 _PROMPTS_AT_ONCE = 256
+_ABOUT_GRAMMARS = re.compile(r"grammar|structured|guided", re.IGNORECASE)
+"""How vLLM's messages name what holds an answer to a form."""
 
 
 class SendingModel(Protocol):
@@ -145,9 +148,16 @@ class SentSession(TokenSequence, ABC):
         return passed
 
     def _gives_up_grammars(self, asked: WriteOrder, error: ModelCallError) -> bool:
-        """Return whether a refusal may be one of a grammar; none is sent from now on."""
-        if asked.grammar is None or error.retryable or not self._sender.holds_grammars:
+        """Return whether a refusal is one of a grammar; none is sent from now on."""
+        if (
+            asked.grammar is None
+            or error.retryable
+            or not _ABOUT_GRAMMARS.search(error.said or str(error))
+        ):
             return False
+        if not self._sender.holds_grammars:
+            # Another request has learned it meanwhile.
+            return True
         _log.warning(
             "%s refuses a grammar (%s); its answers are held to their form token by token",
             self._sender.name,
@@ -253,7 +263,16 @@ class SentSession(TokenSequence, ABC):
         self, order: WriteOrder, written: Written, scores: Sequence[Scores], refused: list[int]
     ) -> tuple[Written, bool]:
         """Return what the form and the watch keep, and whether the next token is refused."""
-        return judged(order, self._reply, written, scores, refused, ban_ignored=self._ban_ignored)
+        tokens, guide = written.tokens, order.guide
+        return judged(
+            order,
+            written,
+            scores,
+            refused,
+            first=self._position,
+            fitting=len(tokens) if guide is None else guide.accepted(self._reply, tokens),
+            ban_ignored=self._ban_ignored,
+        )
 
     @property
     def _is_alive(self) -> bool:

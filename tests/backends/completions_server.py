@@ -2,6 +2,7 @@
 
 `python -m tests.backends.completions_server embedded:large` serves a model of this package. It
 prints its port, and ends when its standard input does. With --no-grammars it refuses them, with
+--no-access requests that have one, for a reason of another kind, with
 --no-forms it heeds neither them nor lists of tokens, with --breaks it breaks off within answers
 that are held to a form.
 """
@@ -170,6 +171,8 @@ async def complete(request):
     if body.get("structured_outputs") and "--no-grammars" in flags:
         said = "structured_outputs is not supported"
         return web.json_response({"error": {"message": said, "code": 400}}, status=400)
+    if body.get("structured_outputs") and "--no-access" in flags:
+        return web.json_response({"error": {"message": "no access", "code": 403}}, status=403)
     if "--no-forms" in flags:
         body = {one: value for one, value in body.items() if one not in NOTED[2:]}
     left = request.app["chance"].randint(0, 12) if is_held and "--breaks" in flags else math.inf

@@ -10,7 +10,7 @@ from splitreason_integrations import Always, Random, SplitEngine, TagClose
 from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.records import Author, Channel
 from splitreason_integrations.request import Request
-from tests.backends.servers import QUESTION, serving, serving_pair, spec
+from tests.backends.servers import QUESTION, load, serving, serving_pair, spec
 from tests.text.schemas import POINT, record, validate
 from tests.text.test_grammar import TOOLS
 
@@ -124,6 +124,15 @@ async def test_a_server_that_refuses_grammars_holds_to_the_form_token_by_token(p
     for reply in replies:
         check(reply, FORMS["mixed"])
     assert len([one for one in caplog.records if "refuses a grammar" in one.getMessage()]) == 1
+
+
+async def test_a_refusal_of_another_kind_says_nothing_of_grammars(pair, caplog):
+    with serving("completions_server", "embedded:small", "--no-access") as (_, url):
+        engine = SplitEngine(small=spec(url), large=pair[1], trigger=Random(0.0))
+        with caplog.at_level(logging.WARNING), pytest.raises(ModelCallError, match="no access"):
+            await engine.complete(asked(**FORMS["mixed"]))
+        assert load(spec(url)).holds_grammars
+    assert not [one for one in caplog.records if "refuses a grammar" in one.getMessage()]
 
 
 async def test_a_server_that_heeds_no_form_is_an_error_and_never_a_wrong_answer(pair):

@@ -143,7 +143,7 @@ async def detect(replica: Replica, served: Served) -> Found:
 
 async def _try_ids(replica: Replica, served: Served) -> Found:
     dialect = TokenIds(served)
-    question = dialect.question(_wanted(served))
+    question = dialect.question(greeting(served))
     token = served.codec.encode(_CHOSEN)[-1]
     richer = {**question.body, **scores_of(Asked((token,))), **_favoured(token)}
     try:
@@ -165,17 +165,17 @@ async def check_beginning(replica: Replica, found: Found, served: Served) -> Fou
 
     Returns what was found before. Raises ModelCallError where the server fails.
     """
-    begins, prompt = served.codec.begin_token, _wanted(served).prompt
+    begins, prompt = served.codec.begin_token, greeting(served).prompt
     if isinstance(found.dialect, Text) and begins is not None and prompt[0] == begins:
         word = served.codec.encode(_CHOSEN)[-1:]
-        asked = found.dialect.question(replace(_wanted(served), prompt=word))
+        asked = found.dialect.question(replace(greeting(served), prompt=word))
         usage = _usage(await whole_answer(replica, asked))
         found.dialect.server_begins = usage is not None and usage.prompt > len(word)
     return found
 
 
 async def _try_text(replica: Replica, served: Served) -> Found:
-    dialect, wanted = Text(served), _wanted(served)
+    dialect, wanted = Text(served), greeting(served)
     token = served.codec.encode(_CHOSEN)[-1]
 
     asked = dialect.question(wanted)
@@ -199,7 +199,7 @@ async def _try_text(replica: Replica, served: Served) -> Found:
 
 
 async def _try_chat(replica: Replica, served: Served) -> Found:
-    wanted = _wanted(served, _CHAT_TOKENS)
+    wanted = greeting(served, _CHAT_TOKENS)
     plain = PlainChat(served)
     parts = await whole_answer(replica, plain.question(wanted))
     if not any(part.text or part.thought or part.finish for part in parts):
@@ -237,7 +237,7 @@ def _offering(prompt: Sequence[int]) -> Sequence[int]:
 async def _thoughts(replica: Replica, dialect: Chat, plain: PlainChat, served: Served) -> str:
     """Find out how a thought is continued, and have it done so; return it in words."""
     codec, form = served.codec, served.codec.reply_format
-    wanted = _wanted(served)
+    wanted = greeting(served)
     assert isinstance(wanted.prompt, Prompt), "a codec has rendered it"
     opens = begins_reasoning(wanted.prompt)
     if not form.reasons:
@@ -275,7 +275,7 @@ async def _count(replica: Replica, question: Question) -> int | None:
 async def _continues(replica: Replica, dialect: Chat, served: Served) -> bool:
     """Return whether a server continues a message: its prompt then lacks what ends one."""
     written = served.codec.encode(_BEGUN)
-    wanted = replace(_wanted(served), written=written)
+    wanted = replace(greeting(served), written=written)
     try:
         marked = await whole_answer(replica, dialect.question(wanted))
     except ModelCallError as error:
@@ -322,7 +322,8 @@ async def _counted(call: Call) -> list[Part]:
     return [] if usage is None else [Part(usage=usage)]
 
 
-def _wanted(served: Served, max_tokens: int = 1) -> Continuation:
+def greeting(served: Served, max_tokens: int = 1) -> Continuation:
+    """Return the short conversation that servers are probed with."""
     order = WriteOrder(
         max_tokens=max_tokens,
         sampling=Sampling(temperature=0.0),
