@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.humans.human import Answer, Decision, Paused
+from splitreason_integrations.humans.human import Answer, Decision, Paused, named_reviewer
 from splitreason_integrations.humans.terminal import harmless, login_name
 from splitreason_integrations.processes.children import PerProcess
 
@@ -46,6 +46,7 @@ _WORDS = ("approve", "refuse", "edit", "stop", "more", "help")
 _asking = PerProcess(threading.Lock)
 
 
+@named_reviewer
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleReviewer:
     """Asks at the terminal: the reply so far, what it cost, and what the large model wrote.

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -132,6 +132,18 @@ class Reviewer(Protocol):
     async def review(self, paused: Paused) -> Answer | None:
         """Return the answer, or None where it will come later: then the request is paused."""
         ...
+
+
+REVIEWERS: dict[str, type] = {}
+"""Reviewers that plain data can name, by the names of their classes."""
+
+_R = TypeVar("_R", bound=type)
+
+
+def named_reviewer(kind: _R) -> _R:
+    """Let plain data name a class of reviewers; of a dataclass they hold the fields."""
+    REVIEWERS[kind.__name__] = kind
+    return kind
 
 
 Given = Answer | Decision | bool | str | None

@@ -17,7 +17,13 @@ import anyio.to_thread
 
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.errors import ReviewError
-from splitreason_integrations.humans.human import TIMEOUT, Answer, Paused, read_answer
+from splitreason_integrations.humans.human import (
+    TIMEOUT,
+    Answer,
+    Paused,
+    named_reviewer,
+    read_answer,
+)
 from splitreason_integrations.reviews import database
 from splitreason_integrations.reviews.claims import Claim
 from splitreason_integrations.reviews.entries import (
@@ -33,6 +39,7 @@ _SLACK_S = 1.0
 """By how much a human check's clock may run ahead of the queue's, which starts later."""
 
 
+@named_reviewer
 @dataclass(frozen=True, slots=True)
 class ReviewQueue:
     """Keeps paused requests in an SQLite file on a local disk, created if there is none.

@@ -21,6 +21,8 @@ from splitreason_integrations.backends.registry import (
     check_model_spec,
     line_up,
 )
+from splitreason_integrations.checks import check_names
+from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.closing import CloseRule, parse_close
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.resilience import Retry
@@ -29,15 +31,37 @@ from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import HumanCheck
 from splitreason_integrations.options import OPTIONS
 from splitreason_integrations.privacy.redaction import Rule, listed
-from splitreason_integrations.settings import policy_files
+from splitreason_integrations.settings import from_data, policy_files
+from splitreason_integrations.settings.from_data import Kinds
+from splitreason_integrations.settings.written import (
+    as_data,
+    check_written,
+    fields_as_data,
+    model_from_data,
+    reviewer_from_data,
+    rule_as_data,
+)
 from splitreason_integrations.telemetry import Telemetry
 
+_KINDS = Kinds(
+    {
+        Retry: "part of a retry",
+        HumanCheck: "part of a human check",
+        AskRule: "condition for asking",
+        Telemetry: "part of a telemetry",
+    }
+)
 _PAIR = re.compile(r"(.+?)\+(?=embedded$|\w+:)(.+)")
 
 
 def check_spec(value: Any, info: ValidationInfo) -> LargeSpec:
     """Return a spec that can be resolved, or a model; nothing is loaded."""
     role: Role = "large" if info.field_name == "large" else "small"
+    check_written(role, value)
+    if isinstance(value, Mapping):
+        value = model_from_data(value)
+    elif isinstance(value, list | tuple):
+        value = [model_from_data(one) if isinstance(one, Mapping) else one for one in value]
     for one in line_up(value) if role == "large" else (value,):
         check_model_spec(one, role=role)
     spec: LargeSpec = value
@@ -52,6 +76,7 @@ def check_trigger(value: Any) -> Trigger | None:
         return parse_trigger(value)
     if isinstance(value, Trigger):
         return value
+    check_written("trigger", value)
     raise ConfigurationError(
         f"trigger must be a Trigger such as Tag() or a text such as 'tag>0.2', got {value!r}"
     )
@@ -63,6 +88,7 @@ def check_close(value: Any) -> CloseRule | None:
         return parse_close(value)
     if isinstance(value, CloseRule | None):
         return value
+    check_written("close", value)
     raise ConfigurationError(
         f"close must be a CloseRule such as Agrees() or a text such as 'agrees | step', "
         f"got {value!r}"
@@ -75,6 +101,7 @@ def check_policy(value: Any) -> Policy:
         return value
     if isinstance(value, str | PathLike):
         return policy_files.named(value)
+    check_written("policy", value)
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             "policy must be a Policy, a dict, a template's name or the path of a .toml file, "
@@ -84,9 +111,12 @@ def check_policy(value: Any) -> Policy:
 
 
 def check_retry(value: Any) -> Retry | None:
-    """Return the retry rule; None leaves it to the engine."""
+    """Return the retry rule, made from a dict if need be; None leaves it to the engine."""
     if isinstance(value, Retry | None):
         return value
+    if isinstance(value, Mapping):
+        check_written("retry", value)
+        return from_data.build(Retry, value, _KINDS)
     raise ConfigurationError(f"retry must be a Retry such as Retry(attempts=2), got {value!r}")
 
 
@@ -94,6 +124,10 @@ def check_human(value: Any) -> HumanCheck | None:
     """Return the human check; a function or a reviewer is asked before each handoff."""
     if isinstance(value, HumanCheck | None):
         return value
+    if isinstance(value, Mapping):
+        check_written("human_check", value)
+        given = {**value, "reviewer": reviewer_from_data(value.get("reviewer"))}
+        return from_data.build(HumanCheck, given, _KINDS)
     return HumanCheck(reviewer=value)
 
 
@@ -101,6 +135,9 @@ def check_audit(value: Any) -> AuditLog | None:
     """Return an audit log, opened at a path if need be."""
     if isinstance(value, str | PathLike):
         return AuditLog(value)
+    if isinstance(value, Mapping):
+        check_names(value, ("path", "content"), what="part of an audit log")
+        return AuditLog(**value)
     if isinstance(value, AuditLog | None):
         return value
     raise ConfigurationError(f"audit must be an AuditLog or the path of one, got {value!r}")
@@ -108,6 +145,7 @@ def check_audit(value: Any) -> AuditLog | None:
 
 def check_redact(value: Any) -> tuple[Rule, ...]:
     """Return the rules of redaction one by one."""
+    check_written("redact", value)
     return listed(() if value is None else value)
 
 
@@ -126,6 +164,9 @@ def check_telemetry(value: Any) -> Telemetry | None:
         return Telemetry() if value else None
     if isinstance(value, Telemetry | None):
         return value
+    if isinstance(value, Mapping):
+        check_written("telemetry", value)
+        return from_data.build(Telemetry, value, _KINDS)
     raise ConfigurationError(
         f"telemetry must be a Telemetry such as Telemetry(content=True), True or False, "
         f"got {value!r}"
@@ -155,37 +196,74 @@ def declared(name: str, **more: Any) -> Any:
     return Field(description=option.text, json_schema_extra=option.json_schema(), **more)
 
 
+def _write_audit(log: AuditLog | None) -> Any:
+    """Return a log's path, and whether it holds texts where it does."""
+    if log is None or not log.content:
+        return log and str(log.path)
+    return {"path": str(log.path), "content": True}
+
+
+def _write_telemetry(telemetry: Telemetry | None) -> Any:
+    """Return False for none, True for the defaults, else the fields."""
+    return telemetry is not None and (fields_as_data(telemetry) or True)
+
+
+def _write_fields(value: Retry | HumanCheck | None) -> Any:
+    return None if value is None else fields_as_data(value)
+
+
 # Typed as Any, since LangChain makes a schema of a field's bare type where it is configurable.
-SpecField = Annotated[Any, PlainValidator(check_spec), WithJsonSchema({"type": "string"})]
-TriggerField = Annotated[Any, PlainValidator(check_trigger), WithJsonSchema({"type": "string"})]
-CloseField = Annotated[Any, PlainValidator(check_close), WithJsonSchema({"type": "string"})]
+SpecField = Annotated[
+    Any,
+    PlainValidator(check_spec),
+    PlainSerializer(as_data),
+    WithJsonSchema({"type": ["string", "object", "array"]}),
+]
+TriggerField = Annotated[
+    Any,
+    PlainValidator(check_trigger),
+    PlainSerializer(lambda trigger: rule_as_data(trigger, parse_trigger)),
+    WithJsonSchema({"type": "string"}),
+]
+CloseField = Annotated[
+    Any,
+    PlainValidator(check_close),
+    PlainSerializer(lambda rule: rule_as_data(rule, parse_close)),
+    WithJsonSchema({"type": "string"}),
+]
 PolicyField = Annotated[
-    Any, PlainValidator(check_policy), WithJsonSchema({"type": ["object", "string"]})
+    Any,
+    PlainValidator(check_policy),
+    PlainSerializer(lambda policy: as_data(from_data.plain(policy))),
+    WithJsonSchema({"type": ["object", "string"]}),
 ]
 AuditField = Annotated[
     Any,
     PlainValidator(check_audit),
-    PlainSerializer(lambda log: log and str(log.path), when_used="json"),
-    WithJsonSchema({"type": "string"}),
+    PlainSerializer(_write_audit),
+    WithJsonSchema({"type": ["string", "object"]}),
 ]
 TelemetryField = Annotated[
     Any,
     PlainValidator(check_telemetry),
-    PlainSerializer(lambda telemetry: telemetry is not None, when_used="json"),
-    WithJsonSchema({"type": "boolean"}),
+    PlainSerializer(_write_telemetry),
+    WithJsonSchema({"type": ["boolean", "object"]}),
 ]
 HumanField = Annotated[
-    Any, PlainValidator(check_human), PlainSerializer(type_name), WithJsonSchema({"type": "string"})
+    Any,
+    PlainValidator(check_human),
+    PlainSerializer(_write_fields),
+    WithJsonSchema({"type": "object"}),
 ]
 RedactField = Annotated[
     Any,
     PlainValidator(check_redact),
-    PlainSerializer(rule_names),
+    PlainSerializer(as_data),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
 ]
 RetryField = Annotated[
     Any,
     PlainValidator(check_retry),
-    PlainSerializer(type_name),
-    WithJsonSchema({"type": "string"}),
+    PlainSerializer(_write_fields),
+    WithJsonSchema({"type": "object"}),
 ]

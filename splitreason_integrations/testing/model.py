@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.embedded_codec import embedded_codec
@@ -19,6 +20,14 @@ Reply = Callable[[Sequence[Message], Sequence[Message] | None], str]
 """Given the messages and the tools of a request, returns what the model writes."""
 
 _SPELLED_CONTROL = re.compile(r"(<[^<>\s]+>)")
+
+
+def _never(text: str) -> float:
+    return 0.0
+
+
+def _certainly(text: str, token: str) -> float:
+    return 1.0
 
 
 class ScriptedModel:
@@ -45,9 +54,9 @@ class ScriptedModel:
         *,
         name: str = "scripted",
         codec: Codec | None = None,
-        close_probability: Callable[[str], float] = lambda text: 0.0,
-        reading: Callable[[str, str], float] = lambda text, token: 1.0,
-        entropy: Callable[[str], float] = lambda text: 0.0,
+        close_probability: Callable[[str], float] = _never,
+        reading: Callable[[str, str], float] = _certainly,
+        entropy: Callable[[str], float] = _never,
         fail_after: int | None = None,
         error: Exception | None = None,
         delay_s: float = 0.0,
@@ -59,6 +68,8 @@ class ScriptedModel:
         remote: bool = False,
         resumes: bool = True,
     ) -> None:
+        given = locals()
+        self._options = {name: given[name] for name in given if name not in ("self", "reply")}
         self.name, self.remote, self.resumes = name, remote, resumes
         self._prompts = PromptMemory(codec or embedded_codec())
         self.codec = cast("Codec", self._prompts)
@@ -78,6 +89,10 @@ class ScriptedModel:
 
     def __repr__(self) -> str:
         return f"ScriptedModel(name={self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process makes this model, at the beginning of its script."""
+        return partial(ScriptedModel, **self._options), (self._reply,)
 
     @property
     def open_sessions(self) -> int:

@@ -10,9 +10,14 @@ except ImportError as error:
         'pip install "splitreason-integrations[llama-index]"'
     ) from error
 
+from llama_index.core.llms.loading import RECOGNIZED_LLMS
+
 from llama_index.llms.splitreason.base import SplitReasonLLM
 from llama_index.llms.splitreason.events import OffloadEvent, OffloadStreamEvent
 from llama_index.llms.splitreason.human import QuestionEvent, WorkflowReviewer
+
+# Extractors and the like read the LLM in their plain data by this table.
+RECOGNIZED_LLMS[SplitReasonLLM.class_name()] = SplitReasonLLM
 
 __all__ = [
     "OffloadEvent",

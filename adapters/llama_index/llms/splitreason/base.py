@@ -3,6 +3,7 @@
 Weights are loaded by the first request, never by the constructor.
 """
 
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,12 +25,14 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from pydantic import BaseModel, model_validator
 
 from llama_index.llms.splitreason.call import Call
 from llama_index.llms.splitreason.calling import ToolCallingLLM
 from llama_index.llms.splitreason.closing import closes_what_it_begins, noted
 from llama_index.llms.splitreason.messages import to_chat
 from splitreason_integrations.backends.registry import known_context
+from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
 from splitreason_integrations.settings.options import PairSettings
@@ -57,6 +60,14 @@ class SplitReasonLLM(PairSettings, ToolCallingLLM):
     def class_name(cls) -> str:
         """Return the name under which the LLM is serialised."""
         return "SplitReasonLLM"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_written(cls, given: Any) -> Any:
+        """Leave out the class's name, which LlamaIndex adds to what it writes."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if name != "class_name"}
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -119,6 +130,31 @@ class SplitReasonLLM(PairSettings, ToolCallingLLM):
     ) -> CompletionResponseAsyncGen:
         """Yield the reply to a prompt as it grows."""
         return await astream_chat_to_completion_decorator(self._astream_chat)(prompt, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickling takes: all options, a model's key among them.
+
+        LlamaIndex's own would drop an option that cannot be pickled, a human check perhaps, from
+        the copy and from this LLM too.
+
+        Raises:
+            ConfigurationError: an option cannot be pickled.
+
+        """
+        state = BaseModel.__getstate__(self)
+        kept = {}
+        for name, value in state["__dict__"].items():
+            try:
+                pickle.dumps(value)
+            except Exception as error:
+                if name in PairSettings.model_fields:
+                    raise ConfigurationError(
+                        f"{name} cannot be pickled for another process ({error}): name models by "
+                        "a text or a description, and define functions at the top of a module"
+                    ) from error
+            else:
+                kept[name] = value
+        return {**state, "__dict__": kept}
 
     def resume(self, paused: Paused, answer: Any, **kwargs: Any) -> ChatResponse:
         """Return the finished response of a paused request; nothing is generated twice.

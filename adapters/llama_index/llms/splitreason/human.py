@@ -20,7 +20,14 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent
 from llama_index.llms.splitreason.waiting import Execution
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.humans.human import TIMEOUT, Answer, Paused, Question, read_answer
+from splitreason_integrations.humans.human import (
+    TIMEOUT,
+    Answer,
+    Paused,
+    Question,
+    named_reviewer,
+    read_answer,
+)
 from splitreason_integrations.loop.segments import Answered, packed, segment, unpacked
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
@@ -42,6 +49,7 @@ class QuestionEvent(InputRequiredEvent):
     problem: str = ""
 
 
+@named_reviewer
 class WorkflowReviewer:
     """Asks from the step of a LlamaIndex workflow that awaits the LLM, by a `QuestionEvent`.
 

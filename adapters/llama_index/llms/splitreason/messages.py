@@ -1,20 +1,25 @@
-"""LlamaIndex messages → the engine's chat messages. Text passes, anything else is named."""
+"""LlamaIndex messages → the engine's chat messages. Text passes, anything else is named.
 
-from collections.abc import Sequence
+In an assistant's message, which another LLM may have written, what is no text is left out.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
     CachePoint,
     ChatMessage,
+    CitableBlock,
+    CitationBlock,
+    DocumentBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
-    ToolCallBlock,
 )
 
+from llama_index.llms.splitreason.foreign_calls import calls_of
 from splitreason_integrations.errors import UnsupportedContentError
 from splitreason_integrations.records import Message
-from splitreason_integrations.text.tool_calls import shown_arguments
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -31,41 +36,64 @@ _ROLES = {
 def to_chat(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return the messages as chat templates take them.
 
-    Raises UnsupportedContentError for content other than text.
+    Raises UnsupportedContentError for content other than text of anybody but an assistant.
     """
     return [_message(at, message) for at, message in enumerate(messages)]
 
 
 def _message(at: int, message: ChatMessage) -> Message:
-    texts, thoughts, calls = list[str](), list[str](), list[dict[str, Any]]()
-    for block in message.blocks:
-        match block:
-            case TextBlock(text=text):
-                texts.append(text)
-            case ThinkingBlock(content=content):
-                thoughts.append(content or "")
-            case ToolCallBlock():
-                calls.append(_call(block))
-            case CachePoint():
-                pass
-            case _:
-                raise UnsupportedContentError(
-                    f"message {at}: content of type {block.block_type!r}; this LLM takes text only"
-                )
-    chat: dict[str, Any] = {"role": _ROLES[message.role], "content": "\n".join(texts)}
+    role = _ROLES[message.role]
+    content = _assistant_text(message) if role == "assistant" else _text(at, message)
+    chat: dict[str, Any] = {"role": role, "content": content}
     for key in ("name", "tool_call_id"):
         if isinstance(value := message.additional_kwargs.get(key), str):
             chat[key] = value
-    if any(thoughts):
-        chat["reasoning_content"] = "".join(thoughts)
-    if calls:
-        chat["tool_calls"] = calls
+    if role == "assistant":
+        if thoughts := _thoughts(message):
+            chat["reasoning_content"] = thoughts
+        if calls := calls_of(message):
+            chat["tool_calls"] = calls
     return chat
 
 
-def _call(block: ToolCallBlock) -> dict[str, Any]:
-    arguments = block.tool_kwargs
-    if not isinstance(arguments, dict):
-        arguments = shown_arguments(arguments)
-    function = {"name": block.tool_name, "arguments": arguments}
-    return {"id": block.tool_call_id, "type": "function", "function": function}
+def _text(at: int, message: ChatMessage) -> str:
+    parts = [part for block in message.blocks for part in _parts(block)]
+    for part in parts:
+        if not isinstance(part, str):
+            raise UnsupportedContentError(
+                f"message {at}: content of type {part.block_type!r}; this LLM takes text only"
+            )
+    return "\n".join(parts)
+
+
+def _assistant_text(message: ChatMessage) -> str:
+    """Return the text; of a citation what it quotes, where the message has nothing else."""
+    quotes = [block for block in message.blocks if isinstance(block, CitationBlock)]
+    own = [block for block in message.blocks if not isinstance(block, CitationBlock)]
+    return _texts(own) or _texts(quotes)
+
+
+def _texts(blocks: Sequence[Any]) -> str:
+    parts = (part for block in blocks for part in _parts(block))
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def _parts(block: Any) -> Iterator[Any]:
+    """Yield the texts of a block, and the blocks in it that are none."""
+    match block:
+        case TextBlock(text=text):
+            yield text
+        case CitableBlock() | CitationBlock():
+            for inner in block.nested_blocks:
+                yield from _parts(inner)
+        case DocumentBlock(data=bytes(), document_mimetype=str(kind)) if kind.startswith("text/"):
+            yield block.resolve_document().read().decode("utf-8", "replace")
+        case CachePoint():
+            return
+        case _:
+            yield block
+
+
+def _thoughts(message: ChatMessage) -> str:
+    blocks = [block for block in message.blocks if isinstance(block, ThinkingBlock)]
+    return "".join(block.content or "" for block in blocks)

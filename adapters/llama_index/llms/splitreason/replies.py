@@ -62,6 +62,15 @@ class ReplyWriter:
     def last(self, completion: Completion) -> ChatResponse:
         """Return the finished response: tool calls, usage, and the reply's time and cost."""
         self._reasoning, self._answer = completion.reasoning, completion.answer
+        usage = {
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.tokens,
+            "total_tokens": completion.prompt_tokens + completion.tokens,
+        }
+        parts = {
+            "reasoning_tokens": completion.reasoning_tokens,
+            "large_tokens": completion.large_tokens,
+        }
         return ChatResponse(
             message=self._message(completion),
             delta="",
@@ -69,16 +78,12 @@ class ReplyWriter:
                 "model": self._model_name,
                 "finish_reason": completion.stop_reason,
                 "seed": completion.seed,
+                # LlamaIndex's token counters read this, and estimate where it is missing.
+                "usage": {**usage, "completion_tokens_details": parts},
                 "authors": self._authors,
                 "splitreason": completion.facts(),
             },
-            additional_kwargs={
-                "prompt_tokens": completion.prompt_tokens,
-                "completion_tokens": completion.tokens,
-                "total_tokens": completion.prompt_tokens + completion.tokens,
-                "reasoning_tokens": completion.reasoning_tokens,
-                "large_tokens": completion.large_tokens,
-            },
+            additional_kwargs={**usage, **parts},
         )
 
     def _add_author(self, author: Author, text: str) -> None:
