@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from os import PathLike, fspath
-from typing import Any, TypeVar
+from typing import Any
 
 from splitreason_integrations.backends.description import ModelDescription
 from splitreason_integrations.backends.openai_server.spec import ServerLimits
@@ -26,8 +26,6 @@ NOT_WRITTEN = "not_written"
 
 _PARTS = (Prices, ServerLimits, AskRule)
 """Dataclasses inside of others: a field's default or its type says which one it is."""
-
-_T = TypeVar("_T")
 
 _identities: dict[int, tuple[Any, str]] = {}
 """By `id`: what keeps the number from being used again, and the identity."""
@@ -104,7 +102,7 @@ def model_from_data(data: Mapping[str, Any]) -> ModelDescription:
 
 
 def reviewer_from_data(data: Any) -> Any:
-    """Return the reviewer that `as_data` wrote; what is no such data passes."""
+    """Return the reviewer that `as_data` wrote; another reviewer or function passes."""
     return _made(REVIEWERS, data, what="reviewer") if isinstance(data, Mapping) else data
 
 
@@ -166,7 +164,7 @@ def _default(one: Field[Any]) -> Any:
     return one.default if one.default_factory is MISSING else one.default_factory()
 
 
-def _heirs(kind: type[_T]) -> Iterator[type[_T]]:
+def _heirs(kind: Any) -> Iterator[Any]:
     for heir in kind.__subclasses__():
         yield heir
         yield from _heirs(heir)

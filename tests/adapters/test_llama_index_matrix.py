@@ -364,8 +364,8 @@ def test_a_query_engine_streams(ends):
     assert "".join(pieces) == "There are 1081 eggs in the farm of Nina."
     assert len(pieces) > 3
     raw = ends.seen[-1].response.raw
-    assert [span["text"] for span in raw["splitreason"]["spans"]] == [" 940+141 = 1081"]
-    assert [one["text"] for one in raw["authors"] if one["type"] == "large"] == [" 940+141 = 1081"]
+    assert [span["text"].strip() for span in raw["splitreason"]["spans"]] == ["940+141 = 1081"]
+    assert {one["type"] for one in raw["authors"] if "1081" in one["text"]} == {"small", "large"}
 
 
 class Stock(BaseModel):

@@ -19,7 +19,7 @@ _INSIDE = ("function", "toolUse", "function_call")
 
 
 def calls_of(message: ChatMessage) -> list[dict[str, Any]]:
-    """Return the calls as chat templates take them, each once; what is no call is left out."""
+    """Return the calls as chat templates take them, each once; anything else is left out."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     calls = [_call(one.tool_call_id, one.tool_name, one.tool_kwargs) for one in blocks]
     in_blocks = list(calls)

@@ -1,6 +1,6 @@
 """LlamaIndex messages → the engine's chat messages. Text passes, anything else is named.
 
-In an assistant's message, which another LLM may have written, what is no text is left out.
+In an assistant's message, which another LLM may have written, all but text is left out.
 """
 
 from collections.abc import Iterator, Sequence
