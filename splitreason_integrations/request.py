@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from splitreason_integrations.checks import check_flag, check_texts
+from splitreason_integrations.checks import check_flag, check_number, check_texts
 from splitreason_integrations.errors import RequestError, SettingError
 from splitreason_integrations.options import check_options
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
+from splitreason_integrations.text.encodable import check_encodable
 from splitreason_integrations.text.grammar import answer_grammar, call_grammar
 from splitreason_integrations.text.tool_checks import check_tools
 
@@ -27,6 +28,8 @@ class Request:
             is a call of one of the tools.
         show_schema: Whether the models read the schema, at the end of the user's message.
         must_call: Whether the answer must be a call of one of the tools.
+        max_calls: Most tool calls of the reply, which ends behind the last one; 0 lets none come
+            out. None for any number.
         sampling: How tokens are chosen.
         max_tokens: Most tokens of the reply, reasoning included; None leaves it to the contexts.
         max_reasoning_tokens: Most tokens of the reasoning, which is then ended; the policy may set
@@ -47,6 +50,7 @@ class Request:
     response_schema: Mapping[str, Any] | None = None
     show_schema: bool = True
     must_call: bool = False
+    max_calls: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
     max_reasoning_tokens: int | None = None
@@ -65,10 +69,16 @@ class Request:
             if self.thinking is not None:
                 check_flag("thinking", self.thinking)
             check_texts("metadata", self.metadata)
+            if self.max_calls is not None:
+                check_number("max_calls", self.max_calls, whole=True)
         except SettingError as error:
             raise RequestError(str(error)) from error
         if self.must_call and (self.response_schema is not None or not self.tools):
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
+        if self.must_call and self.max_calls == 0:
+            raise RequestError("must_call needs a call, and max_calls=0 lets none come out")
+        check_encodable(self.tools, "tools")
+        check_encodable(self.stop, "stop")
         check_tools(self.tools)
 
     def seed_or_drawn(self) -> int:

@@ -6,7 +6,7 @@ Weights are loaded by the first request, never by the constructor.
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput, ModelProfile
@@ -17,29 +17,33 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
+from langchain_splitreason.asked import Asked
+from langchain_splitreason.cache_key import cache_key
 from langchain_splitreason.call import Call
+from langchain_splitreason.counting import CountingChatModel
 from langchain_splitreason.errors import recognised
 from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
-from langchain_splitreason.runs import ANSWERED, RUN, Run, RunManager, TracedChatModel
+from langchain_splitreason.runs import ANSWERED, RUN, Run, RunManager
 from langchain_splitreason.structured import StructuredMethod, parsed, response_format
 from langchain_splitreason.tools import convert_tools
-from splitreason_integrations.backends.registry import PROVIDER
+from splitreason_integrations.backends.registry import PROVIDER, public_name
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
-from splitreason_integrations.options import OPTIONS, check_replaced
-from splitreason_integrations.settings.options import MODEL_NAMES, PairSettings
+from splitreason_integrations.options import check_replaced
+from splitreason_integrations.settings.options import CALL_NAMES
 from splitreason_integrations.text.tool_checks import check_tools
-from splitreason_integrations.text.tool_choice import read_response_format, read_tool_choice
+from splitreason_integrations.text.tool_choice import read_tool_choice
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
+_OF_A_CALL = ("stream", "response_format", "parallel_tool_calls")
 
 
-class SplitReasonLLM(PairSettings, TracedChatModel):
+class SplitReasonLLM(CountingChatModel):
     """A chat model: `small` writes, and hands the hard spans to `large` where `trigger` says so.
 
     `PairSettings` says what can be set; all of it can be given for a single call too:
@@ -52,6 +56,10 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
 
     streaming: bool | None = None
     """Whether `invoke` streams to callbacks that want tokens; None leaves it to them."""
+
+    cache_human_checked: bool = False
+    """Whether a request with a human check may be answered from LangChain's cache: nobody is asked
+    then. Its approved reply is kept for requests with the same check."""
 
     def bind_tools(
         self,
@@ -68,12 +76,12 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         them in another way is held to it afterwards. A reply cut off before its call raises
         ToolChoiceError. A tool that must be called is shown to the models alone.
 
+        With "none" no call comes out; with `parallel_tool_calls=False` one at most does.
+
         A call that cannot be made is one of the message's `invalid_tool_calls`, with its reason.
         """
         check_replaced(kwargs)
-        check_names(
-            kwargs, (*OPTIONS, *MODEL_NAMES, *_TRACING, "stream", "response_format"), what="option"
-        )
+        check_names(kwargs, (*CALL_NAMES, *_TRACING, *_OF_A_CALL), what="option")
         converted = convert_tools(tools, strict=strict)
         check_tools(converted)
         choice = read_tool_choice(tool_choice, converted)
@@ -183,22 +191,29 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         answered: Answered | None = kwargs.pop(ANSWERED, None)
         if answered is not None:
             return self._resumed_call(answered, run, kwargs)
-        tools = convert_tools(kwargs.pop("tools", None) or ())
-        choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
-        kwargs.pop("stream", None)
-        schema = read_response_format(kwargs.pop("response_format", None))
-        settings = self.with_options(kwargs)
+        settings, asked = self._read(kwargs)
         request = settings.request(
-            to_chat(messages), stop=stop, tools=tools, tool_choice=choice, response_schema=schema
+            to_chat(messages),
+            stop=stop,
+            tools=asked.tools,
+            tool_choice=asked.tool_choice,
+            parallel_calls=asked.parallel_calls,
+            response_schema=asked.response_schema,
         )
         return Call(
             settings.engine(),
             request,
             run,
             model_name=settings.model_name,
-            tools=tools,
-            tool_choice=choice,
+            tools=asked.tools,
+            tool_choice=asked.tool_choice,
         )
+
+    def _read(self, kwargs: dict[str, Any]) -> tuple[Self, Asked]:
+        """Return this model with a call's options, and what else the call asks."""
+        asked = Asked.taken_from(kwargs)
+        kwargs.pop("stream", None)
+        return self.with_options(kwargs), asked
 
     def _resumed_call(self, answered: Answered, run: Run, kwargs: dict[str, Any]) -> Call:
         kwargs.pop("stream", None)
@@ -212,6 +227,21 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
             tool_choice=answered.tool_choice,
             answered=answered,
         )
+
+    def _may_cache(self, **kwargs: Any) -> bool:
+        asks = kwargs.get("human_check", self.human_check) is not None
+        return super()._may_cache(**kwargs) and (self.cache_human_checked or not asks)
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        given = {name: kept for name, kept in kwargs.items() if name not in (RUN, *_TRACING)}
+        with recognised():
+            options, asked = self._read(given)
+            return cache_key(self, options, {"stop": stop, **asdict(asked)})
+
+    def __repr_args__(self) -> Any:
+        pair = {"small": public_name(self.small), "large": public_name(self.large)}
+        rest = super().__repr_args__()
+        return [*pair.items(), *(given for given in rest if given[0] not in pair)]
 
     @property
     def _llm_type(self) -> str:
@@ -233,7 +263,7 @@ class SplitReasonLLM(PairSettings, TracedChatModel):
         max_tokens = kwargs.get("max_tokens", self.max_tokens)
         if max_tokens is not None:
             params["ls_max_tokens"] = max_tokens
-        stop_at = stop or self.stop
+        stop_at = stop or kwargs.get("stop_sequences") or self.stop
         if stop_at:
             params["ls_stop"] = [stop_at] if isinstance(stop_at, str) else stop_at
         return params

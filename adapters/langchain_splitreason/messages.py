@@ -1,4 +1,8 @@
-"""LangChain messages → the engine's chat messages. Text passes, anything else is named."""
+"""LangChain messages → the engine's chat messages.
+
+Of what models wrote, text, reasoning and calls pass, whichever provider's blocks they are in. Of
+all else text passes, and what is none is named.
+"""
 
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
@@ -13,6 +17,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from langchain_splitreason.foreign import Call, call_from, calls_of, text_of, thoughts_of
 from langchain_splitreason.results import as_written, refusal
 from splitreason_integrations.errors import RequestError, UnsupportedContentError
 from splitreason_integrations.records import Message
@@ -23,12 +28,10 @@ _CHAT_ROLES = {
     "human": "user",
     "assistant": "assistant",
     "ai": "assistant",
+    "model": "assistant",
     "system": "system",
     "developer": "system",
 }
-_TEXT_BLOCKS = frozenset({"text", "input_text", "output_text"})
-_REASONING_BLOCKS = frozenset({"reasoning", "thinking"})
-_CALL_BLOCKS = frozenset({"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call"})
 
 
 def to_chat(messages: Sequence[BaseMessage]) -> list[Message]:
@@ -78,34 +81,26 @@ def _role(at: int, message: BaseMessage) -> str:
 def _text(at: int, message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
-    return "".join(_block_text(at, message, block) for block in message.content)
+    by_model = _role(at, message) == "assistant"
+    return "".join(_block_text(at, block, by_model=by_model) for block in message.content)
 
 
-def _block_text(at: int, message: BaseMessage, block: str | Mapping[str, Any]) -> str:
+def _block_text(at: int, block: str | Mapping[str, Any], *, by_model: bool) -> str:
     if isinstance(block, str):
         return block
-    kind = block.get("type")
-    if kind in _TEXT_BLOCKS:
-        return str(block.get("text") or "")
-    if isinstance(message, AIMessage) and kind in _REASONING_BLOCKS | _CALL_BLOCKS:
-        return ""
-    raise UnsupportedContentError(
-        f"message {at}: content of type {kind!r}; this chat model takes text only"
-    )
+    text = text_of(block, by_model=by_model)
+    if text is None and not by_model:
+        raise UnsupportedContentError(
+            f"message {at}: content of type {block.get('type')!r}; this chat model takes text only"
+        )
+    return text or ""
 
 
 def _reasoning(message: AIMessage) -> str:
     kept = message.additional_kwargs.get("reasoning_content")
     if isinstance(kept, str):
         return kept
-    if isinstance(message.content, str):
-        return ""
-    blocks = [block for block in message.content if isinstance(block, dict)]
-    return "".join(
-        str(block.get(block["type"]) or "")
-        for block in blocks
-        if block.get("type") in _REASONING_BLOCKS
-    )
+    return "" if isinstance(message.content, str) else thoughts_of(message.content)
 
 
 def _calls(message: AIMessage) -> list[dict[str, Any]]:
@@ -116,8 +111,18 @@ def _calls(message: AIMessage) -> list[dict[str, Any]]:
     ]
     return [
         {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
-        for id_, name, arguments in calls
+        for id_, name, arguments in calls or _calls_elsewhere(message)
     ]
+
+
+def _calls_elsewhere(message: AIMessage) -> list[Call]:
+    """Return the calls of a message that LangChain did not read: in blocks, or of older kinds."""
+    found = [] if isinstance(message.content, str) else calls_of(message.content)
+    function = message.additional_kwargs.get("function_call")
+    if not found and isinstance(function, Mapping):
+        name = function.get("name")
+        found = [call_from(name, name, function.get("arguments"))]
+    return found
 
 
 def _refusals(message: BaseMessage, answered: Set[str]) -> list[Message]:

@@ -22,6 +22,7 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
+from langchain_splitreason.caching import with_cache
 from langchain_splitreason.results import with_errors
 
 RUN = "splitreason_run"
@@ -131,8 +132,10 @@ class TracedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        model = with_cache(self, caches=self._may_cache(**kwargs))
         kwargs[RUN] = Run(run_manager)
-        return with_errors(super()._generate_with_cache(messages, stop, run_manager, **kwargs))
+        found = BaseChatModel._generate_with_cache(model, messages, stop, run_manager, **kwargs)
+        return with_errors(found)
 
     async def _agenerate_with_cache(
         self,
@@ -141,9 +144,14 @@ class TracedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        model = with_cache(self, caches=self._may_cache(**kwargs))
         kwargs[RUN] = Run(run_manager)
-        result = await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
-        return with_errors(result)
+        generate = BaseChatModel._agenerate_with_cache
+        return with_errors(await generate(model, messages, stop, run_manager, **kwargs))
+
+    def _may_cache(self, **kwargs: Any) -> bool:
+        """Return whether a request may be answered from a cache, and its reply be kept there."""
+        return ANSWERED not in kwargs
 
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any
@@ -151,8 +159,3 @@ class TracedChatModel(BaseChatModel):
         for private in (RUN, ANSWERED):
             kwargs.pop(private, None)
         return super()._get_invocation_params(stop, **kwargs)
-
-    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        for private in (RUN, ANSWERED):
-            kwargs.pop(private, None)
-        return super()._get_llm_string(stop, **kwargs)

@@ -17,7 +17,9 @@ _CALLED: dict[type, str] = {Trigger: "trigger", CloseRule: "close rule"}
 _MODELS = ("small", "large")
 _WATCHERS = ("audit", "telemetry")
 """Settings that change nothing about a reply."""
-_OPEN = frozenset({"must_call", "sampling", "max_tokens", "seed", "metadata", "show_schema"})
+_OPEN = frozenset(
+    {"must_call", "max_calls", "sampling", "max_tokens", "seed", "metadata", "show_schema"}
+)
 """Fields of a request that hold no content."""
 
 

@@ -66,6 +66,10 @@ class ModelDescription(ABC):
         """Return a folder or hub name to load the tokenizer from, None if there is none."""
         return None
 
+    def holds_forms(self) -> bool | None:
+        """Return whether answers can be held to a schema or a call, None if not known yet."""
+        return None
+
     def fingerprint(self) -> str | None:
         """Return a digest that changes with the weights behind the label, None if unknown."""
         return None

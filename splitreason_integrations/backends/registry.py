@@ -5,11 +5,12 @@ installed package registers under the entry point group `splitreason_integration
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import TypeAlias, cast, get_args
 
 from splitreason_integrations import embedded
-from splitreason_integrations.backends.base import Model, ProcessBound
+from splitreason_integrations.backends.base import Gives, Model, ProcessBound
 from splitreason_integrations.backends.description import (
     ModelDescription,
     Role,
@@ -17,9 +18,11 @@ from splitreason_integrations.backends.description import (
 )
 from splitreason_integrations.backends.hf.spec import TransformersModel, parse_hf
 from splitreason_integrations.backends.loads import Loads
+from splitreason_integrations.backends.local_codec import local_codec
 from splitreason_integrations.backends.openai_server.spec import parse_server
 from splitreason_integrations.backends.vllm_local.spec import parse_vllm
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
+from splitreason_integrations.protocols import Codec
 
 PROVIDER = "splitreason"
 """Who provides a pair, in the words of frameworks and traces."""
@@ -61,6 +64,17 @@ PARSERS: Mapping[str, Parser] = {
 """The backends of this package by their prefixes."""
 
 
+_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("huggingface", "huggingface_hub", "transformers", "local"), "hf:"),
+    "openai": "https://api.openai.com/v1#",
+    "deepseek": "https://api.deepseek.com/v1#",
+    "openrouter": "https://openrouter.ai/api/v1#",
+    "ollama": "http://127.0.0.1:11434/v1#",
+    "llamacpp": "http://127.0.0.1:8080/v1#",
+}
+"""What other packages' names for providers are here."""
+
+
 def resolve(spec: str | ModelDescription, *, role: Role) -> ModelDescription:
     """Return the description of a named model; nothing is loaded.
 
@@ -73,12 +87,26 @@ def resolve(spec: str | ModelDescription, *, role: Role) -> ModelDescription:
     prefix = spec.partition(":")[0]
     parser = PARSERS.get(prefix) or _installed_parser(prefix)
     if parser is None:
+        close = _meant(spec)
         raise UnknownSpecError(
-            f"unknown {role} model {spec!r}: use 'embedded', 'hf:<folder or name on the hub>', "
-            "'vllm:<folder or name on the hub>', 'https://<host>/v1#<model>', or a "
-            "TransformersModel(...), VLLMModel(...) or OpenAIServerModel(...)"
+            f"unknown {role} model {spec!r}{f'; did you mean {close!r}?' if close else ''}: use "
+            "'embedded', 'hf:<folder or name on the hub>', 'vllm:<folder or name on the hub>', "
+            "'https://<host>/v1#<model>', or a TransformersModel(...), VLLMModel(...) or "
+            "OpenAIServerModel(...)"
         )
     return parser(spec, role)
+
+
+def _meant(spec: str) -> str | None:
+    """Return how a text that names no backend may have been meant; None where nothing is close."""
+    prefix, separator, rest = spec.partition(":")
+    if rest and prefix.lower() in _ELSEWHERE:
+        return _ELSEWHERE[prefix.lower()] + rest
+    installed = (found.name for found in entry_points(group=ENTRY_POINTS))
+    close = get_close_matches(prefix.lower(), [*PARSERS, *installed], n=1)
+    if close:
+        return f"{close[0]}{separator}{rest}"
+    return f"hf:{spec}" if "/" in spec and not separator else None
 
 
 def _installed_parser(prefix: str) -> Parser | None:
@@ -172,6 +200,37 @@ def is_loaded(spec: ModelSpec, *, role: Role) -> bool:
     if isinstance(spec, str | ModelDescription):
         return _loads.get(resolve(spec, role=role)) is not None
     return True
+
+
+def codec_here(spec: ModelSpec, *, role: Role) -> Codec | None:
+    """Return a model's codec: that of a loaded model, else from its tokenizer's files.
+
+    None where the model has to be loaded for it, since its description names no tokenizer.
+
+    Raises:
+        ModelLoadError: if the tokenizer that it names is not on this machine.
+
+    """
+    if not isinstance(spec, str | ModelDescription):
+        return spec.codec
+    described = resolve(spec, role=role)
+    loaded = _loads.get(described)
+    if loaded is not None:
+        return loaded.codec
+    return None if described.tokenizer_source() is None else local_codec(described)
+
+
+def hint_of(spec: ModelSpec, *, role: Role) -> str | None:
+    """Return the sentence that a model alone sees at the end of the user's message."""
+    described = resolve(spec, role=role) if isinstance(spec, str | ModelDescription) else spec
+    return getattr(described, "hint", None)
+
+
+def holds_forms(spec: ModelSpec, *, role: Role) -> bool | None:
+    """Return whether answers can be held to a schema or a call; None if unknown before loading."""
+    if not isinstance(spec, str | ModelDescription):
+        return Gives.FORM in spec.gives
+    return resolve(spec, role=role).holds_forms()
 
 
 async def load_model(spec: ModelSpec, *, role: Role, deadline_s: float | None = None) -> Model:

@@ -228,7 +228,7 @@ class Handoffs:
     def _end_where_due(self, closed_by: str | None) -> None:
         """End the reply or the span, where what was kept ends it."""
         if self._state.transcript.stopped:
-            self._state.machine.note(ReplyEnded("stop_string"))
+            self._state.machine.note(ReplyEnded(self._state.transcript.ended_by))
         elif closed_by is not None:
             self.end(closed_by)
 
@@ -305,7 +305,7 @@ class Handoffs:
         state.machine.note(LargeFailed() if closed_by == FAILURE else SpanClosed(closed_by))
         state.emit(state.spans.close(closed_by))
         if state.transcript.stopped:
-            state.machine.note(ReplyEnded("stop_string"))
+            state.machine.note(ReplyEnded(state.transcript.ended_by))
         elif closed_by in ("stop", "human_stop"):
             state.machine.note(ReplyEnded(closed_by))
 

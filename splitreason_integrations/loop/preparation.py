@@ -212,7 +212,9 @@ class Preparation:
             prices=policy.prices_of(large.model.name, large.model.prices) if large else Prices(),
         )
         template, header = small.model.codec.response_template, small.prompt.header
-        reader = ReplyReader(template, header, request.stop, request.tools)
+        reader = ReplyReader(
+            template, header, request.stop, request.tools, max_calls=request.max_calls
+        )
         transcript = Transcript(
             setup.codecs,
             small.prompt.token_ids[-1:],

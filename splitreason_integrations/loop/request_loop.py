@@ -175,7 +175,7 @@ class RequestLoop:
         state.write(CLOSER, ids)
         state.machine.note(SmallWrote(len(ids)))
         if state.transcript.stopped:
-            state.machine.note(ReplyEnded("stop_string"))
+            state.machine.note(ReplyEnded(state.transcript.ended_by))
 
     def _finish(self, reason: str) -> None:
         """End the reply; a span that a person has still to accept is settled first."""

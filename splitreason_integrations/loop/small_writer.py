@@ -221,7 +221,7 @@ class SmallWriter:
             state.large.mark_synced(state.transcript.pieces)
         state.machine.note(SmallWrote(kept))
         if state.transcript.stopped:
-            state.machine.note(ReplyEnded("stop_string"))
+            state.machine.note(ReplyEnded(state.transcript.ended_by))
 
     def _count_attempts_anew(self) -> None:
         if self._attempts.count > 1:

@@ -23,7 +23,7 @@ from splitreason_integrations.loop.transcript import Transcript
 from splitreason_integrations.privacy.redaction import Vault
 from splitreason_integrations.records import Delta, Writer
 from splitreason_integrations.request import Request
-from splitreason_integrations.text.thoughts import opening_tokens
+from splitreason_integrations.text.thoughts import call_tokens, opening_tokens
 
 Item = Delta | events.Event
 
@@ -177,10 +177,12 @@ class RequestState:
         """Return the tokens that a participant may not write here.
 
         They are those that begin a thought, and right behind an end of the reasoning that its cap
-        has brought, those that end the reply: an answer has to follow.
+        has brought, those that end the reply: an answer has to follow. Where no call may come out,
+        they are those that begin one, too.
         """
         transcript, codec = self.transcript, participant.codec
         ends = sorted(codec.end_tokens) if transcript.lacks_answer else []
+        ends += call_tokens(codec) if self.request.max_calls == 0 else ()
         if transcript.may_think or transcript.reasons:
             return ends
         return [*opening_tokens(codec), *ends]

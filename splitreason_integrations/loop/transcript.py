@@ -69,8 +69,13 @@ class Transcript:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string ended the reply."""
+        """Whether the reply has ended by what it says: `ended_by` says by what."""
         return self._reader.stopped
+
+    @property
+    def ended_by(self) -> str:
+        """Why the reply ended by what it says: its last call, or a stop string."""
+        return "stop" if self._reader.has_all_calls else "stop_string"
 
     def shown(self, text: str) -> str:
         """Return a text at the reply's end without what a stop string cut off there."""

@@ -40,9 +40,14 @@ from splitreason_integrations.settings.option_fields import (
     type_name,
 )
 from splitreason_integrations.telemetry import Telemetry
-from splitreason_integrations.text.tool_choice import Tool, must_call, offered
+from splitreason_integrations.text.tool_choice import Tool, most_calls, must_call, offered
 
 MODEL_NAMES = ("model", "model_name")
+
+_STOP, _ALSO_STOP = "stop", "stop_sequences"
+
+CALL_NAMES = (*OPTIONS, *MODEL_NAMES, _ALSO_STOP)
+"""What can be given for one call."""
 
 
 class PairSettings(BaseModel):
@@ -135,9 +140,12 @@ class PairSettings(BaseModel):
     def with_options(self, options: dict[str, Any]) -> Self:
         """Return a copy with some options replaced, checked as the constructor does."""
         check_replaced(options)
-        check_names(options, (*OPTIONS, *MODEL_NAMES), what="option")
+        check_names(options, CALL_NAMES, what="option")
         if not options:
             return self
+        if _STOP in options and _ALSO_STOP in options:
+            raise ConfigurationError(f"give either {_STOP} or {_ALSO_STOP}: they are the same")
+        options = {_STOP if name == _ALSO_STOP else name: one for name, one in options.items()}
         kept = {name: self._value_of(name) for name in OPTIONS}
         if any(name in options for name in MODEL_NAMES):
             del kept["small"]
@@ -188,9 +196,13 @@ class PairSettings(BaseModel):
         stop: list[str] | None = None,
         tools: Sequence[Tool] = (),
         tool_choice: str = "auto",
+        parallel_calls: bool | None = None,
         response_schema: dict[str, Any] | None = None,
     ) -> Request:
-        """Return a request with these settings; `stop` goes before the settings' own."""
+        """Return a request with these settings; `stop` goes before the settings' own.
+
+        With `parallel_calls` False the reply has one tool call at most.
+        """
         stop_at = self.stop if stop is None else stop
         return Request(
             messages=messages,
@@ -198,6 +210,7 @@ class PairSettings(BaseModel):
             response_schema=response_schema,
             show_schema=self.show_schema,
             must_call=must_call(tool_choice),
+            max_calls=most_calls(tool_choice, parallel=parallel_calls),
             sampling=self.sampling(),
             max_tokens=self.max_tokens,
             max_reasoning_tokens=self.max_reasoning_tokens,

@@ -11,6 +11,7 @@ from splitreason_integrations.errors import (
 )
 from splitreason_integrations.protocols import Codec, Prompt
 from splitreason_integrations.records import Message
+from splitreason_integrations.text.encodable import check_encodable
 
 ROLES = frozenset({"system", "user", "assistant", "tool"})
 
@@ -41,6 +42,7 @@ def check_messages(messages: Sequence[Message]) -> None:
             raise UnsupportedContentError(
                 f"message {at}: content of type {type(content).__name__}; give text"
             )
+    check_encodable(messages, "messages")
 
 
 def render(

@@ -3,6 +3,7 @@
 transformers' ResponseParser finds the regions, by a model's response template.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ _CHANNELS = {
 class ReplyReader:
     """Sorts streamed text into channels, strips their edges and watches for stop strings.
 
-    Stop strings end the answer; the reasoning is not searched for them.
+    Stop strings end the answer; the reasoning is not searched for them. The last call that may be
+    made ends the reply.
 
     Args:
         template: how the model writes replies.
@@ -36,11 +38,12 @@ class ReplyReader:
         stop: the stop strings.
         tools: what may be called; their schemas decide which calls can be made, and give the types
             of arguments that a model writes without quotes.
+        max_calls: how many calls may come out; None for any number.
 
     Attributes:
         channel: the part of the reply being written.
         hides_thoughts: whether the text of a thought that begins now is dropped.
-        stopped: whether a stop string ended the reply.
+        stopped: whether a stop string, or the last call, ended the reply.
         cut_off: the text from that stop string on, which is not shown.
 
     """
@@ -51,6 +54,8 @@ class ReplyReader:
         header: str,
         stop: Sequence[str] = (),
         tools: Sequence[Message] | None = None,
+        *,
+        max_calls: int | None = None,
     ) -> None:
         from transformers.utils.chat_parsing import ResponseParser
 
@@ -61,6 +66,7 @@ class ReplyReader:
         self._texts = dict.fromkeys(Channel, "")
         self._held = dict.fromkeys(Channel, "")
         self._checks = CallChecks(tools)
+        self._max_calls = math.inf if max_calls is None else max_calls
         self._calls: list[ToolCall] = []
         self._call_stream = CallStream()
         self._call_pieces: list[CallPiece] = []
@@ -97,8 +103,13 @@ class ReplyReader:
 
     @property
     def may_stop(self) -> bool:
-        """Whether there are stop strings to look for."""
-        return bool(self._stop)
+        """Whether there are stop strings, or a last call, to look for."""
+        return bool(self._stop) or 0 < self._max_calls < math.inf
+
+    @property
+    def has_all_calls(self) -> bool:
+        """Whether the last call that may be made ended the reply."""
+        return 0 < self._max_calls <= len(self._calls)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
@@ -107,8 +118,8 @@ class ReplyReader:
 
     def take_call_pieces(self) -> tuple[CallPiece, ...]:
         """Return what was added to the calls since this was last called."""
-        pieces, self._call_pieces = tuple(self._call_pieces), []
-        return pieces
+        pieces, self._call_pieces = self._call_pieces, []
+        return tuple(piece for piece in pieces if piece.index < self._max_calls)
 
     def _sort(self, events: Sequence[Mapping[str, Any]]) -> list[tuple[Channel, str]]:
         shown = []
@@ -116,10 +127,8 @@ class ReplyReader:
             channel = _CHANNELS.get(event["field"], Channel.ANSWER)
             if event["type"] == "region_close":
                 self.channel = Channel.ANSWER
-                if channel is Channel.TOOL_CALL:
-                    found = self._read(event["field"], event["value"])
-                    self._calls += found
-                    self._call_pieces += self._call_stream.close(found)
+                if channel is Channel.TOOL_CALL and not self.stopped:
+                    self._take(self._read(event["field"], event["value"]))
                 continue
             self.channel = channel
             if event["type"] == "region_open":
@@ -134,6 +143,14 @@ class ReplyReader:
                     self._texts[channel] += text
                     shown.append((channel, text))
         return shown
+
+    def _take(self, found: list[ToolCall]) -> None:
+        """Keep the calls of a region, as far as they may be made."""
+        self._call_pieces += self._call_stream.close(found)
+        self._calls = [
+            call for at, call in enumerate([*self._calls, *found]) if at < self._max_calls
+        ]
+        self.stopped = self.has_all_calls
 
     def _read(self, field: str, region: Any) -> list[ToolCall]:
         calls = read_calls(

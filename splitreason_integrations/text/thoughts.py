@@ -56,6 +56,15 @@ def closing_tokens(codec: Codec, reasoning: str, *, answers: bool) -> list[int]:
     return tokens_of(codec, end + behind)
 
 
+def call_tokens(codec: Codec) -> Sequence[int]:
+    """Return the control token that begins a tool call; none where something else may begin so."""
+    form = codec.reply_format
+    opening = next(filter(str.strip, CONTROL.split(form.call)), "")
+    others = (form.begin_of_reasoning, form.end_of_reasoning, form.answer_start)
+    token = codec.control_token(opening)
+    return () if token is None or any(opening in text for text in others) else (token,)
+
+
 def opening_tokens(codec: Codec) -> Sequence[int]:
     """Return the control token that begins a thought; none where that takes several tokens."""
     token = codec.control_token(codec.reply_format.begin_of_reasoning)

@@ -44,6 +44,13 @@ def offered(tools: Sequence[Tool], choice: str) -> list[Tool]:
     return [tool for tool in tools if tool["function"]["name"] == choice]
 
 
+def most_calls(choice: str, *, parallel: bool | None) -> int | None:
+    """Return how many calls a reply may have; None for any number."""
+    if choice == "none":
+        return 0
+    return 1 if parallel is False else None
+
+
 def must_call(choice: str) -> bool:
     """Return whether a reply has to be a tool call."""
     return choice not in ("auto", "none")

@@ -83,6 +83,10 @@ class TransformersModel(LoadedByName, ModelDescription):
         folder, gguf_file = source_of(self.path)
         return folder if gguf_file is None else None
 
+    def holds_forms(self) -> bool:
+        """Return True."""
+        return True
+
     def fingerprint(self) -> str:
         """Return a digest of the files' sizes and times."""
         return folder_fingerprint(self.path)

@@ -159,6 +159,10 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
         """Return `tokenizer`."""
         return self.tokenizer
 
+    def holds_forms(self) -> bool | None:
+        """Return whether the dialect holds answers to grammars; the server decides for `text`."""
+        return None if self.dialect in (None, "text") else self.dialect == "ids"
+
     def replicas(self) -> Sequence["OpenAIServerModel"]:
         """Return each server of the model by itself."""
         return [replace(self, url=url) for url in self.urls]

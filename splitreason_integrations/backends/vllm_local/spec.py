@@ -122,6 +122,10 @@ class VLLMModel(LoadedByName, ModelDescription):
         """Return the folder or hub name."""
         return self.path
 
+    def holds_forms(self) -> bool:
+        """Return True."""
+        return True
+
     def fingerprint(self) -> str:
         """Return a digest of the files' sizes and times."""
         return folder_fingerprint(self.path)
