@@ -78,6 +78,7 @@ class Request:
         if self.must_call and self.max_calls == 0:
             raise RequestError("must_call needs a call, and max_calls=0 lets none come out")
         check_encodable(self.tools, "tools")
+        check_encodable(self.response_schema, "response_schema")
         check_encodable(self.stop, "stop")
         check_tools(self.tools)
 

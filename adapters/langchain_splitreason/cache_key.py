@@ -116,7 +116,7 @@ def value_of(value: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         return {"identity": _identities.of(value)}
     if isinstance(value, Enum):
-        return {"of": _type(type(value)), "name": value.name}
+        return {"of": _type(type(value)), "enum": [value.name, inner(value.value)]}
     if isinstance(value, None | bool | str | Integral | Real | bytes | PathLike):
         return _scalar(value)
     match value:
@@ -211,12 +211,17 @@ def _without_secrets(described: Any) -> Any:
     match described:
         case {"map": pairs}:
             kept = [pair for pair in pairs if not _is_secret(pair[0])]
-            return {"map": [[key, _without_secrets(one)] for key, one in kept]}
+            return {"map": [[key, _kept(key, one)] for key, one in kept]}
         case dict():
             return {name: _without_secrets(one) for name, one in described.items()}
         case list():
             return [_without_secrets(one) for one in described]
     return described
+
+
+def _kept(name: Any, described: Any) -> Any:
+    """Return a field without secrets; all variables of a template are shown to the model."""
+    return described if name == "chat_template_kwargs" else _without_secrets(described)
 
 
 def _is_secret(name: Any) -> bool:

@@ -19,19 +19,25 @@ class WholeReplies(BaseCache):
     """A cache that refuses replies which another attempt may write better.
 
     What is kept and what is found are copies: agents write their names into messages.
+
+    Args:
+        cache: keeps them.
+        form: in what form messages are written, behind the key.
+
     """
 
-    def __init__(self, cache: BaseCache) -> None:
+    def __init__(self, cache: BaseCache, form: str) -> None:
         self._cache = cache
+        self._form = form
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """Return the reply of an equal request; None where there is none."""
-        return deepcopy(self._cache.lookup(prompt, llm_string))
+        return deepcopy(self._cache.lookup(prompt, llm_string + self._form))
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """Keep a reply, if it is whole."""
         if all(map(is_whole, return_val)):
-            self._cache.update(prompt, llm_string, deepcopy(return_val))
+            self._cache.update(prompt, llm_string + self._form, deepcopy(return_val))
 
     def clear(self, **kwargs: Any) -> None:
         """Empty the cache."""
@@ -39,12 +45,12 @@ class WholeReplies(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """Return the reply of an equal request; None where there is none."""
-        return deepcopy(await self._cache.alookup(prompt, llm_string))
+        return deepcopy(await self._cache.alookup(prompt, llm_string + self._form))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """Keep a reply, if it is whole."""
         if all(map(is_whole, return_val)):
-            await self._cache.aupdate(prompt, llm_string, deepcopy(return_val))
+            await self._cache.aupdate(prompt, llm_string + self._form, deepcopy(return_val))
 
     async def aclear(self, **kwargs: Any) -> None:
         """Empty the cache."""
@@ -60,15 +66,17 @@ def is_whole(generation: Any) -> bool:
     return facts.get("stop_reason") in _WHOLE and facts.get("degraded") is False
 
 
-def with_cache(model: _M, *, caches: bool) -> _M:
+def with_cache(model: _M, *, caches: bool, as_blocks: bool) -> _M:
     """Return a model whose cache keeps whole replies alone, or that has none.
 
     Args:
         model: with a cache of its own, LangChain's global one, or none.
         caches: whether the request may be answered from a cache, and its reply be kept.
+        as_blocks: whether LangChain makes the reply of events, its content a list of blocks.
 
     """
     cache = model.cache if isinstance(model.cache, BaseCache) else get_llm_cache()
     if model.cache is False or cache is None:
         return model
-    return model.model_copy(update={"cache": WholeReplies(cache) if caches else False})
+    form = " blocks" if as_blocks else ""
+    return model.model_copy(update={"cache": WholeReplies(cache, form) if caches else False})

@@ -241,7 +241,8 @@ class SplitReasonLLM(CountingChatModel):
     def __repr_args__(self) -> Any:
         pair = {"small": public_name(self.small), "large": public_name(self.large)}
         rest = super().__repr_args__()
-        return [*pair.items(), *(given for given in rest if given[0] not in pair)]
+        hidden = (*pair, "metadata", "profile")
+        return [*pair.items(), *(given for given in rest if given[0] not in hidden)]
 
     @property
     def _llm_type(self) -> str:

@@ -132,7 +132,7 @@ class TracedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        model = with_cache(self, caches=self._may_cache(**kwargs))
+        model = self._with_cache(run_manager, async_api=False, **kwargs)
         kwargs[RUN] = Run(run_manager)
         found = BaseChatModel._generate_with_cache(model, messages, stop, run_manager, **kwargs)
         return with_errors(found)
@@ -144,10 +144,19 @@ class TracedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        model = with_cache(self, caches=self._may_cache(**kwargs))
+        model = self._with_cache(run_manager, async_api=True, **kwargs)
         kwargs[RUN] = Run(run_manager)
         generate = BaseChatModel._agenerate_with_cache
         return with_errors(await generate(model, messages, stop, run_manager, **kwargs))
+
+    def _with_cache(
+        self, run_manager: RunManager | None, *, async_api: bool, **kwargs: Any
+    ) -> BaseChatModel:
+        """Return this model with a cache that keeps what may be kept of one request."""
+        as_blocks = self._should_use_protocol_streaming(
+            async_api=async_api, run_manager=run_manager, **kwargs
+        )
+        return with_cache(self, caches=self._may_cache(**kwargs), as_blocks=as_blocks)
 
     def _may_cache(self, **kwargs: Any) -> bool:
         """Return whether a request may be answered from a cache, and its reply be kept there."""

@@ -7,9 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from langchain_core._api import LangChainBetaWarning
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
-from langchain_core.messages import HumanMessage
+from langchain_core.load import dumps, loads
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration
+from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
 
 from langchain_splitreason import InterruptReviewer, SplitReasonLLM
 from langchain_splitreason.cache_key import Identities, value_of
@@ -33,6 +38,11 @@ from splitreason_integrations.problems import last_integer
 from splitreason_integrations.testing import ScriptedModel
 from tests.adapters.langchain_fakes import CALL, add, scripted
 from tests.limits import HANGS_S
+
+# Reading what was written down warns, once in a process, that it is in beta.
+pytestmark = pytest.mark.filterwarnings(
+    f"ignore::{LangChainBetaWarning.__module__}.LangChainBetaWarning"
+)
 
 QUESTION = (
     "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. "
@@ -175,6 +185,11 @@ def test_an_option_of_one_call_counts_like_one_of_the_model():
     assert model._get_llm_string(seed=3) == key(seed=3)
     assert model._get_llm_string() == key()
     assert model._get_llm_string(stop=["x"]) != key()
+
+
+def test_variables_of_a_template_count_whatever_their_names():
+    small, other = (server(chat_template_kwargs={"password": word}) for word in ("a", "b"))
+    assert key(small=small) != key(small=other)
 
 
 def test_names_and_descriptions_of_a_model_are_equal():
@@ -378,6 +393,37 @@ def test_a_valid_call_is_kept(kept):
     first, second = model.invoke("1+2?"), model.invoke("1+2?")
     assert first.tool_calls == second.tool_calls != []
     assert len(kept.keys) == 1
+
+
+class Events(BaseCallbackHandler, _V2StreamingCallbackHandler):
+    """Has LangChain make a reply of events."""
+
+
+async def test_a_reply_of_events_is_not_served_to_a_caller_who_wants_text(kept):
+    model, heard = scripted("why</think>whole"), {"callbacks": [Events()]}
+    for _ in range(2):
+        assert [block["type"] for block in model.invoke("hi", heard).content] == [
+            "reasoning",
+            "text",
+        ]
+        assert model.invoke("hi").content == "whole"
+        assert (await model.ainvoke("hi")).content == "whole"
+    assert len(kept.keys) == 2
+
+
+def test_a_reply_survives_being_written_down(kept):
+    model = scripted("why</think>whole")
+    first = model.invoke("hi")
+    for place, replies in kept._cache.items():
+        kept._cache[place] = [
+            loads(dumps(reply), allowed_objects=[ChatGeneration, AIMessage]) for reply in replies
+        ]
+    again = model.invoke("hi")
+    assert (again.content, again.additional_kwargs, again.response_metadata) == (
+        first.content,
+        first.additional_kwargs,
+        first.response_metadata,
+    )
 
 
 def test_what_a_caller_does_to_a_reply_is_not_kept(kept):
