@@ -14,7 +14,7 @@ _MEANINGS = {
     "entropy": "spans where entropy is high, about that share",
     "rule": "spans where a rule has them, about that share",
 }
-_HEADINGS = ("", "accuracy", "95 % interval", "large share", "tokens/s")
+_HEADINGS = ("", "accuracy", "95 % interval", "large share")
 
 
 def of_split(split: str) -> Callable[[Found], str]:
@@ -50,12 +50,11 @@ def _with_note(found: Found, rows: Iterable[tuple[str, Found]]) -> str:
             share(row["accuracy"]),
             interval(row["interval"]),
             share(row["offload_share"]),
-            f"{sum(row['tokens'].values()) / row['seconds']:.0f}",
         )
         for name, row in named
     ]
     remark = (
         f"{named[0][1]['n']} problems in each row, half word problems and half questions over "
-        "retrieved facts, greedy; tokens/s of two processes of one thread each"
+        "retrieved facts, greedy"
     )
     return f"{markdown_table(_HEADINGS, cells)}\n\n{note(found, remark)}"
