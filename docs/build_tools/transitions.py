@@ -18,10 +18,14 @@ def diagram() -> str:
     arrows: dict[tuple[str, str], list[str]] = {}
     for (state, fact), after in TRANSITIONS.items():
         arrows.setdefault((state.name, after.name), []).append(fact.__name__)
-    lines = (
-        f"    {first} --> {second}: {', '.join(facts)}" for (first, second), facts in arrows.items()
-    )
     begin = next(iter(TRANSITIONS))[0].name
-    return "\n".join(
-        ("```mermaid", "stateDiagram-v2", f"    [*] --> {begin}", *lines, "    DONE --> [*]", "```")
+    lines = (
+        "direction LR",
+        f"[*] --> {begin}",
+        *(
+            f"{first} --> {after}: {'<br/>'.join(facts)}"
+            for (first, after), facts in arrows.items()
+        ),
+        "DONE --> [*]",
     )
+    return "\n".join(("```mermaid", "stateDiagram-v2", *(f"    {line}" for line in lines), "```"))
