@@ -20,9 +20,14 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.held_answer import held_to_form, past_reasoning
+from splitreason_integrations.backends.held_answer import (
+    Grammars,
+    held_to_form,
+    past_reasoning,
+)
 from splitreason_integrations.backends.judging import judged
 from splitreason_integrations.backends.lookahead import MOST_TOKENS, Draft, DraftStats, Lookahead
+from splitreason_integrations.backends.refusal import Refusal
 from splitreason_integrations.backends.scores import (
     Asked,
     Scores,
@@ -41,12 +46,12 @@ _ABOUT_GRAMMARS = re.compile(r"grammar|structured|guided", re.IGNORECASE)
 
 
 class SendingModel(Protocol):
-    """What a session needs of its model; `holds_grammars`: whether its engine can."""
+    """What a session needs of its model; `no_grammars`: its engine refused to hold to one."""
 
     name: str
     context_tokens: int
     draft_stats: DraftStats
-    holds_grammars: bool
+    no_grammars: Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,13 @@ class SentSession(TokenSequence, ABC):
         asked = replace(order, forbidden=(*order.forbidden, *refused))
         if order.guide is None:
             return asked
-        grammars = self._sender.holds_grammars
+        grammars = Grammars.NONE if self._sender.no_grammars.holds else self._grammars
         return held_to_form(asked, order.guide, self._reply, refused, grammars=grammars)
+
+    @property
+    def _grammars(self) -> Grammars:
+        """What the engine can be given, unless it has refused."""
+        return Grammars.WITHOUT_TAGS
 
     def _past_reasoning(self, written: Written, order: WriteOrder) -> Written:
         """Keep the end of the reasoning, where a request ended with it."""
@@ -148,14 +158,14 @@ class SentSession(TokenSequence, ABC):
         return passed
 
     def _gives_up_grammars(self, asked: WriteOrder, error: ModelCallError) -> bool:
-        """Return whether a refusal is one of a grammar; none is sent from now on."""
+        """Return whether a refusal is one of a grammar; none is sent for a while."""
         if (
             asked.grammar is None
             or error.retryable
             or not _ABOUT_GRAMMARS.search(error.said or str(error))
         ):
             return False
-        if not self._sender.holds_grammars:
+        if self._sender.no_grammars.holds:
             # Another request has learned it meanwhile.
             return True
         _log.warning(
@@ -163,7 +173,7 @@ class SentSession(TokenSequence, ABC):
             self._sender.name,
             error,
         )
-        self._sender.holds_grammars = False
+        self._sender.no_grammars.begin()
         return True
 
     @property

@@ -154,6 +154,7 @@ class Guide:
             )
         self._codec = codec
         self._matcher = LLMatcher(tokenizer, text, log_level=0)
+        self._size = tokenizer.vocab_size
         self._tags = [tag for tag in (tags.open_tokens, tags.close_tokens) if tag]
         self.between = tags.control_tokens
         self._end_of_reasoning = codec.reply_format.end_of_reasoning
@@ -207,8 +208,15 @@ class Guide:
         if start is None:
             return token not in self._codec.end_tokens
         self._follow(self._without_tags(reply[start:]))
-        allowed = self._allowed()
-        return token < len(allowed) and bool(allowed[token])
+        if token in self.between:
+            return self._is_between_characters
+        if self._matcher.is_stopped():
+            return token in self._codec.end_tokens
+        # Where a text has to come, its longest token has to.
+        if forced := self._matcher.compute_ff_tokens():
+            return token == forced[0]
+        # A token outside the vocabulary would be an error of the grammar's.
+        return token < self._size and self._matcher.validate_tokens([token]) == 1
 
     def _answer_start(self, reply: Sequence[int]) -> int | None:
         """Return where the answer begins in a reply; None while it reasons."""
@@ -263,7 +271,11 @@ class Guide:
 
         packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         allowed = np.unpackbits(packed, bitorder="little").astype(bool)
-        # No hand-over in the middle of a character: its other half would be lost.
-        if not self._codec.decode(self._fed[-_CHARACTER_TOKENS:]).endswith("\ufffd"):
+        if self._is_between_characters:
             allowed[list(self.between)] = True
         return allowed
+
+    @property
+    def _is_between_characters(self) -> bool:
+        """Whether a tag may come: in the middle of a character its other half would be lost."""
+        return not self._codec.decode(self._fed[-_CHARACTER_TOKENS:]).endswith("\ufffd")

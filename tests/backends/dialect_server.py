@@ -1,17 +1,17 @@
 """The embedded models behind servers that do not know token ids.
 
 `python -m tests.backends.dialect_server embedded:large text` serves `/completions` with text alone;
-`continue`, `prefix`, `partial`, `resume` and `plain` serve chats. With --grammars it heeds grammars
-of one of some texts. Events hold a few characters
-each, never tokens. What a server of its kind would not know, it refuses by name.
+`continue`, `prefix`, `partial`, `resume` and `plain` serve chats. With --grammars it heeds those
+in llama.cpp's notation. Events hold a few characters each, never tokens. With --names `text` is as
+llama.cpp: it takes ids too, and an event is of a token that ends no half character, whose id is
+in its log probabilities. What a server of its kind would not know, it refuses by name.
 """
 
 import asyncio
-import json
-import math
 import random
 import sys
 from contextlib import aclosing
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ from splitreason_integrations.backends.base import End, WriteOrder
 from splitreason_integrations.backends.registry import load_model
 from tests.backends.completions_server import Only
 from tests.backends.dialect import serve, sse
+from tests.backends.gbnf_reader import Grammar
 
 FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
 OPENAI = {"model", "max_tokens", "stream", "stream_options", "temperature", "top_p", "seed"}
@@ -43,20 +44,24 @@ class RefusedError(Exception):
     """The server does not take this."""
 
 
-class Literals:
-    """A guide that lets come what a list of texts begins with, as llama.cpp reads a grammar."""
+class Held:
+    """A guide that holds a reply to a grammar in llama.cpp's notation."""
 
-    def __init__(self, codec, grammar):
-        texts = [json.loads(one) for one in grammar.removeprefix("root ::= ").split(" | ")]
-        size = len(codec._tokenizer)
-        self.token_ids = [
-            token
-            for token in range(size)
-            if (said := codec.decode([token])) and any(text.startswith(said) for text in texts)
-        ]
+    def __init__(self, codec, text):
+        self.grammar = Grammar(text)
+        self.codec = codec
+        self.ends = set(codec.end_tokens)
+        self.words = [codec.decode([token]) for token in range(len(codec._tokenizer))]
 
     def restrict(self, logits, reply):
-        return Only(self.token_ids).restrict(logits, reply)
+        state = self.grammar.after("".join(self.words[token] for token in reply))
+        some = [t for t, word in enumerate(self.words) if self._may_come(t, word, state)]
+        return Only(some).restrict(logits, reply)
+
+    def _may_come(self, token, word, state):
+        if token in self.ends:
+            return () in state
+        return bool(word) and "\ufffd" not in word and bool(self.grammar.after(word, state))
 
 
 class TextModel:
@@ -112,20 +117,7 @@ class TextModel:
 
     async def text_of(self, prompt, body):
         """Yield text and how it ends, as the model's tokens come."""
-        codec = self.model.codec
-        ends = codec.end_tokens
-        if self.speaks == "plain" and "----------\n" in body["messages"][-1]["content"]:
-            # Whoever is asked for a step does not end the reasoning.
-            ends |= {codec.control_token("</think>")}
-        order = WriteOrder(
-            max_tokens=body.get("max_tokens") or body["max_completion_tokens"],
-            sampling=Sampling(body.get("temperature", 0.0), body.get("top_p"), None, None),
-            seed=body.get("seed", 0),
-            stream=1,
-            stop_tokens=ends,
-            forbidden=tuple(int(t) for t, bias in body.get("logit_bias", {}).items() if bias < 0),
-            guide=Literals(codec, body["grammar"]) if body.get("grammar") else None,
-        )
+        codec, order = self.model.codec, self.order(body)
         session, text = self.model.open(prompt), codec.text_stream(after=prompt[-6:])
         try:
             async with aclosing(session.write(order)) as writing:
@@ -133,6 +125,22 @@ class TextModel:
                     yield "".join(map(text.push, written.token_ids)), FINISHES.get(written.end)
         finally:
             session.close()
+
+    def order(self, body):
+        codec = self.model.codec
+        ends = codec.end_tokens
+        if self.speaks == "plain" and "----------\n" in body["messages"][-1]["content"]:
+            # Whoever is asked for a step does not end the reasoning.
+            ends |= {codec.control_token("</think>")}
+        return WriteOrder(
+            max_tokens=body.get("max_tokens") or body["max_completion_tokens"],
+            sampling=Sampling(body.get("temperature", 0.0), body.get("top_p"), None, None),
+            seed=body.get("seed", 0),
+            stream=1,
+            stop_tokens=ends,
+            forbidden=tuple(int(t) for t, bias in body.get("logit_bias", {}).items() if bias < 0),
+            guide=Held(codec, body["grammar"]) if body.get("grammar") else None,
+        )
 
     async def chopped(self, texts):
         """Yield the same text, cut anywhere."""
@@ -146,14 +154,44 @@ class TextModel:
             if finish:
                 yield "", finish
 
-    async def likeliest(self, prompt):
-        """Return the most probable next tokens as their text, with their log probabilities."""
-        import torch
+    async def named(self, prompt, body):
+        """Yield the text that a token ends, how all ends, and the token as llama.cpp names it."""
+        codec, written = self.model.codec, []
+        text = codec.text_stream(after=prompt[-6:])
+        order = replace(self.order(body), max_tokens=1)
+        for _ in range(body["max_tokens"]):
+            session = self.model.open(prompt, written)
+            (token,) = [one async for part in session.write(order) for one in part.tokens]
+            session.close()
+            top = self.named_top([*prompt, *written], token, body["logprobs"])
+            written.append(token)
+            said = "" if token in order.stop_tokens else text.push(token)
+            if text.complete:
+                yield said, None, top
+            if token in order.stop_tokens:
+                yield "", "stop", None
+                return
+        yield "", "length", None
 
+    def named_top(self, prompt, token, count):
+        chances = self.chances(prompt)
+        listed = [
+            {"id": one, "token": "", "logprob": float(chances[one])}
+            for one in (token, *chances.topk(count).indices.tolist())
+        ]
+        return {"content": [{**listed[0], "top_logprobs": listed[1:]}]}
+
+    def chances(self, prompt):
         logits = self.model.forward(prompt, self.model.new_cache(), last=True)[-1]
-        top = torch.log_softmax(logits.float(), -1).topk(5)
+        return logits.float().log_softmax(-1)
+
+    def likeliest(self, prompt, token=None, count=5):
+        """Return the most probable next tokens as their text, with their log probabilities."""
+        if "--names" in self.flags:
+            return self.named_top(prompt, token or int(self.chances(prompt).argmax()), count)
+        top = self.chances(prompt).topk(5)
         pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        return {self.model.codec.decode([token]): value for token, value in pairs}
+        return {"top_logprobs": [{self.model.codec.decode([one]): value for one, value in pairs}]}
 
 
 def usage(prompt, said):
@@ -170,7 +208,7 @@ class Answer:
 
     async def send(self, text, finish, *, index=0, top=None):
         delta = {"text": text} if "prompt" in self.body else {"delta": {"content": text}}
-        logprobs = {"logprobs": {"top_logprobs": [top]}} if top else {}
+        logprobs = {"logprobs": top} if top else {}
         choice = {"index": index, "finish_reason": finish, **delta, **logprobs}
         await self.response.write(sse({"choices": [choice]}))
 
@@ -180,9 +218,13 @@ class Answer:
             await self.send(begun, None)
         favoured = [t for t, bias in self.body.get("logit_bias", {}).items() if bias > 0]
         if favoured:
-            top = await self.model.likeliest(prompt)
-            await self.send(self.model.model.codec.decode([int(favoured[0])]), None, top=top)
+            token = int(favoured[0])
+            top = self.model.likeliest(prompt, token)
+            await self.send(self.model.model.codec.decode([token]), None, top=top)
             await self.send("", "length")
+        elif "--names" in self.model.flags and "logprobs" in self.body:
+            async for text, finish, top in self.model.named(prompt, self.body):
+                await self.send(text, finish, top=top)
         else:
             texts = self.model.text_of(prompt, self.body)
             async with aclosing(self.model.chopped(texts)) as pieces:
@@ -195,9 +237,9 @@ class Answer:
 
     async def score(self):
         await self.response.prepare(self.request)
-        for index, text in enumerate(self.body["prompt"]):
-            top = await self.model.likeliest(self.model.ids(text))
-            assert all(math.isfinite(value) for value in top.values())
+        for index, said in enumerate(self.body["prompt"]):
+            prompt = self.model.ids(said) if isinstance(said, str) else said
+            top = self.model.likeliest(prompt, count=self.body["logprobs"])
             await self.send("x", "length", index=index, top=top)
         await self.response.write(sse("[DONE]"))
         return self.response
@@ -217,11 +259,14 @@ async def answered(request):
             return await answer.answer(model.next_step(body))
         if is_chat:
             return await answer.answer(*model.chat(body))
-        if isinstance(body["prompt"], list) and isinstance(body["prompt"][0], str):
+        prompt, names = body["prompt"], "--names" in model.flags
+        if isinstance(prompt, list) and isinstance(prompt[0], (str, list) if names else str):
             return await answer.score()
-        if not isinstance(body["prompt"], str):
-            raise RefusedError("prompt must be a string")
-        return await answer.answer(model.ids(body["prompt"]))
+        if isinstance(prompt, str) or not names:
+            if not isinstance(prompt, str):
+                raise RefusedError("prompt must be a string")
+            prompt = model.ids(prompt)
+        return await answer.answer(prompt)
     except RefusedError as refusal:
         return web.json_response({"error": {"message": str(refusal)}}, status=400)
 

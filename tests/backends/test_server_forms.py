@@ -2,11 +2,13 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from splitreason_integrations import Always, Random, SplitEngine, TagClose
+from splitreason_integrations.backends import refusal
 from splitreason_integrations.errors import ModelCallError, RequestError
 from splitreason_integrations.records import Author, Channel
 from splitreason_integrations.request import Request
@@ -17,6 +19,7 @@ from tests.text.test_grammar import TOOLS
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 ANSWER = record(answer={"type": "integer", "minimum": 0, "maximum": 9999})
+REFUSES = "refuses a grammar"
 MIXED = record(
     kind={"enum": ["sum", "product"]},
     at=POINT,
@@ -103,6 +106,21 @@ async def test_a_server_that_takes_text_and_grammars_holds_to_the_form(form):
         assert [body for body in bodies(url) if "grammar" in body]
 
 
+@pytest.mark.parametrize(
+    ("name", "trigger"), [("answer", None), ("call", None), ("mixed", Random(0.0))], ids=str
+)
+async def test_by_text_a_whole_answer_is_one_request(name, trigger):
+    form = FORMS[name]
+    settings = {} if trigger is None else {"trigger": trigger}
+    with serving("dialect_server", "embedded:small", "text", "--grammars") as (_, url):
+        small = spec(url, context_tokens=2048)
+        engine = SplitEngine(small=small, large="embedded", **settings)
+        reply = await engine.complete(asked(**form))
+        check(reply, form)
+        _, *asked_to_hold = [body for body in bodies(url) if "grammar" in body]
+    assert len(asked_to_hold) == 1, "the first one is the probe"
+
+
 def bodies(url):
     return httpx.get(url.replace("/v1", "/state")).json()["bodies"]
 
@@ -123,7 +141,37 @@ async def test_a_server_that_refuses_grammars_holds_to_the_form_token_by_token(p
     assert not refusals, "a refused request is not noted by the server"
     for reply in replies:
         check(reply, FORMS["mixed"])
-    assert len([one for one in caplog.records if "refuses a grammar" in one.getMessage()]) == 1
+    assert len([one for one in caplog.records if REFUSES in one.getMessage()]) == 1
+
+
+class Clock:
+    """The time by which what was refused is tried again."""
+
+    now_s = 0.0
+
+    def __init__(self, monkeypatch):
+        time = SimpleNamespace(monotonic=lambda: self.now_s)
+        monkeypatch.setattr(refusal, "time", time)
+
+
+async def test_grammars_that_a_server_refused_are_tried_again_later(pair, monkeypatch, caplog):
+    clock = Clock(monkeypatch)
+    with serving("completions_server", "embedded:small", "--no-grammars") as (_, url):
+        engine = SplitEngine(small=spec(url), large=pair[1], trigger=Random(0.0))
+        for asks_s, tried in ((0, 1), (590, 1), (620, 2), (1800, 2), (1900, 3)):
+            clock.now_s = asks_s
+            check(await engine.complete(asked(1, **FORMS["answer"])), FORMS["answer"])
+            assert len([one for one in caplog.records if REFUSES in one.getMessage()]) == tried
+
+
+async def test_a_server_that_heeds_no_grammars_is_asked_again_later(monkeypatch):
+    clock = Clock(monkeypatch)
+    with serving("dialect_server", "embedded:small", "text") as (_, url):
+        model = load(spec(url, dialect="text", context_tokens=2048))
+        for asks_s, is_asked in ((0, True), (590, False), (620, True), (1800, False), (1900, True)):
+            clock.now_s, before = asks_s, len(bodies(url))
+            await model.find_out()
+            assert bool(bodies(url)[before:]) is is_asked
 
 
 async def test_a_refusal_of_another_kind_says_nothing_of_grammars(pair, caplog):
@@ -131,8 +179,8 @@ async def test_a_refusal_of_another_kind_says_nothing_of_grammars(pair, caplog):
         engine = SplitEngine(small=spec(url), large=pair[1], trigger=Random(0.0))
         with caplog.at_level(logging.WARNING), pytest.raises(ModelCallError, match="no access"):
             await engine.complete(asked(**FORMS["mixed"]))
-        assert load(spec(url)).holds_grammars
-    assert not [one for one in caplog.records if "refuses a grammar" in one.getMessage()]
+        assert not load(spec(url)).no_grammars.holds
+    assert not [one for one in caplog.records if REFUSES in one.getMessage()]
 
 
 async def test_a_server_that_heeds_no_form_is_an_error_and_never_a_wrong_answer(pair):

@@ -22,6 +22,7 @@ from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
+from tests.adapters.typed_agents import check_langgraph, check_llama_index, reads_deprecated
 from tests.backends.servers import load, order, prompt, write
 from tests.backends.small_models_notes import bounds_of_tails, noted
 from tests.backends.test_small_server import same
@@ -153,3 +154,12 @@ async def test_what_needs_probabilities_while_writing_is_refused_before_work(sma
     engine = SplitEngine(small=small, large="embedded", trigger=trigger)
     with pytest.raises(ConfigurationError, match=r"no probabilities .* such as Tag\(\)"):
         await engine.complete(asked)
+
+
+def test_a_typed_agent_of_langgraph_does_what_it_does_here(served, small, record_property):
+    check_langgraph({"small": small, "large": served.spec}, record_property)
+
+
+@reads_deprecated
+async def test_a_typed_agent_of_llama_index_does_what_it_does_here(served, small, record_property):
+    await check_llama_index({"small": small, "large": served.spec}, record_property)

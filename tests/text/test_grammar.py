@@ -1,6 +1,7 @@
 """Constrained answers: always valid, whichever model writes them, through hand-overs and cuts."""
 
 import json
+import random
 
 import pytest
 
@@ -14,7 +15,9 @@ from splitreason_integrations import (
 )
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.text.grammar import answer_grammar
+from splitreason_integrations.testing import embedded_codec
+from splitreason_integrations.text.grammar import Guide, answer_grammar
+from splitreason_integrations.text.tags import Tags, tags_of
 from tests.backends.servers import QUESTION
 from tests.loop.engine_runs import complete, engine
 from tests.text.schemas import POINT, SCHEMAS, validate
@@ -143,3 +146,39 @@ def test_properties_may_be_named_like_keywords(embedded):
     assert set(written["properties"]) == {"properties", "enum"}
     assert written["additionalProperties"] is False
     assert all(one["additionalProperties"] is False for one in written["properties"].values())
+
+
+TAGGED = {
+    "no": Tags(),
+    "control": tags_of(embedded_codec(), as_text=False),
+    "text": Tags(tuple(embedded_codec().encode(" x")), tuple(embedded_codec().encode("12"))),
+}
+
+
+@pytest.mark.parametrize("tags", TAGGED.values(), ids=TAGGED)
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_tokens_are_accepted_that_may_come_and_no_others(name, tags):
+    codec, rng = embedded_codec(), random.Random(name)
+    ends, every = codec.end_tokens, {*range(len(codec._tokenizer)), 2000}
+    grammar = answer_grammar(SCHEMAS[name], codec)
+    begun = [*codec.encode("so it is"), codec.control_token("</think>")]
+    guide, checked = (Guide(codec, grammar, tags, reasons=True) for _ in range(2))
+    tokens = list[int]()
+    while len(tokens) < 30 and not ends & set(tokens):
+        some = guide.allowed([*begun, *tokens])
+        for one in {rng.choice(some), *rng.sample(sorted(every), 8), *ends, *tags.open_tokens}:
+            accepted = checked.accepted([*begun, *tokens], [one])
+            assert accepted == (one in some), codec.decode([*tokens, one])
+        tokens.append(rng.choice(some))
+    assert checked.accepted([], [*begun, *tokens]) == len(begun) + len(tokens)
+    other = next(iter(every - set(guide.allowed([*begun, *tokens[:3]]))))
+    assert checked.accepted(begun, [*tokens[:3], other, *tokens[3:]]) == 3
+
+
+def test_where_a_text_has_to_come_its_longest_token_has_to():
+    codec = embedded_codec()
+    guide = Guide(codec, answer_grammar(SCHEMAS["recursive"], codec), Tags(), reasons=False)
+    begun = [*codec.encode('{"value": 3, "ne')]
+    (whole,), (part,) = guide.allowed(begun), codec.encode("x")
+    assert codec.decode([whole]) == "xt"
+    assert [guide.accepted(begun, [one]) for one in (whole, part)] == [1, 0]

@@ -22,8 +22,9 @@ def literal_grammar(codec: Codec, token_ids: Sequence[int]) -> str | None:
     texts = [codec.text_stream(after=before).push(token) for token in token_ids]
     if any(not text or _BROKEN in text for text in texts):
         return None
-    return f"root ::= {' | '.join(dict.fromkeys(map(_quoted, texts)))}"
+    return f"root ::= {' | '.join(dict.fromkeys(map(quoted, texts)))}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text in llama.cpp's notation."""
     return f'"{"".join(_ESCAPED.get(one, one) for one in text)}"'

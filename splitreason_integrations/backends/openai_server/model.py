@@ -21,6 +21,7 @@ from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server.session import ServerSession
 from splitreason_integrations.backends.openai_server.text import Text
+from splitreason_integrations.backends.refusal import Refusal
 from splitreason_integrations.backends.searches import Searches
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import RequestError
@@ -69,7 +70,8 @@ class ServerModel(LoadedModel[ServerSession]):
         )
         self.replicas = replicas
         self.draft_stats = DraftStats()
-        self.holds_grammars = True
+        self.no_grammars = Refusal()
+        self._heeds_none = Refusal()
         self.model = model
         self._served = Served(model, codec, vocabulary, own_tokenizer, host)
         self._named = None if speaks is None else dialect_of(speaks, self._served)
@@ -87,7 +89,10 @@ class ServerModel(LoadedModel[ServerSession]):
         """What the servers give; before they have been asked, what they may give."""
         likely = "chosen" if self.capabilities is None else self.capabilities.probabilities
         known = {"chosen": Gives.WRITING | Gives.READING, "likeliest": Gives.READING}
-        return self._forms | known.get(likely, Gives.NOTHING)
+        dialect = self.dialect
+        names_tokens = isinstance(dialect, Text) and dialect.names_tokens
+        writing = Gives.WRITING if names_tokens else Gives.NOTHING
+        return self._forms | writing | known.get(likely, Gives.NOTHING)
 
     @property
     def _forms(self) -> Gives:
@@ -101,8 +106,10 @@ class ServerModel(LoadedModel[ServerSession]):
         """Ask a server what it can do, unless that is known; raise ModelCallError."""
         replica = self.replicas.choose()
         dialect = await self.find_dialect(replica)
-        if isinstance(dialect, Text) and dialect.heeds_grammars is None:
+        if isinstance(dialect, Text) and not (dialect.heeds_grammars or self._heeds_none.holds):
             dialect.heeds_grammars = await heeds_grammars(replica, dialect, self._served)
+            if not dialect.heeds_grammars:
+                self._heeds_none.begin()
 
     @property
     def capabilities(self) -> Capabilities | None:

@@ -2,19 +2,18 @@
 
 A refusal may name a parameter because the server does not know it, because it does not take this
 value of it, or by the way, in a sentence about something else. Only the first two teach something.
-What is learned holds for one server, and is tried again after a while: servers are updated, and
-one may have been misread.
+What is learned holds for one server, and is tried again after a while.
 """
 
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from splitreason_integrations.backends.openai_server.failures import is_overflow
+from splitreason_integrations.backends.refusal import Refusal
 from splitreason_integrations.errors import ModelCallError
 
 NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 501})
@@ -78,8 +77,6 @@ _NEAR = 80
 _OTHER_NAMES = re.compile(r"\b[a-z]+(_[a-z]+)+\b|[^\w ]")
 _PARAMETER = re.compile(r"\b(?:param|loc) ([\w.\[\]-]+)")
 
-_TRIED_AGAIN_S = 600.0
-_LONGEST_S = 86_400.0
 _MOST_LESSONS = 64
 
 _TOO_LARGE = frozenset({413, 500})
@@ -128,14 +125,6 @@ class LeftOut:
         return self.name if self.value is None else f"{self.name}={self.value[:40]}"
 
 
-@dataclass(slots=True)
-class _Term:
-    """How long something is left out: longer each time that it is refused again."""
-
-    until_s: float
-    rest_s: float
-
-
 class Lessons:
     """What one server is known not to take.
 
@@ -146,7 +135,7 @@ class Lessons:
     """
 
     def __init__(self) -> None:
-        self._terms: dict[LeftOut, _Term] = {}
+        self._refusals: dict[LeftOut, Refusal] = {}
         self._names: dict[str, str] = {}
         self._most_seed: int | None = None
         self.most_tokens: int | None = None
@@ -155,14 +144,13 @@ class Lessons:
     @property
     def left_out(self) -> frozenset[LeftOut]:
         """What is left out now."""
-        now_s = time.monotonic()
         # Other threads may learn meanwhile.
-        terms = list(self._terms.items())
-        return frozenset(one for one, term in terms if term.until_s > now_s)
+        refusals = list(self._refusals.items())
+        return frozenset(one for one, refusal in refusals if refusal.holds)
 
     def leave_out(self, name: str) -> None:
         """Do not send a parameter from now on: the server takes it and does not heed it."""
-        self._terms[LeftOut(name)] = _Term(float("inf"), _LONGEST_S)
+        self._refusals.setdefault(LeftOut(name), Refusal()).begin_for_good()
 
     def learn(self, error: ModelCallError, sent: Mapping[str, Any]) -> frozenset[LeftOut]:
         """Return what a refusal says to leave out; it is, for a while.
@@ -177,11 +165,11 @@ class Lessons:
         refused = frozenset(self._refused(error.said, sent))
         # Other requests at the same time may have learned it before.
         for one in refused - self.left_out:
-            before = self._terms.pop(one, None)
-            rest_s = _TRIED_AGAIN_S if before is None else min(before.rest_s * 2, _LONGEST_S)
-            self._terms[one] = _Term(time.monotonic() + rest_s, rest_s)
-        while len(self._terms) > _MOST_LESSONS:
-            del self._terms[next(iter(self._terms))]
+            # The latest one comes last: the first ones are forgotten first.
+            self._refusals[one] = self._refusals.pop(one, Refusal())
+            self._refusals[one].begin()
+        while len(self._refusals) > _MOST_LESSONS:
+            del self._refusals[next(iter(self._refusals))]
         return refused
 
     def renames(self, error: ModelCallError, sent: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from splitreason_integrations.backends.lookahead import DraftStats
 from splitreason_integrations.backends.openai_server.dialects import Dialect
 from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
+from splitreason_integrations.backends.refusal import Refusal
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 
@@ -19,7 +20,7 @@ class Service(Protocol):
     context_tokens: int
     default_sampling: Sampling
     draft_stats: DraftStats
-    holds_grammars: bool
+    no_grammars: Refusal
     replicas: Replicas
 
     @property

@@ -4,12 +4,13 @@ Every order is one request of its own, or continues with the answer to the one b
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from splitreason_integrations.backends.base import End, Wanted, Watch, WriteOrder, Written
+from splitreason_integrations.backends.held_answer import Grammars
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Dialect
@@ -83,9 +84,13 @@ class ServerSession(SentSession):
         asked = super()._asked(order, refused)
         if order.guide is None or not isinstance(self._model.dialect, Text):
             return asked
-        # Text cannot be held to a control token: its beginning alone might come.
+        # A single token cannot be held to a control token's text: its beginning alone might come.
         between = order.guide.between
         return replace(asked, only=tuple(one for one in asked.only if one not in between))
+
+    @property
+    def _grammars(self) -> Grammars:
+        return Grammars.WITH_TAGS if isinstance(self._model.dialect, Text) else super()._grammars
 
     async def _ask(
         self, order: WriteOrder, most: int, refused: list[int]
@@ -220,7 +225,9 @@ class ServerSession(SentSession):
         """
         limit_s = _sooner_s(left_s(order), answering.call.patience_s)
         try:
-            written, part = await self._in_time(answering.next(most), limit_s)
+            written, part, found = await self._in_time(
+                self._known_next(answering, order, most), limit_s
+            )
         except TimeoutError:
             if not is_late(order):
                 raise answering.call.stalled() from None
@@ -230,20 +237,40 @@ class ServerSession(SentSession):
         self._works, refuses = bool(part.thought) or not part.is_news, False
         if not _keeps_all(order):
             try:
-                scores = self._scores(order.watch, written, part)
+                scores = self._scores(order.watch, written, part, found)
                 written, refuses = self._judged(order, written, scores, refused)
             except UnreadableError as error:
                 raise answering.unreadable(error) from error
         self._saw(written.token_ids)
         return written, refuses
 
-    def _scores(self, watch: Watch | None, written: Written, part: Part) -> list[Scores]:
+    async def _known_next(
+        self, answering: Answering, order: WriteOrder, most: int
+    ) -> tuple[Written, Part, dict[int, Scores]]:
+        """Return what comes next, its event, and by place the scores that the event lacks.
+
+        They are asked for: a server of text says nothing of tokens that end within a character.
+        """
+        written, part = await answering.next(most)
+        asked, tokens = asked_by(order.watch), written.tokens
+        missing = [at for at, one in enumerate(part.top[: len(tokens)]) if one is None]
+        if not (asked and missing and isinstance(self._model.dialect, Text)):
+            return written, part, {}
+        prompts = [[*self._ids, *tokens[:at]] for at in missing]
+        found = await self._scored(prompts, asked, Wanted())
+        return written, part, dict(zip(missing, found, strict=True))
+
+    def _scores(
+        self, watch: Watch | None, written: Written, part: Part, found: Mapping[int, Scores]
+    ) -> list[Scores]:
         """Return the scores at each token of a part; raise UnreadableError if they are missing."""
         tokens = written.tokens
         asked = asked_by(watch)
         if not asked:
             return [Scores({}) for _ in tokens]
-        scores = part.scores(self._model.codec, {*asked.tokens, *tokens})[: len(tokens)]
+        said = replace(part, top=[{} if at in found else one for at, one in enumerate(part.top)])
+        scores = said.scores(self._model.codec, {*asked.tokens, *tokens})[: len(tokens)]
+        scores = [found.get(at, one) for at, one in enumerate(scores)]
         if len(scores) < len(tokens):
             raise UnreadableError(
                 "does not give log probabilities; use a server that knows logprob_token_ids, such "

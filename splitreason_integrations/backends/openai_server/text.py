@@ -12,16 +12,23 @@ from itertools import groupby
 from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
-from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
-from splitreason_integrations.backends.openai_server.ids import TOP, never, sampled
+from splitreason_integrations.backends.openai_server.dialects import (
+    Answer,
+    Continuation,
+    Lenient,
+    Served,
+)
+from splitreason_integrations.backends.openai_server.gbnf import gbnf_of
+from splitreason_integrations.backends.openai_server.ids import TOP, Received, never, sampled
 from splitreason_integrations.backends.openai_server.literals import literal_grammar
+from splitreason_integrations.backends.openai_server.named_tokens import NamedTokens
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
     UnreadableError,
     read_part,
 )
-from splitreason_integrations.backends.scores import Asked, asked_by
+from splitreason_integrations.backends.scores import LIKELIEST, Asked, asked_by
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
@@ -30,6 +37,7 @@ from splitreason_integrations.text.tags import CLOSE, OPEN, partial_tag
 
 _WAITING_TOKENS = 8
 """How many of the last tokens may still become others: more than those of most words."""
+_CHARACTER_TOKENS = 4
 BEGINNING_TOKENS = 2
 """By how many tokens a prompt may differ: what begins every text of a model."""
 _BROKEN = "\ufffd"
@@ -178,6 +186,7 @@ class Text(Lenient):
         heeds_grammars: whether the server holds text to a grammar in llama.cpp's notation; None
             before it was tried.
         server_begins: whether the server itself puts before a prompt what begins every text.
+        names_tokens: whether its log probabilities have ids, and it takes ids for a text.
 
     """
 
@@ -188,6 +197,7 @@ class Text(Lenient):
         self._served = served
         self.heeds_grammars: bool | None = None
         self.server_begins = False
+        self.names_tokens = False
 
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order that wants a form, or probabilities at every token."""
@@ -197,10 +207,10 @@ class Text(Lenient):
                 "it cannot hold an answer to a form; use 'hf:<folder>', 'vllm:<folder>', or a "
                 "server of vLLM or llama.cpp"
             )
-        if asked_by(order.watch):
+        if asked_by(order.watch) and not self.names_tokens:
             raise RequestError(
                 f"{self._served.model}: this trigger needs probabilities at every token, which "
-                "takes a server that takes and gives token ids, such as vLLM; use a trigger "
+                "takes a server that gives token ids, such as vLLM or llama.cpp; use a trigger "
                 "without them, such as tag, disagreement<0.1 or opening:64"
             )
 
@@ -209,7 +219,7 @@ class Text(Lenient):
         codec = self._served.codec
         body = {
             "model": self._served.model,
-            "prompt": self._prompt(wanted.prompt) + spelled(codec, wanted.written),
+            "prompt": self._sent(wanted.prompt, wanted.written),
             "max_tokens": wanted.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -220,17 +230,33 @@ class Text(Lenient):
             **never(wanted.order.forbidden),
             **self._held(wanted.order),
         }
-        tokens = len(wanted.prompt) + len(wanted.written)
-        return Question("/completions", body, read_part, tokens, wanted.max_tokens)
+        sequence, read = [*wanted.prompt, *wanted.written], read_part
+        if asked_by(wanted.order.watch):
+            body["logprobs"] = LIKELIEST
+            read = NamedTokens(codec, sequence).read
+        return Question("/completions", body, read, len(sequence), wanted.max_tokens)
 
     def _held(self, order: WriteOrder) -> dict[str, Any]:
-        # Of a control token, a model that writes text might write the beginning alone.
-        plain = [token for token in order.only if not self._served.codec.is_control(token)]
-        grammar = literal_grammar(self._served.codec, plain)
+        codec, guide = self._served.codec, order.guide
+        if order.grammar is not None and guide is not None:
+            tags = [token for token in guide.between if token not in order.forbidden]
+            grammar = gbnf_of(order.grammar, lambda token: codec.decode([token]), tags)
+        else:
+            # Of a control token, a model that writes text might write the beginning alone.
+            plain = [token for token in order.only if not codec.is_control(token)]
+            grammar = literal_grammar(codec, plain)
         return {} if grammar is None else {"grammar": grammar}
 
-    def answer(self, wanted: Continuation) -> TextAnswer:
+    def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
+        if asked_by(wanted.order.watch):
+            return Received(
+                self._served.codec,
+                vocabulary=self._served.vocabulary,
+                sequence=(*wanted.prompt, *wanted.written),
+                order=wanted.order,
+                max_tokens=wanted.max_tokens,
+            )
         return TextAnswer(self._served.codec, wanted.order, self.controls.of(wanted.order))
 
     def scoring(
@@ -239,11 +265,11 @@ class Text(Lenient):
         """Return what to ask for behind each sequence: 0 for all but the likeliest tokens."""
         body = {
             "model": self._served.model,
-            "prompt": [self._prompt(prompt) for prompt in prompts],
+            "prompt": [self._sent(prompt) for prompt in prompts],
             "max_tokens": 1,
             "stream": True,
             "temperature": 0.0,
-            "logprobs": TOP,
+            "logprobs": LIKELIEST if asked.spread and self.names_tokens else TOP,
             "add_special_tokens": False,
             **SHOWS_TOKENS,
             **never(forbidden),
@@ -254,11 +280,16 @@ class Text(Lenient):
         """Return by how many tokens a server's own beginning may lengthen the prompt."""
         return BEGINNING_TOKENS
 
-    def _prompt(self, token_ids: Sequence[int]) -> str:
-        """Return a prompt as text; what begins it is left to a server that adds it."""
-        codec = self._served.codec
-        begins = self.server_begins and token_ids[0] == codec.begin_token
-        return spelled(codec, token_ids[1:] if begins else token_ids)
+    def _sent(self, prompt: Sequence[int], written: Sequence[int] = ()) -> str | list[int]:
+        """Return a sequence as text; what begins it is left to a server that adds it.
+
+        Text cannot end within a character, so that ids are sent there, if the server takes them.
+        """
+        codec, sequence = self._served.codec, [*prompt, *written]
+        if self.names_tokens and codec.decode(sequence[-_CHARACTER_TOKENS:]).endswith(_BROKEN):
+            return sequence
+        begins = self.server_begins and prompt[0] == codec.begin_token
+        return spelled(codec, prompt[1:] if begins else prompt) + spelled(codec, written)
 
     @cached_property
     def controls(self) -> "Controls":

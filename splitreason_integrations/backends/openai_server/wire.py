@@ -98,6 +98,7 @@ class Part:
         thought: text that the server takes for reasoning.
         usage: the server's count of tokens.
         calls: pieces of tool calls that come beside the text.
+        named: ids of the tokens at which it gives log probabilities, where it names them.
 
     """
 
@@ -112,6 +113,7 @@ class Part:
     thought: str = ""
     usage: Usage | None = None
     calls: Sequence[Any] = ()
+    named: tuple[int, ...] = ()
 
     @property
     def is_news(self) -> bool:
@@ -161,6 +163,7 @@ def read_part(data: Any) -> Part:
         index if type(index) is int else 0,
         _top(choice.get("logprobs")),
         usage=usage_of(data),
+        named=_named(choice.get("logprobs")),
     )
 
 
@@ -221,12 +224,23 @@ def _top(logprobs: Any) -> Sequence[Any]:
     return [_by_name(one) for one in content] if isinstance(content, list) else ()
 
 
+def _named(logprobs: Any) -> tuple[int, ...]:
+    """Return the ids of the tokens at which an event has log probabilities, in llama.cpp's form."""
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    tokens = content if isinstance(content, list) else []
+    ids: list[Any] = [one.get("id") for one in tokens if isinstance(one, Mapping)]
+    return tuple(ids) if len(ids) == len(tokens) and _are_ids(ids) else ()
+
+
 def _by_name(token: Any) -> Any:
     """Return what llama.cpp says at a token, in the form that chats have, by names of tokens."""
-    listed = token.get("top_logprobs") if isinstance(token, Mapping) else None
+    if not isinstance(token, Mapping):
+        return None
+    listed = token.get("top_logprobs")
     if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
         return None
-    return {_name_of(one): one.get("logprob") for one in listed}
+    own = [token] if "logprob" in token else []
+    return {_name_of(one): one.get("logprob") for one in (*own, *listed)}
 
 
 def _name_of(token: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.lookahead import DraftStats
+from splitreason_integrations.backends.refusal import Refusal
 from splitreason_integrations.backends.tag_probe import probe, probe_large
 from splitreason_integrations.backends.vllm_local.engine import Engine
 from splitreason_integrations.backends.vllm_local.params import UNKNOWN_SAMPLING
@@ -29,7 +30,7 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         engine: what runs it.
         vocabulary: how many token ids it can read.
         draft_stats: whether drafts were useful lately.
-        holds_grammars: whether the engine can hold an answer to a grammar.
+        no_grammars: whether the engine refused to hold an answer to a grammar.
 
     """
 
@@ -61,7 +62,7 @@ class LocalVLLM(LoadedModel[VLLMSession]):
         self.vocabulary = vocabulary
         self.engine = engine
         self.draft_stats = DraftStats()
-        self.holds_grammars = True
+        self.no_grammars = Refusal()
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> VLLMSession:
         """Start a session with a prompt and what is `written` behind it; nothing is asked yet."""

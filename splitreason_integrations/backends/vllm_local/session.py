@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from splitreason_integrations.backends.base import End, Wanted, WriteOrder, Written
 from splitreason_integrations.backends.lookahead import Draft, DraftStats
+from splitreason_integrations.backends.refusal import Refusal
 from splitreason_integrations.backends.scores import LIKELIEST, Asked, Scores
 from splitreason_integrations.backends.sent_session import DraftRequest, SentSession, left_s
 from splitreason_integrations.backends.vllm_local.engine import Engine, Writing
@@ -31,7 +32,7 @@ class EngineModel(Protocol):
     vocabulary: int
     engine: Engine
     draft_stats: DraftStats
-    holds_grammars: bool
+    no_grammars: Refusal
 
 
 class VLLMSession(SentSession):

@@ -1,0 +1,50 @@
+"""An answer of text whose log probabilities name the tokens by their ids, as llama.cpp's do.
+
+There is no event for a token that ends within a character. Such tokens are found by encoding the
+text of the event that comes next; what is said at them is not known, and `Part.top` has None there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError, read_part
+from splitreason_integrations.protocols import Codec
+from splitreason_integrations.text.joiner import Joiner
+
+
+class NamedTokens:
+    """Reads the events of one answer, which continues a sequence."""
+
+    def __init__(self, codec: Codec, sequence: Sequence[int]) -> None:
+        self._codec = codec
+        self._joiner = Joiner(codec)
+        self._joiner.advance(sequence)
+
+    def read(self, data: Any) -> Part:
+        """Return an event's data as a Part with token ids; raise UnreadableError."""
+        part = read_part(data)
+        if not part.named:
+            if part.text:
+                raise UnreadableError("an event has text without log probabilities", lasting=True)
+            return replace(part, token_ids=())
+        *_, token = part.named
+        ids = self._tokens(token, part.text)
+        self._joiner.advance(ids)
+        known = part.top[-1] if ids[-1] == token else None
+        text = self._codec.decode(ids) if len(ids) == 1 else part.text
+        return replace(part, token_ids=ids, text=text, top=[*[None] * (len(ids) - 1), known])
+
+    def _tokens(self, token: int, text: str) -> tuple[int, ...]:
+        """Return the tokens that an event adds, of which the last is named."""
+        is_hidden = not text and self._codec.is_control(token)
+        if is_hidden or self._joiner.joins([token], text):
+            return (token,)
+        ids = self._joiner.encode(text)
+        if not ids or not self._joiner.joins(ids, text):
+            raise UnreadableError(
+                f"its tokenizer cannot encode its text: {text[:40]!r}; set tokenizer to the one "
+                "that the server's model has",
+                lasting=True,
+            )
+        return tuple(ids)

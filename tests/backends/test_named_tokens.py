@@ -1,0 +1,121 @@
+"""Probabilities at each token of an answer in text, whose server names tokens as llama.cpp does."""
+
+import pytest
+
+from splitreason_integrations import Entropy, SplitEngine
+from splitreason_integrations.backends.base import End, Gives, Verdict
+from splitreason_integrations.backends.openai_server.named_tokens import NamedTokens
+from splitreason_integrations.backends.openai_server.wire import UnreadableError
+from splitreason_integrations.request import Request
+from splitreason_integrations.text.grammar import answer_grammar
+from tests.backends.form_contract import CODEC, TAGS, guide
+from tests.backends.servers import QUESTION, load, order, prompt, serving, spec, write
+from tests.backends.test_server_forms import bodies
+from tests.text.schemas import record
+
+TEXTS = [
+    "So 47*23 = 940+141 = 1081, and that is all.\n\nThen: (a) one, (b) two\ttabs  and   spaces",
+    "naïve café 日本語 emoji 😀👍🏽 mixed ünïcode",
+    "日",
+    "🎉🎉🎉",
+]
+
+
+def event(text, token, **more):
+    top = {"id": token, "token": "", "logprob": -0.5, "top_logprobs": []}
+    logprobs = {"content": [top]} if token is not None else None
+    return {"choices": [{"text": text, "finish_reason": None, "logprobs": logprobs, **more}]}
+
+
+def events(ids):
+    """Yield an event for each token behind which all characters are whole, as llama.cpp does."""
+    sent = ""
+    for at, token in enumerate(ids, 1):
+        text = CODEC.decode(ids[:at])
+        if not text.endswith("\ufffd"):
+            yield event(text[len(sent) :], token)
+            sent = text
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_tokens_within_characters_are_found_and_their_scores_are_not_known(text):
+    ids, reader = CODEC.encode(text), NamedTokens(CODEC, CODEC.encode("hello"))
+    parts = [reader.read(one) for one in events(ids)]
+    assert [token for part in parts for token in part.token_ids] == ids
+    known = [one is not None for part in parts for one in part.top]
+    ends = [not CODEC.decode(ids[:at]).endswith("\ufffd") for at in range(1, len(ids) + 1)]
+    assert known == ends
+
+
+def test_a_control_token_is_known_by_its_id_whether_it_is_shown_or_not():
+    (tag,) = TAGS.open_tokens
+    for shown in ("", "<bigmodel>"):
+        reader = NamedTokens(CODEC, CODEC.encode("hello"))
+        assert reader.read(event(shown, tag)).token_ids == (tag,)
+
+
+def test_a_character_in_other_tokens_than_its_usual_ones_is_known_by_its_text():
+    reader, usual = NamedTokens(CODEC, CODEC.encode("hello")), CODEC.encode("日")
+    part = reader.read(event("日", CODEC.encode("x")[0]))
+    assert list(part.token_ids) == usual
+    assert list(part.top) == [None] * len(usual)
+
+
+def test_text_without_a_name_is_unreadable():
+    with pytest.raises(UnreadableError, match="without log probabilities"):
+        NamedTokens(CODEC, CODEC.encode("hello")).read(event("x", None))
+
+
+class Notes:
+    """A watch that keeps everything and notes all that it gets."""
+
+    probability_of = TAGS.open_tokens[0]
+    wants_entropy = wants_confidence = True
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, token_id, *, index, probability, entropy, confidence):
+        self.seen.append((index, token_id, probability, entropy, confidence))
+        return Verdict.KEEP
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving("dialect_server", "embedded:small", "text", "--names", "--grammars") as (_, url):
+        yield spec(url, context_tokens=2048)
+
+
+WORDS = record(word={"const": "日本 🎉"})
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+async def test_all_is_known_at_each_token_also_within_characters(server, embedded):
+    model = load(server)
+    await model.find_out()
+    assert model.gives == Gives.ALL
+    seen = []
+    for some in (model, embedded[0]):
+        session, notes = some.open(prompt(), [CODEC.control_token("</think>")]), Notes()
+        form = guide(answer_grammar(WORDS, CODEC))
+        held = {"guide": form, "stop_tokens": CODEC.end_tokens, "forbidden": TAGS.control_tokens}
+        ids, last = await write(session, order(60, watch=notes, **held))
+        assert last.end is End.STOP_TOKEN
+        assert "日本 🎉" in CODEC.decode(ids)
+        seen.append(notes.seen)
+        session.close()
+    assert len(seen[0]) == len(ids) + 1
+    for theirs, mine in zip(*seen, strict=True):
+        assert theirs[:2] == mine[:2]
+    asked = [one for body in bodies(server.url) for one in body["prompt"] if isinstance(one, list)]
+    assert asked, "what is behind half a character is asked by ids"
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+async def test_spans_open_where_they_do_here(server):
+    trigger = Entropy(0.3)
+    asked = Request(messages=[{"role": "user", "content": QUESTION}], seed=1, max_tokens=200)
+    here = await SplitEngine(trigger=trigger).complete(asked)
+    there = await SplitEngine(small=server, large="embedded", trigger=trigger).complete(asked)
+    assert here.spans
+    assert there.pieces == here.pieces
