@@ -16,8 +16,6 @@ from numbers import Integral, Real
 from os import PathLike, fspath
 from types import FunctionType, MethodType
 from typing import Any
-from uuid import uuid4
-from weakref import ref
 
 from pydantic import SecretBytes, SecretStr
 
@@ -26,6 +24,7 @@ from splitreason_integrations.backends.description import ModelDescription, fold
 from splitreason_integrations.backends.registry import line_up, public_name, resolve
 from splitreason_integrations.options import OPTIONS
 from splitreason_integrations.settings.options import PairSettings
+from splitreason_integrations.settings.written import identity
 
 _WATCHERS = frozenset({"audit", "telemetry"})
 """Options that change nothing about a reply."""
@@ -45,29 +44,6 @@ _KNOWN = {
 }
 """Packages whose classes are known by their names alone, as those of Python are."""
 _DEEPEST = 64
-
-
-class Identities:
-    """Names of objects that have no value, each given once and never again."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[ref[Any], str]] = {}
-
-    def of(self, value: Any) -> str:
-        """Return an object's name; a new one each time where no weak reference to it can be had."""
-        known, number, name = self._known, id(value), uuid4().hex
-        try:
-            entry = (ref(value, lambda _: known.pop(number, None)), name)
-        except TypeError:
-            return name
-        # An id is used again once its object is gone; the reference tells the two apart.
-        held = known.setdefault(number, entry)
-        if held[0]() is not value:
-            held = known[number] = entry
-        return held[1]
-
-
-_identities = Identities()
 
 
 def cache_key(model: PairSettings, options: PairSettings, asked: Mapping[str, Any]) -> str:
@@ -101,7 +77,7 @@ def cache_key(model: PairSettings, options: PairSettings, asked: Mapping[str, An
 def _model(spec: Any, role: Any) -> Any:
     """Return a model by the value of its description; a loaded one by its identity."""
     if not isinstance(spec, str | ModelDescription):
-        return {"loaded": _identities.of(spec)}
+        return {"loaded": identity(spec)}
     described = resolve(spec, role=role)
     value = _without_secrets(value_of(described))
     return {"described": value, "fingerprint": described.fingerprint()}
@@ -114,7 +90,7 @@ def value_of(value: Any, depth: int = 0) -> Any:
     """
     inner: Callable[[Any], Any] = partial(value_of, depth=depth + 1)
     if depth > _DEEPEST:
-        return {"identity": _identities.of(value)}
+        return {"identity": identity(value)}
     if isinstance(value, Enum):
         return {"of": _type(type(value)), "enum": [value.name, inner(value.value)]}
     if isinstance(value, None | bool | str | Integral | Real | bytes | PathLike):
@@ -170,7 +146,7 @@ def _object(value: Any, inner: Callable[[Any], Any]) -> Any:
     if is_dataclass(value):
         parts |= {field.name: getattr(value, field.name) for field in fields(value)}
     elif _package(type(value)) != "tenacity":
-        return {"identity": _identities.of(value)}
+        return {"identity": identity(value)}
     return {"of": _type(type(value)), "parts": inner(parts)}
 
 
@@ -189,7 +165,7 @@ def _class(kind: type) -> Any:
     module: Any = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     if file is None or reduce(_part, kind.__qualname__.split("."), module) is not kind:
-        return {"identity": _identities.of(kind)}
+        return {"identity": identity(kind)}
     return [name, folder_fingerprint(file)]
 
 

@@ -1,6 +1,8 @@
 """Counts of tokens: what the small model reads, and nothing fetched for it."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from langchain.agents import create_agent
@@ -18,7 +20,7 @@ from langchain_core.messages import (
 )
 from langchain_core.tools import tool
 
-from langchain_splitreason import SplitReasonLLM, counting
+from langchain_splitreason import SplitReasonLLM
 from splitreason_integrations import (
     OpenAIServerModel,
     TransformersModel,
@@ -43,11 +45,6 @@ HISTORY = [
 ]
 SOCKETS = pytest.mark.allow_hosts(["127.0.0.1"])
 FOLDER = str(embedded.path("small"))
-
-
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch):
-    monkeypatch.setattr(counting, "_missing", {})
 
 
 @pytest.fixture(params=["by name", "as an object", "loaded", "on a server"])
@@ -118,21 +115,33 @@ def test_without_its_tokenizer_a_count_is_said_to_be_an_estimate(small):
         llm.get_token_ids("x")
 
 
+class Refusing(BaseHTTPRequestHandler):
+    """Refuses all, and counts it."""
+
+    asked = 0
+
+    def do_GET(self):
+        type(self).asked += 1
+        self.send_error(503)
+
+    def log_message(self, *args):
+        pass
+
+
 @SOCKETS
-def test_a_server_that_cannot_be_reached_is_not_asked_again_for_each_count(monkeypatch):
-    llm = SplitReasonLLM(small="http://127.0.0.1:9/v1#m", large="http://127.0.0.1:9/v1#m")
-    asked = []
-    real = counting.load_model
-
-    def load(*args, **kwargs):
-        asked.append(args)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(counting, "load_model", load)
-    with pytest.warns(UserWarning, match="estimated"):
-        trimmed = trim_messages(HISTORY * 4, max_tokens=60, token_counter=llm)
+def test_a_server_that_fails_is_not_asked_again_for_each_count():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        small = f"http://127.0.0.1:{server.server_port}/v1#m"
+        llm = SplitReasonLLM(small=small, large=small)
+        with pytest.warns(UserWarning, match="estimated"):
+            trimmed = trim_messages(HISTORY * 4, max_tokens=60, token_counter=llm)
+        once = Refusing.asked
+        with pytest.warns(UserWarning, match="estimated"):
+            llm.get_num_tokens("hello")
+        server.shutdown()
     assert 0 < len(trimmed) < len(HISTORY * 4)
-    assert len(asked) == 1
+    assert once == Refusing.asked == 1
 
 
 def test_a_function_of_the_callers_own_counts_instead():
