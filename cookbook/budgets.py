@@ -1,4 +1,4 @@
-"""Budgets: caps in code, ready-made policies, a policy file with a calibrated threshold.
+"""Budgets: what caps, ready-made policies and a calibrated threshold cost, and what they get right.
 
 Your own models: `SplitReasonLLM(small="hf:<small model>", large="hf:<large model>")`.
 """
@@ -16,40 +16,37 @@ from splitreason_integrations.evals.tasks import generated
 
 # What the large model costs, in USD per million tokens; "*" is any model.
 PRICES = {"*": ModelTerms(prices=Prices(input_usd=0.5, output_usd=2.0))}
-QUESTION = (
-    "Tom makes 38 lamps a day for 64 days. Then Tom sells 715 lamps. "
-    "How many lamps does Tom have now?"
-)
+PROBLEMS = generated("test", ["word"], n=8, seed=3)
 
 
 def show(name: str, policy: Policy) -> None:
-    """Ask under a policy; print share, cost and answer."""
-    reply = SplitReasonLLM(policy=replace(policy, models=PRICES), seed=1).invoke(QUESTION)
-    facts = reply.response_metadata["splitreason"]
-    share, usd = facts["offload_share"], 1000 * facts["cost_usd"]
-    print(f"{name:32} {share:6.1%} {usd:7.3f} USD per 1,000   {reply.content}")
+    """Ask all problems under a policy; print right answers, offload share and cost."""
+    llm = SplitReasonLLM(policy=replace(policy, models=PRICES), seed=1)
+    replies = llm.batch([list(problem.messages) for problem in PROBLEMS])
+    right = sum(one.right(reply.text) for one, reply in zip(PROBLEMS, replies, strict=True))
+    facts = [reply.response_metadata["splitreason"] for reply in replies]
+    large, small = (sum(one["tokens"][author] for one in facts) for author in ("large", "small"))
+    usd = 1000 * sum(one["cost_usd"] for one in facts) / len(facts)
+    print(
+        f"{name:30} {right:2} of {len(facts)} right, {large / (large + small):5.1%} by the large "
+        f"model, {usd:.3f} USD per 1,000"
+    )
 
 
 show("no cap", Policy())
-show("Policy(max_spans=1)", Policy(max_spans=1))
-show("Policy(max_offload_share=0.1)", Policy(max_offload_share=0.1))
+show("max_offload_share=0.1", Policy(max_offload_share=0.1))
+show("max_spans=1", Policy(max_spans=1))
+show("max_large_tokens=5", Policy(max_large_tokens=5))
+show("max_usd=0.0001", Policy(max_usd=0.0001))
 show("cost-first", Policy.template("cost-first"))
-show("balanced", Policy.template("balanced"))
 
-# The threshold that keeps these prompts at a share of 10 %; use hundreds of your own prompts.
+# The threshold that keeps prompts like these at a share of 10 %; use hundreds of your own.
 print("\nmeasuring a threshold on 6 prompts …")
-found = calibrate(
-    SplitEngine(policy=Policy(models=PRICES)),
-    generated("dev", ["word"], n=6, seed=0),
-    Goal(Metric.SHARE, 0.1, by_point=True),
-    runs=4,
-)
-for row in found.rows:
-    share, usd = (row.figures[one].value for one in (Metric.SHARE, Metric.USD))
-    print(f"  tag>{row.threshold:<6g} {share:6.1%} {usd:7.3f} USD per 1,000")
+goal = Goal(Metric.SHARE, 0.1, by_point=True)
+found = calibrate(SplitEngine(), generated("dev", ["word"], n=6, seed=0), goal, runs=4)
 
 with TemporaryDirectory() as folder:
     path = Path(folder, "mine.toml")
-    path.write_text(Policy(trigger=str(found.trigger), max_usd=0.01).to_toml(), "utf-8")
-    print(f"\n{path.read_text('utf-8')}")
+    path.write_text(Policy(trigger=str(found.trigger)).to_toml(), "utf-8")
+    print(f"{path.name}: {path.read_text('utf-8').strip()}")
     show(path.name, Policy.load(path))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from splitreason_integrations.annotation.tagging import Span
+from splitreason_integrations.backends.hub import cache_only
 from splitreason_integrations.backends.registry import resolve
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError
 
@@ -43,7 +44,9 @@ def tokenizer_of(spec: str) -> tuple[str, tuple[str, ...]]:
             f"{spec}: name the folder of its tokenizer, as in hf:<folder>, to count its tokens"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, trust_remote_code=False, local_files_only=cache_only(source)
+        )
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelLoadError(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _HERE = Path(__file__).parent
+_ENDED = ("finished", "cancelled")
 
 
 def render(history: History, *, name: str, newest: int = 200) -> str:
@@ -74,7 +75,8 @@ def figures(requests: Sequence[RequestHistory]) -> list[tuple[str, str]]:
         ("cost", usd(_cost_usd(requests))),
         ("median latency", median),
         ("large model failed", str(sum(one.degraded for one in requests))),
-        ("not finished", str(sum(one.status != "finished" for one in requests))),
+        ("not finished", str(sum(one.status not in _ENDED for one in requests))),
+        ("cancelled by the caller", str(sum(one.status == "cancelled" for one in requests))),
         ("human answers", str(sum(one.answers for one in requests))),
     ]
 
@@ -100,13 +102,38 @@ def share(part: float | None) -> str:
 def details(record: AuditRecord) -> str:
     """Return a record's facts in one line, without who answered."""
     said = ((name, value) for name, value in record.data.items() if name != "by")
-    return ", ".join(f"{name} {_short(value)}" for name, value in said)
+    return ", ".join(f"{_titled(name)} {_short(name, value)}" for name, value in said)
 
 
-def _short(value: Any) -> str:
+def seconds(amount: float) -> str:
+    """Return a time, short ones included."""
+    return f"{amount:.2f} s" if amount >= 1 or amount == 0 else f"{amount:.3g} s"
+
+
+_UNITS: Mapping[str, Callable[[float], str]] = {"_usd": usd, "_s": seconds, "_share": share}
+"""What shows a number, by the end of its name."""
+
+
+def _unit(name: str) -> str:
+    return next((unit for unit in _UNITS if name.endswith(unit)), "")
+
+
+def _titled(name: str) -> str:
+    """Return a name as words, without the unit that its value has."""
+    unit = _unit(name)
+    return (name if unit == "_share" else name.removesuffix(unit)).replace("_", " ")
+
+
+def _short(name: str, value: Any) -> str:
     if isinstance(value, dict) and value.keys() == {"chars", "sha256"}:
         return f"({value['chars']} characters, not recorded)"
-    return str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if name == "span":
+        return str(value + 1)  # people count from 1
+    if unit := _unit(name):
+        return _UNITS[unit](value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _in_order(history: History) -> list[AuditRecord]:

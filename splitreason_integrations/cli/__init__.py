@@ -27,6 +27,9 @@ from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.processes import environment
 
+_HELP = "Usage: "
+"""How a help page begins."""
+
 app = typer.Typer(
     name="splitreason",
     help="A small model writes the chain of thought and hands the hard spans to a large one.",
@@ -80,7 +83,10 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (typer.TyperException, SplitReasonError) as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
-        typer.echo(f"splitreason: {harmless(' '.join(text.split()))}", err=True)
+        if text.startswith(_HELP):  # a group of commands was named alone
+            typer.echo(text, err=True)
+        else:
+            typer.echo(f"splitreason: {harmless(' '.join(text.split()))}", err=True)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("splitreason: interrupted", err=True)

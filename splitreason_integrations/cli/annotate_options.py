@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -28,6 +26,7 @@ from splitreason_integrations.annotation.report import Report
 from splitreason_integrations.annotation.run import OnProgress, Settings, annotate
 from splitreason_integrations.annotation.sources import open_source
 from splitreason_integrations.annotation.steps import Align
+from splitreason_integrations.cli.display import ProgressShown
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.humans.terminal import harmless
 
@@ -150,7 +149,7 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def progress(total: int | None) -> Generator[OnProgress, None, None]:
-    """Show progress and cost on standard error, if that is a terminal."""
+    """Show progress and cost on standard error."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -160,9 +159,7 @@ def progress(total: int | None) -> Generator[OnProgress, None, None]:
         TextColumn("{task.fields[spent]}"),
     )
     console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
+    with ProgressShown(*columns, console=console) as bar:
         task = bar.add_task("", total=total, spent="")
 
         def on_progress(stage: str, done: int, usd: float) -> None:

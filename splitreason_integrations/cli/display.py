@@ -1,9 +1,9 @@
 """Print a reply in a terminal, distinguishing small and large text, and its cost."""
 
-import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from splitreason_integrations.engine import SplitEngine
 
 LARGE_STYLE = "bold magenta"
+PLAIN_EVERY_S = 15.0
+"""Seconds between two lines of progress where there is no terminal."""
+
 _REASONING_STYLE = "dim"
 
 
@@ -130,9 +133,42 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
+class ProgressShown(Progress):
+    """Bars at a terminal; elsewhere, as in a log file, a plain line now and then.
+
+    Args:
+        columns: What a bar shows.
+        console: Where it is shown.
+        every_s: Seconds between two lines.
+
+    """
+
+    def __init__(
+        self, *columns: str | ProgressColumn, console: Console, every_s: float = PLAIN_EVERY_S
+    ) -> None:
+        super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._every_s = every_s
+        self._said_s = time.monotonic()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Update a task; print a line if the last one was printed long enough ago."""
+        super().update(task_id, **changes)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._said_s >= self._every_s:
+            self._said_s = now
+            self.console.print(Text(_line(self._tasks[task_id])), soft_wrap=True)
+
+
+def _line(task: Task) -> str:
+    of = "" if task.total is None else f" of {task.total:,.0f}"
+    name = f"{task.description}: " if task.description else ""
+    more = "".join(f", {field}" for field in task.fields.values() if field)
+    return harmless(f"{name}{task.completed:,.0f}{of}{more}")
+
+
 @contextmanager
 def progress_bar() -> Generator[Progress, None, None]:
-    """Show progress on standard error, if that is a terminal."""
+    """Show progress on standard error."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -141,9 +177,7 @@ def progress_bar() -> Generator[Progress, None, None]:
         RateColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
+    with ProgressShown(*columns, console=console) as bar:
         yield bar
 
 

@@ -8,6 +8,12 @@ from rich.table import Table
 from splitreason_integrations.planning.capacity import Deployment, Plan
 from splitreason_integrations.planning.measuring import Check, error_of
 
+UNKNOWN = "–"
+"""What a table shows for a figure that nobody gave or measured."""
+_NO_PRICES = (
+    "– is a cost that no price was given for: --large-usd-per-gpu-hour, or --large-input-usd and "
+    "--large-output-usd"
+)
 _NAMES = {
     "answers_per_s": "answers/s",
     "latency_s": "latency, s",
@@ -28,6 +34,8 @@ def show(plan: Plan, check: Check | None) -> None:
         f"\nutilisation of replicas is at most {plan.target.utilisation:.0%}; {first}",
         soft_wrap=True,
     )
+    if plan.split.usd_per_1k is None or plan.large_alone.usd_per_1k is None:
+        console.print(_NO_PRICES, soft_wrap=True)
     if check is not None:
         console.print()
         console.print(_check(check))
@@ -44,10 +52,14 @@ def _plan(plan: Plan) -> Table:
         table.add_row(f"replicas of {name}", *(text for text, _ in replicas))
         table.add_row("… answers/s each, utilisation", *(text for _, text in replicas))
     table.add_row("GPUs", *(str(one.gpus) for one in both))
-    table.add_row("USD per 1k, tokens", *(f"{one.tokens_usd_per_1k:.4g}" for one in both))
-    table.add_row("USD per 1k, replicas", *(f"{one.gpu_usd_per_1k:.4g}" for one in both))
-    table.add_row("USD per 1k", *(f"{one.usd_per_1k:.4g}" for one in both), style="bold")
+    table.add_row("USD per 1k, tokens", *(_usd(one.tokens_usd_per_1k) for one in both))
+    table.add_row("USD per 1k, replicas", *(_usd(one.gpu_usd_per_1k) for one in both))
+    table.add_row("USD per 1k", *(_usd(one.usd_per_1k) for one in both), style="bold")
     return table
+
+
+def _usd(amount: float | None) -> str:
+    return UNKNOWN if amount is None else f"{amount:.4g}"
 
 
 def _replicas(deployment: Deployment, name: str) -> tuple[str, str]:

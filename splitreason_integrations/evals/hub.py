@@ -1,20 +1,16 @@
 """Named task sets from the Hugging Face hub: dataset revision, columns and grading."""
 
-import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
+from splitreason_integrations.backends import hub
 from splitreason_integrations.errors import MissingExtraError, RequestError
 from splitreason_integrations.evals.grading import Grade
 from splitreason_integrations.evals.tasks import Task
-from splitreason_integrations.processes import environment
 
-_ANSWERS_IN_S = 5.0
 _BOX = "\n\nReason step by step, and put the final answer within \\boxed{}."
 
 
@@ -87,7 +83,7 @@ def _rows(name: str, found: HubSet) -> Any:
     import datasets
 
     try:
-        with _quietly(offline=not _hub_answers()):
+        with _quietly(offline=not hub.answers()):
             return datasets.load_dataset(
                 found.path, found.config, split=found.split, revision=found.revision
             )
@@ -97,21 +93,6 @@ def _rows(name: str, found: HubSet) -> Any:
             f"({type(error).__name__}); without a hub, give the tasks as JSON lines with "
             "question and answer: --data file.jsonl"
         ) from error
-
-
-def _hub_answers() -> bool:
-    """Return whether the hub accepts a connection; a configured proxy is assumed to reach it."""
-    if environment.HUB_OFFLINE.get().upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    if getproxies().get("https"):
-        return True
-    hub = urlsplit(environment.HUB_ADDRESS.get())
-    port = hub.port or (80 if hub.scheme == "http" else 443)
-    try:
-        with socket.create_connection((hub.hostname or "", port), timeout=_ANSWERS_IN_S):
-            return True
-    except OSError:
-        return False
 
 
 @contextmanager

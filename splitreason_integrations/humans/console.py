@@ -159,9 +159,10 @@ class _Dialogue:
 
     def _show(self) -> None:
         question, paused = self._question, self._paused
+        number = question.span + 1  # people count from 1
         titles = {
-            "before": f"may {question.model} write span {question.span}?",
-            "after": f"accept span {question.span} by {question.model}?",
+            "before": f"may {question.model} write span {number}?",
+            "after": f"accept span {number} by {question.model}?",
         }
         self._console.print()
         self._console.rule(Text(harmless(titles[question.moment])))

@@ -95,20 +95,23 @@ class Deployment:
         return latency_s(self.way, rates)
 
     @property
-    def gpu_usd_per_1k(self) -> float:
-        """USD per 1,000 answers for replicas, idle time included."""
+    def gpu_usd_per_1k(self) -> float | None:
+        """USD per 1,000 answers for replicas, idle time included; None where no price is known."""
+        if not any(one.usd_per_gpu_hour for one in self.way.stations):
+            return None
         hourly = sum(one.gpus * one.usd_per_gpu_hour * count for one, count in self._each())
         return 1000 * hourly / SECONDS_PER_HOUR / self.load_per_s
 
     @property
-    def tokens_usd_per_1k(self) -> float:
-        """USD per 1,000 answers for tokens."""
-        return 1000 * self.way.tokens_usd
+    def tokens_usd_per_1k(self) -> float | None:
+        """USD per 1,000 answers for tokens; None where no price is known."""
+        return None if self.way.tokens_usd is None else 1000 * self.way.tokens_usd
 
     @property
-    def usd_per_1k(self) -> float:
-        """USD per 1,000 answers for tokens and replicas."""
-        return self.gpu_usd_per_1k + self.tokens_usd_per_1k
+    def usd_per_1k(self) -> float | None:
+        """USD per 1,000 answers for tokens and replicas; None where no price is known."""
+        known = [one for one in (self.gpu_usd_per_1k, self.tokens_usd_per_1k) if one is not None]
+        return sum(known) if known else None
 
     def data(self) -> dict[str, object]:
         """Return the deployment as plain data."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.planning.figures import Figures, ModelFigures
 
 WayName = Literal["split", "large_alone"]
@@ -46,14 +47,14 @@ class Way:
         name: "split" or "large_alone".
         stations: Stations with work to do.
         wait_s: Network seconds per answer.
-        tokens_usd: USD per answer for tokens.
+        tokens_usd: USD per answer for tokens; None where no price is known.
 
     """
 
     name: WayName
     stations: tuple[Station, ...]
     wait_s: float
-    tokens_usd: float
+    tokens_usd: float | None
 
     @property
     def idle_s(self) -> float:
@@ -108,7 +109,7 @@ def split(figures: Figures) -> Way:
         "split",
         tuple(used),
         wait_s=figures.answer.spans * figures.round_trip_s,
-        tokens_usd=small.usd(figures.small) + large.usd(figures.large),
+        tokens_usd=_usd((small, figures.small), (large, figures.large)),
     )
 
 
@@ -117,7 +118,7 @@ def large_alone(figures: Figures) -> Way:
     answer = figures.answer
     work = Work(answer.prompt_tokens, answer.large_alone_tokens or answer.tokens)
     station = work.at(figures.large, "large")
-    return Way("large_alone", (station,), figures.round_trip_s, work.usd(figures.large))
+    return Way("large_alone", (station,), figures.round_trip_s, _usd((work, figures.large)))
 
 
 def small_work(figures: Figures) -> Work:
@@ -145,6 +146,12 @@ def large_work(figures: Figures) -> Work:
     written = answer.large_tokens + answer.surplus_tokens
     read = max(answer.prompt_tokens + before, answer.read_ahead_tokens)
     return Work(read, written, passes=answer.spans)
+
+
+def _usd(*parts: tuple[Work, ModelFigures]) -> float | None:
+    """Return the cost of the tokens in USD; None where no model has a price."""
+    priced = [work.usd(model) for work, model in parts if model.prices != Prices()]
+    return sum(priced) if priced else None
 
 
 def _joined(stations: Sequence[Station]) -> Station:

@@ -98,6 +98,35 @@ def test_figures_failures_and_decisions(log):
     assert sum(tag == "details" for tag, _ in page.tags) == 3
 
 
+def test_numbers_have_units_and_few_digits(log):
+    write_requests(log, count=1)
+    facts = {"by": "ada", "decision": "refuse", "span": 0, "waited_s": 3.14159265}
+    log.append("splitreason.human.answered", facts, request_id="request-0")
+    spent = {"error": "OSError", "offload_share": 0.123456789, "cost_usd": 0.000012345678}
+    log.append("splitreason.handoff.failed", spent, request_id="request-0")
+    page = Page(page_of(log))
+    assert "decision refuse, span 1, waited 3.14 s" in page.text
+    assert "cost 0.000012 USD, error OSError, offload share 12.3%" in page.text
+
+
+def test_a_cancelled_request_is_no_failure(log):
+    write_requests(log, count=1)
+    log.append("request.cancelled", {"error": "CancelledError"}, request_id="request-9")
+    page = Page(page_of(log))
+    assert "CancelledError" not in page.text
+    text = " ".join(page.text.split())
+    assert "0 not finished" in text.replace("0not", "0 not")
+    assert "1 cancelled by the caller" in text.replace("1cancelled", "1 cancelled")
+
+
+def test_on_a_narrow_screen_each_cell_has_its_heading(log):
+    write_requests(log)
+    page = Page(page_of(log))
+    cells = [attributes for tag, attributes in page.tags if tag == "td"]
+    assert cells
+    assert all(attributes.get("data-heading") for attributes in cells)
+
+
 @pytest.mark.parametrize("content", [True, False])
 def test_hostile_text_is_escaped(tmp_path, content):
     log = AuditLog(tmp_path / "<b>audit.jsonl", content=content)

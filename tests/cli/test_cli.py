@@ -244,3 +244,12 @@ def test_help_names_every_command(run):
     names = "demo ask eval recommend calibrate shadow bench audit policy train"
     for command in names.split():
         assert command in text
+
+
+@pytest.mark.parametrize("group", [(), ("audit",), ("policy",), ("review",), ("bench",)])
+def test_a_group_named_alone_prints_its_help_line_by_line(run, group):
+    done = run(*group, status=2)
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert lines[0] == " ".join(["Usage: splitreason", *group, "[OPTIONS] COMMAND [ARGS]..."])
+    assert "Commands:" in lines

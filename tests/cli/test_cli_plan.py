@@ -41,6 +41,19 @@ def test_people_get_a_table(run):
     assert "\x1b" not in done.out
 
 
+def test_a_cost_without_a_price_is_not_shown_as_nothing(run):
+    done = run("plan", *FIGURES)
+    rows = {line[:30].strip(): line[30:].split() for line in done.out.splitlines() if line}
+    costs = ("USD per 1k, tokens", "USD per 1k, replicas", "USD per 1k")
+    assert [rows[name] for name in costs] == [["–", "–"]] * 3
+    assert "--large-usd-per-gpu-hour" in done.out
+    tokens = run("plan", *FIGURES, "--large-output-usd", "3").out
+    rows = {line[:30].strip(): line[30:].split() for line in tokens.splitlines() if line}
+    assert [rows[name] for name in costs] == [["0.45", "9"], ["–", "–"], ["0.45", "9"]]
+    facts = json.loads(run("plan", *FIGURES, "--json").out)
+    assert facts["split"]["usd_per_1k"] == {"tokens": None, "gpus": None, "total": None}
+
+
 def test_options_go_before_a_file_and_files_read_as_written(run, tmp_path):
     path = tmp_path / "figures.toml"
     done = run("plan", *FIGURES, "--out", str(path), "--json")

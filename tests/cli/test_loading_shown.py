@@ -40,3 +40,36 @@ def test_models_that_are_not_loaded_here_are_not_shown(monkeypatch):
     assert shown(monkeypatch, server) == ""
     unused = SplitEngine(small=small, large="hf:/nowhere", trigger=Never())
     assert shown(monkeypatch, unused) == ""
+
+
+def lines_of(monkeypatch, done_at, *, terminal=False, **fields):
+    """What is printed while work is reported at these seconds, and every 10 s at most."""
+    output, clock = io.StringIO(), iter([0.0, *done_at])
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    console = Console(file=output, force_terminal=terminal, width=40)
+    with display.ProgressShown("{task.description}", console=console, every_s=10) as bar:
+        task = bar.add_task("small", total=2000, **fields)
+        for done in range(len(done_at)):
+            bar.update(task, completed=500 * (done + 1))
+    return output.getvalue()
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch):
+    assert (
+        lines_of(monkeypatch, [9, 11, 15, 22]) == "small: 1,000 of 2,000\nsmall: 2,000 of 2,000\n"
+    )
+    assert lines_of(monkeypatch, [1, 2, 3, 4]) == ""
+    said = lines_of(monkeypatch, [11], spent="0.02 USD")
+    assert said == "small: 500 of 2,000, 0.02 USD\n"
+
+
+def test_at_a_terminal_progress_is_a_bar_and_no_line(monkeypatch):
+    assert " of 2,000" not in lines_of(monkeypatch, [11, 22, 33], terminal=True)
+
+
+def test_names_in_lines_of_progress_act_on_no_terminal(monkeypatch):
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=False)
+    with display.ProgressShown("", console=console, every_s=0) as bar:
+        bar.update(bar.add_task("[red]\x1b[2Jname", total=None), completed=1)
+    assert output.getvalue() == "[red]\\x1b[2Jname: 1\n"

@@ -19,7 +19,7 @@ ANSWERS = {
     "agent_llama_index": "1081",
     "rag_langchain": "1081",
     "rag_llama_index": "1081",
-    "budgets": "1717",
+    "budgets": "mine.toml                       3 of 8 right, 14.2%",
     "large_model_dies": "1069",
     "audit_and_trace": "1069",
     "annotate_traces": "<bigmodel>47*23 = 940+141 = 1081 cards.</bigmodel>",

@@ -45,6 +45,24 @@ def test_a_hub_that_cannot_be_reached_does_not_hang():
     assert "Retrying" not in done.stderr
 
 
+def test_a_model_is_not_looked_up_at_a_hub_that_does_not_answer():
+    """Its libraries would call it again and again before they looked into their cache."""
+    code = (
+        "import os; os.environ.pop('HF_HUB_OFFLINE', None)\n"
+        "os.environ['HF_ENDPOINT'] = 'http://127.0.0.1:9'\n"
+        "from splitreason_integrations.backends.registry import load_model\n"
+        "from splitreason_integrations import blocking\n"
+        "try: blocking.run(lambda: load_model('hf:nobody/nothing', role='small'))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS_S
+    )
+    assert done.stdout.startswith("ModelLoadError hf:nobody/nothing cannot be loaded"), done.stderr
+    assert "local hub cache" in done.stdout
+    assert "Retrying" not in done.stderr
+
+
 def test_hub_columns_become_tasks(monkeypatch):
     rows = {
         "gsm8k": [{"question": "How many?", "answer": "2+2=<<2+2=4>>4\n#### 4"}],

@@ -111,6 +111,15 @@ def test_the_page_is_whole_and_loads_and_runs_nothing(found):
     assert checker.tags.count("svg") == 3
 
 
+def test_on_a_narrow_screen_each_cell_has_its_heading(found):
+    html = page(found, CONTEXT)
+    headings = re.findall(r"<th>([^<]*)</th>", html)
+    cells = re.findall(r"<td([^>]*)>", html)
+    assert cells
+    assert {'data-heading="USD per 1k"', 'data-heading="verdict"'} <= {one.strip() for one in cells}
+    assert {f' data-heading="{heading}"' for heading in headings} >= set(cells)
+
+
 def test_the_page_shows_hostile_text_as_text(found):
     html = page(found, CONTEXT)
     assert "<script>" not in html

@@ -125,7 +125,7 @@ async def test_what_is_shown():
         one = paused(context=context, moment="after", text="It is 42.", metadata={"tenant": "acme"})
         await asked(reviewer, person, replace(one, timeout_s=30), "m\n", "a\n")
     first, more = person.seen.split(PROMPT)[:2]
-    for text in ("accept span 2 by big?", "It is 42.", "12.3%", "0.500000 USD", "opened by tag"):
+    for text in ("accept span 3 by big?", "It is 42.", "12.3%", "0.500000 USD", "opened by tag"):
         assert text in first
     assert "tenant: acme" in first
     assert "no answer within 30 s: refuse" in first

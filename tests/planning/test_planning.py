@@ -195,7 +195,10 @@ def test_more_load_takes_no_fewer_replicas_and_no_cheaper_hour(some, load, facto
     less = plan(some, Target(load_per_s=load)).split
     more = plan(some, Target(load_per_s=load * factor)).split
     assert all(a <= b for a, b in zip(less.replicas, more.replicas, strict=True))
-    assert more.gpu_usd_per_1k * factor >= less.gpu_usd_per_1k * (1 - 1e-9)
+    if less.gpu_usd_per_1k is None:
+        assert more.gpu_usd_per_1k is None
+    else:
+        assert more.gpu_usd_per_1k * factor >= less.gpu_usd_per_1k * (1 - 1e-9)
     assert more.tokens_usd_per_1k == less.tokens_usd_per_1k
     same = Deployment(less.way, more.replicas, load * factor)
     assert same.latency_s >= Deployment(less.way, more.replicas, load).latency_s * (1 - 1e-9)
@@ -233,7 +236,10 @@ def test_prices_scale_cost_and_nothing_else(some, factor):
     after = plan(replace(some, small=dearer(some.small), large=dearer(some.large)), target)
     for way in ("split", "large_alone"):
         old, new = getattr(before, way), getattr(after, way)
-        assert new.usd_per_1k == pytest.approx(old.usd_per_1k * factor)
+        if old.usd_per_1k is None:
+            assert new.usd_per_1k is None
+        else:
+            assert new.usd_per_1k == pytest.approx(old.usd_per_1k * factor)
         assert (new.replicas, new.latency_s) == (old.replicas, old.latency_s)
 
 

@@ -47,7 +47,7 @@ def test_listed_and_shown(queue, run):
     first = [line.split()[0] for line in listed.splitlines()]
     assert first == ["question", "first:0:be", "second:0:a"]
     shown = run("review", "show", "second").out
-    assert "after span 0" in shown
+    assert "after span 1" in shown
     assert "It is 42." in shown
     assert r"[red]\x1b[2J\x9b5A\u202eevil\r\ud800[/red]" in shown
     assert not set("\x1b\x9b\u202e\r") & set(shown)

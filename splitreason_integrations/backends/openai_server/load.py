@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from splitreason_integrations.backends.codec import BorrowedCodec, TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
+from splitreason_integrations.backends.hub import cache_only
 from splitreason_integrations.backends.openai_server.chat import HOSTS
 from splitreason_integrations.backends.openai_server.http import Server
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
@@ -105,7 +106,9 @@ def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any
 
 def _tokenizer(here: str, spec: OpenAIServerModel) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(here, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(
+            here, trust_remote_code=False, local_files_only=cache_only(here)
+        )
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelLoadError(
@@ -117,7 +120,7 @@ def _tokenizer(here: str, spec: OpenAIServerModel) -> Any:
 def _defaults(here: str, name: str) -> tuple[tuple[int, ...], Sampling]:
     """Return the tokens that end a turn and how a model samples, where that is known here."""
     try:
-        settings = GenerationConfig.from_pretrained(here)
+        settings = GenerationConfig.from_pretrained(here, local_files_only=cache_only(here))
     except (OSError, ValueError):
         return (), Sampling(temperature=0.0)
     sampling = default_sampling(settings, name=name, without=NO_SERVER_KNOWS)

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.description import stated_context_tokens
+from splitreason_integrations.backends.hub import cache_only
 from splitreason_integrations.backends.vllm_local.engine import Engine
 from splitreason_integrations.backends.vllm_local.memory import DTYPE_BYTES, Size, share, size_of
 from splitreason_integrations.backends.vllm_local.model import LocalVLLM
@@ -203,9 +204,12 @@ def _folder(spec: VLLMModel) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(spec.path, allow_patterns=_FILES))
+        found = snapshot_download(
+            spec.path, allow_patterns=_FILES, local_files_only=cache_only(spec.path)
+        )
     except (OSError, ValueError) as error:
         raise _unloadable(spec, error) from error
+    return Path(found)
 
 
 def _unloadable(spec: VLLMModel, error: Exception) -> ModelLoadError:
