@@ -14,7 +14,7 @@ from enum import Enum
 from functools import partial, reduce
 from numbers import Integral, Real
 from os import PathLike, fspath
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from pydantic import SecretBytes, SecretStr
@@ -83,13 +83,16 @@ def _model(spec: Any, role: Any) -> Any:
     return {"described": value, "fingerprint": described.fingerprint()}
 
 
-def value_of(value: Any, depth: int = 0) -> Any:
+def value_of(value: Any, above: tuple[int, ...] = ()) -> Any:
     """Return a value as plain data: equal for equal values, in every process.
 
-    Mappings keep their order, since prompts and grammars show it.
+    Mappings keep their order, since prompts and grammars show it. `above` are the ids of what the
+    value is part of.
     """
-    inner: Callable[[Any], Any] = partial(value_of, depth=depth + 1)
-    if depth > _DEEPEST:
+    inner: Callable[[Any], Any] = partial(value_of, above=(*above, id(value)))
+    if id(value) in above:
+        return {"above": above.index(id(value))}
+    if len(above) > _DEEPEST:
         return {"identity": identity(value)}
     if isinstance(value, Enum):
         return {"of": _type(type(value)), "enum": [value.name, inner(value.value)]}
@@ -129,6 +132,8 @@ def _code(value: Any, inner: Callable[[Any], Any]) -> Any:
             return {"partial": inner([value.func, value.args, value.keywords])}
         case MethodType():
             return {"method": value.__name__, "of": inner(value.__self__)}
+        case BuiltinFunctionType() if isinstance(value.__self__, ModuleType):
+            return {"function": f"{value.__module__}.{value.__qualname__}"}
         case FunctionType() if _is_known(value):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
             place = f"{value.__module__}.{value.__qualname__}:{value.__code__.co_firstlineno}"

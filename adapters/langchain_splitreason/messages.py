@@ -80,9 +80,18 @@ def _role(at: int, message: BaseMessage) -> str:
 
 def _text(at: int, message: BaseMessage) -> str:
     if isinstance(message.content, str):
-        return message.content
+        return message.content or _text_elsewhere(message)
     by_model = _role(at, message) == "assistant"
     return "".join(_block_text(at, block, by_model=by_model) for block in message.content)
+
+
+def _text_elsewhere(message: BaseMessage) -> str:
+    """Return what a model refused or spoke, which some providers leave beside the content."""
+    if not isinstance(message, AIMessage):
+        return ""
+    refused, audio = (message.additional_kwargs.get(name) for name in ("refusal", "audio"))
+    spoken = audio.get("transcript") if isinstance(audio, Mapping) else None
+    return next((text for text in (refused, spoken) if isinstance(text, str)), "")
 
 
 def _block_text(at: int, block: str | Mapping[str, Any], *, by_model: bool) -> str:

@@ -21,7 +21,8 @@ def read_tool_choice(choice: Any, tools: Sequence[Tool]) -> str:
     """Return `auto`, `none`, `any` or the name of a tool; raise ConfigurationError for others."""
     if isinstance(choice, dict):
         function = choice.get("function")
-        choice = function.get("name") if isinstance(function, dict) else choice.get("name")
+        named = function if isinstance(function, dict) else choice
+        choice = named.get("name") or choice.get("type")
     if choice is None or choice is False:
         return "auto"
     if choice is True or choice == "required":

@@ -81,6 +81,7 @@ def test_with_no_tool_choice_no_call_comes_out(small):
     model = scripted(small, f"{ONE}</bigmodel>")
     for bound in (
         model.bind_tools([add], tool_choice="none"),
+        model.bind_tools([add], tool_choice={"type": "none"}),
         model.bind_tools([add]).bind(tool_choice="none"),
     ):
         for reply in (bound.invoke("1+2?"), joined(list(bound.stream("1+2?")))):
@@ -96,6 +97,27 @@ def test_no_call_comes_out_of_a_model_that_was_taught_to_call():
     reply = SplitReasonLLM(seed=1).bind_tools([add], tool_choice="none").invoke(history)
     assert not reply.tool_calls + reply.invalid_tool_calls
     assert reply.content
+
+
+@pytest.mark.parametrize(
+    ("choice", "read"),
+    [
+        ({"type": "auto"}, "auto"),
+        ({"type": "any"}, "any"),
+        ({"type": "required"}, "any"),
+        ({"type": "tool", "name": "add"}, "add"),
+        ({"type": "function", "name": "add"}, "add"),
+        ({"type": "function", "function": {"name": "add"}}, "add"),
+    ],
+)
+def test_tool_choices_of_every_form_are_read(choice, read):
+    assert scripted().bind_tools([add], tool_choice=choice).kwargs["tool_choice"] == read
+
+
+@pytest.mark.parametrize("choice", [{"type": "allowed_tools"}, {"type": "tool"}, {"name": "x"}])
+def test_a_tool_choice_that_is_none_of_these_is_named(choice):
+    with pytest.raises(ConfigurationError, match=r"tool_choice .*use 'auto', 'none'"):
+        scripted().bind_tools([add], tool_choice=choice)
 
 
 # Stop strings

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tenacity
 from langchain_core._api import LangChainBetaWarning
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
@@ -241,6 +243,24 @@ def test_functions_count_by_identity():
     assert key(redact=[one]) == key(redact=[one])
     assert key(retry=Retry(retryable=one)) != key(retry=Retry(retryable=other))
     assert key(retry=Retry(attempts=2)) == key(retry=Retry(attempts=2))
+
+
+class Custom(SplitReasonLLM):
+    """A chat model with a setting of its own."""
+
+    strategy: Any = None
+
+
+def test_strategies_of_tenacity_count_by_their_values():
+    def made(seconds, *errors):
+        retry = tenacity.retry_if_exception_type(errors) | tenacity.retry_if_result(len)
+        wait = tenacity.wait_fixed(seconds) + tenacity.wait_random_exponential(max=3)
+        model = Custom(small=server(), large=server(), strategy=[retry, wait])
+        return model._get_llm_string()
+
+    assert made(1, ValueError, OSError) == made(1, ValueError, OSError)
+    assert made(2, ValueError, OSError) != made(1, ValueError, OSError)
+    assert made(1, ValueError) != made(1, ValueError, OSError)
 
 
 def test_a_method_counts_by_its_object():

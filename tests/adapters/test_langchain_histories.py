@@ -73,6 +73,15 @@ def test_what_is_text_is_kept(block, text):
 
 
 @pytest.mark.parametrize(
+    "beside", [{"refusal": "I will not."}, {"audio": {"id": "a", "transcript": "I will not."}}]
+)
+def test_what_was_left_beside_the_content_is_kept(beside):
+    chat = to_chat([AIMessage("", additional_kwargs=beside)])
+    assert chat == [{"role": "assistant", "content": "I will not."}]
+    assert to_chat([AIMessage("Yes.", additional_kwargs=beside)])[0]["content"] == "Yes."
+
+
+@pytest.mark.parametrize(
     "block",
     [
         {"type": "text-plain", "text": "Three.", "mime_type": "text/plain"},
