@@ -8,12 +8,14 @@ in its log probabilities. What a server of its kind would not know, it refuses b
 """
 
 import asyncio
+import codecs
 import random
 import sys
 from contextlib import aclosing
 from dataclasses import replace
 
 from aiohttp import web
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from splitreason_integrations import Sampling, blocking
 from splitreason_integrations.backends.base import End, WriteOrder
@@ -49,19 +51,41 @@ class Held:
 
     def __init__(self, codec, text):
         self.grammar = Grammar(text)
-        self.codec = codec
         self.ends = set(codec.end_tokens)
-        self.words = [codec.decode([token]) for token in range(len(codec._tokenizer))]
+        tokens = codec._tokenizer.convert_ids_to_tokens(range(len(codec._tokenizer)))
+        in_bytes = {character: byte for byte, character in bytes_to_unicode().items()}
+        self.words = [
+            bytes(in_bytes[one] for one in token) if set(token) <= set(in_bytes) else token.encode()
+            for token in tokens
+        ]
 
     def restrict(self, logits, reply):
-        state = self.grammar.after("".join(self.words[token] for token in reply))
-        some = [t for t, word in enumerate(self.words) if self._may_come(t, word, state)]
+        text, begun = whole(b"".join(self.words[token] for token in reply))
+        state = self.grammar.after(text)
+        some = [t for t, word in enumerate(self.words) if self._may_come(t, begun + word, state)]
         return Only(some).restrict(logits, reply)
 
     def _may_come(self, token, word, state):
         if token in self.ends:
             return () in state
-        return bool(word) and "\ufffd" not in word and bool(self.grammar.after(word, state))
+        try:
+            text, begun = whole(word)
+        except UnicodeDecodeError:
+            return False
+        after = self.grammar.after(text, state)
+        return any(not begun or begins(stack, begun) for stack in after if stack or not begun)
+
+
+def whole(raw):
+    """Return the text of some bytes, and those of a character that has begun."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    return decoder.decode(raw), decoder.getstate()[0]
+
+
+def begins(stack, begun):
+    """Return whether a character that has begun may come."""
+    kind, what = stack[0]
+    return kind == "in" or what.encode().startswith(begun)
 
 
 class TextModel:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import pytest
 import torch
 
 from splitreason_integrations import Confidence, Entropy, Shadow, SplitEngine
@@ -11,6 +12,8 @@ from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
 
+NEAR = 2e-3
+"""Nats, and shares: float32 by two implementations."""
 TAGS = [embedded_codec().control_token(tag) for tag in ("<bigmodel>", "</bigmodel>")]
 
 
@@ -51,3 +54,24 @@ def bounds_of_tails(network, one, *, listed=LIKELIEST):
     allowed = 1.0 - chances[:, TAGS].sum(-1)
     most = math.log(chances.shape[-1] - listed)
     return (rest / allowed * most).tolist()
+
+
+async def check_alike(small, network, *, replies, record_property):
+    """Check entropy and confidence at every position of replies against those of the model here."""
+    here, there = [await noted(one, replies=replies) for one in ("embedded", small)]
+    positions, widest = 0, 0.0
+    for mine, theirs in zip(here, there, strict=True):
+        assert theirs.token_ids == mine.token_ids
+        assert len(theirs.positions) == len(mine.positions) >= len(mine.token_ids)
+        bounds = bounds_of_tails(network, mine)
+        for (index, entropy, confidence), (at, least, sure) in zip(
+            mine.positions, theirs.positions, strict=True
+        ):
+            assert at == index
+            assert sure == pytest.approx(confidence, abs=NEAR)
+            assert -NEAR <= entropy - least <= bounds[index] + NEAR
+            widest = max(widest, entropy - least)
+            positions += 1
+    assert len(here) == replies
+    assert positions > 50 * replies
+    record_property("rate", f"{positions} positions, the tail at most {widest:.3f} nats")

@@ -1,17 +1,19 @@
 """Probabilities at each token of an answer in text, whose server names tokens as llama.cpp does."""
 
+import math
+
 import pytest
+import torch
 
 from splitreason_integrations import Entropy, SplitEngine
 from splitreason_integrations.backends.base import End, Gives, Verdict
 from splitreason_integrations.backends.openai_server.named_tokens import NamedTokens
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
+from splitreason_integrations.backends.scores import LIKELIEST
 from splitreason_integrations.request import Request
-from splitreason_integrations.text.grammar import answer_grammar
-from tests.backends.form_contract import CODEC, TAGS, guide
+from tests.backends.form_contract import CODEC, TAGS
 from tests.backends.servers import QUESTION, load, order, prompt, serving, spec, write
 from tests.backends.test_server_forms import bodies
-from tests.text.schemas import record
 
 TEXTS = [
     "So 47*23 = 940+141 = 1081, and that is all.\n\nThen: (a) one, (b) two\ttabs  and   spaces",
@@ -86,27 +88,50 @@ def server():
         yield spec(url, context_tokens=2048)
 
 
-WORDS = record(word={"const": "日本 🎉"})
+class Says:
+    """A guide whose engine holds the whole reply to a text; it keeps whatever comes."""
+
+    grammar = 'start: "日本 is 🎉, é"\n'
+    between, reasoning_end = (), None
+
+    def answer_tokens(self, reply):
+        return len(reply)
+
+    def accepted(self, reply, token_ids):
+        return len(token_ids)
+
+
+async def check_within_characters(model, here):
+    """Check what is known at each token of an answer whose characters have several tokens."""
+    await model.find_out()
+    assert model.gives == Gives.ALL
+    session, notes = model.open(prompt()), Notes()
+    held = {"guide": Says(), "stop_tokens": CODEC.end_tokens, "forbidden": TAGS.control_tokens}
+    ids, last = await write(session, order(60, watch=notes, **held))
+    session.close()
+    assert last.end is End.STOP_TOKEN
+    assert CODEC.decode(ids) == "日本 is 🎉, é"
+    assert len(ids) > 12
+    tokens = [*ids, last.stop_token]
+    assert [one[:2] for one in notes.seen] == list(enumerate(tokens))
+    logits = here.forward([*prompt(), *tokens], here.new_cache(), last=0)[len(prompt()) - 1 : -1]
+    chances = logits.double().softmax(-1)
+    lost = chances[:, list(TAGS.control_tokens)].sum(-1)
+    for at, (_, token, probability, entropy, confidence) in enumerate(notes.seen):
+        opening = float(chances[at, TAGS.open_tokens[0]])
+        assert probability == pytest.approx(opening, abs=2e-3) or opening < 1 / LIKELIEST
+        assert confidence == pytest.approx(float(chances[at, token] / (1 - lost[at])), abs=2e-3)
+        allowed = chances[at] / (1 - lost[at])
+        allowed[list(TAGS.control_tokens)] = 0
+        whole = float(torch.special.entr(allowed).sum())
+        rest = 1 - float(chances[at].topk(LIKELIEST).values.sum())
+        bound = rest / (1 - float(lost[at])) * math.log(chances.shape[-1] - LIKELIEST)
+        assert -2e-3 <= whole - entropy <= bound + 2e-3
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
 async def test_all_is_known_at_each_token_also_within_characters(server, embedded):
-    model = load(server)
-    await model.find_out()
-    assert model.gives == Gives.ALL
-    seen = []
-    for some in (model, embedded[0]):
-        session, notes = some.open(prompt(), [CODEC.control_token("</think>")]), Notes()
-        form = guide(answer_grammar(WORDS, CODEC))
-        held = {"guide": form, "stop_tokens": CODEC.end_tokens, "forbidden": TAGS.control_tokens}
-        ids, last = await write(session, order(60, watch=notes, **held))
-        assert last.end is End.STOP_TOKEN
-        assert "日本 🎉" in CODEC.decode(ids)
-        seen.append(notes.seen)
-        session.close()
-    assert len(seen[0]) == len(ids) + 1
-    for theirs, mine in zip(*seen, strict=True):
-        assert theirs[:2] == mine[:2]
+    await check_within_characters(load(server), embedded[0])
     asked = [one for body in bodies(server.url) for one in body["prompt"] if isinstance(one, list)]
     assert asked, "what is behind half a character is asked by ids"
 

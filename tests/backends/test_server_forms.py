@@ -106,17 +106,12 @@ async def test_a_server_that_takes_text_and_grammars_holds_to_the_form(form):
         assert [body for body in bodies(url) if "grammar" in body]
 
 
-@pytest.mark.parametrize(
-    ("name", "trigger"), [("answer", None), ("call", None), ("mixed", Random(0.0))], ids=str
-)
-async def test_by_text_a_whole_answer_is_one_request(name, trigger):
-    form = FORMS[name]
-    settings = {} if trigger is None else {"trigger": trigger}
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_by_text_a_whole_answer_is_one_request(form):
     with serving("dialect_server", "embedded:small", "text", "--grammars") as (_, url):
         small = spec(url, context_tokens=2048)
-        engine = SplitEngine(small=small, large="embedded", **settings)
-        reply = await engine.complete(asked(**form))
-        check(reply, form)
+        engine = SplitEngine(small=small, large="embedded", trigger=Random(0.0))
+        check(await engine.complete(asked(**form)), form)
         _, *asked_to_hold = [body for body in bodies(url) if "grammar" in body]
     assert len(asked_to_hold) == 1, "the first one is the probe"
 

@@ -8,11 +8,8 @@ from splitreason_integrations.backends.base import End
 from splitreason_integrations.backends.openai_server.chat import Chat, PlainChat
 from splitreason_integrations.backends.openai_server.chat_answer import read_chat
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Served
-from splitreason_integrations.backends.openai_server.text import (
-    Text,
-    TextTokens,
-    spelled,
-)
+from splitreason_integrations.backends.openai_server.spelling import spelled
+from splitreason_integrations.backends.openai_server.text import Text, TextTokens
 from splitreason_integrations.backends.openai_server.wire import UnreadableError, read_part
 from splitreason_integrations.testing import embedded_codec
 from tests.backends.servers import order

@@ -9,7 +9,7 @@ import pytest
 from splitreason_integrations import OpenAIServerModel
 from splitreason_integrations.embedded import path
 from splitreason_integrations.evals.vllm_servers import has_vllm, vllm_server
-from tests.backends.small_models_notes import bounds_of_tails, noted
+from tests.backends.small_models_notes import check_alike
 
 pytestmark = [
     pytest.mark.vllm,
@@ -18,8 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 REPLIES = 50
-NEAR = 2e-3
-"""Nats, and shares: float32 by two implementations."""
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +37,5 @@ def small(request):
 
 
 async def test_both_are_those_of_the_model_here_at_every_position(small, embedded, record_property):
-    here, there = [await noted(one, replies=REPLIES) for one in ("embedded", small)]
-    positions, widest = 0, 0.0
-    for mine, theirs in zip(here, there, strict=True):
-        assert theirs.token_ids == mine.token_ids
-        assert len(theirs.positions) == len(mine.positions) >= len(mine.token_ids)
-        bounds = bounds_of_tails(embedded[0].network, mine)
-        for (index, entropy, confidence), (at, least, sure) in zip(
-            mine.positions, theirs.positions, strict=True
-        ):
-            assert at == index
-            assert sure == pytest.approx(confidence, abs=NEAR)
-            assert -NEAR <= entropy - least <= bounds[index] + NEAR
-            widest = max(widest, entropy - least)
-            positions += 1
-    assert len(here) == REPLIES
-    assert positions > 50 * REPLIES
-    record_property("rate", f"{positions} positions, the tail at most {widest:.3f} nats")
+    network = embedded[0].network
+    await check_alike(small, network, replies=REPLIES, record_property=record_property)

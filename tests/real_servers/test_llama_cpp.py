@@ -8,9 +8,8 @@ import pytest
 
 from splitreason_integrations import (
     Agrees,
-    Confidence,
     Disagreement,
-    Entropy,
+    Never,
     Policy,
     SplitEngine,
     StepEnd,
@@ -18,19 +17,22 @@ from splitreason_integrations import (
 )
 from splitreason_integrations.backends.base import Wanted
 from splitreason_integrations.backends.openai_server.ids import TOP
-from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.request import Request
 from splitreason_integrations.testing import embedded_codec
 from tests.adapters.typed_agents import check_langgraph, check_llama_index, reads_deprecated
 from tests.backends.servers import load, order, prompt, write
-from tests.backends.small_models_notes import bounds_of_tails, noted
+from tests.backends.small_models_notes import bounds_of_tails, check_alike, noted
+from tests.backends.test_named_tokens import check_within_characters
+from tests.backends.test_server_forms import asked, check
 from tests.backends.test_small_server import same
 from tests.real_servers.contract import RealServerContract
 from tests.real_servers.servers import KEY, llama_cpp, server_of
+from tests.text.schemas import SCHEMAS
 
 SERVER = server_of("llama.cpp")
 TEXTS = 1000
+REPLIES = 50
 CLOSE = embedded_codec().control_token("</bigmodel>")
 
 pytestmark = [
@@ -148,12 +150,36 @@ async def test_the_large_model_reads_along(served):
     assert spans > 3
 
 
-@pytest.mark.parametrize("trigger", [Tag(0.3), Entropy(1.0), Confidence(0.5)], ids=str)
-async def test_what_needs_probabilities_while_writing_is_refused_before_work(small, trigger):
-    asked = Request(messages=[{"role": "user", "content": "Hello"}])
-    engine = SplitEngine(small=small, large="embedded", trigger=trigger)
-    with pytest.raises(ConfigurationError, match=r"no probabilities .* such as Tag\(\)"):
-        await engine.complete(asked)
+async def test_entropy_and_confidence_while_it_writes_are_those_of_the_model_here(
+    small, embedded, record_property
+):
+    network = embedded[0].network
+    await check_alike(small, network, replies=REPLIES, record_property=record_property)
+
+
+async def test_they_are_known_within_characters_too(small, embedded):
+    await check_within_characters(load(small), embedded[0])
+
+
+async def test_a_threshold_of_the_tag_opens_spans_where_it_does_here(small, served):
+    tasks = generated("test", ("word",), n=6, seed=5)
+    assert await same((small, served.spec), tasks, trigger=Tag(0.3)) > 6
+
+
+async def test_typed_answers_fit_their_schemas(small, served, record_property):
+    """Each schema's grammar is one that llama.cpp reads."""
+    whole = 0
+    for seed, schema in enumerate(SCHEMAS.values()):
+        form = {"response_schema": schema}
+        settings = {"trigger": Never()} if seed % 2 else {}
+        engine = SplitEngine(small=small, large=served.spec, **settings)
+        reply = await engine.complete(asked(seed, **form))
+        if reply.stop_reason == "stop":
+            check(reply, form)
+            whole += 1
+        assert not load(small).no_grammars.holds, schema
+    record_property("rate", f"{whole} of {len(SCHEMAS)} answers whole, 0 invalid")
+    assert whole > len(SCHEMAS) / 2
 
 
 def test_a_typed_agent_of_langgraph_does_what_it_does_here(served, small, record_property):

@@ -24,13 +24,12 @@ from splitreason_integrations.backends.openai_server.continuing import (
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
 from splitreason_integrations.backends.openai_server.ids import never, sampled
 from splitreason_integrations.backends.openai_server.refusals import NOT_UNDERSTOOD
-from splitreason_integrations.backends.openai_server.text import (
-    SHOWS_TOKENS,
+from splitreason_integrations.backends.openai_server.spelling import (
     Controls,
-    TextAnswer,
     harmless,
     spelled,
 )
+from splitreason_integrations.backends.openai_server.text import SHOWS_TOKENS, TextAnswer
 from splitreason_integrations.backends.openai_server.thinking import thinking_parameters
 from splitreason_integrations.backends.openai_server.wire import Question
 from splitreason_integrations.backends.scores import Asked

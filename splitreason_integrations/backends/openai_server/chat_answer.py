@@ -6,7 +6,8 @@ from typing import Any
 from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.openai_server.called import CalledTools, calls_in
 from splitreason_integrations.backends.openai_server.dialects import Served
-from splitreason_integrations.backends.openai_server.text import Controls, TextAnswer
+from splitreason_integrations.backends.openai_server.spelling import Controls
+from splitreason_integrations.backends.openai_server.text import TextAnswer
 from splitreason_integrations.backends.openai_server.wire import (
     REFUSED,
     Part,

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TypeVar
 
 from splitreason_integrations.backends.base import End, Wanted, Watch, WriteOrder, Written
-from splitreason_integrations.backends.held_answer import Grammars
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Dialect
@@ -84,13 +83,9 @@ class ServerSession(SentSession):
         asked = super()._asked(order, refused)
         if order.guide is None or not isinstance(self._model.dialect, Text):
             return asked
-        # A single token cannot be held to a control token's text: its beginning alone might come.
+        # Text cannot be held to a control token: its beginning alone might come.
         between = order.guide.between
         return replace(asked, only=tuple(one for one in asked.only if one not in between))
-
-    @property
-    def _grammars(self) -> Grammars:
-        return Grammars.WITH_TAGS if isinstance(self._model.dialect, Text) else super()._grammars
 
     async def _ask(
         self, order: WriteOrder, most: int, refused: list[int]

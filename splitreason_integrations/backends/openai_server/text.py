@@ -4,11 +4,8 @@ Tokens are never encoded again. The last ones of a text wait until what follows 
 when an answer ends or breaks off, they are final.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
@@ -22,6 +19,7 @@ from splitreason_integrations.backends.openai_server.gbnf import gbnf_of
 from splitreason_integrations.backends.openai_server.ids import TOP, Received, never, sampled
 from splitreason_integrations.backends.openai_server.literals import literal_grammar
 from splitreason_integrations.backends.openai_server.named_tokens import NamedTokens
+from splitreason_integrations.backends.openai_server.spelling import Controls, spelled
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
     Question,
@@ -33,7 +31,7 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.joiner import Joiner, whole_ends
-from splitreason_integrations.text.tags import CLOSE, OPEN, partial_tag
+from splitreason_integrations.text.tags import partial_tag
 
 _WAITING_TOKENS = 8
 """How many of the last tokens may still become others: more than those of most words."""
@@ -41,7 +39,6 @@ _CHARACTER_TOKENS = 4
 BEGINNING_TOKENS = 2
 """By how many tokens a prompt may differ: what begins every text of a model."""
 _BROKEN = "\ufffd"
-_FORM = re.compile(r"</?[^<>\s{}\\]+>|\[/?[A-Z_]+\]")
 
 
 class TextTokens:
@@ -237,10 +234,9 @@ class Text(Lenient):
         return Question("/completions", body, read, len(sequence), wanted.max_tokens)
 
     def _held(self, order: WriteOrder) -> dict[str, Any]:
-        codec, guide = self._served.codec, order.guide
-        if order.grammar is not None and guide is not None:
-            tags = [token for token in guide.between if token not in order.forbidden]
-            grammar = gbnf_of(order.grammar, lambda token: codec.decode([token]), tags)
+        codec = self._served.codec
+        if order.grammar is not None:
+            grammar = gbnf_of(order.grammar, lambda token: codec.decode([token]))
         else:
             # Of a control token, a model that writes text might write the beginning alone.
             plain = [token for token in order.only if not codec.is_control(token)]
@@ -292,7 +288,7 @@ class Text(Lenient):
         return spelled(codec, prompt[1:] if begins else prompt) + spelled(codec, written)
 
     @cached_property
-    def controls(self) -> "Controls":
+    def controls(self) -> Controls:
         """The control tokens that an answer may spell."""
         return Controls(self._served.codec)
 
@@ -305,58 +301,3 @@ def _in_llama_cpp(sampling: Sampling) -> dict[str, Any]:
     """Return the repetition penalty by llama.cpp's name, over the whole sequence."""
     penalty = sampling.penalties.get("repetition_penalty")
     return {} if penalty is None else {"repeat_penalty": penalty, "repeat_last_n": -1}
-
-
-class Controls:
-    """The control tokens of a model's own that it may be expected to write.
-
-    Whatever else spells one stays text: a document that is quoted opens no turn.
-    """
-
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        fields, family = codec.response_template.get("fields"), codec.reply_format
-        form = json.dumps([fields, family.call, family.argument], ensure_ascii=False, default=str)
-        spelled = {OPEN, CLOSE, family.end_of_reasoning, *_FORM.findall(form)}
-        known = {name: codec.control_token(name) for name in spelled}
-        self._known = {name: token for name, token in known.items() if token is not None}
-
-    def of(self, order: WriteOrder) -> dict[str, int]:
-        """Return them by how they are written, with those that an order names."""
-        named = [t for t in (*order.stop_tokens, *order.forbidden) if self._codec.is_control(t)]
-        return self._known | {self._codec.decode([token]): token for token in named}
-
-
-def spelled(codec: Codec, token_ids: Sequence[int]) -> str:
-    """Return ids as text in which nothing but a control token spells one."""
-    runs = [
-        (is_control, codec.decode(list(run)))
-        for is_control, run in groupby(token_ids, key=codec.is_control)
-    ]
-    if "".join(text for _, text in runs) != codec.decode(token_ids):
-        runs = _one_by_one(codec, token_ids)
-    return _safe(runs, codec.plain)
-
-
-def _one_by_one(codec: Codec, token_ids: Sequence[int]) -> list[tuple[bool, str]]:
-    """Return the text of ids for decoders that depend on the tokens before."""
-    stream, runs = codec.text_stream(after=codec.encode("\n")), list[tuple[bool, str]]()
-    for token in token_ids:
-        text, is_control = stream.push(token), codec.is_control(token)
-        if runs and not is_control and not runs[-1][0]:
-            text = runs.pop()[1] + text
-        runs.append((is_control, text))
-    return [*runs, (False, stream.flush())]
-
-
-def _safe(runs: Sequence[tuple[bool, str]], plain: Callable[[str], str]) -> str:
-    return "".join(text if is_control else plain(text) for is_control, text in runs)
-
-
-def harmless(value: Any, plain: Callable[[str], str]) -> Any:
-    """Return data with a space inside whatever spells a control token."""
-    if isinstance(value, str):
-        return plain(value)
-    if isinstance(value, Mapping):
-        return {harmless(key, plain): harmless(kept, plain) for key, kept in value.items()}
-    return [harmless(one, plain) for one in value] if isinstance(value, list | tuple) else value
