@@ -156,7 +156,7 @@ def trigger_obstacle(trigger: Trigger, here: Situation) -> str | None:
         return (
             f"{small} is on a server that gives no probabilities of what it writes, which "
             f"{trigger} needs: use another trigger, such as Tag() or Opening(64), a server that "
-            "takes and gives token ids, such as vLLM, or a small model by transformers, such as "
+            "gives token ids, such as vLLM or llama.cpp, or a small model by transformers, such as "
             "'hf:<folder>'"
         )
     if Needs.LARGE not in trigger.needs:

@@ -68,9 +68,9 @@ class Tag(Trigger):
 class Entropy(Trigger):
     """A baseline: opens where the small model is unsure of its next token.
 
-    vLLM, in this process or behind a server, gives the 20 likeliest tokens. With r the probability
-    of all others, which count as one token, and V tokens in the vocabulary, this entropy is never
-    above the true one, and below it by r * ln(V - 20) nats at most.
+    vLLM, in this process or behind a server, and llama.cpp give the 20 likeliest tokens. With r the
+    probability of all others, which count as one token, and V tokens in the vocabulary, this
+    entropy is never above the true one, and below it by r * ln(V - 20) nats at most.
 
     Attributes:
         above: Entropy of the next token in nats, above which a span opens.
