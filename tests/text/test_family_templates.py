@@ -10,6 +10,7 @@ from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.protocols import CONTROL
 from splitreason_integrations.text.replies import ReplyReader
 from splitreason_integrations.text.reply_formats import FORMATS
+from splitreason_integrations.text.thoughts import call_tokens
 
 TRL = Path(trl.__file__).parent / "chat_templates"
 KIMI = """\
@@ -124,6 +125,17 @@ def test_calls_in_a_conversation_are_those_that_the_reader_knows(codec):
         ("weather", ARGUMENTS),
         ("weather", {"city": "Rome"}),
     ]
+
+
+def test_what_begins_a_call_begins_nothing_else(codec):
+    """Where no call may come out, these tokens are not written: all else has to stay possible."""
+    form = codec.reply_format
+    spelled = "".join(codec.decode([token]) for token in call_tokens(codec))
+    assert form.call.strip().startswith(spelled)
+    marks = (form.begin_of_reasoning, form.end_of_reasoning, form.answer_start)
+    assert not spelled or not any(spelled in mark for mark in marks)
+    if form.name == "hermes" and codec.control_token("<tool_call>") is not None:
+        assert spelled == "<tool_call>"
 
 
 def test_tools_calls_and_results_are_shown(codec):

@@ -277,6 +277,24 @@ def test_replies_of_the_families(case, how):
         assert "".join(text for where, text in shown if where is channel) == expected
 
 
+@pytest.mark.parametrize("how", ["whole", "characters", "cut 1", "cut 2"])
+@pytest.mark.parametrize("most", [0, 1])
+@pytest.mark.parametrize("case", FIXTURES)
+def test_the_last_call_that_may_be_made_ends_the_reply(case, most, how):
+    family, header, text, (_, _, calls) = FIXTURES[case]
+    reader = ReplyReader(FORMATS[family].response_template, header, tools=WEATHER, max_calls=most)
+    pieces = []
+    for piece in pieces_of(text, how):
+        reader.feed(piece)
+        pieces += reader.take_call_pieces()
+    reader.finish()
+    pieces += reader.take_call_pieces()
+    made = [(call.name, call.arguments) for call in reader.tool_calls]
+    assert made == calls[:most]
+    assert {piece.index for piece in pieces} == set(range(len(made)))
+    assert reader.stopped == reader.has_all_calls == (most == len(made) == 1)
+
+
 @pytest.mark.parametrize("family", FORMATS)
 def test_a_written_call_is_read_back(family):
     arguments = {"city": "São Paulo", "days": [1, 2], "x": {"y": None}}
