@@ -24,6 +24,8 @@
     ├── ReviewPendingError       a person will answer later; the request can be continued
     ├── ReviewError              the review queue cannot be used, or a question not answered
     ├── ModelCallError           a call of a loaded model failed
+    │   ├── AnswerFormError      no answer came in the form that was asked for
+    │   ├── UnmarkedReplyError   a reply lacks what marks its parts
     │   ├── ModelStalledError    no token came in time
     │   └── CircuitOpenError     the model failed too often lately and was passed over
     └── LargeModelError          the large model failed and on_large_failure is "raise"
@@ -158,6 +160,20 @@ class ModelCallError(SplitReasonError):
         self.retry_after_s = retry_after_s
         self.status = status
         self.said = said
+
+
+class AnswerFormError(ModelCallError):
+    """A large model gave no answer in the form that was asked for, or cannot give this one."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
+class UnmarkedReplyError(ModelCallError):
+    """A reply lacks what marks its parts: its server may hide control tokens."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
 
 
 class ModelStalledError(ModelCallError, TimeoutError):

@@ -107,10 +107,25 @@ def _parts(template: str, **values: str) -> Iterator[tuple[str, bool]]:
         yield _PLACE.sub(lambda place: values.get(place[1], place[0]), part), at % 2 == 1
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What an answer has to be.
+
+    Attributes:
+        schema: the JSON schema that it fits; None for a call.
+        tools: the tools of which it is a call; with a schema, of which it may be one instead.
+
+    """
+
+    schema: Mapping[str, Any] | None = None
+    tools: tuple[Message, ...] = ()
+
+
 class Guide(Protocol):
     """Says which tokens may come next, given the session's reply so far.
 
     Attributes:
+        form: what the answer has to be, for servers that are asked for all of it.
         grammar: of the whole answer, in Lark's notation, for engines that hold an answer to one
             by themselves.
         between: control tokens that may come anywhere in the answer and are not of the grammar.
@@ -118,6 +133,7 @@ class Guide(Protocol):
 
     """
 
+    form: AnswerForm
     grammar: str
     between: tuple[int, ...]
     reasoning_end: int | None

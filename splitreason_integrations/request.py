@@ -9,7 +9,7 @@ from typing import Any
 from splitreason_integrations.checks import check_flag, check_number, check_texts
 from splitreason_integrations.errors import RequestError, SettingError
 from splitreason_integrations.options import check_options
-from splitreason_integrations.protocols import Codec
+from splitreason_integrations.protocols import AnswerForm, Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.encodable import check_encodable
@@ -90,6 +90,11 @@ class Request:
     def has_form(self) -> bool:
         """Whether the answer is held to a schema or to a call."""
         return self.response_schema is not None or self.must_call
+
+    @property
+    def form(self) -> AnswerForm:
+        """What the answer has to be, where it has a form."""
+        return AnswerForm(self.response_schema, tuple(self.tools or ()))
 
     def grammar(self, codec: Codec) -> str | None:
         """Return the grammar that constrains a model's answer, None if there is none."""

@@ -10,7 +10,7 @@ from enum import Enum, Flag, auto
 from typing import Protocol, runtime_checkable
 
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.protocols import Codec, Guide
+from splitreason_integrations.protocols import AnswerForm, Codec, Guide
 from splitreason_integrations.sampling import Sampling
 
 
@@ -140,6 +140,7 @@ class WriteOrder:
         watch: judges every token.
         guide: keeps the reply in its form.
         grammar: of all that is written, in Lark's notation; for engines that hold to it.
+        form: of the whole answer; for chats that are asked for one.
         only: the tokens of which the first one must be; empty for all.
         deadline_s: when to stop, a time of `time.monotonic()`.
 
@@ -154,6 +155,7 @@ class WriteOrder:
     watch: Watch | None = None
     guide: Guide | None = None
     grammar: str | None = None
+    form: AnswerForm | None = None
     only: tuple[int, ...] = ()
     deadline_s: float | None = None
 
@@ -262,8 +264,11 @@ class Closable(Protocol):
 class FindsOut(Protocol):
     """A model that knows what it gives once its servers have been asked."""
 
-    async def find_out(self) -> None:
-        """Ask them, unless they have been; raise ModelCallError."""
+    async def find_out(self, *, whole: bool = False) -> None:
+        """Ask them, unless they have been; raise ModelCallError.
+
+        `whole` asks as well whether they can give a whole answer in its form.
+        """
         ...
 
 
@@ -280,10 +285,12 @@ class Gives(Flag):
     """What a model's sessions can do beyond writing; triggers, close rules and forms need it.
 
     Attributes:
-        FORM: keep an answer to a grammar.
+        FORM: keep an answer to a grammar, from any place in it on.
+        ANSWER: give a whole answer that fits a schema, at once.
+        CALL: give a whole call that is required, at once.
         WRITING: give probabilities of each token that they write.
         READING: give the facts of tokens that they read.
-        ALL: all of it.
+        ALL: all of it; `FORM` takes the place of `ANSWER` and `CALL`.
 
     """
 
@@ -291,6 +298,8 @@ class Gives(Flag):
     FORM = auto()
     WRITING = auto()
     READING = auto()
+    ANSWER = auto()
+    CALL = auto()
     ALL = FORM | WRITING | READING
 
 

@@ -93,6 +93,9 @@ class ModelDescription(ABC):
         """Try the loaded model with the calls that a request makes; yield what was found."""
         async for finding in try_all(model, role=role):
             yield finding
+        examine = import_module("splitreason_integrations.backends.abilities")
+        async for finding in examine.abilities(model, role=role):
+            yield finding
 
 
 class LoadedByName:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from splitreason_integrations.backends.base import (
     End,
@@ -41,6 +41,7 @@ _ABOUT_GRAMMARS = re.compile(r"grammar|structured|guided", re.IGNORECASE)
 """How vLLM's messages name what holds an answer to a form."""
 
 
+@runtime_checkable
 class SendingModel(Protocol):
     """What a session needs of its model; `no_grammars`: its engine refused to hold to one."""
 

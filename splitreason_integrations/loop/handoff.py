@@ -27,6 +27,7 @@ from splitreason_integrations.loop.pace import SparingPace, TurnsPace
 from splitreason_integrations.loop.read_along import ReadAlong
 from splitreason_integrations.loop.recovery import NextLarge, Recovery
 from splitreason_integrations.loop.state import RequestState
+from splitreason_integrations.loop.whole_reply import without_answer, without_marks
 from splitreason_integrations.loop.writing import TimedWriting, Writing, in_chunks
 
 _STREAM = 2
@@ -213,6 +214,7 @@ class Handoffs:
     def _settle(self, writing: Writing) -> None:
         """Drop surplus tokens; end the span where it ends, or recover from a failure."""
         state, failure = self._state, writing.failure
+        ends = failure is None and self._closed_by == "stop" and not state.spans.current.held
         if failure is None:
             breaker_of(state.large.model, state.settings.retry).succeeded()
             self._drop(state.large.cut(self._length))
@@ -220,6 +222,11 @@ class Handoffs:
             self._drop(writing.surplus)
         if self._closed_by is None and self._is_too_late:
             self._closed_by = "deadline"
+        if ends and (lacking := without_answer(state)) is not None:
+            # Somebody has to write one.
+            failure, self._closed_by, state.ends_reasoning = lacking, None, True
+        elif ends and (misread := without_marks(state)) is not None:
+            self._recovery.report(misread)
         if failure is None:
             self._end_where_due(self._closed_by)
         else:

@@ -93,14 +93,17 @@ class Loading:
             if not model.remote:
                 self.local_s += time.monotonic() - began_s
 
-    async def find_out(self, model: Model) -> bool:
-        """Learn what a model gives; return whether that is known now."""
+    async def find_out(self, model: Model, *, whole: bool = False) -> bool:
+        """Learn what a model gives; return whether that is known now.
+
+        `whole` says that it is to give a whole answer in its form.
+        """
         if not isinstance(model, FindsOut):
             return True
         began_s, ends_s = time.monotonic(), self._ends_s
         try:
             async with asyncio.timeout(None if ends_s is None else (ends_s - began_s) / 2):
-                await model.find_out()
+                await model.find_out(whole=whole)
         except (ModelCallError, TimeoutError) as error:
             _log.warning("%s could not be asked what it gives: %s", model.name, error)
             return False

@@ -141,6 +141,7 @@ class Preparation:
             engine.retry,
             tags_as_text=uses_tags,
             marks_spans=marks_spans(engine.trigger, self._close, teaching),
+            whole=not engine.trigger.hands_back and not policy.only_in_reasoning,
             redact=(*policy.redact, *listed(engine.redact)),
             hidden=saved["hidden"] if saved else None,
         )

@@ -76,6 +76,17 @@ class Recovery:
         self._error, self._number = error, self._state.large.writer[1] + 1
         self._state.then(self._try_next)
 
+    def report(self, error: Exception) -> None:
+        """Emit what is wrong with a reply that is written already, which is degraded by it.
+
+        Raises LargeModelError where that was asked for.
+        """
+        state = self._state
+        state.emit(state.spans.failed(error, state.large.model.name))
+        self._error = error
+        self._raise_if_asked(state.large.model.name)
+        state.machine.degraded = True
+
     def start_without_unreached(self) -> None:
         """Emit which large models could not be loaded, and who writes in their place."""
         state, unreached = self._state, list(self._state.unreached)
@@ -123,13 +134,16 @@ class Recovery:
                 state.span_ends_s += state.loading.local_s - before_s
 
     def _give_up(self, model: str) -> None:
+        self._raise_if_asked(model)
+        self._state.machine.degraded = True
+        self._degrade()
+
+    def _raise_if_asked(self, model: str) -> None:
         if self._state.settings.on_large_failure == "raise":
             raise LargeModelError(
                 f"{model} failed: {self._error}; set on_large_failure='small' to let "
                 "the small model finish instead"
             ) from self._error
-        self._state.machine.degraded = True
-        self._degrade()
 
     async def _replace_large(self, new: Participant) -> None:
         """Put another large model in the failed one's place, within a span if need be."""

@@ -96,6 +96,8 @@ class RequestLoop:
 
     async def _carry_out(self, order: Order) -> None:
         match order:
+            case WriteSmall(most) if self.state.ends_reasoning and self.state.transcript.reasons:
+                self._close_reasoning(most)
             case WriteSmall():
                 await self._small.write(order)
             case WriteLarge():
@@ -115,8 +117,8 @@ class RequestLoop:
         if (large := state.large_model) is not None:
             unread = large.unread_tokens(pieces) + len(large.tags.open_tokens)
             room = min(room, large.room(pieces))
-        if state.transcript.lacks_answer:
-            # What may not be written there holds for one token.
+        if state.transcript.lacks_answer and state.small.guide is None:
+            # What may not be written there holds for one token; a form rules it out by itself.
             room = min(room, 1)
         state.machine.at(
             state.elapsed_s,

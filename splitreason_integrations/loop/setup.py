@@ -46,6 +46,7 @@ class Setup:
         tags_as_text: whether the small model's tags may be plain text.
         marks_spans: whether the small model is shown spans within tags, and a large one that knows
             them.
+        whole: whether a large model writes the whole reply.
         redact: what is hidden from remote models.
         hidden: what a paused request had hidden already.
 
@@ -69,6 +70,7 @@ class Setup:
         *,
         tags_as_text: bool,
         marks_spans: bool,
+        whole: bool = False,
         redact: Sequence[Rule] = (),
         hidden: Mapping[str, str] | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class Setup:
         self._retry = retry
         self._tags_as_text = tags_as_text
         self._marks_spans = marks_spans
+        self._whole = whole
         self._small_prompt = Prompt((), "")
         self._is_long = _characters(request.messages) > _LONG_CHARACTERS
         self.vault = Vault(redact, hidden) if redact else None
@@ -150,6 +153,8 @@ class Setup:
         if number >= len(self._larges):
             return None
         model = await self.loading.large(self._larges[number], until_s=until_s)
+        if self._request.has_form and not self.answer_is_small:
+            await self._check_form(model)
         codec = self._codec_of(model)
         return await self._large(number, model, codec, await self._large_prompt(model, codec))
 
@@ -188,10 +193,31 @@ class Setup:
                 "server of vLLM or llama.cpp for the small model"
             )
         if large is not None:
-            known = await self.loading.find_out(large)
-            # What is hidden from a model behind a server may not fit the schema.
-            hides = self.vault is not None and large.remote
-            self.answer_is_small = not known or hides or Gives.FORM not in large.gives
+            self.answer_is_small = not await self._keeps_form(large)
+
+    async def _keeps_form(self, large: Model) -> bool:
+        """Return whether a large model can keep the part of the answer in its form that it writes.
+
+        Where it writes all of the reply, it may give the answer at once.
+        """
+        known = await self.loading.find_out(large, whole=self._whole)
+        # What is hidden from a model behind a server may not fit the schema.
+        hides = self.vault is not None and large.remote
+        at_once = self._whole and self._gives_at_once(large)
+        return known and not hides and (Gives.FORM in large.gives or at_once)
+
+    async def _check_form(self, large: Model) -> None:
+        """Raise RequestError where a large model behind the first cannot keep the answer's form."""
+        if not await self._keeps_form(large):
+            raise RequestError(f"{large.name} cannot hold an answer to a schema or a call")
+
+    def _gives_at_once(self, large: Model) -> bool:
+        """Return whether a model can give a whole answer in the form that is asked for."""
+        form = self._request.form
+        if form.schema is None:
+            return Gives.CALL in large.gives
+        # A choice between an answer and a call is no form that chats know.
+        return Gives.ANSWER in large.gives and not form.tools
 
     async def _large(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Participant:
         writer = (Author.LARGE, number)
@@ -280,14 +306,13 @@ class Setup:
         request = self._request
         if not request.has_form or (writer != SMALL and self.answer_is_small):
             return None
-        if Gives.FORM not in model.gives:
-            raise RequestError(f"{model.name} cannot hold an answer to a schema or a call")
 
         def compiled() -> Guide | None:
             grammar = request.grammar(model.codec)
             if grammar is None:
                 return None
-            return Guide(model.codec, grammar, tags, reasons=begins_reasoning(prompt))
+            reasons = begins_reasoning(prompt)
+            return Guide(model.codec, grammar, tags, reasons=reasons, form=request.form)
 
         # Compiling takes long; other requests go on meanwhile.
         return await anyio.to_thread.run_sync(compiled)

@@ -104,6 +104,8 @@ class RequestState:
         outbox: deltas and events that have not been yielded yet.
         steps: what is to be done before the machine is asked for its next order.
         writing: the writing under way; None between two.
+        ends_reasoning: whether the reasoning is ended where the small model goes on: a large one
+            ended its reply within it.
 
     """
 
@@ -124,6 +126,7 @@ class RequestState:
     outbox: deque[Item] = field(default_factory=deque)
     steps: deque[Step] = field(default_factory=deque)
     writing: Writing | None = None
+    ends_reasoning: bool = False
 
     @property
     def large(self) -> Participant:

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.protocols import CONTROL, Codec
+from splitreason_integrations.protocols import CONTROL, AnswerForm, Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.text.markup_grammar import MarkupGrammar
 from splitreason_integrations.text.replies import ReplyReader
@@ -104,27 +104,27 @@ def _arguments(function: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _as_json(schema: Mapping[str, Any]) -> str:
-    return json.dumps({**_closed(schema), "x-guidance": _WRITTEN_LIKE_JSON_DUMPS})
+    return json.dumps({**closed(schema), "x-guidance": _WRITTEN_LIKE_JSON_DUMPS})
 
 
-def _closed(schema: Any) -> Any:
-    """Forbid properties that the schema does not name: free ones would never end."""
+def closed(schema: Any) -> Any:
+    """Return a schema without properties that it does not name: free ones would never end."""
     if isinstance(schema, list):
-        return [_closed(one) for one in schema]
+        return [closed(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    closed = {key: _closed_part(key, kept) for key, kept in schema.items()}
+    parts = {key: _closed_part(key, kept) for key, kept in schema.items()}
     if isinstance(schema.get("properties"), Mapping) and schema.get("type", "object") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed
+        parts.setdefault("additionalProperties", False)
+    return parts
 
 
 def _closed_part(key: str, kept: Any) -> Any:
     if key in _VALUES:
         return kept
     if key in _SCHEMAS_BY_NAME and isinstance(kept, Mapping):
-        return {name: _closed(schema) for name, schema in kept.items()}
-    return _closed(kept)
+        return {name: closed(schema) for name, schema in kept.items()}
+    return closed(kept)
 
 
 class Guide:
@@ -135,13 +135,22 @@ class Guide:
         grammar: in Lark's notation.
         tags: the session's tags, which the grammar does not contain.
         reasons: whether the reply begins with reasoning.
+        form: what the grammar stands for.
 
     Raises:
         RequestError: if the grammar cannot be used.
 
     """
 
-    def __init__(self, codec: Codec, grammar: str, tags: Tags, *, reasons: bool) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        grammar: str,
+        tags: Tags,
+        *,
+        reasons: bool,
+        form: AnswerForm | None = None,
+    ) -> None:
         from llguidance import LLMatcher
 
         tokenizer = codec.grammar_tokenizer
@@ -160,6 +169,7 @@ class Guide:
         self._end_of_reasoning = codec.reply_format.end_of_reasoning
         self.reasoning_end = codec.control_token(self._end_of_reasoning)
         self.grammar = grammar
+        self.form = form or AnswerForm()
         self._answer_at = None if reasons or codec.reply_format.always_reasons else 0
         self._searched = 0
         self._fed: list[int] = []

@@ -25,6 +25,13 @@ end anywhere.
 Write the next step, the one that is hard, and stop behind it. Your text is put right behind the \
 last character above: repeat nothing of it, begin with no remark, and be as brief as it is."""
 
+_ANSWER = """\
+Somebody has thought about this and has written what stands between the two lines of dashes.
+----------
+{begun}
+----------
+Answer now, in the form that is asked for, and write nothing else."""
+
 
 def check_messages(messages: Sequence[Message]) -> None:
     """Raise a RequestError that names what cannot be served."""
@@ -85,7 +92,15 @@ def align_reasoning(
 
 def ask_next_step(messages: Sequence[dict[str, Any]], begun: str) -> list[dict[str, Any]]:
     """Return messages that ask for the next step of a reply that begins with `begun`."""
-    asked = _NEXT_STEP.replace("{begun}", begun)
+    return _asking(messages, _NEXT_STEP.replace("{begun}", begun))
+
+
+def ask_for_answer(messages: Sequence[dict[str, Any]], thought: str) -> list[dict[str, Any]]:
+    """Return messages that ask for the answer behind a thought, in the form of the request."""
+    return _asking(messages, _ANSWER.replace("{begun}", thought))
+
+
+def _asking(messages: Sequence[dict[str, Any]], asked: str) -> list[dict[str, Any]]:
     last = messages[-1]
     if last["role"] != "user":
         return [*messages, {"role": "user", "content": asked}]

@@ -2,7 +2,8 @@
 
 `python -m tests.backends.dialect_server embedded:large text` serves `/completions` with text alone;
 `continue`, `prefix`, `partial`, `resume` and `plain` serve chats. With --grammars it heeds those
-in llama.cpp's notation. Events hold a few characters each, never tokens. With --names `text` is as
+in llama.cpp's notation. Chats with --forms heed `response_format` and `tool_choice`, but for as
+many requests as --misfits=2 says. With --hides no control token is shown. Events hold a few characters each, never tokens. With --names `text` is as
 llama.cpp: it takes ids too, and an event is of a token that ends no half character, whose id is
 in its log probabilities. What a server of its kind would not know, it refuses by name.
 """
@@ -23,6 +24,7 @@ from splitreason_integrations.backends.registry import load_model
 from tests.backends.completions_server import Only
 from tests.backends.dialect import serve, sse
 from tests.backends.gbnf_reader import Grammar
+from tests.backends.typed_chat import PARAMETERS, TypedChat, form_of
 
 FINISHES = {End.STOP_TOKEN: "stop", End.LENGTH: "length"}
 OPENAI = {"model", "max_tokens", "stream", "stream_options", "temperature", "top_p", "seed"}
@@ -97,9 +99,12 @@ class TextModel:
         self.speaks = speaks
         self.flags = flags
         self.random = random.Random(7)
+        misfits = next((one[10:] for one in flags if one.startswith("--misfits=")), "0")
+        self.typed = TypedChat(self.model, int(misfits)) if "--forms" in flags else None
 
     def check(self, body):
         known = KNOWN[self.speaks] | ({"grammar"} if "--grammars" in self.flags else set())
+        known |= PARAMETERS if self.typed else set()
         unknown = sorted(set(body) - known)
         if unknown:
             instead = " Use 'max_completion_tokens' instead." if "max_tokens" in unknown else ""
@@ -146,9 +151,13 @@ class TextModel:
         try:
             async with aclosing(session.write(order)) as writing:
                 async for written in writing:
-                    yield "".join(map(text.push, written.token_ids)), FINISHES.get(written.end)
+                    ids = [one for one in written.token_ids if not self.hides(one)]
+                    yield "".join(map(text.push, ids)), FINISHES.get(written.end)
         finally:
             session.close()
+
+    def hides(self, token):
+        return "--hides" in self.flags and self.model.codec.is_control(token)
 
     def order(self, body):
         codec = self.model.codec
@@ -236,7 +245,19 @@ class Answer:
         choice = {"index": index, "finish_reason": finish, **delta, **logprobs}
         await self.response.write(sse({"choices": [choice]}))
 
+    async def typed(self, prompt, grammar):
+        await self.response.prepare(self.request)
+        async for delta in self.model.typed.deltas(prompt, self.body, grammar):
+            choice = {"index": 0, "finish_reason": None, "delta": delta}
+            await self.response.write(sse({"choices": [choice]}))
+        await self.send("", "stop")
+        await self.response.write(sse(usage(len(prompt), 9)))
+        await self.response.write(sse("[DONE]"))
+        return self.response
+
     async def answer(self, prompt, begun=""):
+        if self.model.typed and (grammar := form_of(self.body, self.model.model.codec)):
+            return await self.typed(prompt, grammar)
         await self.response.prepare(self.request)
         if begun and "--echo" in self.model.flags:
             await self.send(begun, None)

@@ -21,6 +21,15 @@ from tests.real_servers.processor_time import used_until_idle_s
 SAID = [{"role": "user", "content": QUESTION}]
 
 
+def marks_of(server):
+    """Return the marks of a module that runs a server, which it names `SERVER`."""
+    return [
+        pytest.mark.real,
+        pytest.mark.skipif(bool(server.lacks()), reason=server.reason),
+        pytest.mark.allow_hosts(["127.0.0.1"]),
+    ]
+
+
 def opened(spec):
     """Return a session of a model, its prompt rendered by its own codec."""
     model = load(spec)
@@ -28,7 +37,7 @@ def opened(spec):
 
 
 class RealServerContract:
-    """Tests of one real server. A subclass has the fixture `served`.
+    """Tests of one real server.
 
     Attributes:
         server: the server.

@@ -2,27 +2,15 @@
 
 from dataclasses import replace
 
-import pytest
-
 from splitreason_integrations.evals.tasks import generated
 from tests.backends.servers import load
 from tests.backends.test_small_server import same
-from tests.real_servers.contract import RealServerContract
+from tests.real_servers.contract import RealServerContract, marks_of
 from tests.real_servers.servers import HOSTED, server_of
 
 SERVER = server_of("LiteLLM before vLLM")
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(bool(SERVER.lacks()), reason=SERVER.reason),
-    pytest.mark.allow_hosts(["127.0.0.1"]),
-]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with SERVER.start(tmp_path_factory.mktemp("litellm")) as served:
-        yield served
+pytestmark = marks_of(SERVER)
 
 
 class TestLiteLLM(RealServerContract):

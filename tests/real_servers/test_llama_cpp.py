@@ -26,7 +26,7 @@ from tests.backends.small_models_notes import bounds_of_tails, check_alike, note
 from tests.backends.test_named_tokens import check_within_characters
 from tests.backends.test_server_forms import asked, check
 from tests.backends.test_small_server import same
-from tests.real_servers.contract import RealServerContract
+from tests.real_servers.contract import RealServerContract, marks_of
 from tests.real_servers.servers import KEY, llama_cpp, server_of
 from tests.text.schemas import SCHEMAS
 
@@ -35,17 +35,7 @@ TEXTS = 1000
 REPLIES = 50
 CLOSE = embedded_codec().control_token("</bigmodel>")
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(bool(SERVER.lacks()), reason=SERVER.reason),
-    pytest.mark.allow_hosts(["127.0.0.1"]),
-]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with SERVER.start(tmp_path_factory.mktemp("large")) as served:
-        yield served
+pytestmark = marks_of(SERVER)
 
 
 @pytest.fixture(scope="module")

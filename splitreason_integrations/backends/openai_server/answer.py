@@ -9,11 +9,12 @@ from splitreason_integrations.backends.openai_server.dialects import Answer
 from splitreason_integrations.backends.openai_server.wire import (
     FULL,
     REFUSED,
+    MisfitError,
     Part,
     UnreadableError,
     Usage,
 )
-from splitreason_integrations.errors import ModelCallError
+from splitreason_integrations.errors import AnswerFormError, ModelCallError
 
 _log = logging.getLogger(__name__)
 
@@ -25,12 +26,14 @@ class Answering:
         call: the request.
         unread: how many tokens of the question were new to the server.
         goes_on: whether there may be more.
+        is_typed: whether it was asked for in a form.
 
     """
 
-    def __init__(self, call: Call, answer: Answer, unread: int) -> None:
+    def __init__(self, call: Call, answer: Answer, unread: int, *, is_typed: bool = False) -> None:
         self.call = call
         self.unread = unread
+        self.is_typed = is_typed
         self.goes_on = True
         self._answer = answer
         self._part = Part()
@@ -82,6 +85,9 @@ class Answering:
 
     def unreadable(self, error: UnreadableError) -> Exception:
         """Return the error for an unreadable answer."""
+        if isinstance(error, MisfitError):
+            # Its server is as well as before.
+            return AnswerFormError(str(self.call.refused(str(error))))
         return self.call.broken(str(error), retryable=not error.lasting)
 
     async def settle(self) -> Usage | None:

@@ -45,6 +45,13 @@ class CalledTools:
             if len(self._calls) > _MOST_CALLS:
                 raise UnreadableError("has too many tool calls", lasting=True)
 
+    def first(self) -> tuple[str, str] | None:
+        """Return the name and the arguments of the first call; None where there is none."""
+        for name, arguments in self._calls.values():
+            if name:
+                return name, arguments or "{}"
+        return None
+
     def take(self) -> str:
         """Return the calls as the model's family writes them, once; raise UnreadableError."""
         calls, self._calls = self._calls, {}

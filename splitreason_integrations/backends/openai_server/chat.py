@@ -1,42 +1,53 @@
 """`/chat/completions`: continues the assistant's message, or asks for the next step.
 
-Providers differ in how a request marks the last message as the beginning of a reply; see `MARKS`.
+Providers differ in how a request marks the last message as the beginning of a reply: `marks.py`.
 If a provider has no way, a large model is asked in a message for the next step alone.
 """
 
-import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from splitreason_integrations.backends.base import WriteOrder
+from splitreason_integrations.backends.base import Gives, WriteOrder
 from splitreason_integrations.backends.openai_server.chat_answer import (
     ChatAnswer,
     StepAnswer,
     read_chat,
+)
+from splitreason_integrations.backends.openai_server.chat_messages import (
+    opens_reasoning,
+    said_of,
+    sent,
 )
 from splitreason_integrations.backends.openai_server.continuing import (
     Reasonings,
     ThoughtForm,
     prefill_is_refused,
 )
-from splitreason_integrations.backends.openai_server.dialects import Continuation, Lenient, Served
+from splitreason_integrations.backends.openai_server.dialects import (
+    Answer,
+    Continuation,
+    Lenient,
+    Served,
+)
 from splitreason_integrations.backends.openai_server.ids import never, sampled
+from splitreason_integrations.backends.openai_server.marks import MARKS, PLAIN, Mark
 from splitreason_integrations.backends.openai_server.refusals import NOT_UNDERSTOOD
 from splitreason_integrations.backends.openai_server.spelling import (
     Controls,
     harmless,
     spelled,
 )
-from splitreason_integrations.backends.openai_server.text import SHOWS_TOKENS, TextAnswer
 from splitreason_integrations.backends.openai_server.thinking import thinking_parameters
+from splitreason_integrations.backends.openai_server.typed import TypedAnswer, asked_as
 from splitreason_integrations.backends.openai_server.wire import Question
 from splitreason_integrations.backends.scores import Asked
-from splitreason_integrations.errors import ModelCallError, RequestError, SessionError
-from splitreason_integrations.protocols import Conversation, Prompt
+from splitreason_integrations.errors import ModelCallError, RequestError
+from splitreason_integrations.protocols import AnswerForm, Conversation, Prompt
 from splitreason_integrations.text.inline_thoughts import Habit, InlineThoughts
-from splitreason_integrations.text.prompts import ask_next_step, opening_of
+from splitreason_integrations.text.prompts import ask_for_answer, ask_next_step, opening_of
 from splitreason_integrations.text.tool_prompts import with_tools
 
 _AHEAD_TOKENS = 256
@@ -45,55 +56,18 @@ _TEMPLATE_TOKENS = 32
 _TEMPLATE_PART = 16
 _OTHER_TOKENIZER_PART = 4
 """By what part of a text's tokens another template, or another tokenizer, may lengthen it."""
+_ABOUT_STRICT = re.compile(r"\bstrict\b|invalid schema|schema .{0,80}(required|supplied)", re.I)
+"""How servers refuse a schema that is none of their strict ones."""
 _NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How a request asks a server to continue the last message.
+class Chat(Lenient):
+    """Continues the assistant's partial message.
 
     Attributes:
-        message: fields of that message.
-        body: fields of the request.
-        is_own: whether such a server runs the model as it is, with parameters of its kind.
-        may_echo: whether the answer may begin with the message that it continues.
+        forms: in which forms the server is known to give whole answers.
 
     """
-
-    message: Mapping[str, Any] = field(default_factory=dict)
-    body: Mapping[str, Any] = field(default_factory=dict)
-    is_own: bool = False
-    may_echo: bool = False
-
-
-MARKS: Mapping[str, Mark] = {
-    "continue": Mark(
-        body={"continue_final_message": True, "add_generation_prompt": False, **SHOWS_TOKENS},
-        is_own=True,
-    ),
-    "prefix": Mark(message={"prefix": True}, may_echo=True),
-    "partial": Mark(message={"partial": True}),
-    "trailing": Mark(),
-}
-"""vLLM, SGLang; DeepSeek's beta, Mistral, LiteLLM; Qwen, Moonshot; Anthropic, OpenRouter."""
-
-PLAIN = "plain"
-HOSTS: Mapping[str, str] = {
-    "api.deepseek.com": "prefix",
-    "api.mistral.ai": "prefix",
-    "dashscope.aliyuncs.com": "partial",
-    "dashscope-intl.aliyuncs.com": "partial",
-    "api.moonshot.ai": "partial",
-    "api.moonshot.cn": "partial",
-    "api.anthropic.com": "trailing",
-    "openrouter.ai": "trailing",
-    "api.openai.com": PLAIN,
-}
-"""Providers known by their addresses, where no dialect need be tried."""
-
-
-class Chat(Lenient):
-    """Continues the assistant's partial message."""
 
     ahead_tokens = _AHEAD_TOKENS
 
@@ -108,6 +82,9 @@ class Chat(Lenient):
         self._shows_tools = True
         self._steps: PlainChat | None = None
         self._is_refused = False
+        self._strict = True
+        self.forms = Gives.NOTHING
+        self._habit = Habit()
 
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order with a watch, which only small models get."""
@@ -128,17 +105,21 @@ class Chat(Lenient):
             **self._drawn(wanted),
             **self._tools(said_of(wanted.prompt)),
             **self._thinking(wanted.prompt),
+            **self._typed(wanted.order.form),
         }
         if last:
             body |= {**self._mark.body, **more}
         tokens = len(wanted.prompt) + len(wanted.written)
         return Question("/chat/completions", body, read_chat, tokens, wanted.max_tokens)
 
-    def answer(self, wanted: Continuation) -> TextAnswer:
+    def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
         if (steps := self._asking_for_steps(wanted)) is not None:
             return steps.answer(wanted)
         begun = self._begun(wanted)
+        if wanted.order.form is not None:
+            inline = InlineThoughts(self._habit)
+            return TypedAnswer(self._served, wanted, inline=inline, begun=begun)
         echo = begun if self._mark.may_echo else ""
         order, opened = wanted.order, bool(begun.strip())
         return ChatAnswer(self._served, order, self._controls, begun=echo, opened=opened)
@@ -166,11 +147,21 @@ class Chat(Lenient):
         """Describe tools in the messages from now on: the server does not show them."""
         self._shows_tools = False
 
+    def answers_at_once(self, written: Sequence[int]) -> bool:
+        """Return whether an answer in a form is asked for while the reply still reasons.
+
+        Whoever cannot continue the reply thinks to itself, and would do so a second time.
+        """
+        return self._is_refused or (self._steps is not None and bool(written))
+
     def adapts(self, error: ModelCallError) -> bool:
         """Return whether a refusal asks for another way of asking, which is taken from now on."""
         if error.retryable or error.status not in NOT_UNDERSTOOD:
             return False
         if self._reasonings.learns(error.said):
+            return True
+        if self._strict and _ABOUT_STRICT.search(error.said):
+            self._strict = False
             return True
         if self.name == PLAIN or self._is_refused or not prefill_is_refused(error.said):
             return False
@@ -215,12 +206,19 @@ class Chat(Lenient):
         if said.tools and not self._shows_tools:
             shown = with_tools(messages, self._plain(said.tools), self._served.codec.reply_format)
             messages = [dict(message) for message in shown]
-        return [_message(message) for message in messages]
+        return [sent(message) for message in messages]
 
     def _begun(self, wanted: Continuation) -> str:
         """Return the reply so far."""
         opening = opening_of(wanted.prompt) if isinstance(wanted.prompt, Prompt) else ""
         return opening + spelled(self._served.codec, wanted.written)
+
+    def _typed(self, form: AnswerForm | None) -> dict[str, Any]:
+        """Return what asks for an answer in a form."""
+        if form is None:
+            return {}
+        tools = tuple(self._plain(form.tools))
+        return asked_as(replace(form, tools=tools), strict=self._strict)
 
     def _tools(self, said: Conversation) -> dict[str, Any]:
         """Return the tools, which the model may call in the text of its reply."""
@@ -266,17 +264,29 @@ class PlainChat(Chat):
 
     def __init__(self, served: Served) -> None:
         super().__init__(served, PLAIN)
-        self._habit = Habit()
 
-    def answer(self, wanted: Continuation) -> TextAnswer:
+    def answers_at_once(self, written: Sequence[int]) -> bool:
+        """Return True: the reasoning is the model's own."""
+        return True
+
+    def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
         begun, inline = spelled(self._served.codec, wanted.written), InlineThoughts(self._habit)
         served, order, controls = self._served, wanted.order, self._controls
+        if order.form is not None:
+            return TypedAnswer(served, wanted, inline=inline, thoughts=self._thoughts(wanted))
         if begun.strip():
             return StepAnswer(served, order, controls, begun=begun, inline=inline)
         # There is no reply yet: this is the whole of it.
-        thinks = isinstance(wanted.prompt, Prompt) and bool(opening_of(wanted.prompt))
-        return ChatAnswer(served, order, controls, thinks=thinks, inline=inline)
+        return ChatAnswer(
+            served, order, controls, thinks=opens_reasoning(wanted.prompt), inline=inline
+        )
+
+    def _thoughts(self, wanted: Continuation) -> ChatAnswer | None:
+        """Return what reads thoughts that are the reply's reasoning; None where it has its own."""
+        if wanted.written or not opens_reasoning(wanted.prompt):
+            return None
+        return ChatAnswer(self._served, wanted.order, self._controls, thinks=True)
 
     def added_tokens(self, tokens: int) -> int:
         """Return how many tokens ask for the next step, beside those of every chat."""
@@ -284,38 +294,18 @@ class PlainChat(Chat):
 
     @cached_property
     def _step_tokens(self) -> int:
-        asking = ask_next_step([{"role": "user", "content": ""}], "")
-        return len(self._served.codec.encode(str(asking[0]["content"])))
+        nothing: list[dict[str, Any]] = [{"role": "user", "content": ""}]
+        asking = [str(ask(nothing, "")[0]["content"]) for ask in (ask_next_step, ask_for_answer)]
+        return max(len(self._served.codec.encode(one)) for one in asking)
 
     def _said(self, wanted: Continuation) -> list[dict[str, Any]]:
         begun = spelled(self._served.codec, wanted.written)
         messages = super()._said(wanted)
+        if wanted.order.form is not None:
+            form = self._served.codec.reply_format
+            begun = begun.partition(form.end_of_reasoning)[0].removeprefix(form.begin_of_reasoning)
+            return ask_for_answer(messages, begun) if begun.strip() else messages
         return ask_next_step(messages, begun) if begun.strip() else messages
 
     def _begun(self, wanted: Continuation) -> str:
         return ""
-
-
-def said_of(prompt: Sequence[int]) -> Conversation:
-    """Return what a prompt was made of; raise SessionError for bare ids."""
-    said = prompt.said if isinstance(prompt, Prompt) else None
-    if said is None:
-        raise SessionError(
-            "a model that is sent messages needs the prompt that its codec rendered, not ids alone"
-        )
-    return said
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message as it goes over the wire: the arguments of calls are JSON as text."""
-    sent = dict(message)
-    if sent.get("tool_calls"):
-        sent["tool_calls"] = [_call(call) for call in sent["tool_calls"]]
-    return sent
-
-
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = dict(call.get("function", call))
-    if not isinstance(function.get("arguments"), str):
-        function["arguments"] = json.dumps(function.get("arguments") or {}, ensure_ascii=False)
-    return {**call, "type": "function", "function": function}

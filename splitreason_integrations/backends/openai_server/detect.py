@@ -12,13 +12,8 @@ from typing import Any
 
 from splitreason_integrations.backends.base import WriteOrder
 from splitreason_integrations.backends.openai_server.call import Call
-from splitreason_integrations.backends.openai_server.chat import (
-    MARKS,
-    PLAIN,
-    Chat,
-    PlainChat,
-    said_of,
-)
+from splitreason_integrations.backends.openai_server.chat import Chat, PlainChat
+from splitreason_integrations.backends.openai_server.chat_messages import said_of
 from splitreason_integrations.backends.openai_server.continuing import (
     THOUGHT,
     ThoughtForm,
@@ -32,6 +27,7 @@ from splitreason_integrations.backends.openai_server.dialects import (
     is_not_understood,
 )
 from splitreason_integrations.backends.openai_server.ids import TOP, scores_of
+from splitreason_integrations.backends.openai_server.marks import MARKS, PLAIN
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.text import BEGINNING_TOKENS, Text
 from splitreason_integrations.backends.openai_server.wire import Part, Question, Usage
@@ -43,7 +39,7 @@ from splitreason_integrations.text.prompts import begins_reasoning, opening_of
 from splitreason_integrations.text.thoughts import tokens_of
 from splitreason_integrations.text.tool_prompts import PROBE_TOOL
 
-_HELLO = [{"role": "user", "content": "Hello"}]
+HELLO = [{"role": "user", "content": "Hello"}]
 _BEGUN = "Hello, how"
 _CHOSEN = "x"
 _CHAT_TOKENS = 16
@@ -332,7 +328,7 @@ def greeting(served: Served, max_tokens: int = 1) -> Continuation:
         stream=0,
         stop_tokens=served.codec.end_tokens,
     )
-    return Continuation(served.codec.render(_HELLO, None), (), order, max_tokens)
+    return Continuation(served.codec.render(HELLO, None), (), order, max_tokens)
 
 
 def _favoured(token: int) -> dict[str, Any]:

@@ -3,9 +3,13 @@
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
 
+from splitreason_integrations.backends.abilities import abilities
+from splitreason_integrations.backends.openai_server.chat import Chat
 from splitreason_integrations.backends.openai_server.detect import Capabilities
+from splitreason_integrations.backends.openai_server.form_probe import switch_of
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.refusals import LeftOut
+from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.trials import (
     ANSWERS,
     TRIALS,
@@ -31,11 +35,22 @@ async def findings(model: ServerModel, *, role: str) -> AsyncGenerator[Finding, 
     yield Finding(what, True, can.in_words, asdict(can))
     async for finding in try_all(model, role=role, trials=_needed(can, role)):
         yield finding
+    async for finding in _abilities(model, role):
+        yield finding
     # What a server does not heed is among its capabilities.
     left_out = sorted(str(one) for one in model.left_out if can.logit_bias or one != _BIAS)
     if left_out:
         said = f"all parameters but {', '.join(left_out)}"
         yield Finding(f"{role} model takes", True, said, {"left_out": left_out})
+
+
+def _abilities(model: ServerModel, role: str) -> AsyncGenerator[Finding, None]:
+    dialect = model.dialect
+    if isinstance(dialect, Chat):
+        chat, replica = dialect, model.replicas.choose()
+        return abilities(model, role=role, switch=lambda: switch_of(replica, chat, model.served))
+    means = "its own grammars" if isinstance(dialect, Text) else None
+    return abilities(model, role=role, means=means)
 
 
 def _needed(can: Capabilities, role: str) -> Mapping[str, Trial]:

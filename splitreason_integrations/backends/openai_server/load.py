@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from splitreason_integrations.backends.codec import BorrowedCodec, TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.hub import cache_only
-from splitreason_integrations.backends.openai_server.chat import HOSTS
 from splitreason_integrations.backends.openai_server.http import Server
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
+from splitreason_integrations.backends.openai_server.marks import HOSTS
 from splitreason_integrations.backends.openai_server.model import ServerModel
 from splitreason_integrations.backends.openai_server.replicas import Replicas
 from splitreason_integrations.backends.openai_server.spec import OpenAIServerModel

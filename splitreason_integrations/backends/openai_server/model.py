@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from splitreason_integrations.backends.base import Gives
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.lookahead import DraftStats
-from splitreason_integrations.backends.openai_server.chat import PLAIN
+from splitreason_integrations.backends.openai_server.chat import Chat
 from splitreason_integrations.backends.openai_server.detect import (
     Capabilities,
     Found,
@@ -15,8 +15,9 @@ from splitreason_integrations.backends.openai_server.detect import (
     dialect_of,
 )
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Served
-from splitreason_integrations.backends.openai_server.form_probe import heeds_grammars
+from splitreason_integrations.backends.openai_server.form_probe import forms_of, heeds_grammars
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
+from splitreason_integrations.backends.openai_server.marks import PLAIN
 from splitreason_integrations.backends.openai_server.refusals import LeftOut
 from splitreason_integrations.backends.openai_server.replicas import Replica, Replicas
 from splitreason_integrations.backends.openai_server.session import ServerSession
@@ -35,8 +36,8 @@ _log = logging.getLogger(__name__)
 class ServerModel(LoadedModel[ServerSession]):
     """A model behind a server. `vocabulary` is how many token ids it may answer with.
 
-    `speaks` names its dialect; with None it is found at the first use. `own_tokenizer` says that
-    the codec is made of the model's own; by `host` providers are known.
+    `served` is how it is known; `speaks` names its dialect; with None it is found at the first use.
+    `own_tokenizer` says that the codec is made of the model's own; by `host` providers are known.
     """
 
     remote = True
@@ -72,9 +73,10 @@ class ServerModel(LoadedModel[ServerSession]):
         self.draft_stats = DraftStats()
         self.no_grammars = Refusal()
         self._heeds_none = Refusal()
+        self._no_forms = Refusal()
         self.model = model
-        self._served = Served(model, codec, vocabulary, own_tokenizer, host)
-        self._named = None if speaks is None else dialect_of(speaks, self._served)
+        self.served = Served(model, codec, vocabulary, own_tokenizer, host)
+        self._named = None if speaks is None else dialect_of(speaks, self.served)
         # A server of text is asked one thing all the same.
         self._found = None if speaks == Text.name and codec.begin_token is not None else self._named
         self._finding = PerProcess(Searches[Found])
@@ -100,16 +102,25 @@ class ServerModel(LoadedModel[ServerSession]):
         if self._found is None or self._found.capabilities.token_ids:
             return Gives.FORM
         dialect = self._found.dialect
+        if isinstance(dialect, Chat):
+            return dialect.forms
         return Gives.FORM if isinstance(dialect, Text) and dialect.heeds_grammars else Gives.NOTHING
 
-    async def find_out(self) -> None:
-        """Ask a server what it can do, unless that is known; raise ModelCallError."""
+    async def find_out(self, *, whole: bool = False) -> None:
+        """Ask a server what it can do, unless that is known; raise ModelCallError.
+
+        `whole` asks a chat whether it can give a whole answer in its form.
+        """
         replica = self.replicas.choose()
         dialect = await self.find_dialect(replica)
         if isinstance(dialect, Text) and not (dialect.heeds_grammars or self._heeds_none.holds):
-            dialect.heeds_grammars = await heeds_grammars(replica, dialect, self._served)
+            dialect.heeds_grammars = await heeds_grammars(replica, dialect, self.served)
             if not dialect.heeds_grammars:
                 self._heeds_none.begin()
+        if whole and isinstance(dialect, Chat) and not (dialect.forms or self._no_forms.holds):
+            dialect.forms = await forms_of(replica, dialect, self.served)
+            if not dialect.forms:
+                self._no_forms.begin()
 
     @property
     def capabilities(self) -> Capabilities | None:
@@ -130,8 +141,8 @@ class ServerModel(LoadedModel[ServerSession]):
 
     async def _search(self, replica: Replica) -> Found:
         if self._named is None:
-            return await detect(replica, self._served)
-        return await check_beginning(replica, self._named, self._served)
+            return await detect(replica, self.served)
+        return await check_beginning(replica, self._named, self.served)
 
     @property
     def left_out(self) -> frozenset[LeftOut]:

@@ -12,13 +12,20 @@ from typing import TypeVar
 from splitreason_integrations.backends.base import End, Wanted, Watch, WriteOrder, Written
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
+from splitreason_integrations.backends.openai_server.chat import Chat
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Dialect
 from splitreason_integrations.backends.openai_server.ids import settings_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.scoring import read_draft, read_scores
 from splitreason_integrations.backends.openai_server.service import Service
 from splitreason_integrations.backends.openai_server.text import Text
+from splitreason_integrations.backends.openai_server.typed import (
+    ANSWER_TOKENS,
+    in_a_chat,
+    up_to_answer,
+)
 from splitreason_integrations.backends.openai_server.wire import (
+    MisfitError,
     Part,
     Question,
     UnreadableError,
@@ -59,6 +66,7 @@ class ServerSession(SentSession):
         self._last_call: Call | None = None
         self._counted_tokens = 0
         self._most: int | None = None
+        self._misfits = 0
         self.left_out: frozenset[str] = frozenset()
         self.requests = 0
 
@@ -80,8 +88,16 @@ class ServerSession(SentSession):
             self._waiting.reschedule(0.0)
 
     def _asked(self, order: WriteOrder, refused: Sequence[int]) -> WriteOrder:
+        dialect = self._model.dialect
+        if order.guide is not None and isinstance(dialect, Chat):
+            if self._answering is not None and self._answering.is_typed:
+                return replace(order, form=order.guide.form)
+            at_once = dialect.answers_at_once(self._reply)
+            asked = in_a_chat(order, order.guide, self._reply, self._model, at_once=at_once)
+            # Asked a second time, it is drawn from another seed.
+            return replace(asked, seed=order.seed + self._misfits)
         asked = super()._asked(order, refused)
-        if order.guide is None or not isinstance(self._model.dialect, Text):
+        if order.guide is None or not isinstance(dialect, Text):
             return asked
         # Text cannot be held to a control token: its beginning alone might come.
         between = order.guide.between
@@ -95,6 +111,9 @@ class ServerSession(SentSession):
             yield Written((), End.DEADLINE)
             return
         dialect.check(order)
+        is_typed = order.form is not None
+        if self._answering is not None and self._answering.is_typed is not is_typed:
+            self._drop_answer()
         answering = self._answering or self._answered(dialect, order, most)
         self._answering, end = None, None
         try:
@@ -107,7 +126,7 @@ class ServerSession(SentSession):
                         yield Written(rest)
                     raise
                 end, most = written.end, most - len(written.token_ids)
-                if end is End.LENGTH and answering.goes_on and dialect.ahead_tokens:
+                if end is End.LENGTH and answering.goes_on and (dialect.ahead_tokens or is_typed):
                     self._answering = answering
                 yield written
                 if refuses:
@@ -168,6 +187,9 @@ class ServerSession(SentSession):
             nonlocal failures
             if self._learns(error, sampling):
                 return True
+            if isinstance(error.__cause__, MisfitError):
+                self._misfits += 1
+                return self._misfits == 1 and not error.__cause__.lasting
             failures += 1
             replicas = self._model.replicas
             return error.retryable and failures < len(replicas.all) and replicas.one_is_ready
@@ -198,18 +220,19 @@ class ServerSession(SentSession):
 
     def _answered(self, dialect: Dialect, order: WriteOrder, most: int) -> Answering:
         """Ask for the sequence to be continued; raise ModelCallError if there is no room."""
+        is_typed = order.form is not None
         self._last = self._model.replicas.choose(self._last)
         self._counted_tokens = len(self._ids) + dialect.added_tokens(len(self._ids))
         wanted = Continuation(
             self._prompt,
             self._ids[self._prompt_tokens :],
             order,
-            self._fitting(max(most, dialect.ahead_tokens)),
+            self._fitting(max(most, ANSWER_TOKENS if is_typed else dialect.ahead_tokens)),
         )
         call = self._call(dialect.question(wanted), self._last)
         wished = settings_of(order, self._model.default_sampling)
         self.left_out |= {str(one) for one in call.missing if one.name in wished}
-        return Answering(call, dialect.answer(wanted), self.unread)
+        return Answering(call, dialect.answer(wanted), self.unread, is_typed=is_typed)
 
     async def _next(
         self, answering: Answering, order: WriteOrder, most: int, refused: list[int]
@@ -229,7 +252,8 @@ class ServerSession(SentSession):
             rest = answering.rest(most) if _keeps_all(order) else ()
             self._saw(rest)
             return Written(rest, End.DEADLINE), False
-        self._works, refuses = bool(part.thought) or not part.is_news, False
+        self._works = bool(part.thought) or answering.is_typed or not part.is_news
+        refuses = False
         if not _keeps_all(order):
             try:
                 scores = self._scores(order.watch, written, part, found)
@@ -238,6 +262,16 @@ class ServerSession(SentSession):
                 raise answering.unreadable(error) from error
         self._saw(written.token_ids)
         return written, refuses
+
+    def _judged(
+        self, order: WriteOrder, written: Written, scores: Sequence[Scores], refused: list[int]
+    ) -> tuple[Written, bool]:
+        if order.guide is None or not isinstance(self._model.dialect, Chat):
+            return super()._judged(order, written, scores, refused)
+        if order.form is not None:
+            # It is known to fit.
+            return written, False
+        return up_to_answer(order.guide, self._reply, written, self._model), False
 
     async def _known_next(
         self, answering: Answering, order: WriteOrder, most: int

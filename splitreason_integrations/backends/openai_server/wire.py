@@ -139,6 +139,10 @@ class UnreadableError(ValueError):
         self.lasting = lasting
 
 
+class MisfitError(UnreadableError):
+    """An answer does not fit the form that was asked for; `lasting` says that no other would."""
+
+
 SIGN_OF_LIFE = Part()
 
 

@@ -52,12 +52,7 @@ class ToolCallingLLM(StructuredLLM):
     ) -> AgentChatResponse:
         """Return what the called tools return; a call that cannot be made returns an error."""
         response = self.chat_with_tools(
-            tools,
-            user_msg=user_msg,
-            chat_history=chat_history,
-            verbose=verbose,
-            allow_parallel_tool_calls=allow_parallel_tool_calls,
-            **kwargs,
+            tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
         )
         calls = self.get_tool_calls_from_response(response, error_on_no_tool_call)
         outputs = [
@@ -79,12 +74,7 @@ class ToolCallingLLM(StructuredLLM):
     ) -> AgentChatResponse:
         """Return what the called tools return; a call that cannot be made returns an error."""
         response = await self.achat_with_tools(
-            tools,
-            user_msg=user_msg,
-            chat_history=chat_history,
-            verbose=verbose,
-            allow_parallel_tool_calls=allow_parallel_tool_calls,
-            **kwargs,
+            tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
         )
         calls = self.get_tool_calls_from_response(response, error_on_no_tool_call)
 
