@@ -203,7 +203,7 @@ class Chat(Lenient):
     def _said(self, wanted: Continuation) -> list[dict[str, Any]]:
         said = said_of(wanted.prompt)
         messages = self._reasonings.fitted(self._plain(said.messages))
-        if said.tools and not self._shows_tools:
+        if said.tools and not (self._shows_tools or _is_call(wanted)):
             shown = with_tools(messages, self._plain(said.tools), self._served.codec.reply_format)
             messages = [dict(message) for message in shown]
         return [sent(message) for message in messages]
@@ -309,3 +309,8 @@ class PlainChat(Chat):
 
     def _begun(self, wanted: Continuation) -> str:
         return ""
+
+
+def _is_call(wanted: Continuation) -> bool:
+    """Return whether a call is required, so that the server shows the tools itself."""
+    return wanted.order.form is not None and wanted.order.form.schema is None

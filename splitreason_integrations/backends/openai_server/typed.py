@@ -145,13 +145,14 @@ class TypedAnswer:
         self._reply = list(wanted.written)
         self._inline, self._begun, self._thoughts = inline, begun, thoughts
         self._called = CalledTools(self._family)
-        self._said = ""
+        self._whole = self._said = ""
 
     def take(self, part: Part) -> Written:
         """Return what a part adds: the answer comes with the last one; raise UnreadableError."""
         heard = heard_in(self._inline, part)
         self._called.add(part.calls)
         self._said += heard.said
+        self._whole += part.text
         thought = self._thought(part.thought + heard.thought)
         if part.finish is None:
             return Written(thought)
@@ -178,14 +179,17 @@ class TypedAnswer:
 
     def _answer(self) -> tuple[list[int], int | None]:
         """Return the tokens of the answer, and what ends it; raise MisfitError."""
-        said = self._said.removeprefix(self._begun).strip()
+        # What looks like a thought may be a text in the answer.
+        texts = dict.fromkeys(
+            one.removeprefix(self._begun).strip() for one in (self._whole, self._said)
+        )
         end = min(self._end_tokens, default=None)
         ends = [] if end is None else [end]
-        for parts in self._readings(said):
+        for parts in [one for said in texts for one in self._readings(said)]:
             ids = token_ids(self._codec, [*self._leading(), *parts])
             if self._guide.accepted(self._reply, [*ids, *ends]) == len(ids) + len(ends):
                 return ids, end
-        raise MisfitError(f"gives no answer in the form that was asked for: {said[:60]!r}")
+        raise MisfitError(f"gives no answer in the form that was asked for: {self._said[:60]!r}")
 
     def _readings(self, said: str) -> Sequence[Parts]:
         """Return what a text, and the calls beside it, may mean in the form that was asked for."""
