@@ -3,9 +3,10 @@
 `python -m tests.backends.dialect_server embedded:large text` serves `/completions` with text alone;
 `continue`, `prefix`, `partial`, `resume` and `plain` serve chats. With --grammars it heeds those
 in llama.cpp's notation. Chats with --forms heed `response_format` and `tool_choice`, but for as
-many requests as --misfits=2 says. With --hides no control token is shown. Events hold a few characters each, never tokens. With --names `text` is as
-llama.cpp: it takes ids too, and an event is of a token that ends no half character, whose id is
-in its log probabilities. What a server of its kind would not know, it refuses by name.
+many requests as --misfits=2 says. With --hides no control token is shown. Events hold a few
+characters each, never tokens. With --names `text` is as llama.cpp: it takes ids too, and an event
+is of a token that ends no half character, whose id is in its log probabilities. What a server of
+its kind would not know, it refuses by name.
 """
 
 import asyncio
