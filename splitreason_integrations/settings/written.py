@@ -4,6 +4,7 @@ A key is never written. What has no written form, such as a function or a loaded
 with an identity of its own: two of them never look the same, and reading one asks for it again.
 """
 
+import re
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,9 @@ NOT_WRITTEN = "not_written"
 _PARTS = (Prices, ServerLimits, AskRule)
 """Dataclasses inside of others: a field's default or its type says which one it is."""
 
+_SECRET = re.compile(r"(.*[_-])?(api)?(key|token|password|secret|authorization)", re.IGNORECASE)
+"""Names of what lets a model be called: fields of its description, and entries in them."""
+
 _identities: dict[int, tuple[Any, str]] = {}
 """By `id`: what keeps the number from being used again, and the identity."""
 
@@ -48,8 +52,8 @@ def as_data(value: Any) -> Any:
             return [as_data(one) for one in value]
         case _ if isinstance(value, _PARTS):
             return fields_as_data(value)
-        case ModelDescription() if is_dataclass(value):
-            return {"type": type(value).__name__, **fields_as_data(value)}
+        case ModelDescription() if _kinds().get(type(value).__name__) is type(value):
+            return {"type": type(value).__name__, **_without_secrets(fields_as_data(value))}
         case _ if type(value) in REVIEWERS.values():
             return {"type": type(value).__name__, **_reviewer_fields(value)}
     return {NOT_WRITTEN: _said(value), "id": identity(value)}
@@ -96,8 +100,7 @@ def model_from_data(data: Mapping[str, Any]) -> ModelDescription:
         ConfigurationError: no imported class has the name `type`, or a field is not one of its.
 
     """
-    kinds = {kind.__name__: kind for kind in _heirs(ModelDescription)}
-    model: ModelDescription = _made(kinds, data, what="model")
+    model: ModelDescription = _made(_kinds(), data, what="model")
     return model
 
 
@@ -126,6 +129,16 @@ def _said(value: Any) -> str:
     return f"an object of type {type(value).__name__}" if name is None else f"the function {name}"
 
 
+def _without_secrets(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_without_secrets(one) for one in data]
+    if not isinstance(data, Mapping):
+        return data
+    return {
+        name: _without_secrets(one) for name, one in data.items() if not _SECRET.fullmatch(name)
+    }
+
+
 def _reviewer_fields(value: Any) -> dict[str, Any]:
     return fields_as_data(value) if is_dataclass(value) else {}
 
@@ -147,12 +160,15 @@ def _made(kinds: Mapping[str, Callable[..., Any]], data: Mapping[str, Any], *, w
             f"a {what} as plain data needs a type, one of {', '.join(sorted(kinds))}, got "
             f"{data.get('type')!r}; import the module that defines another one first"
         )
+    known = {one.name: one for one in fields(kind)} if is_dataclass(kind) else {}
     given = {name: one for name, one in data.items() if name != "type"}
-    if not is_dataclass(kind):
-        return kind(**given)
-    known = {one.name: one for one in fields(kind)}
-    check_names(given, known, what=f"field of {kind.__name__}")
-    return kind(**{name: _read(known[name], one) for name, one in given.items()})
+    check_names(given, known, what=f"field of {data['type']}")
+    try:
+        return kind(**{name: _read(known[name], one) for name, one in given.items()})
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the {what} {data['type']} is not whole as plain data ({error}): give it again"
+        ) from error
 
 
 def _read(one: Field[Any], data: Any) -> Any:
@@ -162,6 +178,11 @@ def _read(one: Field[Any], data: Any) -> Any:
 
 def _default(one: Field[Any]) -> Any:
     return one.default if one.default_factory is MISSING else one.default_factory()
+
+
+def _kinds() -> dict[str, Any]:
+    """Return the dataclasses that describe models, as far as they are imported, by their names."""
+    return {kind.__name__: kind for kind in _heirs(ModelDescription) if is_dataclass(kind)}
 
 
 def _heirs(kind: Any) -> Iterator[Any]:

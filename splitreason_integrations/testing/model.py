@@ -45,7 +45,8 @@ class ScriptedModel:
     other author, by the text of the sequence before it and the token's own; above 1/2 it would have
     written it, too. `entropy` is that of the next token, by the text so far. `error` is raised
     after `fail_after` tokens of one session; each token takes `delay_s`. `passes` counts a real
-    model's passes.
+    model's passes. Another process gets the model by pickling, if all that it is made of can be
+    pickled, and begins its script anew.
     """
 
     def __init__(

@@ -19,6 +19,8 @@ from splitreason_integrations import (
     AskRule,
     AuditLog,
     HumanCheck,
+    LatencyModel,
+    ModelTerms,
     OpenAIServerModel,
     Policy,
     Prices,
@@ -45,7 +47,8 @@ POLICY = Policy(
     max_usd=0.5,
     max_span_tokens=None,
     ask_before=AskRule(pattern="x"),
-    rules=(Rule(when={"a": "b"}, set={"max_span_tokens": 9}),),
+    rules=(Rule(when={"a": "none"}, set={"max_span_tokens": 9, "max_usd": None}),),
+    models={"large": ModelTerms(latency=LatencyModel(0.1, 50.0))},
 )
 CHECK = HumanCheck(
     reviewer=WorkflowReviewer(), before=None, after=AskRule(min_usd=0.1), timeout_s=5.0
@@ -146,12 +149,14 @@ def test_human_checks_and_logs_are_read_as_they_were_written(tmp_path):
 def test_keys_are_never_written():
     server = OpenAIServerModel("http://127.0.0.1:1/v1", "large", api_key=KEY)
     other = OpenAIServerModel("http://127.0.0.1:1/v1", "large", api_key_env="LARGE_KEY")
-    llm = SplitReasonLLM(small="embedded", large=[server, other])
-    texts = [llm.to_json(), llm.model_dump_json(), str(llm.to_dict()), repr(llm)]
-    texts += [JsonSerializer().serialize({"llm": llm}), json.dumps(llm.to_payload()), str(llm)]
+    hub = VLLMModel("folder", engine={"hf_token": KEY, "headers": {"Authorization": KEY}})
+    llm = SplitReasonLLM(small="embedded", large=[server, other, hub])
+    texts = [llm.to_json(), llm.model_dump_json(), str(llm.to_dict())]
+    texts += [JsonSerializer().serialize({"llm": llm}), json.dumps(llm.to_payload())]
     assert [text for text in texts if KEY in text] == []
-    first, second = SplitReasonLLM.from_json(llm.to_json()).large
+    first, second, third = SplitReasonLLM.from_json(llm.to_json()).large
     assert (first.url, first.api_key, second.api_key_env) == (server.url, None, "LARGE_KEY")
+    assert third.engine == {"headers": {}}
 
 
 def ask(question):

@@ -53,7 +53,9 @@ class SplitReasonLLM(PairSettings, ToolCallingLLM):
     `llm.chat(messages, trigger="never", seed=1)`. `Settings.llm = SplitReasonLLM()` is enough.
 
     The answer is the message's text, the chain of thought its `ThinkingBlock`. Tokens, spans,
-    time and cost are in `raw["splitreason"]`, who wrote what in `raw["authors"]`.
+    time and cost are in `raw["splitreason"]`, who wrote what in `raw["authors"]`, and what
+    LlamaIndex's token counters read in `raw["usage"]`. `from_dict` and `from_json` read what
+    `to_dict` and `to_json` write: all options, and no key of a server.
     """
 
     @classmethod

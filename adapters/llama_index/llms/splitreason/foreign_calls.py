@@ -4,7 +4,7 @@ LlamaIndex has a block for calls. Many LLMs write them to `additional_kwargs["to
 or to both, as objects or dicts of their provider, and a saved history holds those as plain data.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
@@ -32,7 +32,7 @@ def calls_of(message: ChatMessage) -> list[dict[str, Any]]:
 
 def _others(extra: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     given = extra.get("tool_calls")
-    listed = list(given) if isinstance(given, list | tuple) else []
+    listed = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
     for one in listed or [extra.get("function_call")]:
         if call := _read(one):
             yield call
