@@ -182,10 +182,10 @@ def _default(one: Field[Any]) -> Any:
 
 def _kinds() -> dict[str, Any]:
     """Return the dataclasses that describe models, as far as they are imported, by their names."""
-    return {kind.__name__: kind for kind in _heirs(ModelDescription) if is_dataclass(kind)}
+    return {name: kind for name, kind in _heirs(ModelDescription) if is_dataclass(kind)}
 
 
-def _heirs(kind: Any) -> Iterator[Any]:
+def _heirs(kind: Any) -> Iterator[tuple[str, Any]]:
     for heir in kind.__subclasses__():
-        yield heir
+        yield heir.__name__, heir
         yield from _heirs(heir)
