@@ -4,6 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -19,13 +20,20 @@ from splitreason_integrations.backends.registry import (
     codec_here,
     describe,
     hint_of,
+    line_up,
     load_model,
 )
 from splitreason_integrations.errors import ModelLoadError, RequestError
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.records import Message
 from splitreason_integrations.settings.options import PairSettings
-from splitreason_integrations.text.prompts import check_messages, render
+from splitreason_integrations.text.prompts import (
+    align_reasoning,
+    begins_reasoning,
+    check_messages,
+    render,
+)
+from splitreason_integrations.text.tool_choice import Tool
 
 _CHARACTERS_PER_TOKEN = 4
 _MESSAGE_TOKENS = 8
@@ -33,7 +41,8 @@ _MESSAGE_TOKENS = 8
 _AGAIN_S = 60.0
 """How long a tokenizer that could not be had is not looked for again: a server may be slow."""
 
-_missing: dict[str, float] = {}
+_missing: dict[Any, float] = {}
+"""By a model's name or description: until when its tokenizer is not looked for."""
 
 
 class CountingChatModel(PairSettings, TracedChatModel):
@@ -81,23 +90,34 @@ class CountingChatModel(PairSettings, TracedChatModel):
             if messages:
                 check_messages(chat)
             try:
-                hints = [hint_of(self.small, role="small")]
-                prompt = render(codec, chat, offered or None, hints=hints, thinking=self.thinking)
+                return self._prompt_tokens(codec, chat, offered)
             except RequestError:
                 return _tokens_of_texts(codec, [*chat, *offered])
-            return len(prompt.token_ids)
+
+    def _prompt_tokens(self, codec: Codec, chat: Sequence[Message], tools: Sequence[Tool]) -> int:
+        hints = [hint_of(self.small, role="small")]
+        prompt = render(codec, chat, tools or None, hints=hints, thinking=self.thinking)
+        if not begins_reasoning(prompt) and self.uses_large:
+            # Where the large model's template begins the reasoning, the small one's prompt does.
+            with suppress(ModelLoadError, RequestError):
+                other = codec_here(line_up(self.large)[0], role="large")
+                theirs = other and render(other, chat, tools or None, thinking=self.thinking)
+                if other and theirs:
+                    prompt, _ = align_reasoning((codec, prompt), (other, theirs))
+        return len(prompt.token_ids)
 
 
 def _codec(small: ModelSpec) -> Codec:
     """Return the small model's codec; raise ModelLoadError where its tokenizer is not here."""
-    name, now = describe(small), time.monotonic()
-    if _missing.get(name, now) > now:
-        raise ModelLoadError(f"{name}: its tokenizer could not be had lately")
+    known, now = codec_here(small, role="small"), time.monotonic()
+    if known is not None:
+        return known
+    if _missing.get(small, now) > now:
+        raise ModelLoadError(f"{describe(small)}: its tokenizer could not be had lately")
     try:
-        known = codec_here(small, role="small")
-        return known or blocking.run(lambda: load_model(small, role="small")).codec
+        return blocking.run(lambda: load_model(small, role="small")).codec
     except ModelLoadError:
-        _missing[name] = now + _AGAIN_S
+        _missing[small] = now + _AGAIN_S
         raise
 
 

@@ -83,6 +83,17 @@ def test_a_count_is_what_a_reply_says_it_read(tools, more):
     assert llm.get_num_tokens_from_messages(HISTORY) < read or not tools
 
 
+def test_what_the_large_models_template_adds_is_counted(other_codec):
+    small = ScriptedModel("Yes.", codec=other_codec)
+    llm = SplitReasonLLM(small=small, large="embedded", trigger="random:0")
+    hello = [HumanMessage("hello")]
+    read = llm.invoke(hello, max_tokens=1).usage_metadata["input_tokens"]
+    assert llm.get_num_tokens_from_messages(hello) == read
+    alone = SplitReasonLLM(small=small, large="embedded", trigger="never")
+    own = alone.invoke(hello, max_tokens=1).usage_metadata["input_tokens"]
+    assert alone.get_num_tokens_from_messages(hello) == own < read
+
+
 def test_nothing_is_loaded_for_a_count():
     small = TransformersModel(FOLDER, device="cpu", name="not loaded")
     llm = SplitReasonLLM(small=small, large="embedded")
@@ -182,6 +193,15 @@ def test_a_history_that_the_template_refuses_is_counted_by_its_texts():
 
 
 # What trims by it
+
+
+def test_a_tokenizer_that_is_given_is_used_at_once():
+    missing = OpenAIServerModel("http://127.0.0.1:9/v1", "x", tokenizer="nobody/has-this-one")
+    given = OpenAIServerModel("http://127.0.0.1:9/v1", "x", tokenizer=FOLDER)
+    with pytest.warns(UserWarning, match="estimated"):
+        SplitReasonLLM(small=missing, large="embedded").get_num_tokens("hello")
+    ids = SplitReasonLLM(small=given, large="embedded").get_token_ids("hello")
+    assert ids == embedded_codec().encode("hello")
 
 
 @pytest.mark.parametrize("strategy", ["first", "last"])
