@@ -14,6 +14,7 @@ from splitreason_integrations.records import Message
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.encodable import check_encodable
 from splitreason_integrations.text.grammar import answer_grammar, call_grammar
+from splitreason_integrations.text.schemas import schema_text
 from splitreason_integrations.text.tool_checks import check_tools
 
 
@@ -77,10 +78,11 @@ class Request:
             raise RequestError("must_call needs tools to call, and no response_schema beside them")
         if self.must_call and self.max_calls == 0:
             raise RequestError("must_call needs a call, and max_calls=0 lets none come out")
-        check_encodable(self.tools, "tools")
-        check_encodable(self.response_schema, "response_schema")
-        check_encodable(self.stop, "stop")
         check_tools(self.tools)
+        if self.response_schema is not None:
+            schema_text(self.response_schema, "response_schema")
+        check_encodable(self.tools, "tools")
+        check_encodable(self.stop, "stop")
 
     def seed_or_drawn(self) -> int:
         """Return the seed, or one drawn at random if it is None."""

@@ -25,7 +25,14 @@ from langchain_splitreason.errors import recognised
 from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import ANSWERED, RUN, Run, RunManager
-from langchain_splitreason.structured import StructuredMethod, parsed, response_format
+from langchain_splitreason.schemas import wanted
+from langchain_splitreason.structured import (
+    StructuredMethod,
+    as_tool,
+    check_method,
+    parsed,
+    response_format,
+)
 from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.backends.registry import PROVIDER, public_name
 from splitreason_integrations.checks import check_names
@@ -36,8 +43,9 @@ from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
 from splitreason_integrations.options import check_replaced
 from splitreason_integrations.settings.options import CALL_NAMES
+from splitreason_integrations.text.held_checks import check_calls
 from splitreason_integrations.text.tool_checks import check_tools
-from splitreason_integrations.text.tool_choice import read_tool_choice
+from splitreason_integrations.text.tool_choice import must_call, offered, read_tool_choice
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
 _OF_A_CALL = ("stream", "response_format", "parallel_tool_calls")
@@ -85,6 +93,8 @@ class SplitReasonLLM(CountingChatModel):
         converted = convert_tools(tools, strict=strict)
         check_tools(converted)
         choice = read_tool_choice(tool_choice, converted)
+        if must_call(choice):
+            check_calls(offered(converted, choice))
         return self.bind(tools=converted, tool_choice=choice, **kwargs)
 
     def with_structured_output(
@@ -101,18 +111,31 @@ class SplitReasonLLM(CountingChatModel):
         The reasoning is free; behind it the answer is held to the schema while it is written
         (`json_schema`), to a call of a tool with that schema (`function_calling`), or to any JSON
         object (`json_mode`). A property that the schema does not name is never written, `strict`
-        or not. An answer cut off by `max_tokens` is a parsing error that says so.
+        or not. What no grammar holds, such as `not`, is checked afterwards: a value that does not
+        fit, and an answer cut off by `max_tokens`, are parsing errors that say so.
+
+        Raises:
+            RequestError: the schema cannot be used; the error names the part and the remedy.
+
         """
-        if method == "function_calling":
-            return super().with_structured_output(
-                schema, include_raw=include_raw, strict=strict, **kwargs
+        found = wanted(schema)
+        check_method(method, found)
+        traced = {"kwargs": {"method": method}, "schema": {"title": found.name, **found.schema}}
+        bound = (
+            self.bind_tools(
+                [as_tool(found)],
+                tool_choice=found.name,
+                ls_structured_output_format=traced,
+                **kwargs,
             )
-        bound = self.bind(
-            response_format=response_format(schema, method, strict=strict),
-            ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},
-            **kwargs,
+            if method == "function_calling"
+            else self.bind(
+                response_format=response_format(found, method),
+                ls_structured_output_format=traced,
+                **kwargs,
+            )
         )
-        return parsed(bound, schema, include_raw=include_raw)
+        return parsed(bound, found, method=method, include_raw=include_raw)
 
     def resume(
         self, paused: Paused, answer: Any, config: RunnableConfig | None = None, **kwargs: Any

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import CONTROL, AnswerForm, Codec
 from splitreason_integrations.records import Message
+from splitreason_integrations.text.held_schema import held
 from splitreason_integrations.text.markup_grammar import MarkupGrammar
 from splitreason_integrations.text.replies import ReplyReader
 from splitreason_integrations.text.tags import Tags
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 _SPELLED_TOKENS = 12
 """Enough of the last tokens to spell the end of reasoning where that is plain text."""
 _CHARACTER_TOKENS = 4
-_VALUES = frozenset({"const", "enum", "default", "examples"})
-_SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 _SPACE = "/[ \\n]{0,4}/"
-_WRITTEN_LIKE_JSON_DUMPS = {
+_LIKE_JSON_DUMPS = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
@@ -47,7 +46,7 @@ def answer_grammar(
     lines = [
         "start: answer | called" if may_call else "start: answer",
         f"answer: {opening} {_SPACE} value",
-        f"value: %json {_as_json(schema)}",
+        f"value: %json {_as_json(json.loads(held(json.dumps(schema))))}",
         *(_call_rules(tools, codec) if tools and may_call else ()),
     ]
     return "\n".join(lines) + "\n"
@@ -78,7 +77,7 @@ def _call_rules(tools: Sequence[Message], codec: Codec) -> list[str]:
         if family.argument:
             lines += markup.rules(f"args_{at}", _arguments(function))
         else:
-            lines.append(f"args_{at}: %json {_as_json(_arguments(function))}")
+            lines.append(f"args_{at}: %json {_as_json(held_arguments(_arguments(function)))}")
     return lines
 
 
@@ -99,32 +98,24 @@ def _spelled(codec: Codec, text: str) -> str:
     )
 
 
+def held_arguments(schema: Any) -> Any:
+    """Return the schema of a tool's arguments, an object, in the form that grammars hold."""
+    written = json.loads(held(json.dumps(schema)))
+    if not isinstance(written, dict) or written.get("type") == "object":
+        return written
+    parts = written.pop("$defs", {})
+    return {"allOf": [written, {"type": "object"}], "$defs": parts}
+
+
 def _arguments(function: Mapping[str, Any]) -> Mapping[str, Any]:
     return function.get("parameters") or {"type": "object", "properties": {}}
 
 
-def _as_json(schema: Mapping[str, Any]) -> str:
-    return json.dumps({**closed(schema), "x-guidance": _WRITTEN_LIKE_JSON_DUMPS})
-
-
-def closed(schema: Any) -> Any:
-    """Return a schema without properties that it does not name: free ones would never end."""
-    if isinstance(schema, list):
-        return [closed(one) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    parts = {key: _closed_part(key, kept) for key, kept in schema.items()}
-    if isinstance(schema.get("properties"), Mapping) and schema.get("type", "object") == "object":
-        parts.setdefault("additionalProperties", False)
-    return parts
-
-
-def _closed_part(key: str, kept: Any) -> Any:
-    if key in _VALUES:
-        return kept
-    if key in _SCHEMAS_BY_NAME and isinstance(kept, Mapping):
-        return {name: closed(schema) for name, schema in kept.items()}
-    return closed(kept)
+def _as_json(written: Any) -> str:
+    """Return a schema that is in the form that grammars hold, with how its JSON is spaced."""
+    if written is False:
+        return "false"
+    return json.dumps({**({} if written is True else written), "x-guidance": _LIKE_JSON_DUMPS})
 
 
 class Guide:

@@ -129,7 +129,7 @@ def test_a_typed_answer_may_be_a_call_where_there_are_tools():
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"response_schema": {"type": "integr"}}, "Invalid type"),
+        ({"response_schema": {"type": "integr"}}, "type: 'integr' is not valid"),
         ({"must_call": True}, "needs tools"),
         ({"must_call": True, "tools": TOOLS, "response_schema": POINT}, "no response_schema"),
     ],

@@ -106,7 +106,7 @@ def test_a_reason_is_short_whatever_was_written():
         **record(x={"$ref": "#/$defs/l"}),
         "$defs": {"l": {"type": "array", "items": {"$ref": "#/$defs/l"}}},
     }
-    assert error_of(recursive, {"x": deep}) == "its arguments are nested too deeply"
+    assert error_of(recursive, {"x": deep}).endswith("schema: nested too deeply")
 
 
 @pytest.mark.parametrize(

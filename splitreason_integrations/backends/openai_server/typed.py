@@ -16,9 +16,9 @@ from splitreason_integrations.backends.openai_server.service import Service
 from splitreason_integrations.backends.openai_server.wire import MisfitError, Part
 from splitreason_integrations.errors import AnswerFormError, UnmarkedReplyError
 from splitreason_integrations.protocols import AnswerForm, Guide
-from splitreason_integrations.text.grammar import closed
 from splitreason_integrations.text.hidden_marks import ended_in_reasoning
 from splitreason_integrations.text.inline_thoughts import InlineThoughts
+from splitreason_integrations.text.schemas import closed
 from splitreason_integrations.text.typed_answers import (
     Parts,
     leading,

@@ -15,6 +15,9 @@ from llama_index.core.tools.types import BaseTool, ToolOutput
 
 from llama_index.llms.splitreason.structured import StructuredLLM
 from splitreason_integrations.errors import ToolChoiceError
+from splitreason_integrations.text.class_schemas import class_schema
+
+_SAID_BESIDE = ("title", "description")
 
 
 class ToolCallingLLM(StructuredLLM):
@@ -100,7 +103,7 @@ class ToolCallingLLM(StructuredLLM):
         if user_msg is not None:
             messages.append(user_msg)
         choice = kwargs.pop("tool_choice", None) or ("any" if tool_required else "auto")
-        converted = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
+        converted = [_converted(tool) for tool in tools]
         return {"messages": messages, "tools": converted, "tool_choice": choice, **kwargs}
 
     def _validate_chat_with_tools_response(
@@ -117,6 +120,18 @@ class ToolCallingLLM(StructuredLLM):
             message.blocks = [block for block in message.blocks if block not in calls[1:]]
             message.additional_kwargs["tool_calls"] = calls[:1]
         return response
+
+
+def _converted(tool: BaseTool) -> dict[str, Any]:
+    """Return a tool in OpenAI's format, with its whole schema: LlamaIndex keeps five keywords."""
+    metadata = tool.metadata
+    converted: dict[str, Any] = metadata.to_openai_tool(skip_length_check=True)
+    kept = converted["function"]["parameters"]
+    if metadata.fn_schema is not None:
+        whole = class_schema(metadata.fn_schema)
+        lost = {key: one for key, one in whole.items() if key not in _SAID_BESIDE}
+        converted["function"]["parameters"] = {**lost, **kept}
+    return converted
 
 
 class _Refused(ToolSelection):

@@ -10,12 +10,24 @@ from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel
 
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.text.class_schemas import class_schema
+from splitreason_integrations.text.held_checks import check_holds
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class StructuredLLM(FunctionCallingLLM):
     """Predicts objects of a Pydantic class from `response_format`, rather than from tool calls."""
+
+    def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> Any:
+        """Return an LLM whose every answer is an object of the class.
+
+        Raises:
+            RequestError: answers cannot be held to the class; the error names the part.
+
+        """
+        check_holds(class_schema(output_cls), f"the JSON schema of {output_cls.__name__}")
+        return super().as_structured_llm(output_cls, **kwargs)
 
     def structured_predict(
         self,
@@ -81,7 +93,7 @@ class StructuredLLM(FunctionCallingLLM):
         prompt_args: dict[str, Any],
     ) -> tuple[list[Any], dict[str, Any]]:
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
-        schema = {"name": output_cls.__name__, "schema": output_cls.model_json_schema()}
+        schema = {"name": output_cls.__name__, "schema": class_schema(output_cls)}
         wanted = {"type": "json_schema", "json_schema": schema}
         return messages, {**(llm_kwargs or {}), "response_format": wanted}
 
