@@ -19,7 +19,7 @@ from splitreason_integrations.backends.registry import (
 )
 from splitreason_integrations.decide.closing import CloseRule, parse_close
 from splitreason_integrations.decide.policy import Policy
-from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.decide.resilience import Retry, check_ends
 from splitreason_integrations.decide.triggers import Auto, Trigger, parse_trigger
 from splitreason_integrations.embedded import UNNAMED, check_pair
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
@@ -103,6 +103,7 @@ class SplitEngine:
                 "parse_close('agrees | step') reads one from text"
             )
         check_options("engine", self)
+        check_ends(self.retry, self.policy.deadline_s)
         ruled = (name for rule in self.policy.rules for name in rule.set.get("redact", ()))
         check_installed((*self.policy.redact, *ruled, *listed(self.redact)))
         if not isinstance(self.audit, AuditLog | None):

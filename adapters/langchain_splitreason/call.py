@@ -81,7 +81,7 @@ class Call:
                     raise
 
     def _recognised(self) -> AbstractContextManager[None]:
-        return recognised(self._engine.retry.retryable)
+        return recognised(self._engine.retry.is_worth)
 
     def _iterated(self) -> Generator[Item | Completion, None, None]:
         if self._in_graph:

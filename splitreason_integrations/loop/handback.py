@@ -36,11 +36,18 @@ class Handback:
         large: the model that writes the span; None while none is loaded.
         close: says where the span ends; None leaves that to the large model and to caps.
         retry: how often a small model that fails is asked again.
+        until_s: when the request ends, a time of `time.monotonic()`.
 
     """
 
     def __init__(
-        self, small: Participant, large: Participant | None, close: CloseRule | None, retry: Retry
+        self,
+        small: Participant,
+        large: Participant | None,
+        close: CloseRule | None,
+        retry: Retry,
+        *,
+        until_s: float | None = None,
     ) -> None:
         self._small = small
         self._large_model = large
@@ -48,7 +55,7 @@ class Handback:
         self._needs = close.needs if close is not None else CloseNeeds.NOTHING
         if not small.tags:
             self._needs &= ~CloseNeeds.CLOSE_PROBABILITY
-        self._retry = retry
+        self._retry, self._until_s = retry, until_s
         self._own: list[OwnToken] = []
         self._last_facts = TokenFacts()
         self._unread: tuple[int, ...] = ()
@@ -253,7 +260,7 @@ class Handback:
             try:
                 return await self._small.session.read_facts(wanted, last=last, spare=spare)
             except ModelCallError as error:
-                wait_s = attempts.note_failure(error, until_s=None)
+                wait_s = attempts.note_failure(error, until_s=self._until_s)
                 if wait_s is None:
                     raise
             await anyio.sleep(wait_s)

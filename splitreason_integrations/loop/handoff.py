@@ -134,7 +134,7 @@ class Handoffs:
         started = state.spans.start(state.small if hands_back else None, state.large)
         if hands_back:
             close = state.settings.close if state.spans.current.exact_tokens is None else None
-            state.handback = Handback(state.small, state.large, close, retry)
+            state.handback = Handback(state.small, state.large, close, retry, until_s=deadline_s)
             state.handback.begin(state.transcript.tail)
         state.emit(started)
 

@@ -51,9 +51,11 @@ class Recovery:
 
         """
         state = self._state
+        breaker = breaker_of(state.large.model, state.settings.retry)
         if not isinstance(error, CircuitOpenError):
-            breaker_of(state.large.model, state.settings.retry).failed()
-        wait_s = self._attempts.note_failure(error, until_s=state.span_ends_s)
+            breaker.failed()
+        until_s = state.span_ends_s
+        wait_s = self._attempts.note_failure(error, until_s=until_s) if breaker.is_closed else None
         if wait_s is None or not state.large.is_open:
             state.handback.lose_large()
             return wait_s

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from splitreason_integrations.backends.registry import describe, pair_name, release
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.decide.policy import Policy
-from splitreason_integrations.decide.resilience import Retry
+from splitreason_integrations.decide.resilience import Retry, check_ends
 from splitreason_integrations.embedded import UNNAMED, Unnamed, check_pair
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError
@@ -125,6 +125,8 @@ class PairSettings(BaseModel):
         check_pair(self.small, self.large)
         for option in TABLE:
             option.check(self._value_of(option.name))
+        policy = self.policy if self.timeout is None else self.policy.within(self.timeout)
+        check_ends(self._retry(), policy.deadline_s)
         return self
 
     @property
@@ -225,7 +227,11 @@ class PairSettings(BaseModel):
 
     def _retry(self) -> Retry:
         """Return how a failing large model is called again; `max_retries` counts further calls."""
-        retry = self.retry or Retry()
+        retry: Retry = self.retry or Retry()
+        if self.max_retries is not None and retry.stop is not None:
+            raise ConfigurationError(
+                "give max_retries or Retry(stop=...), not both: stop says how many calls there are"
+            )
         return retry if self.max_retries is None else replace(retry, attempts=self.max_retries + 1)
 
     def sampling(self) -> Sampling:

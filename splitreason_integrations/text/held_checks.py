@@ -73,7 +73,7 @@ def _reason(written: Any) -> str:
 
 
 def reason_of(said: str) -> str:
-    """Return the reason that llguidance gives, without where it stands in the grammar."""
+    """Return the reason that llguidance gives, without its place in the grammar."""
     return shortened(_PLACE.sub("", said.strip().splitlines()[0]))
 
 

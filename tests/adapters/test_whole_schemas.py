@@ -250,7 +250,7 @@ def test_llama_index_says_so_when_the_llm_is_made():
 
 def test_a_call_is_an_object():
     llm = scripted(SplitReasonLLM, "1")
-    with pytest.raises(RequestError, match=r"allows array at its top .*put it in a property"):
+    with pytest.raises(RequestError, match=r"allows array at its top, .*put it in a property"):
         llm.with_structured_output(RootModel[list[int]], method="function_calling")
 
 

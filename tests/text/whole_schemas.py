@@ -1,5 +1,8 @@
 """Schemas of every construct at the top and inside, each with a value that fits it."""
 
+from jsonschema import Draft202012Validator
+from jsonschema.validators import validator_for
+
 from tests.text.schemas import record
 
 DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
@@ -30,7 +33,7 @@ WHOLE = {
             "required": ["b"],
             "$defs": {"base": record(a=DIGIT)},
         },
-        {"b": 2, "a": 1},
+        {"a": 1, "b": 2},
     ),
     "anyOf": ({"anyOf": [record(a=DIGIT), record(b=DIGIT), {"type": "null"}]}, {"b": 3}),
     "anyOf of required": (
@@ -170,3 +173,8 @@ CHECKED = {
     "longest list": ({"type": "array", "items": DIGIT, "maxItems": 10**9}, [1], "no list"),
 }
 """What is checked afterwards: a value that fits, and one that does not."""
+
+
+def fits(value, schema):
+    """Return whether a value fits a schema of any draft."""
+    return validator_for(schema, default=Draft202012Validator)(schema).is_valid(value)
