@@ -87,7 +87,7 @@ def wanted(schema: Any) -> Wanted:
 
 def _of_mapping(given: Mapping[str, Any]) -> Wanted:
     """Return what a JSON schema asks for, or a tool or format that has one."""
-    inner = next(
+    inner: Any = next(
         (given[key] for key in ("json_schema", "function", "toolSpec") if key in given), {}
     )
     named = inner if isinstance(inner, Mapping) and "name" in inner else given
@@ -123,7 +123,8 @@ def _typed_dict(kind: Any, around: tuple[Any, ...] = ()) -> Any:
             name: _typed_key(hint, name in kind.__required_keys__, (*around, kind))
             for name, hint in hints.items()
         }
-        return typing_extensions.TypedDict(kind.__name__, keys)
+        made: Any = typing_extensions.TypedDict
+        return made(kind.__name__, keys)
     origin, inner = get_origin(kind), get_args(kind)
     if origin is None or origin is Literal or not inner:
         return kind
@@ -134,9 +135,7 @@ def _typed_dict(kind: Any, around: tuple[Any, ...] = ()) -> Any:
 def _typed_key(hint: Any, required: bool, around: tuple[Any, ...]) -> Any:
     while get_origin(hint) in (typing_extensions.Required, typing_extensions.NotRequired):
         hint = get_args(hint)[0]
-    kind, more = hint, ()
-    if get_origin(hint) is Annotated:
-        kind, *more = get_args(hint)
+    kind, *more = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     kind = _typed_dict(kind, around)
     if more and (more[0] is ... or (len(more) == 2 and isinstance(more[1], str))):
         required = required and more[0] in (..., None)

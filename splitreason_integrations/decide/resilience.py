@@ -63,7 +63,7 @@ class Retry:
         stop: When to make no further call, in place of `attempts`; the time counts from the first
             call of a model within a span. One that never stops needs a deadline.
         retry: Which errors are worth another call, in place of `retryable`. It sees the error that
-            the model raised: for a server a `ModelCallError`, whose cause is that of the network.
+            the model raised: for a server a `ModelCallError`.
         before_sleep: Called before each wait.
 
     Raises:

@@ -14,7 +14,7 @@ Strategy = Callable[[RetryCallState], Any]
 _EXAMPLES = {
     "wait": "wait_fixed(2) + wait_random(0, 1)",
     "stop": "stop_after_attempt(5) | stop_after_delay(30)",
-    "retry": "retry_if_exception_type(ConnectionError)",
+    "retry": "retry_if_exception_type(TimeoutError)",
     "before_sleep": "before_sleep_log(logger, logging.WARNING)",
 }
 _LATE = 10**9

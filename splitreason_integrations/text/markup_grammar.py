@@ -149,7 +149,7 @@ def _of_union(union: Sequence[Any], writer: HeldSchema, around: Set[int]) -> Ite
         yield from _combined(one, writer, around)
 
 
-def _products(form: _Form, groups: list[Callable[[], Iterator[_Form]]]) -> Iterator[_Form]:
+def _products(form: _Form, groups: Sequence[Callable[[], Iterator[_Form]]]) -> Iterator[_Form]:
     if not groups:
         yield form
         return

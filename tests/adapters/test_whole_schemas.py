@@ -21,7 +21,7 @@ from llama_index.llms.splitreason import SplitReasonLLM as LlamaIndexLLM
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.testing import ScriptedModel
 from tests.text.schemas import record, validate
-from tests.text.whole_schemas import CHECKED, DIGIT, WHOLE
+from tests.text.whole_schemas import CHECKED, DIGIT, WHOLE, fits
 
 ASK = (
     "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. "
@@ -127,12 +127,16 @@ def test_values_of_all_types_are_read(name):
     assert llm.with_structured_output(schema).invoke(ASK) == value
 
 
-@pytest.mark.parametrize("name", [n for n, (_, v) in WHOLE.items() if not isinstance(v, float)])
-def test_dicts_of_every_construct_are_read(name):
+@pytest.mark.parametrize("title", [{}, {"title": "reply"}], ids=["untitled", "titled"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_dicts_of_every_construct_are_read_and_others_are_not(name, title):
     schema, value = WHOLE[name]
-    llm = scripted(SplitReasonLLM, json.dumps(value))
-    found = llm.with_structured_output(schema, include_raw=True).invoke(ASK)
-    assert (found["parsed"], found["parsing_error"]) == (value, None)
+    read = []
+    for written in (value, {"another": "value"}):
+        llm = scripted(SplitReasonLLM, json.dumps(written))
+        asked = llm.with_structured_output({**title, **schema}, include_raw=True)
+        read.append(asked.invoke(ASK)["parsed"])
+    assert read == [value, None if not fits({"another": "value"}, schema) else {"another": "value"}]
 
 
 def check_rich(found):

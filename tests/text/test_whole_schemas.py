@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import CONTROL
 from splitreason_integrations.testing import embedded_codec
 from splitreason_integrations.text.grammar import Guide, answer_grammar, call_grammar
@@ -16,7 +17,10 @@ CODEC = embedded_codec()
 
 
 def guide(schema):
-    return Guide(CODEC, answer_grammar(schema, CODEC), Tags(), reasons=False)
+    try:
+        return Guide(CODEC, answer_grammar(schema, CODEC), Tags(), reasons=False)
+    except RequestError as error:
+        pytest.fail(f"the schema is refused: {error}")
 
 
 def lets_through(grammar, text):
