@@ -204,15 +204,15 @@ def _closed(schema: Any) -> Any:
         return [_closed(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    parts = {key: part for key, part in schema.items() if key in _VALUES}
+    parts: dict[str, Any] = {}
     for key, part in schema.items():
         if key in _SCHEMAS_BY_NAME and isinstance(part, Mapping):
             parts[key] = {name: _closed(one) for name, one in part.items()}
-        elif key not in _VALUES:
-            parts[key] = _closed(part)
+        else:
+            parts[key] = part if key in _VALUES else _closed(part)
     if isinstance(schema.get("properties"), Mapping) and schema.get("type", "object") == "object":
         parts.setdefault("additionalProperties", False)
-    return {key: parts[key] for key in (*schema, *(parts.keys() - schema.keys()))}
+    return parts
 
 
 def _combines(schema: Any) -> bool:
