@@ -9,8 +9,11 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import CONTROL
 from splitreason_integrations.testing import embedded_codec
 from splitreason_integrations.text.grammar import Guide, answer_grammar, call_grammar
+from splitreason_integrations.text.replies import ReplyReader
+from splitreason_integrations.text.reply_formats import FORMATS
 from splitreason_integrations.text.tags import Tags
 from tests.text.schemas import record
+from tests.text.test_family_grammars import codec_of
 from tests.text.whole_schemas import CHECKED, DIGIT, WHOLE, fits
 
 CODEC = embedded_codec()
@@ -30,16 +33,16 @@ def lets_through(grammar, text):
     return took == len(ids) and bool({*grammar.allowed(ids)} & {*CODEC.end_tokens})
 
 
-def walk(grammar, seed, most=200):
+def walk(grammar, seed, *, codec=CODEC, most=200):
     """Return a text of random tokens that the grammar allows; None where it does not end."""
     draw, ids = random.Random(seed), []
     while len(ids) < most:
         allowed = grammar.allowed(ids)
-        assert allowed, f"nothing may follow {CODEC.decode(ids)!r}"
+        assert allowed, f"nothing may follow {codec.decode(ids)!r}"
         token = draw.choice(allowed)
-        ends = {*allowed} & {*CODEC.end_tokens}
+        ends = {*allowed} & {*codec.end_tokens}
         if ends and (token in ends or draw.random() < 0.5):
-            return CODEC.decode(ids)
+            return codec.decode(ids)
         ids.append(token)
     return None
 
@@ -97,3 +100,22 @@ def test_arguments_of_a_call_go_through_whole(name):
         token = CODEC.control_token(part)
         ids += CODEC.encode(part) if token is None else [token]
     assert grammar.accepted([], ids) == len(ids)
+
+
+MARKUP = [name for name, family in FORMATS.items() if family.argument]
+
+
+@pytest.mark.parametrize("name", ["allOf of references", "two unions", "recursion"])
+@pytest.mark.parametrize("family", MARKUP)
+def test_arguments_in_markup_go_through_whole(family, name):
+    codec, (schema, _) = codec_of(FORMATS[family]), WHOLE[name]
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    grammar = call_grammar([tool], codec)
+    for seed in range(4):
+        text = walk(Guide(codec, grammar, Tags(), reasons=False), seed, codec=codec, most=400)
+        reader = ReplyReader(codec.response_template, "", (), [tool])
+        reader.feed(text)
+        reader.finish()
+        (call,) = reader.tool_calls
+        assert not call.error, call
+        assert fits(call.arguments, schema)
