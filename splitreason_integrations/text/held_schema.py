@@ -25,6 +25,9 @@ from splitreason_integrations.text.held_names import (
 from splitreason_integrations.text.held_objects import held_properties
 from splitreason_integrations.text.schemas import MOST_LEVELS, place_of, registered
 
+_MOST_CHOICES = 400
+"""Most optional properties of one object, and most alternatives of one value: what may come next
+is one row of llguidance's parser, which has 2,000 items."""
 _FLAT_LEVELS = 8
 """Levels after which a part is written apart, so that the text is nested no deeper."""
 _APPLIED = frozenset({*REFERENCES, *UNIONS, "allOf"})
@@ -201,6 +204,7 @@ class HeldSchema:
                 pieces += [self._part(one, None, f"{key}/{at}") for at, one in enumerate(kept)]
             elif key in UNIONS:
                 branches = [self._part(one, around, f"{key}/{at}") for at, one in enumerate(kept)]
+                self._check_few(sum(map(_is_nested, branches)), "alternatives")
                 pieces.append({"anyOf": branches})
         return _all_of(pieces)
 
@@ -212,10 +216,19 @@ class HeldSchema:
 
     def _own(self, plain: Mapping[str, Any], *, counts: bool) -> list[Any]:
         """Return what a schema says itself, as one piece and further ones for its patterns."""
+        optional = plain.get("properties", {}).keys() - set(plain.get("required", ()))
+        self._check_few(len(optional), "optional properties")
         piece = held_plain(plain, self._path)
         piece |= held_properties(plain, self, counts=counts)
         piece |= self._items(plain)
         return [piece, *held_text(plain)] if piece else held_text(plain)
+
+    def _check_few(self, count: int, what: str) -> None:
+        if count > _MOST_CHOICES:
+            raise RequestError(
+                f"the schema has {count:,} {what} at {place_of(self._path)}, and at most "
+                f"{_MOST_CHOICES} can be held: ask for a list of names and values instead"
+            )
 
     def _items(self, plain: Mapping[str, Any]) -> Piece:
         first, rest = plain.get("prefixItems"), plain.get("items")
@@ -237,6 +250,16 @@ class HeldSchema:
             most = len(first or ()) + len(counted["enum"])
             found["maxItems"] = min(plain.get("maxItems", most), most)
         return found
+
+
+def _is_nested(written: Any) -> bool:
+    """Return whether a value of a written schema may be an object or a list."""
+    kinds = written.get("type", "object") if isinstance(written, Mapping) else ()
+    return (
+        isinstance(written, Mapping)
+        and not {"const", "enum"} & written.keys()
+        and ("object" in kinds or "array" in kinds)
+    )
 
 
 def _resolvers(resource: Any, resolver: Any) -> Iterator[tuple[int, Any]]:

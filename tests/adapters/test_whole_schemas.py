@@ -226,6 +226,14 @@ REFUSED = {
         record(v={"enum": [f"v{at}" for at in range(200_000)]}),
         "more than 100,000 parts, at #/properties/v/enum; ask for a text",
     ),
+    "1,000 optional properties": (
+        record(o=record([], **{f"p{at}": DIGIT for at in range(1000)})),
+        "1,000 optional properties at #/properties/o, and at most 400 can be held: ask for a list",
+    ),
+    "1,000 alternatives": (
+        {"anyOf": [record(**{f"p{at}": DIGIT}) for at in range(1000)]},
+        "1,000 alternatives at its top, and at most 400 can be held",
+    ),
     "10^9 items": ({"type": "array", "minItems": 10**9}, "minItems of 1,000,000,000 .*ask for"),
     "all combinations": (
         {
