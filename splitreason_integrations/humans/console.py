@@ -149,7 +149,7 @@ class _Dialogue:
 
     async def _lines_of_edit(self) -> str | None:
         """Return a text of several lines; an empty one where it was left, None at the end."""
-        self._say("the text, then a line with a single dot (at once: back):")
+        self._say("type the text; end with a line that holds only a dot (a dot at once goes back):")
         lines: list[str] = []
         while (line := await self._lines.next()) != ".":
             if line is None:

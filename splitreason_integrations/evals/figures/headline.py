@@ -33,8 +33,8 @@ def headline(untaught: Found, servers: Found) -> str:
             _source(untaught, free["n"]),
         ),
         (
-            "wall time of an answer on two vLLM servers ÷ the published flow's, same text in "
-            f"{answers['same_text']} of {answers['n']}",
+            "wall time of an answer on two vLLM servers ÷ the published SplitReason code's, "
+            f"same text in {answers['same_text']} of {answers['n']}",
             f"**{ratio(answers['wall_ratio'], answers['wall_interval'])}**",
             _source(servers, answers["n"]),
         ),

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.evals.figures import decision, engine, headline, pair, untaught
+from splitreason_integrations.evals.figures import (
+    decision,
+    engine,
+    headline,
+    pair,
+    policies,
+    untaught,
+)
 from splitreason_integrations.evals.figures.cells import read, transcribed
 
 _PLACE = re.compile(
@@ -33,6 +40,7 @@ class Figure:
 
 
 FIGURES = {
+    "policies": Figure(policies.FILES, policies.compared),
     "pair": Figure(("pair",), pair.of_split("test")),
     "pair-operands": Figure(("pair",), pair.of_split("test-operands")),
     "pair-knob": Figure(("pair",), pair.knob),
