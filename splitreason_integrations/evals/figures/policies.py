@@ -18,12 +18,11 @@ _HEADINGS = (
 def compared(*found: Found) -> str:
     """Return a row for each policy's file, and below the table the command of each."""
     cells, commands = [], []
-    for name, one in zip(FILES, found, strict=True):
-        (row,) = one["rows"]
+    for name, row in zip(FILES, found, strict=True):
         cells.append(
             (
                 f"`{name.removeprefix('policy-')}`",
-                "base" if "base" in one["command"] else "small",
+                "base" if "base" in row["command"] else "small",
                 rule(row["trigger"]),
                 share(row["accuracy"]),
                 interval(row["interval"]),
@@ -31,5 +30,5 @@ def compared(*found: Found) -> str:
                 f"{row['spans'] / row['n']:.1f}",
             )
         )
-        commands.append(note(one, f"{row['n']} problems, greedy"))
+        commands.append(note(row, f"{row['n']} problems, greedy"))
     return "\n\n".join((markdown_table(_HEADINGS, cells), *commands))
