@@ -28,7 +28,7 @@ FLOORS = [
     {"loop", "reviews"},
     {"audit", "telemetry"},
     {"engine"},
-    {"settings", "audit.replay", "testing", "console", "doctor"},
+    {"settings", "audit.replay", "testing", "console", "doctor", "notebooks"},
     {"evals"},
     {"annotation", "planning", "training"},
     {"cli"},

@@ -26,15 +26,16 @@ class ReplyWriter:
     """Turns one reply's deltas into chunks, and its completion into the last one.
 
     `additional_kwargs["authors"]` of a chunk says who wrote its text:
-    `[{"type": "small" | "large", "text": ..., "index": n}]`. Added up over chunks, the list has
-    one entry for each segment of text by one author, tool calls included.
+    `[{"type": "small" | "large" | "human", "text": ..., "index": n}]`. Added up over chunks, the
+    list has one entry for each run of text by one author in one part of the reply. The first chunk
+    of a run names the part: `"channel": "reasoning" | "answer" | "tool_call"`.
     """
 
     def __init__(self, *, model_name: str, request_id: str) -> None:
         self._model_name = model_name
         self._request_id = request_id
-        self._author: Author | None = None
-        self._segment = -1
+        self._run: tuple[Author, Channel] | None = None
+        self._number = -1
         self._arguments: dict[int, str] = {}
 
     def chunk(self, delta: Delta) -> ChatGenerationChunk | None:
@@ -49,11 +50,13 @@ class ReplyWriter:
         return ChatGenerationChunk(message=message)
 
     def _extra(self, delta: Delta) -> dict[str, Any]:
-        if delta.author is not self._author:
-            self._author = delta.author
-            self._segment += 1
-        segment = {"type": str(delta.author), "text": delta.text, "index": self._segment}
-        extra: dict[str, Any] = {"authors": [segment]}
+        run: dict[str, Any] = {"type": str(delta.author), "text": delta.text}
+        if (delta.author, delta.channel) != self._run:
+            self._run = delta.author, delta.channel
+            self._number += 1
+            # Only here: LangChain joins equal texts of chunks that it adds up.
+            run["channel"] = str(delta.channel)
+        extra: dict[str, Any] = {"authors": [{**run, "index": self._number}]}
         if delta.channel is Channel.REASONING:
             extra["reasoning_content"] = delta.text
         return extra

@@ -26,5 +26,9 @@ def _parts(cell: dict[str, Any]) -> Iterator[str]:
         return
     yield f"```python\n{source}\n```"
     for output in cell["outputs"]:
-        text = "".join(output.get("text") or output["data"]["text/plain"])
+        data = output.get("data", {})
+        if "text/html" in data:
+            yield "".join(data["text/html"])
+            continue
+        text = "".join(output.get("text") or data["text/plain"])
         yield f"```text\n{text.rstrip()}\n```"

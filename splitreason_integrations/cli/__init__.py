@@ -13,6 +13,7 @@ from splitreason_integrations.cli import (
     audit,
     bench,
     calibrate,
+    chat,
     demo,
     doctor,
     evaluate,
@@ -24,8 +25,8 @@ from splitreason_integrations.cli import (
     train,
 )
 from splitreason_integrations.errors import SplitReasonError
-from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.processes import environment
+from splitreason_integrations.records.printable import harmless
 
 _HELP = "Usage: "
 """How a help page begins."""
@@ -61,6 +62,7 @@ def _options(
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("ask")(ask.ask)
+app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("shadow")(shadow.shadow)

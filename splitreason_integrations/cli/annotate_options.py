@@ -28,7 +28,7 @@ from splitreason_integrations.annotation.sources import open_source
 from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.cli.display import ProgressShown
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.humans.terminal import harmless
+from splitreason_integrations.records.printable import harmless
 
 Source = Annotated[
     str,

@@ -1,6 +1,7 @@
 """`splitreason ask`: stream the answer to one question."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
@@ -17,11 +18,12 @@ from splitreason_integrations.cli.display import ReplyPrinter, choice_line, cost
 from splitreason_integrations.cli.picture import ReplyPicture, check_picture, write_picture
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
+from splitreason_integrations.errors import RequestError
 from splitreason_integrations.events import HandoffFailed, HumanAsked
 from splitreason_integrations.humans.console import ConsoleReviewer
 from splitreason_integrations.humans.human import HumanCheck
-from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Completion, Delta
+from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.request import Request
 
 
@@ -50,7 +52,7 @@ class Check(StrEnum):
 
 @options.with_declared
 def ask(
-    question: Annotated[str, typer.Argument(help="What to ask.")],
+    question: Annotated[str, typer.Argument(help="What to ask; - reads standard input.")],
     small: options.Small = None,
     large: options.Large = None,
     trigger: options.OwnTrigger = None,
@@ -81,6 +83,7 @@ def ask(
     **given: Any,
 ) -> None:
     """Ask one question; print the text of the small and the large model differently."""
+    question = _read() if question == "-" else question
     described = options.engine(small, large, trigger, max_share, policy, close=close)
     engine = options.keyed(options.applied(described, given), api_key_env)
     if audit_content and audit is None:
@@ -130,23 +133,41 @@ def stream(
     printer = ReplyPrinter(console)
     reply: Completion | None = None
     failures: list[HandoffFailed] = []
-    for item in blocking.iterate(engine.stream(request)):
-        if isinstance(item, Delta):
-            printer.show(item)
-            if on_delta is not None:
-                on_delta(item)
-        elif isinstance(item, HumanAsked):
-            printer.pause()
-        elif isinstance(item, HandoffFailed):
-            failures.append(item)
-        elif isinstance(item, Completion):
-            reply = item
-    printer.finish()
+    try:
+        for item in blocking.iterate(engine.stream(request)):
+            if isinstance(item, Delta):
+                printer.show(item)
+                if on_delta is not None:
+                    on_delta(item)
+            elif isinstance(item, HumanAsked):
+                printer.pause()
+            elif isinstance(item, HandoffFailed):
+                failures.append(item)
+            elif isinstance(item, Completion):
+                reply = item
+    finally:
+        printer.finish()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for failure in failures:
         errors.print(harmless(f"{failure.model} failed: {failure.error}"), markup=False)
     assert reply is not None, "a stream ends with its completion"
     return reply
+
+
+def _read() -> str:
+    """Return the question on standard input.
+
+    Raises:
+        RequestError: There is none, or it is no text.
+
+    """
+    try:
+        question = sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"standard input is no text in UTF-8: {error}") from error
+    if not question:
+        raise RequestError("standard input is empty: pipe a question in, as in `cat q.txt | …`")
+    return question
 
 
 def _facts(reply: Completion) -> dict[str, Any]:

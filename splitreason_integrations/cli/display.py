@@ -6,14 +6,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -29,8 +32,9 @@ from splitreason_integrations.backends.registry import (
     public_name,
 )
 from splitreason_integrations.cli.wrapping import WordWrap
-from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Author, Channel, Completion, Delta
+from splitreason_integrations.records.printable import harmless
+from splitreason_integrations.records.view import facts_line
 
 if TYPE_CHECKING:
     from splitreason_integrations.engine import SplitEngine
@@ -58,8 +62,13 @@ def _load(spec: ModelSpec, role: Role) -> None:
 
 @contextmanager
 def loading(what: str) -> Generator[None, None, None]:
-    """Show on standard error, if that is a terminal, what is being loaded."""
-    with Console(stderr=True).status(f"loading {what} …"):
+    """Show on standard error, if that is a terminal, what is being loaded and for how long."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as shown:
+        shown.add_task(escape(f"loading {what} …"), total=None)
         yield
 
 
@@ -105,16 +114,7 @@ class ReplyPrinter:
 
 def cost_line(reply: Completion, *, timed: bool = True) -> str:
     """Return one line with the tokens, the time unless it is left out, and the cost of a reply."""
-    spans = len(reply.spans)
-    line = (
-        f"{reply.tokens} tokens, {reply.large_tokens} by the large model "
-        f"({reply.offload_share:.1%}) in {spans} {'span' if spans == 1 else 'spans'}"
-    )
-    if timed:
-        line += f", {reply.latency_s:.2f} s"
-    if reply.cost_usd:
-        line += f", {reply.cost_usd:.6f} USD"
-    return line + (", large model failed" if reply.degraded else "")
+    return facts_line(reply.facts(), timed=timed)
 
 
 def choice_line(reply: Completion) -> str | None:

@@ -10,8 +10,9 @@ from rich.cells import cell_len
 
 from splitreason_integrations.cli.wrapping import may_break
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.humans.terminal import harmless
 from splitreason_integrations.records import Author, Channel, Delta
+from splitreason_integrations.records.printable import harmless
+from splitreason_integrations.records.view import NAMES
 
 COLUMNS = 48
 """Width of a line in cells; a wide character, as in Japanese, takes two."""
@@ -31,11 +32,6 @@ _STYLES = {
 _BANDS = {Author.LARGE: "#DCEBF7", Author.HUMAN: "#FBE9D7"}
 """Colour behind the text."""
 
-_NAMES = {
-    Author.SMALL: "small model",
-    Author.LARGE: "large model",
-    Author.HUMAN: "a person",
-}
 _SOFT = 'fill="#666666"'
 _TAB = " " * 4
 _JOINER = "\u200d"
@@ -230,7 +226,7 @@ def _text(text: str, x: float, y: float, style: str, *, cells: int) -> str:
 def _legend(authors: Sequence[Author], y: float) -> str:
     parts, at = [], 0
     for author in authors:
-        name = _NAMES[author]
+        name = NAMES[author]
         parts.append(_by(author, name, _MARGIN + at * _CELL, y, cells=len(name)))
         at += len(name) + 3
     return "\n".join(parts)

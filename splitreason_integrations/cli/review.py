@@ -11,7 +11,8 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.review_tables import print_entry, questions_table
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision
-from splitreason_integrations.humans.terminal import harmless, login_name
+from splitreason_integrations.humans.terminal import login_name
+from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.reviews import ReviewQueue, Status
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from splitreason_integrations.humans.terminal import harmless
+from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.reviews import Entry
 
 

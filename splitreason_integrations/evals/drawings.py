@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.results import Result
-from splitreason_integrations.humans.terminal import harmless
+from splitreason_integrations.records.printable import harmless
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

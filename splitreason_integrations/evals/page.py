@@ -15,7 +15,7 @@ from splitreason_integrations.evals.contest import Contest
 from splitreason_integrations.evals.drawings import drawings
 from splitreason_integrations.evals.journal import REPORTS
 from splitreason_integrations.evals.results import Result
-from splitreason_integrations.humans.terminal import harmless
+from splitreason_integrations.records.printable import harmless
 
 _HERE = Path(__file__).parent
 _TRACES = 12

@@ -11,7 +11,7 @@ from splitreason_integrations.evals.drawings import trade_off
 from splitreason_integrations.evals.metrics import Figure, Metric
 from splitreason_integrations.evals.recommendation import Recommendation
 from splitreason_integrations.evals.verdict import Trial, percent, points
-from splitreason_integrations.humans.terminal import harmless
+from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.settings.policy_files import to_toml
 
 PAGE, POLICY, DATA = "report.html", "policy.toml", "report.json"

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision, Paused, named_reviewer
-from splitreason_integrations.humans.terminal import harmless, login_name
+from splitreason_integrations.humans.terminal import login_name
 from splitreason_integrations.processes.children import PerProcess
+from splitreason_integrations.records.printable import harmless
 
 _SHOWN_CHARACTERS = 1500
 _POLL_S = 0.1

@@ -50,6 +50,7 @@ def completion_of(state: RequestState) -> Completion:
         loading_s=state.loading.local_s,
         max_reasoning_tokens=machine.policy.max_reasoning_tokens,
         reasoning_was_ended=REASONING_CAP in machine.exhausted,
+        runs=transcript.runs(),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from splitreason_integrations.protocols import Codec, TextStream
-from splitreason_integrations.records import Author, Channel, Delta, Piece, Writer
+from splitreason_integrations.records import Author, Channel, Delta, Piece, TextRun, Writer, runs_of
 from splitreason_integrations.records import token_ids as joined
 from splitreason_integrations.text.replies import ReplyReader
 
@@ -66,6 +66,7 @@ class Transcript:
         self._begins_reasoning = self._has_begun = begins_reasoning
         self._end_of_reasoning = small.reply_format.end_of_reasoning.strip()
         self._reasoning = ""
+        self._shown: list[Delta] = []
 
     @property
     def stopped(self) -> bool:
@@ -170,6 +171,7 @@ class Transcript:
             self.tokens += len(kept)
         if writer == CLOSER:
             self._ended_at = self.tokens
+        self._shown += deltas
         return deltas
 
     def finish(self) -> list[Delta]:
@@ -178,7 +180,12 @@ class Transcript:
         deltas = [Delta(text, (), self.author, channel) for channel, text in shown]
         if calls := self._reader.take_call_pieces():
             deltas.append(Delta("", (), self.author, Channel.TOOL_CALL, calls))
+        self._shown += deltas
         return deltas
+
+    def runs(self) -> tuple[TextRun, ...]:
+        """Return the text so far by author and part."""
+        return runs_of(self._shown)
 
     def _stream(self, writer: Writer) -> TextStream:
         codec = self._codecs[writer]

@@ -1,35 +1,17 @@
 """Values that a reply is made of. Every piece of text has an author."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
+from splitreason_integrations.records.authors import Author, Channel, TextRun, Writer
 from splitreason_integrations.records.metadata import ReplyMetadata, TokenCounts
+from splitreason_integrations.records.view import ReplyView
 
 Message = Mapping[str, Any]
 """One chat message: `role`, `content` and, where they apply, `name`, `reasoning_content`,
 `tool_calls` and `tool_call_id`, as chat templates of transformers take them."""
-
-
-class Author(StrEnum):
-    """Who wrote a piece of text."""
-
-    SMALL = "small"
-    LARGE = "large"
-    HUMAN = "human"
-
-
-Writer = tuple[Author, int]
-"""An author and the number of the model among the author's: there may be several large ones."""
-
-
-class Channel(StrEnum):
-    """The part of the reply that a piece of text belongs to."""
-
-    REASONING = "reasoning"
-    ANSWER = "answer"
-    TOOL_CALL = "tool_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +158,7 @@ class Completion:
             dropped.
         max_reasoning_tokens: The cap on `reasoning_tokens`; None for none.
         reasoning_was_ended: Whether the reasoning was ended because it had reached that.
+        runs: The text by author and part, in order.
 
     """
 
@@ -204,6 +187,7 @@ class Completion:
     small_surplus_tokens: int = 0
     max_reasoning_tokens: int | None = None
     reasoning_was_ended: bool = False
+    runs: tuple[TextRun, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -215,6 +199,21 @@ class Completion:
         """Large-model tokens ÷ all generated tokens; 0.0 for an empty reply."""
         generated = self.small_tokens + self.large_tokens
         return self.large_tokens / generated if generated else 0.0
+
+    @property
+    def view(self) -> ReplyView:
+        """The reply as notebooks show it."""
+        runs = self.runs or (
+            TextRun(None, Channel.REASONING, self.reasoning),
+            TextRun(None, Channel.ANSWER, self.answer),
+        )
+        return ReplyView(runs, self.facts())
+
+    def _repr_html_(self) -> str:
+        return self.view._repr_html_()
+
+    def _repr_markdown_(self) -> str:
+        return self.view._repr_markdown_()
 
     def facts(self) -> ReplyMetadata:
         """Return the plain-data summary that both adapters publish."""
@@ -256,11 +255,29 @@ class Completion:
         return facts
 
 
+def runs_of(deltas: Iterable[Delta]) -> tuple[TextRun, ...]:
+    """Return the text of deltas by author and part."""
+    shown = (delta for delta in deltas if delta.text)
+    groups = groupby(shown, key=lambda delta: (delta.author, delta.channel))
+    return tuple(
+        TextRun(author, channel, "".join(delta.text for delta in run))
+        for (author, channel), run in groups
+    )
+
+
 def delta_from(data: Mapping[str, Any]) -> Delta:
     """Return the delta with these fields, which are plain data."""
     calls = tuple(CallPiece(**call) for call in data["calls"])
     author, channel = Author(data["author"]), Channel(data["channel"])
     return Delta(data["text"], tuple(data["token_ids"]), author, channel, calls)
+
+
+def run_from(data: Mapping[str, Any]) -> TextRun:
+    """Return the run of text with these fields, which are plain data."""
+    author = data["author"]
+    return TextRun(
+        None if author is None else Author(author), Channel(data["channel"]), data["text"]
+    )
 
 
 def completion_from(data: Mapping[str, Any]) -> Completion:
@@ -273,6 +290,7 @@ def completion_from(data: Mapping[str, Any]) -> Completion:
         "tool_calls": tuple(ToolCall(**call) for call in data["tool_calls"]),
         "pieces": tuple(pieces),
         "spans": tuple(SpanRecord(**span) for span in data["spans"]),
+        "runs": tuple(map(run_from, data.get("runs", ()))),
     }
     return Completion(**{**data, **parts})
 

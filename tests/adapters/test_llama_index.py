@@ -101,7 +101,11 @@ def test_every_chat_door_gives_the_same_reply(door, heard):
     assert reply.message.content == ANSWER
     facts = reply.raw["splitreason"]
     assert [span["text"].strip() for span in facts["spans"]] == ["That is 5.", "That is 15."]
-    assert [one["type"] for one in reply.raw["authors"]] == ["small", "large"] * 2 + ["small"]
+    assert [(one["type"], one["channel"]) for one in reply.raw["authors"]] == [
+        *[("small", "reasoning"), ("large", "reasoning")] * 2,
+        *[("small", "reasoning"), ("small", "answer")],
+    ]
+    assert reply.raw["authors"][-1]["text"] == ANSWER
     usage = reply.additional_kwargs
     assert usage["completion_tokens"] == sum(facts["tokens"].values())
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]

@@ -87,13 +87,14 @@ def scripted(replies, **options):
 
 
 AUTHORS = [("small", "So:"), ("large", " it is."), ("small", " Done.")]
-"""Who wrote the reasoning of each reply; the answer is in the last one's segment."""
+"""Who wrote the reasoning of each reply; the small model's answer or call follows."""
 
 
 def check_authors(raw):
-    *first, last = [(one["type"], one["text"]) for one in raw["authors"]]
-    assert (first, last[0]) == (AUTHORS[:2], "small")
-    assert last[1].startswith(AUTHORS[2][1])
+    *first, last = raw["authors"]
+    assert [(one["type"], one["text"]) for one in first] == AUTHORS
+    assert {one["channel"] for one in first} == {"reasoning"}
+    assert (last["type"], last["channel"] in ("answer", "tool_call")) == ("small", True)
 
 
 class Ends(BaseEventHandler):

@@ -240,6 +240,7 @@ def test_pickling_drops_no_option(given):
     assert values(pickle.loads(pickle.dumps(scripted(redact=[found]))))["redact"] == (found,)  # noqa: S301
     assert pickle.loads(pickle.dumps(scripted())).chat(ASK).raw["authors"][1] == {  # noqa: S301
         "type": "large",
+        "channel": "reasoning",
         "text": " That is 5.",
     }
 

@@ -27,8 +27,9 @@ from splitreason_integrations.records import (
 class ReplyWriter:
     """Adds up one reply: every response holds the whole message so far and what is new.
 
-    `raw["authors"]` says who wrote the text, as `[{"type": "small" | "large", "text": ...}]`,
-    one entry for each segment by one author, tool calls included.
+    `raw["authors"]` says who wrote the text, as `[{"type": "small" | "large" | "human",
+    "channel": "reasoning" | "answer" | "tool_call", "text": ...}]`, one entry for each run of text
+    by one author in one part of the reply.
     """
 
     def __init__(self, *, model_name: str, request_id: str) -> None:
@@ -44,7 +45,7 @@ class ReplyWriter:
         if not delta.text and not delta.calls:
             return None
         if delta.text:
-            self._add_author(delta.author, delta.text)
+            self._add_run(delta.author, delta.channel, delta.text)
         for piece in delta.calls:
             self._add_call(piece)
         if delta.channel is Channel.REASONING:
@@ -86,9 +87,10 @@ class ReplyWriter:
             additional_kwargs={**usage, **parts},
         )
 
-    def _add_author(self, author: Author, text: str) -> None:
-        if not self._authors or self._authors[-1]["type"] != str(author):
-            self._authors.append({"type": str(author), "text": ""})
+    def _add_run(self, author: Author, channel: Channel, text: str) -> None:
+        run = {"type": str(author), "channel": str(channel)}
+        if not self._authors or not run.items() <= self._authors[-1].items():
+            self._authors.append({**run, "text": ""})
         self._authors[-1]["text"] += text
 
     def _message(self, completion: Completion | None = None) -> ChatMessage:

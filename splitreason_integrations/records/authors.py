@@ -1,0 +1,40 @@
+"""Who writes a reply, its parts, and its text by both."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Author(StrEnum):
+    """Who wrote a piece of text."""
+
+    SMALL = "small"
+    LARGE = "large"
+    HUMAN = "human"
+
+
+Writer = tuple[Author, int]
+"""An author and the number of the model among the author's: there may be several large ones."""
+
+
+class Channel(StrEnum):
+    """The part of the reply that a piece of text belongs to."""
+
+    REASONING = "reasoning"
+    ANSWER = "answer"
+    TOOL_CALL = "tool_call"
+
+
+@dataclass(frozen=True, slots=True)
+class TextRun:
+    """Consecutive text of one author in one part of a reply.
+
+    Attributes:
+        author: Who wrote it; None where that is not known.
+        channel: The part of the reply.
+        text: The text.
+
+    """
+
+    author: Author | None
+    channel: Channel
+    text: str
