@@ -16,7 +16,7 @@ FILES = [
 ]
 TOUCHES = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 PROXIES = {"getproxies", "proxy_bypass"}
-READ_PROXIES = {"backends/openai_server/proxy.py", "evals/hub.py"}
+READ_PROXIES = {"backends/openai_server/proxy.py", "backends/hub.py"}
 
 
 def names_in(code):

@@ -27,6 +27,7 @@ from splitreason_integrations.annotation.run import OnProgress, Settings, annota
 from splitreason_integrations.annotation.sources import open_source
 from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.cli.display import ProgressShown
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.records.printable import harmless
 
@@ -175,7 +176,7 @@ def _show(console: Console, report: Report, out: Path) -> None:
     table.add_column()
     for name, value in _rows(report, out):
         table.add_row(name, harmless(value))
-    console.print(table)
+    print_table(console, table)
 
 
 def _rows(report: Report, out: Path) -> list[tuple[str, str]]:

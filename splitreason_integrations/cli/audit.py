@@ -16,6 +16,7 @@ from splitreason_integrations.audit.history import History, load
 from splitreason_integrations.audit.replay import Replay, pieces_of, run_again
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.audit_tables import print_records, print_reply, requests_table
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.errors import AuditError
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ def list_requests(
         data = {"requests": [one.summary() for one in requests], "log": asdict(history.report)}
         typer.echo(json.dumps(data))
         return
-    Console(highlight=False).print(requests_table(requests))
+    print_table(Console(highlight=False), requests_table(requests))
 
 
 @app.command()

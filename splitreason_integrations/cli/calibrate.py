@@ -13,6 +13,7 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.chart import Mark, chart
 from splitreason_integrations.cli.display import LARGE_STYLE
 from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
@@ -222,7 +223,7 @@ def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
         for row in rows
         for figure in [row.figures[goal.metric]]
     ]
-    console.print(_table(rows, chosen))
+    print_table(console, _table(rows, chosen))
     console.print()
     title = str(goal.metric).replace("_", " ")
     scale = rows[0].scalar.scale

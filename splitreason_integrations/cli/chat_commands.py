@@ -15,7 +15,7 @@ _NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class ChatCommand:
     """A command of the chat.
 
     Attributes:
@@ -118,15 +118,15 @@ def _quit(talk: Conversation, argument: str) -> None:
     return None
 
 
-COMMANDS: Mapping[str, Command] = {
-    "help": Command("/help", "list the commands", _help),
-    "small": Command("/small [MODEL]", "show the small model, or use another", _small),
-    "large": Command("/large [MODEL]", "show the large model, or use another", _large),
-    "trigger": Command("/trigger [TEXT|auto]", "show or set what opens a span", _trigger),
-    "policy": Command("/policy [NAME|FILE|none]", "show or set the policy", _policy),
-    "cost": Command("/cost", "sum up tokens, time and cost of all replies", _cost),
-    "save": Command("/save FILE", "write the conversation as JSON", _save),
-    "clear": Command("/clear", "begin a new conversation", _clear),
-    "quit": Command("/quit", "end the chat", _quit),
+COMMANDS: Mapping[str, ChatCommand] = {
+    "help": ChatCommand("/help", "list the commands", _help),
+    "small": ChatCommand("/small [MODEL]", "show the small model, or use another", _small),
+    "large": ChatCommand("/large [MODEL]", "show the large model, or use another", _large),
+    "trigger": ChatCommand("/trigger [TEXT|auto]", "show or set what opens a span", _trigger),
+    "policy": ChatCommand("/policy [NAME|FILE|none]", "show or set the policy", _policy),
+    "cost": ChatCommand("/cost", "sum up tokens, time and cost of all replies", _cost),
+    "save": ChatCommand("/save FILE", "write the conversation as JSON", _save),
+    "clear": ChatCommand("/clear", "begin a new conversation", _clear),
+    "quit": ChatCommand("/quit", "end the chat", _quit),
 }
 """The commands by name."""

@@ -14,6 +14,7 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.ask import stream
 from splitreason_integrations.cli.display import LARGE_STYLE, cost_line, load_models, loading
 from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.cli.wrapping import WordWrap
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.figures.headline import EXAMPLE_PRICES
@@ -66,7 +67,7 @@ def demo(
         _show(engine, task, seed, console, out)
     results = _compare(engine, tasks[:eval_problems], seed)
     out.write(f"{results[0].tasks} problems never trained on, seed {seed}, greedy:\n\n")
-    console.print(_table(results))
+    print_table(console, _table(results))
     out.write(f"\n{_sentence(_summaries(results), results[0].tasks)}\n")
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from splitreason_integrations import blocking
 from splitreason_integrations.backends.description import Role
 from splitreason_integrations.cli import options
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.doctor import (
     Finding,
     RuleFinding,
@@ -69,7 +70,7 @@ def _show(findings: list[Finding]) -> None:
         table.add_row(mark, Text(finding.what), Text(finding.said))
     console = Console()
     console.print(f"{report.hardware()}; {_versions()}", highlight=False)
-    console.print(table)
+    print_table(console, table)
 
 
 def _show_rules(rules: list[RuleFinding]) -> None:
@@ -83,7 +84,7 @@ def _show_rules(rules: list[RuleFinding]) -> None:
         table.add_row(Text(rule.kind), Text(rule.rule), said)
     console = Console()
     console.print()
-    console.print(table)
+    print_table(console, table)
 
 
 def _versions() -> str:

@@ -15,6 +15,7 @@ from splitreason_integrations.audit.settings import settings_of
 from splitreason_integrations.backends.registry import ModelSpec
 from splitreason_integrations.cli import eval_options, options
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import Keyword
 from splitreason_integrations.engine import SplitEngine
@@ -204,9 +205,9 @@ def _show(found: Contest, context: Mapping[str, Any], *, as_json: bool, out: Pat
         typer.echo(json.dumps({**found.data(), **context}))
         return
     console = Console(highlight=False)
-    console.print(tables.for_terminal(found.results))
+    print_table(console, tables.for_terminal(found.results))
     for line in (*tables.missed_shares(found.results), *tables.rules_and_reading(found.results)):
         console.print(line, soft_wrap=True, markup=False)
     if found.pairs:
         console.print()
-        console.print(tables.pairs_for_terminal(found.pairs))
+        print_table(console, tables.pairs_for_terminal(found.pairs))

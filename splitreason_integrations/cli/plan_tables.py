@@ -5,6 +5,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.planning.capacity import Deployment, Plan
 from splitreason_integrations.planning.measuring import Check, error_of
 
@@ -24,7 +25,7 @@ _NAMES = {
 def show(plan: Plan, check: Check | None) -> None:
     """Print a plan, and the check of its prediction if there is one."""
     console = Console(highlight=False)
-    console.print(_plan(plan))
+    print_table(console, _plan(plan))
     first = (
         "both models share a device, so their times add up"
         if plan.figures.shared
@@ -38,7 +39,7 @@ def show(plan: Plan, check: Check | None) -> None:
         console.print(_NO_PRICES, soft_wrap=True)
     if check is not None:
         console.print()
-        console.print(_check(check))
+        print_table(console, _check(check))
 
 
 def _plan(plan: Plan) -> Table:

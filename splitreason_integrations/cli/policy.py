@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations.cli import options
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import ModelTerms
@@ -133,7 +134,7 @@ def _print(rows: Iterable[tuple[str, str]]) -> None:
     table.add_column(style="bold")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    print_table(console, table)
 
 
 def _rows(policy: Policy) -> list[tuple[str, str]]:

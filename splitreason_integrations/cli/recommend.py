@@ -15,6 +15,7 @@ from rich.table import Table
 from splitreason_integrations import __version__
 from splitreason_integrations.cli import eval_options, options
 from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.embedded import MEMBERS
 from splitreason_integrations.engine import SplitEngine
@@ -182,7 +183,7 @@ def _show(
         cells = pages.cells(one, found)
         chosen = one is found.verdict.chosen
         table.add_row(*(cells[at] for at in pages.TERMINAL), style="bold" if chosen else None)
-    console.print(table)
+    print_table(console, table)
     console.print()
     console.print(found.verdict.sentence, soft_wrap=True, markup=False, style="bold")
     for step in found.verdict.steps:

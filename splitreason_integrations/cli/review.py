@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from splitreason_integrations.cli import options
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.cli.review_tables import print_entry, questions_table
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision
@@ -38,7 +39,7 @@ def list_questions(
     if as_json:
         typer.echo(json.dumps({"questions": [entry.data() for entry in entries]}))
         return
-    Console(highlight=False).print(questions_table(entries))
+    print_table(Console(highlight=False), questions_table(entries))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.evaluate import measure
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
@@ -96,7 +97,7 @@ def _show(found: ShadowReport) -> None:
         table.add_column(heading, justify=justify, no_wrap=True)
     for one in found.estimates:
         table.add_row(str(one.trigger), *_cells(one))
-    console.print(table)
+    print_table(console, table)
     closes = " or ".join(dict.fromkeys(str(one.close) for one in found.estimates))
     console.print(
         f"\nestimated from {found.n} prompts; {found.small_tokens:.0f} small tokens and "

@@ -76,7 +76,7 @@ def _mapping(reply: object, name: str) -> Mapping[str, Any]:
 
 
 def _run(one: object) -> TextRun | None:
-    """Return an entry of `authors` as a run; None for what is no text."""
+    """Return an entry of `authors` as a run; None if it has no text."""
     if not isinstance(one, Mapping) or not isinstance(one.get("text"), str):
         return None
     return TextRun(_known(Author, one.get("type")), _channel(one.get("channel")), one["text"])

@@ -2,12 +2,15 @@
 
 import io
 import random
+import re
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 
 from splitreason_integrations.cli.display import ReplyPrinter
+from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.cli.wrapping import WordWrap
 from splitreason_integrations.records import Author, Channel, Delta
 
@@ -114,3 +117,37 @@ def test_another_writer_finds_the_whole_text_shown():
     assert file.getvalue() == "47*23"
     printer.pause()
     assert file.getvalue() == "47*23 ="
+
+
+def wide_table():
+    table = Table(box=None)
+    for heading in ("request", "share", "said"):
+        table.add_column(heading, no_wrap=heading != "said")
+    table.add_row("request-1234567890", "28.6%", "pip install 'splitreason-integrations[vllm]'")
+    table.add_row("[red]x", "", "")
+    return table
+
+
+def table_at(width, *, terminal):
+    output = io.StringIO()
+    print_table(Console(file=output, width=width, force_terminal=terminal), wide_table())
+    return re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("width", [20, 34, 40, 80, 200])
+def test_no_table_is_cut_off(width, terminal):
+    shown = table_at(width, terminal=terminal)
+    assert "…" not in shown
+    whole = re.sub(r"\s", "", shown)
+    for text in ("request-1234567890", "28.6%", "[red]x"):
+        assert text in whole
+    if width >= 80:
+        assert "[vllm]'" in shown
+
+
+def test_a_row_that_does_not_fit_a_terminal_is_lines():
+    first, second = table_at(20, terminal=True).split("\n\n")
+    assert first.splitlines()[:2] == ["request  request-1234567890", "share    28.6%"]
+    assert second == "request  [red]x\n"
+    assert "request-1234567890" in table_at(20, terminal=False).splitlines()[1]

@@ -1,0 +1,66 @@
+"""Tables in a terminal: nothing is cut off where they do not fit."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
+
+_FOLDED = 20
+"""Least width of a column whose words may be folded."""
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table.
+
+    Long words are folded. Where columns that are not to be wrapped do not fit, a terminal gets
+    each row as lines of heading and value, and a file the table in its whole width.
+    """
+    for column in table.columns:
+        if not column.no_wrap:
+            column.overflow = "fold"
+    needed = _least_width(console, table)
+    if needed <= console.width:
+        console.print(table, markup=False)
+    elif console.is_terminal:
+        console.print(Text("\n").join(_lines(table)), soft_wrap=True)
+    else:
+        Console(file=console.file, width=needed, highlight=False).print(table, markup=False)
+
+
+def _least_width(console: Console, table: Table) -> int:
+    options = console.options.update(max_width=10_000, markup=False)
+    widths = [
+        max((_width(console, options, column, cell) for cell in _cells(column)), default=0)
+        for column in table.columns
+    ]
+    edges = 2 * len(widths) if table.box is None else 3 * len(widths) + 1
+    return sum(widths) + edges
+
+
+def _width(console: Console, options: object, column: Column, cell: object) -> int:
+    measured = Measurement.get(console, options, cell)  # type: ignore[arg-type]
+    return measured.maximum if column.no_wrap else min(measured.minimum, _FOLDED)
+
+
+def _cells(column: Column) -> list[object]:
+    return [column.header, *column.cells]
+
+
+def _lines(table: Table) -> Iterator[Text]:
+    """Yield the lines of each row, and an empty one between two rows."""
+    headings = [_text(column.header) for column in table.columns]
+    wide = max(heading.cell_len for heading in headings)
+    for number, row in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
+        if number:
+            yield Text()
+        for heading, cell in zip(headings, row, strict=True):
+            value = _text(cell)
+            if value:
+                name = Text(heading.plain.ljust(wide), "bold")
+                yield Text.assemble(name, "  " if wide else "", value)
+
+
+def _text(cell: object) -> Text:
+    return cell if isinstance(cell, Text) else Text(str(cell))
