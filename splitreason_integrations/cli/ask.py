@@ -145,8 +145,10 @@ def stream(
                 failures.append(item)
             elif isinstance(item, Completion):
                 reply = item
-    finally:
-        printer.finish()
+    except BaseException:
+        printer.abandon()
+        raise
+    printer.finish()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for failure in failures:
         errors.print(harmless(f"{failure.model} failed: {failure.error}"), markup=False)

@@ -31,8 +31,9 @@ def chat(
     """Talk with the pair: each question is answered with the conversation so far.
 
     A line that ends with a backslash goes on in the next one; a text between two lines of three
-    double quotes may have any lines. Ctrl-C ends a reply, twice the chat, and so do /quit and
-    Ctrl-D. /help lists the commands. Without a terminal each line of standard input is a question.
+    double quotes may have any lines. /help lists the commands; two slashes begin a question with
+    one. Ctrl-C ends a reply, twice the chat, and so do /quit and Ctrl-D. Without a terminal each
+    line of standard input is a question.
     """
     small, large = options.pair(small, large)
     pair = Pair(small, large, trigger, close, policy, max_share, api_key_env, given)
@@ -70,19 +71,27 @@ class _Session:
 
     def _take(self, text: str) -> bool:
         """Run a command or answer a question; return whether the chat goes on."""
-        if text.startswith("/"):
-            said = run_command(self._talk, text)
-            if said is None:
-                return False
-            self._remark(said)
-            if self._talk.changed:
-                load_models(self._talk.engine)
-            return True
+        if text.startswith("/") and not text.startswith("//"):
+            return self._command(text)
+        text = text.removeprefix("/")
         reply = stream(self._talk.engine, self._talk.request(text), self._answers)
         self._talk.answered(text, reply)
         for line in filter(None, (cost_line(reply), choice_line(reply))):
             self._remark(line)
         return True
+
+    def _command(self, text: str) -> bool:
+        before = self._talk.pair
+        try:
+            said = run_command(self._talk, text)
+            if self._talk.pair is not before:
+                load_models(self._talk.engine)
+        except BaseException:
+            self._talk.use(before)  # a pair that cannot be loaded answers nothing
+            raise
+        if said is not None:
+            self._remark(said)
+        return said is not None
 
     def _interrupted(self, times: int) -> None:
         self._interrupts += times

@@ -61,7 +61,6 @@ class Conversation:
         messages: Questions and answers, in order.
         replies: The replies, in order.
         engine: The engine of `pair`.
-        changed: Whether the pair was changed since `engine` was last used.
 
     """
 
@@ -72,7 +71,6 @@ class Conversation:
     messages: list[Message] = field(default_factory=list)
     replies: list[Completion] = field(default_factory=list)
     engine: SplitEngine = field(init=False)
-    changed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.engine = self.pair.engine()
@@ -80,11 +78,10 @@ class Conversation:
     def use(self, pair: Pair) -> None:
         """Let another pair answer from now on; without one that can be used nothing changes."""
         self.engine = pair.engine()
-        self.pair, self.changed = pair, True
+        self.pair = pair
 
     def request(self, question: str) -> Request:
         """Return the request of a question behind what was said so far."""
-        self.changed = False
         return Request(
             messages=[*self.messages, {"role": "user", "content": question}],
             sampling=options.sampling(self.pair.given),

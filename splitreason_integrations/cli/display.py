@@ -83,11 +83,13 @@ class ReplyPrinter:
         self._plain = not console.is_terminal
         self._author = Author.SMALL
         self._channel = Channel.REASONING
+        self._began = False
 
     def show(self, delta: Delta) -> None:
         """Print one delta, but for a word at its end that may go on."""
         if not delta.text:
             return
+        self._began = True
         if delta.channel is not self._channel:
             self._switch(Author.SMALL)
             self._out.write("\n\n" if self._channel is Channel.REASONING else "\n")
@@ -96,6 +98,11 @@ class ReplyPrinter:
         large = delta.author is Author.LARGE
         small_style = _REASONING_STYLE if delta.channel is Channel.REASONING else ""
         self._out.write(harmless(delta.text), LARGE_STYLE if large else small_style)
+
+    def abandon(self) -> None:
+        """End the line of a reply that is not finished, if one was begun."""
+        if self._began:
+            self.finish()
 
     def pause(self) -> None:
         """Print what is held back, because somebody else writes to the terminal now."""

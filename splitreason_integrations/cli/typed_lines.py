@@ -4,6 +4,8 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+from splitreason_integrations.errors import RequestError
+
 _PROMPT, _GOES_ON = "> ", "… "
 _BLOCK = '"""'
 
@@ -12,8 +14,9 @@ class TypedLines:
     """Reads texts from standard input.
 
     A line that ends with a backslash goes on in the next one. A line that begins with three double
-    quotes begins a text that goes on to the next three. At a terminal earlier lines come back with
-    the arrow keys, where Python has readline.
+    quotes begins a text that goes on to the next three; where that begins with a slash, another one
+    is put before it, which marks it as no command. At a terminal earlier lines come back with the
+    arrow keys, where Python has readline.
     """
 
     def __init__(self) -> None:
@@ -43,7 +46,8 @@ class TypedLines:
                 break
             lines.append(line)
         lines[-1] = lines[-1].partition(_BLOCK)[0]
-        return "\n".join(lines).strip()
+        text = "\n".join(lines).strip()
+        return f"/{text}" if text.startswith("/") else text
 
     def _line(self, prompt: str) -> str | None:
         """Return one line without its end; None at the end of input."""
@@ -55,5 +59,8 @@ class TypedLines:
                 return None
         if self.asked:
             print(prompt, end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise RequestError(f"standard input is no text in UTF-8: {error}") from error
         return line.removesuffix("\n") if line else None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterable, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.errors import RequestError
@@ -14,13 +14,6 @@ _EVERY_S = 0.1
 """Least seconds between two drawings, which the notebook has to keep up with."""
 
 _Part = TypeVar("_Part")
-
-
-class Handle(Protocol):
-    """What a notebook gives for an output that changes."""
-
-    def update(self, shown: object) -> None:
-        """Replace what is shown."""
 
 
 def live(stream: Iterable[_Part]) -> Any:
@@ -78,8 +71,8 @@ class _Screen:
         check_extra("notebook", "IPython", what="a live display")
         from IPython.display import DisplayHandle
 
-        self._handle: Handle = DisplayHandle()
-        self._handle.display(ReplyView(()))  # type: ignore[attr-defined]
+        self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
+        self._handle.display(ReplyView(()))
         self._deltas: list[Delta] = []
         self._whole: Any = None
         self._drawn_s = time.monotonic()

@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from splitreason_integrations.records.authors import Author, Channel, TextRun, Writer
+from splitreason_integrations.records.authors import Author as Author
+from splitreason_integrations.records.authors import Channel as Channel
+from splitreason_integrations.records.authors import TextRun as TextRun
+from splitreason_integrations.records.authors import Writer as Writer
 from splitreason_integrations.records.metadata import ReplyMetadata, TokenCounts
 from splitreason_integrations.records.view import ReplyView
 

@@ -120,7 +120,7 @@ def test_help_lists_every_command_and_quit_ends_the_chat(run, typed):
         ("one\\", ["one"]),
         ('"""one\n\ntwo"""\nthree', ["one\n\ntwo", "three"]),
         ('"""one"""\n', ["one"]),
-        ('  """\n/quit\n  """ rest\n', ["/quit"]),
+        ('  """\n/quit\n  """ rest\n', ["//quit"]),
         ('"""never\nclosed', ["never\nclosed"]),
         ("\n", [""]),
         ("", []),
@@ -130,6 +130,31 @@ def test_texts_of_several_lines(typed, lines, texts):
     typed(lines)
     reader = TypedLines()
     assert list(iter(reader.next, None)) == texts
+
+
+def test_a_question_may_begin_with_a_slash(run, typed, tmp_path):
+    typed(f'//a/b or c?\n"""\n/quit\n"""\n/save {tmp_path}/c.json\n')
+    run("chat")
+    saved = json.loads((tmp_path / "c.json").read_text("utf-8"))
+    asked = [one["content"] for one in saved["messages"] if one["role"] == "user"]
+    assert asked == ["/a/b or c?", "/quit"]
+
+
+def test_a_pair_that_cannot_be_loaded_leaves_the_one_before(run, typed, monkeypatch):
+    monkeypatch.setattr(TypedLines, "asked", True, raising=False)
+    monkeypatch.setattr(TypedLines, "__init__", lambda self: setattr(self, "_edits", False))
+    typed(f"/small hf:/nowhere\n/small\n{CARDS}\n")
+    done = run("chat", "--seed", "1")
+    assert "error: hf:/nowhere cannot be loaded" in done.err
+    assert "small model: embedded\n" in done.err
+    assert "Mia has 1069 cards now." in done.out
+
+
+def test_what_is_no_text_is_an_error(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), "utf-8"))
+    assert "UTF-8" in run("chat", status=2).err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), "utf-8"))
+    assert "UTF-8" in run("ask", "-", status=2).err
 
 
 def test_ask_reads_standard_input(run, typed):

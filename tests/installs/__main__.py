@@ -46,6 +46,7 @@ ENVIRONMENTS = {
     "llama-index-local": Environment("llama_index_pair", "llama-index,local"),
     "redact": Environment("hidden_numbers", "redact", servers=True),
     "otel": Environment("spans_and_metrics", "otel", True, ("opentelemetry-sdk",)),
+    "notebook": Environment("a_shown_reply", "notebook", servers=True),
     "plot": Environment("a_curve", "plot", servers=True),
     "eval": Environment("graded_answers", "eval", servers=True),
     "train": Environment("a_short_training", "train"),
