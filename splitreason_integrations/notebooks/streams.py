@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterable, Iterable
+from importlib import import_module
 from typing import Any, TypeVar
 
 from splitreason_integrations.checks import check_extra
@@ -69,9 +70,8 @@ class _Screen:
 
     def __init__(self) -> None:
         check_extra("notebook", "IPython", what="a live display")
-        from IPython.display import DisplayHandle
-
-        self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
+        display: Any = import_module("IPython.display")
+        self._handle = display.DisplayHandle()
         self._handle.display(ReplyView(()))
         self._deltas: list[Delta] = []
         self._whole: Any = None
