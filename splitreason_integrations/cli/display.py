@@ -146,22 +146,18 @@ class ProgressShown(Progress):
     Args:
         columns: What a bar shows.
         console: Where it is shown.
-        every_s: Seconds between two lines.
 
     """
 
-    def __init__(
-        self, *columns: str | ProgressColumn, console: Console, every_s: float = PLAIN_EVERY_S
-    ) -> None:
+    def __init__(self, *columns: str | ProgressColumn, console: Console) -> None:
         super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._every_s = every_s
         self._said_s = time.monotonic()
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Update a task; print a line if the last one was printed long enough ago."""
         super().update(task_id, **changes)
         now = time.monotonic()
-        if not self.console.is_terminal and now - self._said_s >= self._every_s:
+        if not self.console.is_terminal and now - self._said_s >= PLAIN_EVERY_S:
             self._said_s = now
             self.console.print(Text(_line(self._tasks[task_id])), soft_wrap=True)
 

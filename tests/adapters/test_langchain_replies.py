@@ -123,7 +123,7 @@ def test_authors_of_chunks_and_of_the_whole():
     large = "".join(part["text"] for part in parts if part["type"] == "large")
     assert large == " That is 5. That is 15."
     whole = joined(chunks).additional_kwargs["authors"]
-    assert [(part["type"], part["channel"]) for part in whole] == [
+    assert [(part["type"], part.get("channel")) for part in whole] == [
         *[("small", "reasoning"), ("large", "reasoning")] * 2,
         *[("small", "reasoning"), ("small", "answer")],
     ]

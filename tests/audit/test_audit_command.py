@@ -93,6 +93,16 @@ def test_list_filters(run, log):
     assert "24h" in run("list", "--since", "yesterday", status=2).err
 
 
+def test_no_column_of_the_list_is_cut_off(run, log, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    out = run("list").out
+    assert "…" not in out
+    assert "human" in out.splitlines()[0]
+    assert [line.split()[3] for line in out.splitlines()[1:]] == [
+        *("finished", "degraded", "cancelled"),
+    ]
+
+
 def test_show(run, log):
     out = run("show", "aa").out
     kinds = [line.split()[2] for line in out.splitlines() if line[:1].isdigit()][:5]

@@ -42,13 +42,16 @@ def test_models_that_are_not_loaded_here_are_not_shown(monkeypatch):
     assert shown(monkeypatch, unused) == ""
 
 
-def lines_of(monkeypatch, done_at, *, terminal=False, **fields):
+def lines_of(monkeypatch, done_at, *, terminal=False, name="small", **fields):
     """What is printed while work is reported at these seconds, and every 10 s at most."""
     output, clock = io.StringIO(), iter([0.0, *done_at])
-    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
-    console = Console(file=output, force_terminal=terminal, width=40)
-    with display.ProgressShown("{task.description}", console=console, every_s=10) as bar:
-        task = bar.add_task("small", total=2000, **fields)
+    monkeypatch.setattr(display, "PLAIN_EVERY_S", 10, raising=False)
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(
+        display, "Console", lambda **_: Console(file=output, force_terminal=terminal, width=40)
+    )
+    with display.progress_bar() as bar:
+        task = bar.add_task(name, total=2000, **fields)
         for done in range(len(done_at)):
             bar.update(task, completed=500 * (done + 1))
     return output.getvalue()
@@ -68,8 +71,5 @@ def test_at_a_terminal_progress_is_a_bar_and_no_line(monkeypatch):
 
 
 def test_names_in_lines_of_progress_act_on_no_terminal(monkeypatch):
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=False)
-    with display.ProgressShown("", console=console, every_s=0) as bar:
-        bar.update(bar.add_task("[red]\x1b[2Jname", total=None), completed=1)
-    assert output.getvalue() == "[red]\\x1b[2Jname: 1\n"
+    said = lines_of(monkeypatch, [11], name="[red]\x1b[2Jname")
+    assert said == "[red]\\x1b[2Jname: 500 of 2,000\n"
