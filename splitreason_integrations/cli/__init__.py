@@ -82,7 +82,7 @@ def main() -> None:
         # transformers would print that models are not available; here they are on servers.
         environment.QUIET_TRANSFORMERS.set_default()
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="splitreason")
     except (typer.TyperException, SplitReasonError) as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         if text.startswith(_HELP):  # a group of commands was named alone
