@@ -128,8 +128,9 @@ def test_strict_is_what_all_properties_are_required_in():
         [delta(reasoning_content="{}"), delta(content='{"x":1,"y":2}', finish="stop")],
         [delta(content="<think>{}</think>"), delta(content='{"x": 1, "y": 2}', finish="stop")],
         [delta(content=[{"type": "text", "text": '{"x": 1, "y": 2}'}], finish="end_turn")],
+        [delta(content='{"x": 1, "y": 2}<|im_end|>', finish="stop")],
     ],
-    ids=["pieces", "a thought beside it", "a thought in it", "parts"],
+    ids=["pieces", "a thought beside it", "a thought in it", "parts", "with its end"],
 )
 def test_what_fits_is_the_answer_and_no_thought(name, deltas):
     assert answered(name, TYPED, *deltas) == ('{"x": 1, "y": 2}', End.STOP_TOKEN)

@@ -180,9 +180,7 @@ class TypedAnswer:
     def _answer(self) -> tuple[list[int], int | None]:
         """Return the tokens of the answer, and what ends it; raise MisfitError."""
         # What looks like a thought may be a text in the answer.
-        texts = dict.fromkeys(
-            one.removeprefix(self._begun).strip() for one in (self._whole, self._said)
-        )
+        texts = dict.fromkeys(map(self._bare, (self._whole, self._said)))
         end = min(self._end_tokens, default=None)
         ends = [] if end is None else [end]
         for parts in [one for said in texts for one in self._readings(said)]:
@@ -190,6 +188,13 @@ class TypedAnswer:
             if self._guide.accepted(self._reply, [*ids, *ends]) == len(ids) + len(ends):
                 return ids, end
         raise MisfitError(f"gives no answer in the form that was asked for: {self._said[:60]!r}")
+
+    def _bare(self, text: str) -> str:
+        """Return a text without what it repeats, and without what ends it where that is shown."""
+        text = text.removeprefix(self._begun).strip()
+        for token in self._end_tokens:
+            text = text.removesuffix(self._codec.decode([token])).rstrip()
+        return text
 
     def _readings(self, said: str) -> Sequence[Parts]:
         """Return what a text, and the calls beside it, may mean in the form that was asked for."""
