@@ -41,8 +41,6 @@ async def test_whoever_writes_an_answer_it_fits(engine, record_property):
         else:
             check(reply, form)
         alone += not reply.degraded and {one.author for one in reply.pieces} == {Author.LARGE}
-    said = (
-        f"{len(replies)} typed answers beside vLLM's chats, {alone} of them its own, {cut} cut off"
-    )
+    said = f"{len(replies)} typed answers, {alone} of vLLM's chats alone, {cut} cut off"
     record_property("rate", said)
     assert cut < len(replies) / 2
