@@ -19,6 +19,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.memory import ChatMemoryBuffer
 
 from llama_index.llms.splitreason import SplitReasonLLM
+from llama_index.llms.splitreason.messages import to_chat
 from splitreason_integrations.errors import UnsupportedContentError
 from splitreason_integrations.testing import ScriptedModel
 from tests.adapters.test_llama_index import ADD
@@ -50,6 +51,7 @@ CALLS = {
     "openai object": SimpleNamespace(
         id="c1", type="function", function=SimpleNamespace(**FUNCTION), index=0
     ),
+    "openai responses": {"type": "function_call", "id": "fc_9", "call_id": "c1", **FUNCTION},
     "anthropic": {"id": "c1", "type": "tool_use", "name": "add", "input": ARGUMENTS},
     "bedrock": {"toolUseId": "c1", "name": "add", "input": ARGUMENTS},
     "gemini": SimpleNamespace(id="c1", name="add", args=ARGUMENTS),
@@ -58,15 +60,24 @@ CALLS = {
 }
 
 
+def made_by(call):
+    extra = {"tool_calls": [call]}
+    return ChatMessage(role="assistant", content="", additional_kwargs=extra)
+
+
 @pytest.mark.parametrize("kind", CALLS)
 def test_calls_of_other_llms_are_shown(kind):
-    extra = {"tool_calls": [CALLS[kind]]}
-    made = ChatMessage(role="assistant", content="", additional_kwargs=extra)
+    made = made_by(CALLS[kind])
     result = ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "c1"})
     messages = shown(ChatMessage(role="user", content="1 and 2?"), made, result)
     calls = messages[1].get("tool_calls", [])
     assert [call["function"] for call in calls] == [{"name": "add", "arguments": ARGUMENTS}]
     assert calls[0]["id"] == messages[2]["tool_call_id"]
+
+
+def test_the_other_llms_number_of_a_call_is_kept():
+    numbers = [to_chat([made_by(call)])[0]["tool_calls"][0]["id"] for call in CALLS.values()]
+    assert set(numbers) == {"c1"}
 
 
 def test_calls_without_ids_and_the_old_single_one():

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from splitreason_integrations.text.tool_calls import shown_arguments
 
-_NUMBERS = ("id", "tool_call_id", "tool_id", "toolUseId", "call_id")
+_NUMBERS = ("call_id", "tool_call_id", "tool_id", "toolUseId", "id")
+"""The first one that is there: an item with a `call_id` has an `id` of its own beside it."""
 _NAMES = ("name", "tool_name")
 _ARGUMENTS = ("arguments", "input", "args", "tool_kwargs", "kwargs", "parameters")
 _INSIDE = ("function", "toolUse", "function_call")
