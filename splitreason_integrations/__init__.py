@@ -52,7 +52,7 @@ from splitreason_integrations.humans.human import (
     Question,
     Reviewer,
 )
-from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord
+from splitreason_integrations.records import Author, Channel, Completion, Delta, SpanRecord, TextRun
 from splitreason_integrations.request import Request
 from splitreason_integrations.reviews import ReviewQueue
 from splitreason_integrations.sampling import Sampling
@@ -115,6 +115,7 @@ __all__ = [
     "Tag",
     "TagClose",
     "Telemetry",
+    "TextRun",
     "TransformersModel",
     "Trigger",
     "VLLMModel",

@@ -28,6 +28,7 @@ PUBLIC = (
     "splitreason_integrations.errors",
     "splitreason_integrations.testing",
     "splitreason_integrations.console",
+    "splitreason_integrations.notebooks",
     "langchain_splitreason",
     "langchain_splitreason.agents",
     "llama_index.llms.splitreason",
