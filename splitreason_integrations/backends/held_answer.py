@@ -8,14 +8,35 @@ that may not come is drawn again among those that may. Both give the same distri
 
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum, auto
 
 from splitreason_integrations.backends.base import End, WriteOrder, Written
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.protocols import Guide
 
 
+class Grammars(Enum):
+    """What an engine can be given to hold an answer to.
+
+    Attributes:
+        NONE: no grammar.
+        WITHOUT_TAGS: the grammar of a whole answer, where no tag may come in it.
+        WITH_TAGS: the same, also where tags may come.
+
+    """
+
+    NONE = auto()
+    WITHOUT_TAGS = auto()
+    WITH_TAGS = auto()
+
+
 def held_to_form(
-    order: WriteOrder, guide: Guide, reply: Sequence[int], refused: Sequence[int], *, grammars: bool
+    order: WriteOrder,
+    guide: Guide,
+    reply: Sequence[int],
+    refused: Sequence[int],
+    *,
+    grammars: Grammars,
 ) -> WriteOrder:
     """Return how to ask for what comes behind a reply.
 
@@ -24,7 +45,7 @@ def held_to_form(
         guide: says which tokens may come.
         reply: the session's reply so far.
         refused: tokens that were drawn here and may not come; they are among `order.forbidden`.
-        grammars: whether the engine can hold an answer to a grammar.
+        grammars: what the engine can be given.
 
     Raises:
         RequestError: No token is left that may come.
@@ -45,7 +66,9 @@ def held_to_form(
                 "whose tokenizer can spell it"
             )
         return replace(order, only=only)
-    if grammars and written == 0 and set(guide.between) <= set(order.forbidden):
+    if written or grammars is Grammars.NONE:
+        return order
+    if grammars is Grammars.WITH_TAGS or set(guide.between) <= set(order.forbidden):
         return replace(order, grammar=guide.grammar)
     return order
 

@@ -20,7 +20,11 @@ from splitreason_integrations.backends.base import (
     WriteOrder,
     Written,
 )
-from splitreason_integrations.backends.held_answer import held_to_form, past_reasoning
+from splitreason_integrations.backends.held_answer import (
+    Grammars,
+    held_to_form,
+    past_reasoning,
+)
 from splitreason_integrations.backends.judging import judged
 from splitreason_integrations.backends.lookahead import MOST_TOKENS, Draft, DraftStats, Lookahead
 from splitreason_integrations.backends.refusal import Refusal
@@ -139,8 +143,13 @@ class SentSession(TokenSequence, ABC):
         asked = replace(order, forbidden=(*order.forbidden, *refused))
         if order.guide is None:
             return asked
-        grammars = not self._sender.no_grammars.holds
+        grammars = Grammars.NONE if self._sender.no_grammars.holds else self._grammars
         return held_to_form(asked, order.guide, self._reply, refused, grammars=grammars)
+
+    @property
+    def _grammars(self) -> Grammars:
+        """What the engine can be given, unless it has refused."""
+        return Grammars.WITHOUT_TAGS
 
     def _past_reasoning(self, written: Written, order: WriteOrder) -> Written:
         """Keep the end of the reasoning, where a request ended with it."""

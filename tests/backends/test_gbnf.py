@@ -9,7 +9,7 @@ from splitreason_integrations.backends.openai_server.gbnf import gbnf_of
 from splitreason_integrations.testing import embedded_codec
 from splitreason_integrations.text.grammar import Guide, answer_grammar, call_grammar
 from splitreason_integrations.text.reply_formats import FORMATS
-from splitreason_integrations.text.tags import Tags
+from splitreason_integrations.text.tags import Tags, tags_of
 from splitreason_integrations.text.thoughts import tokens_of
 from tests.backends.gbnf_reader import Grammar
 from tests.text.schemas import DIGIT, FLAG, POINT, SCHEMAS, TEXT, record, several
@@ -17,6 +17,7 @@ from tests.text.test_family_grammars import RICH, codec_of
 from tests.text.test_grammar import TOOLS
 
 CODEC = embedded_codec()
+TAGS = tags_of(CODEC, as_text=False)
 WALKS = 4
 MOST_TOKENS = 60
 
@@ -93,20 +94,21 @@ def walk(guide, codec, rng):
     return codec.decode(reply), False
 
 
-def check(codec, grammar):
+def check(codec, grammar, tags=Tags()):  # noqa: B008 - a value
     """Check that all that a form lets come fits its grammar for llama.cpp."""
     rng = random.Random(grammar)
-    made = Grammar(gbnf_of(grammar, lambda token: codec.decode([token])))
+    made = Grammar(gbnf_of(grammar, lambda token: codec.decode([token]), tags.control_tokens))
     for _ in range(WALKS):
-        text, is_whole = walk(Guide(codec, grammar, Tags(), reasons=False), codec, rng)
+        text, is_whole = walk(Guide(codec, grammar, tags, reasons=False), codec, rng)
         assert made.after(text.partition("\ufffd")[0]), text
         if is_whole and "\ufffd" not in text:
             assert made.is_whole(text), text
 
 
+@pytest.mark.parametrize("tags", [Tags(), TAGS], ids=["no tags", "tags"])
 @pytest.mark.parametrize("schema", [*SCHEMAS.values(), *LOOSE.values()], ids=[*SCHEMAS, *LOOSE])
-def test_all_that_a_schema_lets_come_may_come(schema):
-    check(CODEC, answer_grammar(schema, CODEC))
+def test_all_that_a_schema_lets_come_may_come(schema, tags):
+    check(CODEC, answer_grammar(schema, CODEC), tags)
 
 
 @pytest.mark.parametrize("family", FORMATS.values(), ids=FORMATS)
@@ -138,6 +140,18 @@ def test_little_else_may_come(name, fit, others):
     made = Grammar(gbnf_of(answer_grammar(SCHEMAS[name], CODEC), lambda token: ""))
     assert [made.is_whole(text) for text in fit] == [True] * len(fit)
     assert [made.is_whole(text) for text in others] == [False] * len(others)
+
+
+def test_tags_may_come_before_every_character_and_nothing_else_between_them():
+    grammar = answer_grammar(SCHEMAS["integer"], CODEC)
+    spell = {1: "<open>", 2: "</close>"}.get
+    made, tagged = Grammar(gbnf_of(grammar, spell)), Grammar(gbnf_of(grammar, spell, (1, 2)))
+    text = '{"n": 7}'
+    for at in range(len(text)):
+        for tag in ("<open>", "</close>"):
+            assert tagged.is_whole(text[:at] + tag + text[at:])
+            assert not made.is_whole(text[:at] + tag + text[at:])
+        assert not tagged.after(text[:at] + "<x>")
 
 
 def test_a_grammar_of_another_kind_or_a_very_long_one_has_no_counterpart():

@@ -190,7 +190,7 @@ async def _try_text(replica: Replica, served: Served) -> Found:
     if not obeys:
         replica.lessons.leave_out("logit_bias")
     likely = "likeliest" if any(part.top for part in parts) else "none"
-    dialect.names_tokens = any(part.named for part in parts)
+    dialect.names_tokens = obeys and any(part.named == (token,) for part in parts)
     can = Capabilities("text", "asked", False, likely, obeys, usage is not None)
     return await check_beginning(replica, Found(dialect, can), served)
 

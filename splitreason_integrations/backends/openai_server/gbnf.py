@@ -6,7 +6,7 @@ besides, and one that does not fit is drawn again: so the distribution stays tha
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from splitreason_integrations.backends.openai_server.gbnf_json import JsonRules
 from splitreason_integrations.backends.openai_server.gbnf_rules import (
@@ -14,7 +14,6 @@ from splitreason_integrations.backends.openai_server.gbnf_rules import (
     Rules,
     times,
 )
-from splitreason_integrations.backends.openai_server.literals import quoted
 
 Spell = Callable[[int], str]
 """Returns the text of a token."""
@@ -30,25 +29,25 @@ _SPACES = 4
 _MOST_CHARACTERS = 1 << 16
 
 
-def gbnf_of(grammar: str, spell: Spell) -> str | None:
+def gbnf_of(grammar: str, spell: Spell, tags: Sequence[int] = ()) -> str | None:
     """Return the grammar of an answer in llama.cpp's notation.
 
     Args:
         grammar: in Lark's notation, as `text.grammar` writes it.
         spell: returns the text of a token.
+        tags: tokens that may come anywhere in the answer.
 
     Returns:
         None where the grammar has a part without a counterpart, or becomes very long.
 
     """
-    rules = Rules()
-    rules.add("root", _name("start"))
+    rules = Rules(_name("start"), [spell(tag) for tag in tags])
     for line in grammar.splitlines():
         found = _RULE.fullmatch(line)
         parts = None if found is None else _parts(found["body"], rules, spell)
         if found is None or parts is None:
             return None
-        suffix = [quoted(json.loads(found["suffix"]))] if found["suffix"] else []
+        suffix = [rules.literal(json.loads(found["suffix"]))] if found["suffix"] else []
         rules.add(_name(found["name"]), " ".join([*parts, *suffix]))
     return rules.text if len(rules.text) <= _MOST_CHARACTERS else None
 
@@ -75,14 +74,14 @@ def _part(found: "re.Match[str]", rules: Rules, spell: Spell) -> Iterator[str]:
     kind = found.lastgroup or ""
     said = found[kind]
     if kind == "text":
-        yield quoted(json.loads(said))
+        yield rules.literal(json.loads(said))
     elif kind == "token":
-        yield quoted(spell(int(said)))
+        yield rules.literal(spell(int(said)))
     elif kind == "schema":
         yield JsonRules(rules, json.loads(said)).root
     elif kind == "rule":
         yield _name(said)
     elif kind == "space":
-        yield times(r"[ \n]", 0, _SPACES)
+        yield times(rules.named("space", lambda: rules.character(r"[ \n]")), 0, _SPACES)
     elif kind == "sign":
         yield said

@@ -14,7 +14,6 @@ from splitreason_integrations.backends.openai_server.gbnf_rules import (
     either,
     times,
 )
-from splitreason_integrations.backends.openai_server.literals import quoted
 
 _NOTES = frozenset(
     {
@@ -31,7 +30,8 @@ _KEYS = frozenset(
     }
 )
 """Keys of which a kind of value knows some, and may ignore all others."""
-_SIGN = '("-" | "")'
+_PLAIN = r'[^"\\\x00-\x1f]'
+_ESCAPED = r'["\\/bfnrt]'
 _LEAST = ("minimum", "exclusiveMinimum")
 _MOST = ("maximum", "exclusiveMaximum")
 
@@ -54,8 +54,8 @@ class JsonRules:
             "string": self._string,
             "integer": self._integer,
             "number": lambda _: self._number(),
-            "boolean": lambda _: either([quoted("true"), quoted("false")]),
-            "null": lambda _: quoted("null"),
+            "boolean": lambda _: either([rules.literal("true"), rules.literal("false")]),
+            "null": lambda _: rules.literal("null"),
         }
         self.root = self._value(schema)
 
@@ -102,14 +102,14 @@ class JsonRules:
         if isinstance(value, str):
             return self._text(value)
         if value is None or isinstance(value, int):
-            return quoted(_as_json(value))
+            return self._rules.literal(_as_json(value))
         return self._number() if isinstance(value, float) else self._any()
 
     def _text(self, text: str) -> str:
         """Return what lets a string of this text come; control characters are written variously."""
         if any(one < " " or one == "\x7f" for one in text):
             return self._string({})
-        return quoted(_as_json(text))
+        return self._rules.literal(_as_json(text))
 
     def _any(self) -> str:
         """Return what lets any value come."""
@@ -123,21 +123,21 @@ class JsonRules:
         """Return what lets an object come: its keys are in the order of the schema."""
         rules, properties = self._rules, schema.get("properties", {})
         required = set(schema.get("required", ()))
-        comma, first, then = quoted(", "), NOTHING, NOTHING
+        comma, first, then = rules.literal(", "), NOTHING, NOTHING
         if schema.get("additionalProperties") is not False or not required <= set(properties):
             pairs = rules.named("pairs", self._pairs)
             first, then = either([pairs, NOTHING]), either([f"{comma} {pairs}", NOTHING])
         for key in reversed(properties):
-            name = f"{self._text(key)} {quoted(': ')}"
+            name = f"{self._text(key)} {rules.literal(': ')}"
             pair = rules.new(f"{name} {self._value(properties[key])}")
             without = (first, then) if key not in required else ()
             first = rules.new(either([f"{pair} {then}", *without[:1]]))
             then = rules.new(either([f"{comma} {pair} {then}", *without[1:]]))
-        return f"{quoted('{')} {first} {quoted('}')}"
+        return f"{rules.literal('{')} {first} {rules.literal('}')}"
 
     def _pairs(self) -> str:
         """Return what lets members of any name and value come."""
-        pair = f"{self._string({})} {quoted(': ')} {self._any()}"
+        pair = f"{self._string({})} {self._rules.literal(': ')} {self._any()}"
         return self._listed(self._rules.new(pair))
 
     def _array(self, schema: Mapping[str, Any]) -> str:
@@ -147,41 +147,53 @@ class JsonRules:
             one = rules.new(self._value(schema.get("items")))
             some = self._listed(one, max(least, 1), most)
         some = some if least > 0 else either([some, NOTHING])
-        return f"{quoted('[')} {some} {quoted(']')}"
+        return f"{rules.literal('[')} {some} {rules.literal(']')}"
 
     def _listed(self, one: str, least: int = 1, most: int | None = None) -> str:
         """Return what lets values come with commas between them."""
-        more = self._rules.new(f"{quoted(', ')} {one}")
+        more = self._rules.new(f"{self._rules.literal(', ')} {one}")
         return f"{one} {times(more, least - 1, None if most is None else most - 1)}"
 
     def _string(self, schema: Mapping[str, Any]) -> str:
-        quote, character = quoted('"'), self._rules.named("character", self._character)
+        quote, character = self._rules.literal('"'), self._rules.named("character", self._character)
         inner = times(character, schema.get("minLength", 0), schema.get("maxLength"))
         return f"{quote} {inner} {quote}"
 
     def _character(self) -> str:
         """Return what lets a character of a string come, in whichever way it is written."""
+        rules, backslash = self._rules, self._rules.literal("\\")
+        digits = " ".join([rules.character("[0-9a-fA-F]")] * 4)
+        code = rules.new(f"{backslash} {rules.literal('u')} {digits}")
+        escaped = f"{backslash} {rules.character(_ESCAPED)}"
         # Two codes may be one character.
-        code = self._rules.new(r'"\\u" ' + times("[0-9a-fA-F]", 4, 4))
-        return either([r'[^"\\\x00-\x1f]', r'"\\" ["\\/bfnrt]', times(code, 1, 2)])
+        return either([rules.character(_PLAIN), escaped, times(code, 1, 2)])
 
     def _integer(self, schema: Mapping[str, Any]) -> str:
         least, most = (_bound(schema, keys) for keys in (_LEAST, _MOST))
         digits = None
         if least is not None and most is not None:
-            digits = max(len(str(abs(int(one)))) for one in (least, most))
-        return f"{NOTHING if least is not None and least > 0 else _SIGN} {_whole_number(digits)}"
+            digits = max(len(str(abs(int(one)))) for one in (least, most)) - 1
+        sign = NOTHING if least is not None and least > 0 else self._sign()
+        return f"{sign} {self._whole_number(digits)}"
 
     def _number(self) -> str:
-        part = self._rules.new('"." [0-9]{1,}')
-        power = self._rules.new('[eE] ([-+] | "") [0-9]{1,}')
-        return f"{_SIGN} {_whole_number(None)} {times(part, 0, 1)} {times(power, 0, 1)}"
+        rules, digit = self._rules, self._digit()
+        part = rules.new(f"{rules.literal('.')} {times(digit, 1)}")
+        sign = either([rules.character("[-+]"), NOTHING])
+        power = rules.new(f"{rules.character('[eE]')} {sign} {times(digit, 1)}")
+        whole = self._whole_number(None)
+        return f"{self._sign()} {whole} {times(part, 0, 1)} {times(power, 0, 1)}"
 
+    def _sign(self) -> str:
+        return either([self._rules.literal("-"), NOTHING])
 
-def _whole_number(digits: int | None) -> str:
-    """Return what lets a number of at most so many digits come."""
-    more = times("[0-9]", 0, None if digits is None else digits - 1)
-    return either([quoted("0"), f"[1-9] {more}"])
+    def _digit(self) -> str:
+        return self._rules.named("digit", lambda: self._rules.character("[0-9]"))
+
+    def _whole_number(self, more: int | None) -> str:
+        """Return what lets digits come, so many more than one at most."""
+        first = self._rules.character("[1-9]")
+        return either([self._rules.literal("0"), f"{first} {times(self._digit(), 0, more)}"])
 
 
 def _bound(schema: Mapping[str, Any], keys: Sequence[str]) -> float | None:

@@ -1,19 +1,32 @@
-"""Rules of a grammar in llama.cpp's notation."""
+"""Rules of a grammar in llama.cpp's notation, in which tags may come before every character."""
 
 from collections.abc import Callable, Sequence
+
+from splitreason_integrations.backends.openai_server.literals import quoted
 
 _MOST_TIMES = 512
 """More repetitions count as any number: llama.cpp makes a rule of each."""
 ANYTHING = ".*"
-"""What lets any text come."""
+"""What lets any text come, tags among it."""
 NOTHING = '""'
 
 
 class Rules:
-    """Rules by name."""
+    """Rules by name.
 
-    def __init__(self) -> None:
+    Args:
+        start: the rule of the whole text.
+        tags: texts that may come before every character, and at the end.
+
+    """
+
+    def __init__(self, start: str, tags: Sequence[str] = ()) -> None:
         self._rules: dict[str, str] = {}
+        self._before = ""
+        if tags:
+            self.add("tags", either([*(f"{quoted(tag)} tags" for tag in tags), NOTHING]))
+            self._before = "tags "
+        self.add("root", f"{start} {self._before}".rstrip())
 
     def add(self, name: str, expression: str) -> None:
         """Define a rule."""
@@ -31,6 +44,16 @@ class Rules:
         name = f"part-{len(self._rules)}"
         self._rules[name] = expression
         return name
+
+    def literal(self, text: str) -> str:
+        """Return what lets a text come."""
+        if not self._before:
+            return quoted(text)
+        return " ".join(self._before + quoted(character) for character in text) or NOTHING
+
+    def character(self, among: str) -> str:
+        """Return what lets one character of a class come."""
+        return self._before + among
 
     @property
     def text(self) -> str:

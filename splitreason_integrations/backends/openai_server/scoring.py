@@ -1,11 +1,13 @@
 """Reads probabilities from answers: behind each of some prompts, or in a draft."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from splitreason_integrations.backends.base import Written
 from splitreason_integrations.backends.lookahead import Draft
 from splitreason_integrations.backends.openai_server.call import Call
-from splitreason_integrations.backends.openai_server.wire import UnreadableError
-from splitreason_integrations.backends.scores import Scores
+from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError
+from splitreason_integrations.backends.scores import Asked, Scores
 from splitreason_integrations.protocols import Codec
 
 
@@ -40,3 +42,30 @@ async def read_draft(call: Call, codec: Codec, token: int) -> Draft:
     except UnreadableError as error:
         raise call.broken(str(error)) from error
     return Draft(part.token_ids or (), [one.of(token) for one in scores], part.finish is not None)
+
+
+def scores_in(
+    part: Part, written: Written, asked: Asked, codec: Codec, found: Mapping[int, Scores]
+) -> list[Scores]:
+    """Return the scores at each token of a part; raise UnreadableError if they are missing.
+
+    Args:
+        part: what a server said.
+        written: the tokens that it adds.
+        asked: what was asked for.
+        codec: of the model.
+        found: scores by place that the part lacks.
+
+    """
+    tokens = written.tokens
+    if not asked:
+        return [Scores({}) for _ in tokens]
+    said = replace(part, top=[{} if at in found else one for at, one in enumerate(part.top)])
+    scores = said.scores(codec, {*asked.tokens, *tokens})[: len(tokens)]
+    if len(scores) < len(tokens):
+        raise UnreadableError(
+            "does not give log probabilities; use a server that knows logprob_token_ids, such as "
+            "vLLM, or another trigger",
+            lasting=True,
+        )
+    return [found.get(at, one) for at, one in enumerate(scores)]

@@ -4,19 +4,24 @@ Every order is one request of its own, or continues with the answer to the one b
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from splitreason_integrations.backends.base import End, Wanted, Watch, WriteOrder, Written
+from splitreason_integrations.backends.base import End, Wanted, WriteOrder, Written
+from splitreason_integrations.backends.held_answer import Grammars
 from splitreason_integrations.backends.openai_server.answer import Answering
 from splitreason_integrations.backends.openai_server.call import Call
 from splitreason_integrations.backends.openai_server.chat import Chat
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Dialect
 from splitreason_integrations.backends.openai_server.ids import settings_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
-from splitreason_integrations.backends.openai_server.scoring import read_draft, read_scores
+from splitreason_integrations.backends.openai_server.scoring import (
+    read_draft,
+    read_scores,
+    scores_in,
+)
 from splitreason_integrations.backends.openai_server.service import Service
 from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.openai_server.typed import (
@@ -97,11 +102,15 @@ class ServerSession(SentSession):
             # Asked a second time, it is drawn from another seed.
             return replace(asked, seed=order.seed + self._misfits)
         asked = super()._asked(order, refused)
-        if order.guide is None or not isinstance(dialect, Text):
+        if order.guide is None or not isinstance(dialect, Text) or dialect.names_tokens:
             return asked
         # Text cannot be held to a control token: its beginning alone might come.
         between = order.guide.between
         return replace(asked, only=tuple(one for one in asked.only if one not in between))
+
+    @property
+    def _grammars(self) -> Grammars:
+        return Grammars.WITH_TAGS if isinstance(self._model.dialect, Text) else super()._grammars
 
     async def _ask(
         self, order: WriteOrder, most: int, refused: list[int]
@@ -256,7 +265,7 @@ class ServerSession(SentSession):
         refuses = False
         if not _keeps_all(order):
             try:
-                scores = self._scores(order.watch, written, part, found)
+                scores = scores_in(part, written, asked_by(order.watch), self._model.codec, found)
                 written, refuses = self._judged(order, written, scores, refused)
             except UnreadableError as error:
                 raise answering.unreadable(error) from error
@@ -288,25 +297,6 @@ class ServerSession(SentSession):
         prompts = [[*self._ids, *tokens[:at]] for at in missing]
         found = await self._scored(prompts, asked, Wanted())
         return written, part, dict(zip(missing, found, strict=True))
-
-    def _scores(
-        self, watch: Watch | None, written: Written, part: Part, found: Mapping[int, Scores]
-    ) -> list[Scores]:
-        """Return the scores at each token of a part; raise UnreadableError if they are missing."""
-        tokens = written.tokens
-        asked = asked_by(watch)
-        if not asked:
-            return [Scores({}) for _ in tokens]
-        said = replace(part, top=[{} if at in found else one for at, one in enumerate(part.top)])
-        scores = said.scores(self._model.codec, {*asked.tokens, *tokens})[: len(tokens)]
-        scores = [found.get(at, one) for at, one in enumerate(scores)]
-        if len(scores) < len(tokens):
-            raise UnreadableError(
-                "does not give log probabilities; use a server that knows logprob_token_ids, such "
-                "as vLLM, or another trigger",
-                lasting=True,
-            )
-        return scores
 
     async def _in_time(self, doing: Awaitable[_T], limit_s: float) -> _T:
         """Await; raise TimeoutError when the time is up, SessionError if this was closed."""

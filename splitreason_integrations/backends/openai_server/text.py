@@ -35,7 +35,9 @@ from splitreason_integrations.text.tags import partial_tag
 
 _WAITING_TOKENS = 8
 """How many of the last tokens may still become others: more than those of most words."""
-_CHARACTER_TOKENS = 4
+_MOST_FAVOURED = 4096
+_SURELY = 100
+"""What is added to the logits of the only tokens that may come; among them nothing changes."""
 BEGINNING_TOKENS = 2
 """By how many tokens a prompt may differ: what begins every text of a model."""
 _BROKEN = "\ufffd"
@@ -183,7 +185,7 @@ class Text(Lenient):
         heeds_grammars: whether the server holds text to a grammar in llama.cpp's notation; None
             before it was tried.
         server_begins: whether the server itself puts before a prompt what begins every text.
-        names_tokens: whether its log probabilities have ids, and it takes ids for a text.
+        names_tokens: whether its log probabilities have ids; it is then sent ids for a text.
 
     """
 
@@ -228,15 +230,23 @@ class Text(Lenient):
             **self._held(wanted.order),
         }
         sequence, read = [*wanted.prompt, *wanted.written], read_part
-        if asked_by(wanted.order.watch):
-            body["logprobs"] = LIKELIEST
+        if self._names(wanted.order):
+            body["logprobs"] = LIKELIEST if asked_by(wanted.order.watch) else 1
             read = NamedTokens(codec, sequence).read
         return Question("/completions", body, read, len(sequence), wanted.max_tokens)
 
+    def _names(self, order: WriteOrder) -> bool:
+        """Return whether the tokens of an answer are to be those that the server wrote."""
+        return self.names_tokens and (order.guide is not None or bool(asked_by(order.watch)))
+
     def _held(self, order: WriteOrder) -> dict[str, Any]:
-        codec = self._served.codec
-        if order.grammar is not None:
-            grammar = gbnf_of(order.grammar, lambda token: codec.decode([token]))
+        codec, guide = self._served.codec, order.guide
+        if self.names_tokens and 0 < len(order.only) <= _MOST_FAVOURED:
+            bias = dict.fromkeys(map(str, order.only), _SURELY)
+            return {"logit_bias": never(order.forbidden).get("logit_bias", {}) | bias}
+        if order.grammar is not None and guide is not None:
+            tags = [token for token in guide.between if token not in order.forbidden]
+            grammar = gbnf_of(order.grammar, lambda token: codec.decode([token]), tags)
         else:
             # Of a control token, a model that writes text might write the beginning alone.
             plain = [token for token in order.only if not codec.is_control(token)]
@@ -245,7 +255,7 @@ class Text(Lenient):
 
     def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
-        if asked_by(wanted.order.watch):
+        if self._names(wanted.order):
             return Received(
                 self._served.codec,
                 vocabulary=self._served.vocabulary,
@@ -277,13 +287,13 @@ class Text(Lenient):
         return BEGINNING_TOKENS
 
     def _sent(self, prompt: Sequence[int], written: Sequence[int] = ()) -> str | list[int]:
-        """Return a sequence as text; what begins it is left to a server that adds it.
+        """Return a sequence as ids, if the server takes them, or else as text.
 
-        Text cannot end within a character, so that ids are sent there, if the server takes them.
+        What begins a text is left to a server that adds it.
         """
-        codec, sequence = self._served.codec, [*prompt, *written]
-        if self.names_tokens and codec.decode(sequence[-_CHARACTER_TOKENS:]).endswith(_BROKEN):
-            return sequence
+        if self.names_tokens:
+            return [*prompt, *written]
+        codec = self._served.codec
         begins = self.server_begins and prompt[0] == codec.begin_token
         return spelled(codec, prompt[1:] if begins else prompt) + spelled(codec, written)
 
