@@ -78,11 +78,17 @@ def examine_packages() -> list[Finding]:
         fits = [extra for extra in ("", *extras) if _applies(needed, extra)]
         if fits and needed.name != DISTRIBUTION:
             lacks.setdefault(fits[0], []).extend(_lack(needed))
-    return [
-        Finding(f"extra {extra}" if extra else "packages", not missing or bool(extra), said)
-        for extra, missing in sorted(lacks.items())
-        for said in [_remedy(extra, missing) if missing else "installed"]
-    ]
+    return [_package_finding(extra, missing) for extra, missing in sorted(lacks.items())]
+
+
+def _package_finding(extra: str, missing: list[str]) -> Finding:
+    what = f"extra {extra}" if extra else "packages"
+    if not missing:
+        return Finding(what, True, "installed")
+    said = _remedy(extra, missing)
+    if not extra:
+        return Finding(what, False, said)
+    return Finding(what, True, f"optional; {said}", optional=True)
 
 
 def _applies(needed: Requirement, extra: str) -> bool:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from splitreason_integrations import OpenAIServerModel, doctor
 from splitreason_integrations.cli import app
+from splitreason_integrations.cli.doctor import mark
 from splitreason_integrations.embedded import path
 from splitreason_integrations.errors import RequestError
 from tests.backends.servers import NOWHERE, serving
@@ -102,6 +103,14 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch, package, what):
         assert words in found[what].said
         assert 'pip install "splitreason-integrations' in found[what].said
         assert found[what].ok is what.startswith("extra"), "an extra may well be missing"
+        assert found[what].optional is what.startswith("extra")
+        assert found[what].said.startswith("optional; ") is found[what].optional
+
+
+def test_an_optional_package_that_is_missing_has_a_dash_for_itsmark():
+    missing = doctor.Finding("extra vllm", True, "optional; vllm is not installed", optional=True)
+    assert str(mark(missing)) == "–"
+    assert str(mark(doctor.Finding("packages", True, "installed"))) == "ok"
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["ask", "x"], ["eval", "--samples", "1"]], ids=str)

@@ -62,7 +62,9 @@ def sentence(text: str) -> str:
     """Return a text that begins with a capital and ends with a full stop, without HTML."""
     parts = _CODE.split(_SPACE.sub(" ", text).strip())
     plain = "".join(one if one.startswith("`") else one.replace("<", "&lt;") for one in parts)
-    capital = plain[:1].upper() + plain[1:]
+    word = plain.split(" ", 1)[0]
+    # A name that has capitals of its own, such as vLLM, keeps its form.
+    capital = plain if any(map(str.isupper, word[1:])) else plain[:1].upper() + plain[1:]
     return capital if capital.endswith((".", ":", "?", "!")) else f"{capital}."
 
 

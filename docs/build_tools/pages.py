@@ -26,6 +26,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "ready-made-policies": policies.ready_made,
     **{name: partial(policies.keys, name) for name in policies.TABLES},
     **{name: partial(replies.keys, name) for name in replies.TABLES},
+    "closed-by": replies.closed_by,
+    "stop-reasons": replies.stop_reasons,
     "events": events.fields_of_events,
     "events-shown": events.where_shown,
     "error-tree": errors.tree,

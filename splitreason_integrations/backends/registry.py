@@ -21,6 +21,7 @@ from splitreason_integrations.backends.loads import Loads
 from splitreason_integrations.backends.local_codec import local_codec
 from splitreason_integrations.backends.openai_server.spec import parse_server
 from splitreason_integrations.backends.vllm_local.spec import parse_vllm
+from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
 from splitreason_integrations.protocols import Codec
 
@@ -138,6 +139,14 @@ def describe(spec: LargeSpec) -> str:
     if isinstance(spec, ModelDescription):
         return spec.label
     return cast("Model", spec).name
+
+
+def name_and_prices(spec: ModelSpec) -> tuple[str, Prices]:
+    """Return a large model's name and its own prices, without loading it."""
+    if isinstance(spec, str):
+        spec = resolve(spec, role="large")
+    name = spec.label if isinstance(spec, ModelDescription) else spec.name
+    return name, getattr(spec, "prices", Prices())
 
 
 def public_name(spec: object) -> str:

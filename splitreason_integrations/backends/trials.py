@@ -26,6 +26,7 @@ class Finding:
         ok: whether it is as it must be.
         said: the result in words.
         facts: the result as data, where it is more than one value.
+        optional: whether it is missing and need not be there.
 
     """
 
@@ -33,6 +34,7 @@ class Finding:
     ok: bool
     said: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = False
 
 
 async def try_all(

@@ -18,12 +18,13 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.audit_tables import print_records, print_reply, requests_table
 from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.errors import AuditError
+from splitreason_integrations.processes.environment import AUDIT_LOG
 
 app = typer.Typer(
     help="Read, check and report an audit log.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Log = Annotated[Path, typer.Option("--log", envvar="SPLITREASON_AUDIT_LOG", help="The audit log.")]
+Log = Annotated[Path, typer.Option("--log", envvar=AUDIT_LOG.name, help="The audit log.")]
 RequestId = Annotated[str, typer.Argument(help="A request's id, or a prefix of it.")]
 _LOG = Path("audit.jsonl")
 _AGO = re.compile(r"(\d+)([mhd])")

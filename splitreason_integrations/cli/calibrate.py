@@ -19,6 +19,7 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
+from splitreason_integrations.evals.budget import budget_for
 from splitreason_integrations.evals.calibrate import RUNS, Calibration
 from splitreason_integrations.evals.calibrate import calibrate as find_threshold
 from splitreason_integrations.evals.goals import Goal
@@ -67,6 +68,7 @@ def calibrate(
     ] = None,
     large_input_usd: options.InputUsd = 0.0,
     large_output_usd: options.OutputUsd = 0.0,
+    max_usd: options.MaxUsd = None,
     round_trip_ms: options.RoundTripMs = 0.0,
     large_tokens_per_s: options.TokensPerS = None,
     out: Annotated[Path | None, typer.Option(help="Policy file to write, TOML.")] = None,
@@ -77,6 +79,7 @@ def calibrate(
     large: options.Large = None,
     max_tokens: options.MaxTokens = 512,
     seed: options.Seed = 0,
+    api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Find the threshold of a trigger or close rule that meets a bound on share, cost or accuracy.
@@ -100,7 +103,8 @@ def calibrate(
         {"trigger": None, "close": close} if scalar.opens else {"trigger": trigger, "close": None}
     )
     described = options.engine(small, large, kept["trigger"], request_cap, close=kept["close"])
-    engine = options.priced(described, prices)
+    engine = options.keyed(options.priced(described, prices), api_key_env)
+    budget = budget_for(engine, max_usd)
     context = report.context(options.command_line())
     try:
         found = measure(
@@ -114,6 +118,7 @@ def calibrate(
                 resamples=resamples,
                 max_tokens=max_tokens,
                 network=network,
+                budget=budget,
                 progress=progress,
             )
         )

@@ -66,11 +66,17 @@ def _show(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         # Text objects, because names and server messages must not be parsed as markup.
-        mark = Text("ok") if finding.ok else Text("wrong", "red")
-        table.add_row(mark, Text(finding.what), Text(finding.said))
+        table.add_row(mark(finding), Text(finding.what), Text(finding.said))
     console = Console()
     console.print(f"{report.hardware()}; {_versions()}", highlight=False)
     print_table(console, table)
+
+
+def mark(finding: Finding) -> Text:
+    """Return what stands before a finding: a dash for something optional that is missing."""
+    if finding.optional:
+        return Text("–")
+    return Text("ok") if finding.ok else Text("wrong", "red")
 
 
 def _show_rules(rules: list[RuleFinding]) -> None:

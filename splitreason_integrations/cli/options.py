@@ -80,15 +80,30 @@ ApiKeyEnv = Annotated[
     str | None,
     typer.Option(help="Environment variable with the key of both servers.", show_default=False),
 ]
+MaxUsd = Annotated[
+    float | None,
+    typer.Option(
+        "--max-usd",
+        help="Most that the large model may cost in all, in USD; needs its prices.",
+        min=0,
+        show_default=False,
+    ),
+]
 Prompts = Annotated[
     Path | None,
     typer.Option(help="JSON lines with question or messages; else fresh problems."),
 ]
 InputUsd = Annotated[
-    float, typer.Option("--large-input-usd", min=0, help="USD per million tokens it reads.")
+    float,
+    typer.Option(
+        "--large-input-usd", min=0, help="USD per million tokens that the large model reads."
+    ),
 ]
 OutputUsd = Annotated[
-    float, typer.Option("--large-output-usd", min=0, help="USD per million tokens it writes.")
+    float,
+    typer.Option(
+        "--large-output-usd", min=0, help="USD per million tokens that the large model writes."
+    ),
 ]
 RoundTripMs = Annotated[
     float, typer.Option("--round-trip-ms", min=0, help="What a handoff takes on the network.")
@@ -221,7 +236,9 @@ def keyed_specs(small: Any, large: Any, api_key_env: str | None) -> tuple[Any, A
 
 def _with_key(spec: LargeSpec, api_key_env: str) -> Any:
     if isinstance(spec, str) and spec.startswith(("http://", "https://")):
-        return replace(OpenAIServerModel.of(spec), api_key_env=api_key_env)
+        spec = OpenAIServerModel.of(spec)
+    if isinstance(spec, OpenAIServerModel):
+        return replace(spec, api_key_env=api_key_env)
     return spec
 
 

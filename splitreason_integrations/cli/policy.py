@@ -18,6 +18,7 @@ from splitreason_integrations.decide.pricing import ModelTerms
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.settings import policy_files
 from splitreason_integrations.settings.from_data import NO_CAP
+from splitreason_integrations.settings.policy_warnings import policy_warnings
 
 app = typer.Typer(
     help="Describe ready-made policies and your own policy files; start one from another.",
@@ -71,6 +72,7 @@ def show(
 ) -> None:
     """Describe a policy: its own words, then each of its settings."""
     shown = policy_files.named(policy)
+    _warn(shown)
     if as_json:
         typer.echo(json.dumps({"name": policy, **asdict(shown)}))
         return
@@ -105,12 +107,25 @@ def export(
 def check(
     file: Annotated[Path, typer.Argument(help="A policy file.")], as_json: options.AsJson = False
 ) -> None:
-    """Validate a policy file; if it is not valid, exit with status 2 and name line and remedy."""
+    """Validate a policy file; if it is not valid, exit with status 2 and name line and remedy.
+
+    Warns where its words contradict its settings, and where a cap on the cost has no prices.
+    """
     checked = Policy.load(file)
+    warnings = _warn(checked)
     if as_json:
-        typer.echo(json.dumps({"file": str(file), "valid": True, "policy": asdict(checked)}))
+        facts = {"file": str(file), "valid": True, "warnings": warnings}
+        typer.echo(json.dumps({**facts, "policy": asdict(checked)}))
         return
     typer.echo(f"{file} is a valid policy")
+
+
+def _warn(policy: Policy) -> list[str]:
+    """Print on standard error, and return, what contradicts itself in a policy."""
+    warnings = policy_warnings(policy)
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return warnings
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

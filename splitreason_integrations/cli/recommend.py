@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -62,15 +62,7 @@ def recommend(
             show_default=False,
         ),
     ] = None,
-    max_usd: Annotated[
-        float | None,
-        typer.Option(
-            help="Most that the large model may cost; with prices and without a limit the "
-            "forecast is printed and nothing is spent.",
-            min=0,
-            show_default=False,
-        ),
-    ] = None,
+    max_usd: options.MaxUsd = None,
     large_input_usd: options.InputUsd = 0.0,
     large_output_usd: options.OutputUsd = 0.0,
     round_trip_ms: options.RoundTripMs = 0.0,
@@ -94,7 +86,8 @@ def recommend(
 
     Tries the small and the large model alone, the tag if the small model was taught it, and the
     triggers that need no training at equal offload shares. With answers the verdict rests on
-    accuracy, else on agreement with the large model. Needs 30 prompts or more.
+    accuracy, else on agreement with the large model. Needs 30 prompts or more. With prices and
+    without --max-usd, the forecast of the cost is printed and nothing is spent.
     """
     check_matplotlib()
     prices = Prices(large_input_usd, large_output_usd)
@@ -178,7 +171,8 @@ def _show(
     table = Table(box=None, header_style="bold")
     headings = pages.headings(found)
     for at in pages.TERMINAL:
-        table.add_column(headings[at], justify="right" if at else "left")
+        justify: Literal["left", "right"] = "right" if at else "left"
+        table.add_column(headings[at], justify=justify, overflow="fold")
     for one in found.rows:
         cells = pages.cells(one, found)
         chosen = one is found.verdict.chosen
@@ -186,6 +180,8 @@ def _show(
     print_table(console, table)
     console.print()
     console.print(found.verdict.sentence, soft_wrap=True, markup=False, style="bold")
+    if not found.is_priced:
+        console.print(pages.PRICE_ASSUMED, soft_wrap=True, markup=False)
     for step in found.verdict.steps:
         console.print(f"- {step}", soft_wrap=True, markup=False)
     console.print(f"\n{code}", soft_wrap=True, markup=False)

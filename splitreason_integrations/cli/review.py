@@ -13,6 +13,7 @@ from splitreason_integrations.cli.review_tables import print_entry, questions_ta
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision
 from splitreason_integrations.humans.terminal import login_name
+from splitreason_integrations.processes.environment import REVIEWS
 from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.reviews import ReviewQueue, Status
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     help="Answer the questions of a review queue.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Db = Annotated[Path, typer.Option("--db", envvar="SPLITREASON_REVIEWS", help="The review queue.")]
+Db = Annotated[Path, typer.Option("--db", envvar=REVIEWS.name, help="The review queue.")]
 QuestionId = Annotated[str, typer.Argument(help="A question's id, or a prefix of it.")]
 By = Annotated[
     str | None, typer.Option(help="Who answers; by default your login name.", show_default=False)
@@ -92,6 +93,6 @@ def _give(question: str, db: Path, by: str | None, decision: Decision, text: str
 def _opened(db: Path) -> ReviewQueue:
     if not db.exists():
         raise ConfigurationError(
-            f"there is no review queue {db}; name one with --db or SPLITREASON_REVIEWS"
+            f"there is no review queue {db}; name one with --db or {REVIEWS.name}"
         )
     return ReviewQueue(db)

@@ -14,6 +14,7 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import report
+from splitreason_integrations.evals.budget import budget_for
 from splitreason_integrations.evals.estimates import Estimate, Plan, ShadowReport
 from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.shadow import TAUGHT_TRIGGERS, UNTAUGHT_TRIGGERS
@@ -48,12 +49,14 @@ def shadow(
     max_share: options.MaxShare = None,
     large_input_usd: options.InputUsd = 0.0,
     large_output_usd: options.OutputUsd = 0.0,
+    max_usd: options.MaxUsd = None,
     round_trip_ms: options.RoundTripMs = 0.0,
     large_tokens_per_s: options.TokensPerS = None,
     small: options.Small = None,
     large: options.Large = None,
     max_tokens: options.MaxTokens = 512,
     seed: options.Seed = 0,
+    api_key_env: options.ApiKeyEnv = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Run the small model alone and replay its replies as if it had handed off.
@@ -75,11 +78,19 @@ def shadow(
     if not plan.reads_along:
         large = small  # no large model is loaded
     engine = options.engine(small, large, None, max_share, policy, close=close)
-    engine = options.priced(engine, plan.prices)
+    engine = options.keyed(options.priced(engine, plan.prices), api_key_env)
+    budget = budget_for(engine, max_usd)
     tasks = options.prompts(data, samples=samples, seed=seed, needs_answer=False)
     found = measure(
         lambda progress: estimate(
-            engine, tasks, triggers, plan, seed=seed, max_tokens=max_tokens, progress=progress
+            engine,
+            tasks,
+            triggers,
+            plan,
+            seed=seed,
+            max_tokens=max_tokens,
+            budget=budget,
+            progress=progress,
         )
     )
     if as_json:

@@ -1,14 +1,15 @@
-"""What a recommendation costs: forecast before the large model is called, and a limit on it."""
+"""What runs of the large model cost: a forecast before it is called, and a limit on it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from splitreason_integrations.backends.registry import line_up, resolve
+from splitreason_integrations.backends.registry import line_up, name_and_prices
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.answering import Asking, Outcome, answer_task
 from splitreason_integrations.evals.runner import Answers
 from splitreason_integrations.evals.tasks import Task
+from splitreason_integrations.records import Completion
 
 _SHARE = 0.25
 """Assumed offload share of everything but the large model alone."""
@@ -20,9 +21,7 @@ that are not used."""
 
 def prices_of(engine: SplitEngine) -> Prices | None:
     """Return the first large model's own prices, without loading it; None where it has none."""
-    spec = line_up(engine.large)[0]
-    described = resolve(spec, role="large") if isinstance(spec, str) else spec
-    prices: Prices = getattr(described, "prices", Prices())
+    _, prices = name_and_prices(line_up(engine.large)[0])
     return None if prices == Prices() else prices
 
 
@@ -35,13 +34,22 @@ class Budget:
         max_usd: The limit.
         spent_usd: What was spent before.
         answers: Answers instead of this process.
+        keeps_answers: Whether finished answers are stored, so that the same command goes on.
 
     """
 
-    def __init__(self, max_usd: float, *, spent_usd: float, answers: Answers | None) -> None:
+    def __init__(
+        self,
+        max_usd: float,
+        *,
+        spent_usd: float = 0.0,
+        answers: Answers | None = None,
+        keeps_answers: bool = False,
+    ) -> None:
         self._max_usd = max_usd
         self._spent_usd = spent_usd
         self._answers = answers
+        self._keeps_answers = keeps_answers
 
     async def answer_task(
         self, engine: SplitEngine, task: Task, asking: Asking, seed: int
@@ -52,18 +60,46 @@ class Budget:
             RequestError: The limit is reached.
 
         """
-        if self._spent_usd >= self._max_usd:
-            raise RequestError(
-                f"--max-usd is reached: {self._spent_usd:.4g} USD are spent; finished answers are "
-                "kept: the same command with a higher --max-usd goes on"
-            )
+        self.check()
         if self._answers is None:
             await engine.models()
             outcome = await answer_task(engine, task, asking, seed)
         else:
             outcome = await self._answers.answer_task(engine, task, asking, seed)
-        self._spent_usd += sum(reply.cost_usd for reply in outcome.replies)
+        self.spend(outcome.replies)
         return outcome
+
+    def check(self) -> None:
+        """Raise RequestError where the limit is reached."""
+        if self._spent_usd < self._max_usd:
+            return
+        spent = f"--max-usd is reached: {self._spent_usd:.4g} USD are spent"
+        if self._keeps_answers:
+            raise RequestError(
+                f"{spent}; finished answers are kept: the same command with a higher --max-usd "
+                "goes on"
+            )
+        raise RequestError(
+            f"{spent}: allow more with --max-usd, or use fewer prompts with --samples"
+        )
+
+    def spend(self, replies: Iterable[Completion]) -> None:
+        """Count what replies cost."""
+        self._spent_usd += sum(reply.cost_usd for reply in replies)
+
+
+def budget_for(engine: SplitEngine, max_usd: float | None) -> Budget | None:
+    """Return the limit that a user set on the cost of a run; None for none.
+
+    Raises:
+        RequestError: The large model has no prices, so that the limit could not hold.
+
+    """
+    if max_usd is None:
+        return None
+    if prices_of(engine) is None:
+        raise RequestError("--max-usd needs --large-input-usd or --large-output-usd")
+    return Budget(max_usd)
 
 
 def forecast_usd(small: Sequence[Outcome], prices: Prices, *, fixed: int, matched: int) -> float:

@@ -13,6 +13,7 @@ from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.budget import Budget
 from splitreason_integrations.evals.calibration_checks import check_prompts, check_taught
 from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.metrics import RESAMPLES, PerPrompt, draw
@@ -99,6 +100,7 @@ def calibrate(
     resamples: int = RESAMPLES,
     max_tokens: int = 512,
     network: Network | None = None,
+    budget: Budget | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> Calibration:
     """Find the threshold that meets a goal on these tasks, measured through the engine.
@@ -113,12 +115,14 @@ def calibrate(
         resamples: Bootstrap resamples of the prompts, for the intervals.
         max_tokens: Longest reply in tokens, reasoning included.
         network: Where the large model will run; by default latency is reported as measured.
+        budget: Limit on what the large model may cost.
         progress: Called with (what runs, prompts done, prompts in all).
 
     Raises:
         RequestError: There are too few prompts for an interval, an accuracy goal lacks answers, the
             tag is to be calibrated and the small model was never taught to write it, or the
-            trigger's score predicts no better than chance where the large model is needed.
+            trigger's score predicts no better than chance where the large model is needed; or the
+            limit on the cost is reached.
         UnmetGoalError: No threshold meets the goal; the message gives the best one.
         ConfigurationError: The two models cannot give what a rule needs.
         LargeModelError: The large model failed.
@@ -132,7 +136,7 @@ def calibrate(
     teaching = blocking.run(lambda: probe(small))
     check_taught(scalar, teaching, small.name)
     signal = check_signal(
-        engine, tasks, scalar, seed=seed, max_tokens=max_tokens, progress=progress
+        engine, tasks, scalar, seed=seed, max_tokens=max_tokens, budget=budget, progress=progress
     )
     closes: set[str] = set()
 
@@ -144,6 +148,7 @@ def calibrate(
             tasks,
             seed=seed,
             max_tokens=max_tokens,
+            answers=budget,
             progress=lambda _, done, of: progress(str(rule), done, of),
         )
         closes.update(reply.close for reply in result.replies)

@@ -182,7 +182,12 @@ class _Search:
         spent = journal.spent_usd if journal else 0.0
         limit_usd = check_limit(about, max_usd, spent_usd=spent)
         on_forecast(about)
-        budget = Budget(limit_usd, spent_usd=spent, answers=self._runner.process_pool)
+        budget = Budget(
+            limit_usd,
+            spent_usd=spent,
+            answers=self._runner.process_pool,
+            keeps_answers=journal is not None,
+        )
         self._runner = replace(self._runner, process_pool=budget)
 
     def _fixed(self, tries: Candidates) -> list[Trial]:

@@ -85,6 +85,13 @@ TERMINAL = (0, 2, 3, 5, 6, 7)
 """Columns of the table of what was tried that fit into a terminal."""
 
 
+PRICE_ASSUMED = (
+    "no price is known, so a token that the large model reads counts a fifth of one that it writes "
+    "(give --large-input-usd and --large-output-usd)"
+)
+"""What a saving rests on where no price is given."""
+
+
 def headings(found: Recommendation) -> list[str]:
     """Return the headings of the table of what was tried."""
     return [
@@ -125,8 +132,7 @@ def remarks(found: Recommendation, context: Mapping[str, Any]) -> list[str]:
         f"{found.prices.input_usd:g} and {found.prices.output_usd:g} USD per million tokens that "
         "the large model reads and writes"
         if found.is_priced
-        else "no price is known, so a token that the large model reads counts a fifth of one that "
-        "it writes (give --large-input-usd and --large-output-usd)"
+        else PRICE_ASSUMED
     )
     at_once = "one answer at a time" if first.at_once == 1 else f"{first.at_once} answers at once"
     shares = (

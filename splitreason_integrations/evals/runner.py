@@ -216,10 +216,12 @@ def run_mode(
     max_tokens: int = 512,
     progress: Progress = lambda mode, done, of: None,
     share: float | None = None,
+    answers: Answers | None = None,
 ) -> Result:
     """Run one mode greedily, one task at a time; see `Runner.run`."""
     asking = Asking(seed=seed, max_tokens=max_tokens)
-    return Runner(tasks=tasks, asking=asking, progress=progress).run(mode, engine, share=share)
+    runner = Runner(tasks=tasks, asking=asking, process_pool=answers, progress=progress)
+    return runner.run(mode, engine, share=share)
 
 
 def compare(

@@ -19,6 +19,7 @@ from splitreason_integrations.decide.steps import begins_step
 from splitreason_integrations.decide.triggers import Needs, Position, StepEntropy, Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.evals.budget import Budget
 from splitreason_integrations.evals.intervals import Numbers
 from splitreason_integrations.evals.metrics import Picks, draw
 from splitreason_integrations.evals.runner import Progress
@@ -66,6 +67,7 @@ def check_signal(
     seed: int = 0,
     max_tokens: int = 512,
     resamples: int = 1000,
+    budget: Budget | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> Signal | None:
     """Return how well a trigger's score predicts where the large model is needed.
@@ -92,6 +94,7 @@ def check_signal(
         also=Needs.LARGE if reads else Needs.NOTHING,
         seed=seed,
         max_tokens=max_tokens,
+        budget=budget,
         progress=lambda _, done, of: progress("small model alone", done, of),
     )
     if reads:

@@ -25,7 +25,7 @@ from splitreason_integrations.decide.triggers import (
 )
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
-from splitreason_integrations.evals.budget import prices_of
+from splitreason_integrations.evals.budget import Budget, prices_of
 from splitreason_integrations.evals.estimates import Estimate, Plan, ShadowReport
 from splitreason_integrations.evals.forecast import Forecast, Replay, replay_close
 from splitreason_integrations.evals.metrics import Metric, PerPrompt, draw
@@ -56,6 +56,7 @@ def shadow(
     *,
     seed: int = 0,
     max_tokens: int = 512,
+    budget: Budget | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> ShadowReport:
     """Estimate what each trigger would have cost, from one run of the small model alone.
@@ -75,11 +76,13 @@ def shadow(
         plan: Length and price of spans, and the pilot.
         seed: Seed of the requests and of the bootstrap.
         max_tokens: Longest reply in tokens, reasoning included.
+        budget: Limit on what the large model may cost.
         progress: Called with (what runs, prompts done, prompts in all).
 
     Raises:
         RequestError: There are no tasks, a trigger offloads the whole reply, or a rule needs the
-            large model to read, and the plan does not allow that.
+            large model to read, and the plan does not allow that; or the limit on the cost is
+            reached.
         ConfigurationError: The two models cannot give what a rule needs.
         LargeModelError: The large model failed in the pilot.
 
@@ -101,13 +104,21 @@ def shadow(
         closes=[one.close for one in rules],
         seed=seed,
         max_tokens=max_tokens,
+        budget=budget,
         progress=progress,
     )
     estimates = []
     for one in rules:
         replay = _replay(engine, one, teaching, plan, max_tokens=max_tokens)
         pilot = _pilot(
-            engine, one, tasks, plan, seed=seed, max_tokens=max_tokens, progress=progress
+            engine,
+            one,
+            tasks,
+            plan,
+            seed=seed,
+            max_tokens=max_tokens,
+            budget=budget,
+            progress=progress,
         )
         estimates.append(_estimate(one, watched, replay, plan, pilot, seed))
     return ShadowReport(
@@ -181,6 +192,7 @@ def _pilot(
     *,
     seed: int,
     max_tokens: int,
+    budget: Budget | None,
     progress: Progress,
 ) -> Pilot | None:
     """Have both models run on some of the prompts."""
@@ -200,6 +212,7 @@ def _pilot(
         [tasks[number] for number in numbers],
         seed=seed,
         max_tokens=max_tokens,
+        answers=budget,
         progress=lambda _, done, of: progress(str(rules.trigger), done, of),
     )
     return Pilot(numbers, PerPrompt.of(real.outcomes, plan.network, graded=False))

@@ -17,6 +17,7 @@ from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.triggers import Needs, Position, Shadow, Trigger
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.evals.answering import ask
+from splitreason_integrations.evals.budget import Budget
 from splitreason_integrations.evals.runner import Progress
 from splitreason_integrations.evals.tasks import Task
 from splitreason_integrations.records import Completion, token_ids
@@ -101,6 +102,7 @@ def watch(
     also: Needs = Needs.NOTHING,
     seed: int = 0,
     max_tokens: int = 512,
+    budget: Budget | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> list[Watched]:
     """Return the small model's replies, and all that the rules would know of their tokens.
@@ -115,10 +117,12 @@ def watch(
         also: Further facts of positions that are wanted.
         seed: Seed of the requests.
         max_tokens: Longest reply in tokens, reasoning included.
+        budget: Limit on what it costs that the large model reads along.
         progress: Called with (what runs, prompts done, prompts in all).
 
     Raises:
         ConfigurationError: The two models cannot give what the rules need.
+        RequestError: The limit on the cost is reached.
 
     """
     small = blocking.run(lambda: load_model(engine.small, role="small"))
@@ -139,8 +143,12 @@ def watch(
     for done, task in enumerate(tasks):
         progress("shadow", done, len(tasks))
         positions: list[Position] = []
+        if budget is not None:
+            budget.check()
         noting = replace(alone, trigger=replace(joined, note=positions.append))
         reply = ask(noting, task.messages, task.tools, seed=seed + done, max_tokens=max_tokens)
+        if budget is not None:
+            budget.spend([reply])
         watched.append(Watched(reply, tuple(positions), _texts(small, reply)))
     progress("shadow", len(tasks), len(tasks))
     return watched

@@ -261,7 +261,7 @@ def _warn_once(small: str) -> None:
 def untaught_remedy(small: str) -> str:
     """Return what to do about a trigger that waits for tags which a model never writes."""
     return (
-        f"{small} was never taught to mark spans: with `tag` none will open. Name no trigger to "
+        f"{small} was never taught to mark spans: with `tag` no span will open. Name no trigger to "
         "have one chosen, or use disagreement<0.1 or entropy>1.5; or teach it: splitreason train "
         "--help. If it was taught, say taught=True in its spec"
     )

@@ -11,6 +11,8 @@ from splitreason_integrations.backends.registry import (
     ModelSpec,
     check_model_spec,
     line_up,
+    name_and_prices,
+    public_name,
 )
 from splitreason_integrations.backends.tag_probe import Teaching
 from splitreason_integrations.decide.closing import AutoClose, CloseRule
@@ -19,6 +21,7 @@ from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger
+from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, HumanCheck
 from splitreason_integrations.loop.choice import Rules, Situation, choose, marks_spans
 from splitreason_integrations.loop.handback import Handback
@@ -102,6 +105,7 @@ class Preparation:
             check_model_spec(spec, role="large")
         policy = self._engine.policy.for_request(self._request.metadata)
         policy = policy.with_less_reasoning(self._request.max_reasoning_tokens)
+        self._check_prices(policy)
         now_s = time.monotonic()
         started_s = now_s - (self._saved["elapsed_s"] if self._saved else 0.0)
         # After a pause as long as before it: what is left may be too short to reach any server,
@@ -127,6 +131,21 @@ class Preparation:
         except BaseException:
             await state.aclose()
             raise
+
+    def _check_prices(self, policy: Policy) -> None:
+        """Refuse a cap on the cost of a large model without prices: it would never hold."""
+        opens = self._engine.trigger.opens_spans and not policy.forbids_spans
+        if policy.max_usd is None or not opens or self._saved is not None:
+            return
+        for spec in line_up(self._engine.large):
+            name, own = name_and_prices(spec)
+            if policy.prices_of(name, own) == Prices():
+                raise ConfigurationError(
+                    f"max_usd cannot hold: {public_name(spec)} has no prices, so that its tokens "
+                    "would cost nothing. Give them in the policy's models, in a file as "
+                    '[models."*".prices] with input_usd and output_usd, or as prices= of the '
+                    "model; or leave max_usd out"
+                )
 
     def _setup(
         self, loading: Loading, policy: Policy, small: Model, teaching: Teaching | None

@@ -60,6 +60,16 @@ HUB_ADDRESS = Variable(
     value="https://huggingface.co",
     text="The address of the model hub. transformers, datasets and vLLM read it too.",
 )
+REVIEWS = Variable(
+    name="SPLITREASON_REVIEWS",
+    use="read",
+    text="The file of the review queue, for `splitreason review`; `--db` names another.",
+)
+AUDIT_LOG = Variable(
+    name="SPLITREASON_AUDIT_LOG",
+    use="read",
+    text="The audit log, for `splitreason audit`; `--log` names another.",
+)
 _PYTHON_PATH = Variable(
     name="PYTHONPATH",
     use="read",
@@ -141,6 +151,8 @@ TABLE = (
     VLLM_PYTHON,
     HUB_OFFLINE,
     HUB_ADDRESS,
+    REVIEWS,
+    AUDIT_LOG,
     *_PROXIES,
     _PYTHON_PATH,
     QUIET_TRANSFORMERS,

@@ -87,7 +87,7 @@ class SpanRecord:
         tokens: Tokens of the span that were kept.
         text: Their text.
         opened_by: The trigger that opened it.
-        closed_by: The close rule that ended it.
+        closed_by: Why it ended: the close rule as text, or a value of `endings.CLOSED_BY`.
         latency_s: Seconds from its opening to its end.
         cost_usd: Its cost in USD, surplus tokens included.
         surplus_tokens: Tokens that were generated behind its end and dropped.
@@ -144,7 +144,7 @@ class Completion:
         small_tokens: Reply tokens of the small model.
         large_tokens: Reply tokens of the large models that were kept.
         reasoning_tokens: Reply tokens of the reasoning.
-        stop_reason: Why the reply ended.
+        stop_reason: Why the reply ended: a value of `endings.STOP_REASONS`.
         latency_s: Seconds that it took, without `loading_s`.
         cost_usd: Its cost in USD, prefill included.
         degraded: Whether the small model went on because every large model failed.

@@ -60,7 +60,7 @@ class ReplyMetadata(TypedDict):
         tokens: Reply tokens by author.
         offload_share: Large-model tokens ÷ all generated tokens; 0.0 for an empty reply.
         spans: The spans, in order.
-        stop_reason: Why the reply ended.
+        stop_reason: Why the reply ended: a value of `endings.STOP_REASONS`.
         latency_s: Seconds that it took, without `loading_s`.
         cost_usd: Its cost in USD, prefill included.
         degraded: Whether the small model went on because every large model failed.

@@ -5,6 +5,7 @@ page's own text colour, so it is readable on light and dark pages.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from splitreason_integrations.records.authors import Author, Channel, TextRun
+from splitreason_integrations.records.endings import CAPS
 from splitreason_integrations.records.metadata import ReplyMetadata
 from splitreason_integrations.records.printable import harmless
 
@@ -139,7 +141,15 @@ def facts_line(facts: ReplyMetadata | Mapping[str, Any] | None, *, timed: bool =
         line += f", {facts.get('latency_s', 0.0):.2f} s"
     if facts.get("cost_usd"):
         line += f", {facts['cost_usd']:.6f} USD"
-    return line + (", large model failed" if facts.get("degraded") else "")
+    line += ", large model failed" if facts.get("degraded") else ""
+    return line + _caps_reached(facts.get("spans", ()))
+
+
+def _caps_reached(spans: Sequence[Mapping[str, Any]]) -> str:
+    """Return which caps cut spans, and how many; nothing where none did."""
+    cut = Counter(span.get("closed_by") for span in spans if span.get("closed_by") in CAPS)
+    said = (f"{cap}, {n} {'span' if n == 1 else 'spans'} cut" for cap, n in cut.items())
+    return f"; cap reached: {'; '.join(said)}" if cut else ""
 
 
 def _coloured(author: Author | None, text: str) -> str:

@@ -77,7 +77,9 @@ def _template_path(name: str) -> Path:
     try:
         check_names([name], template_names(), what="policy template")
     except SettingError as error:
-        raise ConfigurationError(f"{error}; a file's path must end in .toml") from error
+        asked = str(error).removesuffix("?")
+        end = "?" if asked != str(error) else "."
+        raise ConfigurationError(f"{asked}{end} A file's path must end in .toml") from error
     return _FOLDER / f"{name}.toml"
 
 

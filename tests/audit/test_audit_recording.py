@@ -13,7 +13,9 @@ from splitreason_integrations import (
     Author,
     Completion,
     Keyword,
+    ModelTerms,
     Policy,
+    Prices,
     Random,
     Request,
     Sampling,
@@ -33,6 +35,7 @@ from splitreason_integrations.errors import (
     EmptyMessagesError,
     LargeModelError,
 )
+from splitreason_integrations.settings import policy_files
 from splitreason_integrations.testing import ScriptedModel
 
 SECRET = "Rumpelstiltskin"
@@ -168,7 +171,8 @@ def test_each_text_of_an_event_is_a_name_or_known_content(kind):
 
 
 def test_the_start_says_what_was_asked_under_which_rules(log, full_log):
-    policy = Policy(max_spans=3, max_usd=0.5)
+    prices = {"*": ModelTerms(prices=Prices(output_usd=1.0))}
+    policy = Policy(max_spans=3, max_usd=0.5, models=prices)
     for some in (log, full_log):
         engine = scripted(some, trigger=Tag(0.123456789) | Keyword("="), policy=policy)
         run(engine, asked(sampling=Sampling(temperature=0.5), stop=["END"]))
@@ -177,7 +181,7 @@ def test_the_start_says_what_was_asked_under_which_rules(log, full_log):
     settings = short.data["engine"]
     assert (settings["small"], settings["large"]) == ("scripted", "scripted-large")
     assert rule_from(settings["trigger"], Trigger) == Tag(0.123456789) | Keyword("=")
-    assert Policy(**settings["policy"]) == policy
+    assert policy_files.from_data(settings["policy"]) == policy
     assert short.data["request"]["messages"]["count"] == 1
     assert short.data["request"]["sampling"]["temperature"] == 0.5
     assert short.data["request"]["seed"] == of_kind(log, "request.finished")[0].data["seed"]

@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from splitreason_integrations import embedded
+from splitreason_integrations import Prices, SplitEngine, embedded
+from splitreason_integrations.cli import options
 from splitreason_integrations.cli.chart import Mark, chart
 from splitreason_integrations.evals.scalars import NATS
 
@@ -93,7 +94,7 @@ def test_shadow_shows_a_table(run):
 def test_shadow_says_that_a_small_model_was_never_taught(run):
     asked = ("--samples", "1", "--small", f"hf:{embedded.path('base')}")
     done = run("shadow", *asked)
-    assert done.out.count("was never taught to mark spans: with `tag` none will open") == 1
+    assert done.out.count("was never taught to mark spans: with `tag` no span will open") == 1
     assert "entropy>1.5" in done.out
     assert "disagreement" not in done.out.partition("estimated from")[0]
     done = run("shadow", *asked, "--trigger", "disagreement<0.1", status=2)
@@ -187,3 +188,28 @@ def test_the_chart_of_an_entropy_is_logarithmic():
         marks, bound=0.1, title="share", formatted="{:.0%}".format, scale=NATS
     ).plain.splitlines()
     assert lines[-1].split() == ["0.1", "0.3", "1", "3", "10"]
+
+
+def test_a_priced_large_model_on_a_server_takes_the_key(monkeypatch):
+    monkeypatch.setenv("THE_KEY", "secret")
+    large = "http://127.0.0.1:9/v1#big"
+    engine = options.priced(SplitEngine(small="embedded", large=large), Prices(output_usd=2.0))
+    keyed = options.keyed(engine, "THE_KEY")
+    assert (keyed.large.api_key_env, keyed.large.prices) == ("THE_KEY", Prices(output_usd=2.0))
+
+
+@pytest.mark.parametrize("command", [["calibrate", "--max-share", "0.1"], ["shadow"]], ids=str)
+def test_a_limit_on_the_cost_needs_prices_and_a_key_needs_a_server(run, command):
+    done = run(*command, "--max-usd", "1", status=2)
+    assert "--max-usd needs --large-input-usd" in done.err
+    done = run(*command, "--api-key-env", "THE_KEY", status=2)
+    assert "--api-key-env is the key of models on servers" in done.err
+
+
+def test_shadow_ends_once_the_limit_is_reached(run):
+    done = run(
+        "shadow", "--samples", "4", "--trigger", "tag>0.5", "--sample-spans", "4", "--max-tokens",
+        "160", "--large-output-usd", "1000", "--max-usd", "0.000001", status=2,
+    )  # fmt: skip
+    assert "--max-usd is reached" in done.err
+    assert "allow more with --max-usd" in done.err

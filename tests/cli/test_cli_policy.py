@@ -9,6 +9,7 @@ from rich.console import Console
 from splitreason_integrations import Policy
 from splitreason_integrations.cli import policy as command
 from splitreason_integrations.settings.policy_files import template_names
+from splitreason_integrations.settings.policy_warnings import policy_warnings
 
 FULL = """\
 max_usd = 0.01
@@ -109,6 +110,47 @@ def test_show_a_file_in_words(run, full):
     ) in lines
 
 
+def test_check_warns_where_the_words_of_a_changed_file_contradict_it(run, tmp_path):
+    path = tmp_path / "mine.toml"
+    text = run("export", "balanced").out
+    path.write_text(text, "utf-8")
+    assert run("check", str(path)).err == ""
+    changed = text.replace("max_offload_share = 0.3", "max_offload_share = 0.2")
+    changed = changed.replace("max_spans = 8", "")
+    path.write_text(changed, "utf-8")
+    for asked in ("check", "show"):
+        assert run(asked, str(path)).err.splitlines() == [
+            "warning: summary says '30 %', and max_offload_share is 0.2: change one of them",
+            "warning: summary says '8 spans', and max_spans is not set: change one of them",
+            "warning: allows says '30 %', and max_offload_share is 0.2: change one of them",
+            "warning: allows says '8 spans', and max_spans is not set: change one of them",
+        ]
+    assert len(json.loads(run("check", str(path), "--json").out)["warnings"]) == 4
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_the_words_of_a_template_agree_with_its_settings(name):
+    assert policy_warnings(Policy.template(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        ("max_usd = 1", True),
+        ('[[rules]]\nwhen = { tier = "gold" }\nset = { max_usd = 1 }', True),
+        ("max_usd = 1\n[models.big]\nprices = { input_usd = 0, output_usd = 0 }", True),
+        ("max_usd = 1\n[models.big]\nprices = { output_usd = 2 }", False),
+        ("max_spans = 1", False),
+    ],
+)
+def test_check_warns_of_a_cap_on_the_cost_without_prices(run, tmp_path, text, warns):
+    path = tmp_path / "mine.toml"
+    path.write_text(text, "utf-8")
+    done = run("check", str(path))
+    assert ("max_usd needs prices" in done.err) is warns
+    assert "is a valid policy" in done.out
+
+
 def test_a_terminal_gets_a_table(run, full, monkeypatch):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
@@ -136,7 +178,8 @@ def test_check(run, full, tmp_path):
     [
         (["check", "nowhere.toml"], "cannot read the policy nowhere.toml"),
         (["show", "nowhere.toml"], "splitreason policy list"),
-        (["show", "balance"], "did you mean 'balanced'"),
+        (["show", "balance"], "did you mean 'balanced'? A file's path must end in .toml"),
+        (["show", "zzz"], "regulated, untaught. A file's path must end in .toml"),
         (["export", "balance"], "did you mean 'balanced'"),
         (["export", "balanced", "--out", "nowhere/mine.toml"], "cannot write nowhere/mine.toml"),
     ],

@@ -93,7 +93,9 @@ def test_a_score_that_finds_what_the_large_model_would_change_is_calibrated():
 def test_a_tag_that_was_never_taught_is_not_calibrated():
     engine, tasks = wandering(noise)
     goal = Goal(Metric.SHARE, 0.5)
-    with pytest.raises(RequestError, match="never taught to mark spans: with `tag` none will open"):
+    with pytest.raises(
+        RequestError, match="never taught to mark spans: with `tag` no span will open"
+    ):
         calibrate(engine, tasks, goal)
     opening = replace(engine, trigger=Entropy(1.5))
     with pytest.raises(RequestError, match="never taught to end spans"):

@@ -14,9 +14,12 @@ from splitreason_integrations.decide.triggers import Position
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals.agreement import Likeness, agreeing, likeness_for
 from splitreason_integrations.evals.answering import Asking
-from splitreason_integrations.evals.budget import Budget, check_limit
+from splitreason_integrations.evals.budget import Budget, budget_for, check_limit
+from splitreason_integrations.evals.calibrate import calibrate
 from splitreason_integrations.evals.candidates import MATCHED
+from splitreason_integrations.evals.goals import Goal
 from splitreason_integrations.evals.journal import Journal
+from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.recommend import recommend
 from splitreason_integrations.evals.recommendation_page import write
 from splitreason_integrations.evals.runner import Runner
@@ -168,6 +171,17 @@ def test_no_answer_begins_once_the_limit_is_reached():
             await budget.answer_task(scripted(), ASKED, Asking(), 0)
 
     blocking.run(ask_all)
+
+
+def test_a_calibration_ends_once_the_limit_is_reached():
+    priced = Prices(input_usd=1000.0, output_usd=1000.0)
+    engine = scripted(prices=priced)
+    budget = budget_for(engine, 0.001)
+    goal = Goal(Metric.SHARE, 0.9, by_point=True)
+    with pytest.raises(RequestError, match=r"--max-usd is reached: .* allow more with --max-usd"):
+        calibrate(engine, [ASKED] * 4, goal, budget=budget)
+    with pytest.raises(RequestError, match="--max-usd needs --large-input-usd"):
+        budget_for(scripted(), 1.0)
 
 
 def test_agreement_without_answers_and_the_files(tmp_path):

@@ -19,7 +19,7 @@ from splitreason_integrations import (
     StepEnd,
     Tag,
 )
-from splitreason_integrations.errors import RequestError
+from splitreason_integrations.errors import ConfigurationError, RequestError
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.testing import ScriptedModel
 from tests.loop.engine_runs import HELLO, complete
@@ -120,6 +120,35 @@ def test_terms_price_a_large_model_without_prices():
     assert reply.large_tokens == 10
     assert reply.cost_usd == pytest.approx(0.01)
     assert reply.spans[0].cost_usd == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("policy", "prices", "refused"),
+    [
+        (Policy(max_usd=0.01), None, True),
+        (Policy(rules=[Rule(when={"tenant": "acme"}, set={"max_usd": 0.01})]), None, True),
+        (Policy(max_usd=0.01, models={"other": ModelTerms(prices=Prices(1.0, 1.0))}), None, True),
+        (Policy(max_usd=0.01, models={"big": ModelTerms(prices=Prices(1.0, 1.0))}), None, False),
+        (Policy(max_usd=0.01), Prices(output_usd=1.0), False),
+        (Policy(max_usd=0.01, max_spans=0), None, False),
+    ],
+)
+def test_a_cap_on_the_cost_of_a_model_without_prices_is_refused(policy, prices, refused):
+    large = ScriptedModel("It is 3</bigmodel>", name="big", prices=prices)
+    small = ScriptedModel("Hm.<bigmodel> so.</think>Done.")
+    if not refused:
+        assert reply_of(small, large, policy, metadata={"tenant": "acme"}).answer == "Done."
+        return
+    with pytest.raises(ConfigurationError, match=r"big has no prices.*\[models.\"\*\".prices\]"):
+        reply_of(small, large, policy, metadata={"tenant": "acme"})
+
+
+def test_the_bundled_pair_has_no_prices_either():
+    engine = SplitEngine(policy=Policy(max_usd=0.01))
+    with pytest.raises(ConfigurationError, match="embedded has no prices"):
+        complete(engine, Request(messages=HELLO))
+    engine = SplitEngine(policy=Policy(max_usd=0.01), trigger=Never())
+    assert complete(engine, Request(messages=HELLO, max_tokens=4)).small_tokens == 4
 
 
 def test_the_policys_trigger_counts_where_none_is_set():

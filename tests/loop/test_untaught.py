@@ -135,7 +135,7 @@ def test_the_first_reply_warns_of_a_tag_that_never_comes(caplog, monkeypatch):
         for _ in range(2):
             assert complete(engine, asked()).spans == ()
     (record,) = caplog.records
-    assert "was never taught to mark spans: with `tag` none will open" in record.message
+    assert "was never taught to mark spans: with `tag` no span will open" in record.message
     assert "splitreason train" in record.message
 
 
