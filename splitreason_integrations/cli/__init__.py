@@ -24,6 +24,7 @@ from splitreason_integrations.cli import (
     shadow,
     train,
 )
+from splitreason_integrations.cli.help_texts import describe
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.processes import environment
 from splitreason_integrations.records.printable import harmless
@@ -74,6 +75,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(train.app, name="train")
+describe(app)
 
 
 def main() -> None:

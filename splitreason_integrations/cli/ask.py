@@ -61,7 +61,7 @@ def ask(
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 1024,
     thinking: options.Thinking = None,
-    seed: Annotated[int, options.declared("seed")] = 0,
+    seed: Annotated[int, options.declared("seed", has_default=True)] = 0,
     audit: Annotated[Path | None, options.declared("audit", show_default=False)] = None,
     audit_content: Annotated[
         bool,

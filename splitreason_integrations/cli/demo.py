@@ -1,4 +1,4 @@
-"""`splitreason demo`: solve fresh problems with the embedded pair, then show its figures."""
+"""`splitreason demo`: solve fresh problems with the bundled pair, then show its figures."""
 
 import json
 import random

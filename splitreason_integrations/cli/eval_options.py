@@ -43,7 +43,7 @@ Samples = Annotated[int, typer.Option(min=1, help="Number of tasks.")]
 SamplesPerTask = Annotated[
     int, typer.Option(min=1, help="Answers per task; above 1, with a --temperature, for pass@k.")
 ]
-Temperature = Annotated[float, options.declared("temperature")]
+Temperature = Annotated[float, options.declared("temperature", has_default=True)]
 Compare = Annotated[
     list[str] | None,
     typer.Option(
@@ -106,7 +106,7 @@ def graded(found: Sequence[Task], grade: str) -> list[Task]:
 
 
 def modes(text: str, engine: SplitEngine) -> tuple[str, ...]:
-    """Return the modes of a comma-separated list; `all` has `base` only for the embedded pair."""
+    """Return the modes of a comma-separated list; `all` has `base` only for the bundled pair."""
     every = [mode for mode in MODES if mode != "base" or engine.small == "embedded"]
     named = [mode.strip() for mode in text.split(",")]
     return tuple(

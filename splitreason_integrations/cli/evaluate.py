@@ -66,7 +66,7 @@ def evaluate(
 
     `random`, `entropy` and `rule` may open a span at any token, as often as needed for the offload
     share that `split` has on the same tasks. A policy applies to all modes but `large`. Modes are
-    compared in pairs on the same tasks. By default latency is run with one answer at a time.
+    compared in pairs on the same tasks. By default latency is measured with one answer at a time.
     """
     eval_options.check_compared(compare, large)
     described = options.engine(small, large, trigger, max_share, policy, close=close)

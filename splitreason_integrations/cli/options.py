@@ -6,6 +6,7 @@ Text and range of an option of the pair come from the table that declares it.
 import inspect
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -37,17 +38,23 @@ from splitreason_integrations.options import (
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.settings import policy_files
 
+_UNSET = re.compile(r"[;,] unset\b.*", re.DOTALL)
 
-def declared(name: str, **more: Any) -> Any:
-    """Return the command-line option that the table declares: its flag, text and range."""
+
+def declared(name: str, *, has_default: bool = False, **more: Any) -> Any:
+    """Return the command-line option that the table declares: its flag, text and range.
+
+    With a default of the command's own, the text does not say what holds where it is unset.
+    """
     option = OPTIONS[name]
+    text = _UNSET.sub(".", option.text) if has_default else option.text
     if option.kind in (int, float):
         more |= {
             end: bound
             for end, bound in (("min", option.least), ("max", option.most))
             if math.isfinite(bound)
         }
-    return typer.Option(option.flag, help=option.text, **more)
+    return typer.Option(option.flag, help=text, **more)
 
 
 def _refuse_replaced(value: str | None) -> str | None:
@@ -58,8 +65,8 @@ def _refuse_replaced(value: str | None) -> str | None:
 
 Small = Annotated[str | None, declared("small", show_default="embedded")]
 Large = Annotated[str | None, declared("large", show_default="embedded")]
-TriggerText = Annotated[str, declared("trigger")]
-CloseText = Annotated[str, declared("close")]
+TriggerText = Annotated[str, declared("trigger", has_default=True)]
+CloseText = Annotated[str, declared("close", has_default=True)]
 OwnClose = Annotated[str | None, declared("close", show_default=False)]
 OwnTrigger = Annotated[str | None, declared("trigger", show_default=False)]
 CloseThreshold = Annotated[
@@ -266,13 +273,13 @@ def command_line() -> str:
 
 
 def compute_on_one_thread() -> None:
-    """Keep torch to one thread: matrices as small as the embedded pair's lose by sharing.
+    """Keep torch to one thread: matrices as small as the bundled pair's lose by sharing.
 
     Raises:
         MissingExtraError: if torch is not installed.
 
     """
-    check_extra("local", "torch", what="the embedded pair")
+    check_extra("local", "torch", what="the bundled pair")
     import torch
 
     torch.set_num_threads(1)

@@ -1,6 +1,4 @@
-"""`splitreason train`: train small models to offload, or the embedded pair."""
-
-from __future__ import annotations
+"""`splitreason train`: train small models to offload, or the bundled pair."""
 
 import json
 import os
@@ -71,7 +69,7 @@ def traces(
     ] = "word,context,frameworks,chat,tools",
     seed: Annotated[int, typer.Option(help="Seed of the problems and the tags.")] = 0,
 ) -> None:
-    """Write the embedded pair's own problems as tagged traces, hard steps found by its gap."""
+    """Write the bundled pair's own problems as tagged traces, hard steps found by its gap."""
     from splitreason_integrations.evals.tasks import known_families
     from splitreason_integrations.training.traces import SHARES, pair_traces
 
@@ -123,7 +121,7 @@ def pair(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
-    """Train the embedded pair: tokenizer, both models, annotation, fine-tuning, rollouts."""
+    """Train the bundled pair: tokenizer, both models, annotation, fine-tuning, rollouts."""
     check_extra("train", "torch", what="training the pair")
     import torch
     from rich.console import Console
