@@ -24,7 +24,7 @@ def chat(
     max_share: options.MaxShare = None,
     max_tokens: options.MaxTokens = 1024,
     thinking: options.Thinking = None,
-    seed: Annotated[int, options.declared("seed")] = 0,
+    seed: Annotated[int, options.declared("seed", has_default=True)] = 0,
     api_key_env: options.ApiKeyEnv = None,
     **given: Any,
 ) -> None:

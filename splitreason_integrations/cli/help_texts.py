@@ -13,6 +13,7 @@ _SHORT: Mapping[str, str] = {
     "demo": "Watch the bundled pair work, and compare it.",
     "doctor": "Check the installation and two models.",
     "ask": "Ask one question, and see who wrote what.",
+    "chat": "Talk with the pair in the terminal.",
     "eval": "Measure accuracy, offload share, latency and cost.",
     "calibrate": "Find the threshold that meets a bound.",
     "shadow": "Estimate handoffs from the small model alone.",
