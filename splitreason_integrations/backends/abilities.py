@@ -22,25 +22,28 @@ _SCHEMA = {
     "properties": {"number": {"type": "integer", "enum": [7]}},
     "required": ["number"],
 }
-_WHOLE = {Gives.ANSWER: "answers by response_format", Gives.CALL: "calls by tool_choice"}
+_WHOLE = {Gives.ANSWER: ("answers", "response_format"), Gives.CALL: ("calls", "tool_choice")}
 _NO_FORM = {
     "small": "no: typed answers and forced calls are refused",
     "large": "no: the small model writes typed answers and forced calls",
 }
+
+Means = Callable[[], str | None]
 
 Switch = Callable[[], Awaitable[tuple[bool, str]]]
 """Returns whether a model thinks or not as it is asked to, and how or why not."""
 
 
 async def abilities(
-    model: Model, *, role: str, means: str | None = None, switch: Switch | None = None
+    model: Model, *, role: str, means: Means = lambda: None, switch: Switch | None = None
 ) -> AsyncGenerator[Finding, None]:
     """Yield by what means answers are held to a form, and how thoughts are switched.
 
     Args:
         model: the loaded model.
         role: `small` or `large`.
-        means: what keeps an answer to a grammar; by default what its kind has.
+        means: returns what keeps an answer to its form, once that is known; None for what its kind
+            has.
         switch: asks how thoughts are switched; by default the model's own prompts show it.
 
     """
@@ -54,26 +57,25 @@ async def abilities(
     yield Finding(what, True, f"{'yes' if can else 'no'}: {how}", {"can": can, "how": how})
 
 
-async def _form(model: Model, role: str, means: str | None) -> Finding:
+async def _form(model: Model, role: str, means: Means) -> Finding:
     what = f"{role} model answers in a form"
     try:
         if isinstance(model, FindsOut):
             await model.find_out(whole=True)
         if Gives.FORM in model.gives:
             await _try_form(model)
-            means = means or _means(model)
-            return Finding(what, True, f"yes: by {means}", {"answers": means, "calls": means})
+            how = means() or _means(model)
+            return Finding(what, True, f"yes: by {how}", {"answers": how, "calls": how})
     except SplitReasonError as error:
         return Finding(what, False, str(error))
-    whole = {one: how for one, how in _WHOLE.items() if one in model.gives and role == "large"}
-    facts = {
-        "answers": "response_format" if Gives.ANSWER in whole else None,
-        "calls": "tool_choice" if Gives.CALL in whole else None,
-    }
-    if not whole:
+    known = [one for one in _WHOLE if one in model.gives and role == "large"]
+    by = [means() or _WHOLE[one][1] for one in known]
+    names = [_WHOLE[one][0] for one in known]
+    facts = {"answers": None, "calls": None, **dict(zip(names, by, strict=True))}
+    if not known:
         return Finding(what, True, _NO_FORM[role], facts)
-    said = f"yes: {' and '.join(whole.values())}, where it writes the whole reply"
-    return Finding(what, True, said, facts)
+    said = " and ".join(f"{name} by {how}" for name, how in zip(names, by, strict=True))
+    return Finding(what, True, f"yes: {said}, where it writes the whole reply", facts)
 
 
 async def _try_form(model: Model) -> None:

@@ -45,7 +45,7 @@ from splitreason_integrations.backends.openai_server.typed import TypedAnswer, a
 from splitreason_integrations.backends.openai_server.wire import Question
 from splitreason_integrations.backends.scores import Asked
 from splitreason_integrations.errors import ModelCallError, RequestError
-from splitreason_integrations.protocols import AnswerForm, Conversation, Prompt
+from splitreason_integrations.protocols import Conversation, Prompt
 from splitreason_integrations.text.inline_thoughts import Habit, InlineThoughts
 from splitreason_integrations.text.prompts import ask_for_answer, ask_next_step, opening_of
 from splitreason_integrations.text.tool_prompts import with_tools
@@ -66,6 +66,7 @@ class Chat(Lenient):
 
     Attributes:
         forms: in which forms the server is known to give whole answers.
+        takes_grammars: whether a grammar is sent for them, as vLLM takes it.
 
     """
 
@@ -84,6 +85,7 @@ class Chat(Lenient):
         self._is_refused = False
         self._strict = True
         self.forms = Gives.NOTHING
+        self.takes_grammars = False
         self._habit = Habit()
 
     def check(self, order: WriteOrder) -> None:
@@ -105,7 +107,7 @@ class Chat(Lenient):
             **self._drawn(wanted),
             **self._tools(said_of(wanted.prompt)),
             **self._thinking(wanted.prompt),
-            **self._typed(wanted.order.form),
+            **self._typed(wanted.order),
         }
         if last:
             body |= {**self._mark.body, **more}
@@ -203,20 +205,33 @@ class Chat(Lenient):
     def _said(self, wanted: Continuation) -> list[dict[str, Any]]:
         said = said_of(wanted.prompt)
         messages = self._reasonings.fitted(self._plain(said.messages))
-        if said.tools and not (self._shows_tools or _is_call(wanted)):
+        if said.tools and not (self._shows_tools or self._is_shown(wanted)):
             shown = with_tools(messages, self._plain(said.tools), self._served.codec.reply_format)
             messages = [dict(message) for message in shown]
         return [sent(message) for message in messages]
+
+    def _is_shown(self, wanted: Continuation) -> bool:
+        """Return whether a call is required, so that the server shows the tools itself."""
+        form = wanted.order.form
+        return form is not None and form.schema is None and not self.takes_grammars
 
     def _begun(self, wanted: Continuation) -> str:
         """Return the reply so far."""
         opening = opening_of(wanted.prompt) if isinstance(wanted.prompt, Prompt) else ""
         return opening + spelled(self._served.codec, wanted.written)
 
-    def _typed(self, form: AnswerForm | None) -> dict[str, Any]:
+    @property
+    def may_take_grammars(self) -> bool:
+        """Whether it may be vLLM, and the grammar has the ids of its own tokens."""
+        return self._mark.is_own and self._served.own
+
+    def _typed(self, order: WriteOrder) -> dict[str, Any]:
         """Return what asks for an answer in a form."""
+        form = order.form
         if form is None:
             return {}
+        if self.takes_grammars:
+            return {"structured_outputs": {"grammar": order.grammar}}
         tools = tuple(self._plain(form.tools))
         return asked_as(replace(form, tools=tools), strict=self._strict)
 
@@ -309,8 +324,3 @@ class PlainChat(Chat):
 
     def _begun(self, wanted: Continuation) -> str:
         return ""
-
-
-def _is_call(wanted: Continuation) -> bool:
-    """Return whether a call is required, so that the server shows the tools itself."""
-    return wanted.order.form is not None and wanted.order.form.schema is None

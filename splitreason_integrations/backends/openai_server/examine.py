@@ -46,11 +46,16 @@ async def findings(model: ServerModel, *, role: str) -> AsyncGenerator[Finding, 
 
 def _abilities(model: ServerModel, role: str) -> AsyncGenerator[Finding, None]:
     dialect = model.dialect
-    if isinstance(dialect, Chat):
-        chat, replica = dialect, model.replicas.choose()
-        return abilities(model, role=role, switch=lambda: switch_of(replica, chat, model.served))
-    means = "its own grammars" if isinstance(dialect, Text) else None
-    return abilities(model, role=role, means=means)
+    if not isinstance(dialect, Chat):
+        own = "its own grammars" if isinstance(dialect, Text) else None
+        return abilities(model, role=role, means=lambda: own)
+    replica = model.replicas.choose()
+    return abilities(
+        model,
+        role=role,
+        means=lambda: "structured outputs" if dialect.takes_grammars else None,
+        switch=lambda: switch_of(replica, dialect, model.served),
+    )
 
 
 def _needed(can: Capabilities, role: str) -> Mapping[str, Trial]:

@@ -21,6 +21,7 @@ from splitreason_integrations.backends.openai_server.thinking import thinking_pa
 from splitreason_integrations.backends.openai_server.wire import Part
 from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.protocols import AnswerForm, Prompt
+from splitreason_integrations.text.grammar import answer_grammar
 from splitreason_integrations.text.inline_thoughts import Habit, InlineThoughts
 from splitreason_integrations.text.prompts import begins_reasoning
 from splitreason_integrations.text.thoughts import tokens_of
@@ -66,6 +67,11 @@ async def forms_of(replica: Replica, dialect: Chat, served: Served) -> Gives:
 
     Raises ModelCallError where it fails for another reason than a form.
     """
+    if dialect.may_take_grammars:
+        dialect.takes_grammars = True
+        if await _gives(replica, dialect, served, _PROBES[Gives.ANSWER]):
+            return Gives.ANSWER | Gives.CALL
+        dialect.takes_grammars = False
     found = Gives.NOTHING
     for gives, form in _PROBES.items():
         if await _gives(replica, dialect, served, form):
@@ -93,7 +99,9 @@ def _asked(dialect: Chat, served: Served, form: AnswerForm) -> Continuation:
     assert isinstance(wanted.prompt, Prompt), "a codec has rendered it"
     ends = begins_reasoning(wanted.prompt) and not dialect.answers_at_once(())
     written = tokens_of(served.codec, family.end_of_reasoning + family.answer_start) if ends else ()
-    return replace(wanted, written=written, order=replace(wanted.order, form=form))
+    grammar = None if form.schema is None else answer_grammar(form.schema, served.codec)
+    order = replace(wanted.order, form=form, grammar=grammar)
+    return replace(wanted, written=written, order=order)
 
 
 async def switch_of(replica: Replica, dialect: Chat, served: Served) -> tuple[bool, str]:

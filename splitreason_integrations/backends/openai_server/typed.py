@@ -95,7 +95,7 @@ def in_a_chat(
         raise AnswerFormError(
             f"{model.name} gives typed answers as a whole, in a chat, and this one has begun"
         )
-    return replace(order, form=guide.form)
+    return replace(order, form=guide.form, grammar=guide.grammar)
 
 
 def up_to_answer(guide: Guide, reply: Sequence[int], written: Written, model: Service) -> Written:
