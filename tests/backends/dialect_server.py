@@ -3,10 +3,10 @@
 `python -m tests.backends.dialect_server embedded:large text` serves `/completions` with text alone;
 `continue`, `prefix`, `partial`, `resume` and `plain` serve chats. With --grammars it heeds those
 in llama.cpp's notation. Chats with --forms heed `response_format` and `tool_choice`, but for as
-many requests as --misfits=2 says. With --hides no control token is shown. Events hold a few
-characters each, never tokens. With --names `text` is as llama.cpp: it takes ids too, and an event
-is of a token that ends no half character, whose id is in its log probabilities. What a server of
-its kind would not know, it refuses by name.
+many requests as --misfits=2 says, and with --structured grammars as vLLM takes them. With --hides
+no control token is shown. Events hold a few characters each, never tokens. With --names `text` is
+as llama.cpp: it takes ids too, and an event is of a token that ends no half character, whose id is
+in its log probabilities. What a server of its kind would not know, it refuses by name.
 """
 
 import asyncio
@@ -106,6 +106,7 @@ class TextModel:
     def check(self, body):
         known = KNOWN[self.speaks] | ({"grammar"} if "--grammars" in self.flags else set())
         known |= PARAMETERS if self.typed else set()
+        known |= {"structured_outputs"} if "--structured" in self.flags else set()
         unknown = sorted(set(body) - known)
         if unknown:
             instead = " Use 'max_completion_tokens' instead." if "max_tokens" in unknown else ""

@@ -65,6 +65,19 @@ async def test_where_it_writes_the_reply_it_writes_the_answer_in_one_request(cha
     assert reply.reasoning, "the reasoning is free"
 
 
+async def test_a_chat_that_has_structured_outputs_holds_to_the_grammar():
+    flags = ["--forms", "--structured"]
+    with serving("dialect_server", "embedded:large", "continue", *flags) as (_, url):
+        for form in FORMS.values():
+            reply = await engine(spec_of(url, "continue")).complete(asked(**form))
+            check(reply, form)
+            assert {piece.author for piece in reply.pieces} == {Author.LARGE}
+            assert not reply.degraded
+        held = [one for one in bodies(url) if "structured_outputs" in one]
+        assert len(held) == 1 + len(FORMS), "one probe, and an answer each"
+        assert not typed(url)
+
+
 async def test_the_answer_is_the_one_of_the_same_model_here(chat):
     form = FORMS["answer"]
     here = await SplitEngine(trigger=Always()).complete(asked(**form))

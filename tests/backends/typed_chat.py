@@ -17,6 +17,8 @@ _PROBES = 2
 def form_of(body, codec):
     """Return the grammar of the answer that a chat asks for; None where it is free."""
     tools, choice = body.get("tools"), body.get("tool_choice")
+    if body.get("structured_outputs"):
+        return body["structured_outputs"]["grammar"]
     if asked := body.get("response_format"):
         is_any = asked["type"] == "json_object"
         schema = {"type": "object"} if is_any else asked["json_schema"]["schema"]
@@ -42,6 +44,10 @@ class TypedChat:
             return
         codec = self.model.codec
         thinks = codec.decode(prompt).rstrip().endswith("<think>")
+        if body.get("structured_outputs"):
+            # It is not asked to look for calls.
+            yield {"content": codec.decode(await self._ids(prompt, body, grammar, thinks=False))}
+            return
         reader = ReplyReader(codec.response_template, "<think>\n" if thinks else "")
         reader.feed(codec.decode(await self._ids(prompt, body, grammar, thinks=thinks)))
         reader.finish()
