@@ -60,7 +60,8 @@ def scores_in(
     tokens = written.tokens
     if not asked:
         return [Scores({}) for _ in tokens]
-    said = replace(part, top=[{} if at in found else one for at, one in enumerate(part.top)])
+    places = [at for at in range(len(tokens)) if at in found or at < len(part.top)]
+    said = replace(part, top=[{} if at in found else part.top[at] for at in places])
     scores = said.scores(codec, {*asked.tokens, *tokens})[: len(tokens)]
     if len(scores) < len(tokens):
         raise UnreadableError(

@@ -291,7 +291,7 @@ class ServerSession(SentSession):
         """
         written, part = await answering.next(most)
         asked, tokens = asked_by(order.watch), written.tokens
-        missing = [at for at, one in enumerate(part.top[: len(tokens)]) if one is None]
+        missing = [at for at in range(len(tokens)) if at >= len(part.top) or part.top[at] is None]
         if not (asked and missing and isinstance(self._model.dialect, Text)):
             return written, part, {}
         prompts = [[*self._ids, *tokens[:at]] for at in missing]
