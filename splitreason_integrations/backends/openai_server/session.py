@@ -17,6 +17,7 @@ from splitreason_integrations.backends.openai_server.chat import Chat
 from splitreason_integrations.backends.openai_server.dialects import Continuation, Dialect
 from splitreason_integrations.backends.openai_server.ids import settings_of
 from splitreason_integrations.backends.openai_server.replicas import Replica
+from splitreason_integrations.backends.openai_server.room import Room
 from splitreason_integrations.backends.openai_server.scoring import (
     read_draft,
     read_scores,
@@ -47,9 +48,6 @@ from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 
 _T = TypeVar("_T")
-_LEAST_TOKENS = 16
-"""A server that has no room for so many has none."""
-_NO_LIMIT = 1 << 40
 
 
 class ServerSession(SentSession):
@@ -69,8 +67,7 @@ class ServerSession(SentSession):
         self._answering: Answering | None = None
         self._works = False
         self._last_call: Call | None = None
-        self._counted_tokens = 0
-        self._most: int | None = None
+        self._room_left = Room(model.context_tokens)
         self._misfits = 0
         self.left_out: frozenset[str] = frozenset()
         self.requests = 0
@@ -215,28 +212,19 @@ class ServerSession(SentSession):
         if call.learns(error):
             self._model.check_taken(call.missing, sampling)
             return True
-        asked, lessons = call.question.max_tokens, call.replica.lessons
-        less = lessons.fits(
-            error,
-            asked=asked,
-            read=self._counted_tokens,
-            context_tokens=self._model.context_tokens,
-        )
-        if less is None or less < min(asked, _LEAST_TOKENS):
-            return False
-        self._most = less
-        return less < asked
+        return self._room_left.learns(call, error)
 
     def _answered(self, dialect: Dialect, order: WriteOrder, most: int) -> Answering:
         """Ask for the sequence to be continued; raise ModelCallError if there is no room."""
         is_typed = order.form is not None
         self._last = self._model.replicas.choose(self._last)
-        self._counted_tokens = len(self._ids) + dialect.added_tokens(len(self._ids))
+        self._room_left.read_tokens = len(self._ids) + dialect.added_tokens(len(self._ids))
+        wanted_tokens = max(most, ANSWER_TOKENS if is_typed else dialect.ahead_tokens)
         wanted = Continuation(
             self._prompt,
             self._ids[self._prompt_tokens :],
             order,
-            self._fitting(max(most, ANSWER_TOKENS if is_typed else dialect.ahead_tokens)),
+            self._room_left.fitting(wanted_tokens, self._last),
         )
         call = self._call(dialect.question(wanted), self._last)
         wished = settings_of(order, self._model.default_sampling)
@@ -327,19 +315,6 @@ class ServerSession(SentSession):
                 return None
             self._last.failed()
             raise self._last.server.stalled() from None
-
-    def _fitting(self, tokens: int) -> int:
-        """Return how many tokens to ask for, where so many are wanted."""
-        assert self._last is not None, "a server is chosen"
-        lessons = self._last.lessons
-        context = min(self._model.context_tokens, lessons.context_tokens or _NO_LIMIT)
-        room = context - self._counted_tokens
-        if room < 1:
-            raise self._last.server.broken(
-                f"its context of {context} tokens leaves no room behind {self._counted_tokens}",
-                retryable=False,
-            )
-        return min(tokens, room, lessons.most_tokens or room, self._most or room)
 
     def _call(self, question: Question, replica: Replica | None = None) -> Call:
         """Send a question to the server that is best to be asked."""
