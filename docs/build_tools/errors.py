@@ -10,7 +10,33 @@ from splitreason_integrations import errors
 
 _PACKAGE = Path(errors.__file__).parent
 _FOLDERS = (_PACKAGE, _PACKAGE.parent / "adapters")
-_MOST_SHOWN = 3
+_PARTS = {
+    "langchain_splitreason": "the chat model of LangChain",
+    "llama_index": "the chat model of LlamaIndex",
+    "annotation": "annotation",
+    "audit": "the audit log",
+    "backends": "loading and calling models",
+    "checks": "checks of settings",
+    "cli": "the command",
+    "decide": "policies, triggers and close rules",
+    "doctor": "the command",
+    "embedded": "the choice of the pair",
+    "evals": "evaluation and calibration",
+    "humans": "human checks",
+    "options": "checks of settings",
+    "planning": "planning",
+    "privacy": "redaction",
+    "problems": "the bundled pair's problems",
+    "processes": "child processes",
+    "reviews": "the review queue",
+    "sampling": "checks of settings",
+    "settings": "policy and option files",
+    "telemetry": "telemetry",
+    "testing": "scripted models",
+    "text": "prompts, tools and answer forms",
+    "training": "training",
+}
+"""What readers call the parts of the project; all others are the engine."""
 
 
 def family() -> list[type[errors.SplitReasonError]]:
@@ -29,8 +55,13 @@ def tree() -> str:
     return "```text\n" + "\n".join(lines) + "\n```\n"
 
 
+def entries() -> str:
+    """Return the place of each error's entry in the Python reference."""
+    return "\n".join(f"::: {kind.__module__}.{kind.__name__}\n" for kind in family())
+
+
 def all_errors() -> str:
-    """Return the table of errors: bases, meaning, and the modules that raise each."""
+    """Return the table of errors: bases, meaning, and what raises each."""
     head = ("Error", "Is also", "Meaning", "Raised by")
     return table(head, map(_row, family()))
 
@@ -41,10 +72,14 @@ def _row(kind: type[errors.SplitReasonError]) -> tuple[str, ...]:
 
 
 def _raisers(name: str) -> str:
-    modules = sorted(_made().get(name) or _used().get(name) or ())
-    more = len(modules) - _MOST_SHOWN
-    shown = ", ".join(map(code, modules[:_MOST_SHOWN]))
-    return f"{shown} and {more} more" if more > 0 else shown
+    modules = _made().get(name) or _used().get(name) or ()
+    return ", ".join(sorted({_PARTS.get(_part(module), "the engine") for module in modules}))
+
+
+def _part(module: str) -> str:
+    """Return the part of the project that a module belongs to."""
+    package, _, below = module.partition(".")
+    return below.partition(".")[0] if package == _PACKAGE.name else package
 
 
 @cache

@@ -32,6 +32,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "events-shown": events.where_shown,
     "error-tree": errors.tree,
     "errors": errors.all_errors,
+    "python-errors": errors.entries,
     "variables-read": partial(environment.variables, "read"),
     "variables-default": partial(environment.variables, "default"),
     "variables-child": partial(environment.variables, "child"),

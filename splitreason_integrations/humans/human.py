@@ -34,9 +34,13 @@ class Decision(StrEnum):
     """
 
     APPROVE = "approve"
+    """The large model writes, or what it wrote stays."""
     REFUSE = "refuse"
+    """The small model writes the passage."""
     EDIT = "edit"
+    """A hint before, a replacement after."""
     STOP = "stop"
+    """The reply ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,11 @@ class Author(StrEnum):
     """Who wrote a piece of text."""
 
     SMALL = "small"
+    """The small model."""
     LARGE = "large"
+    """A large model."""
     HUMAN = "human"
+    """A person."""
 
 
 Writer = tuple[Author, int]
@@ -20,8 +23,11 @@ class Channel(StrEnum):
     """The part of the reply that a piece of text belongs to."""
 
     REASONING = "reasoning"
+    """The chain of thought."""
     ANSWER = "answer"
+    """What the user reads."""
     TOOL_CALL = "tool_call"
+    """A tool call."""
 
 
 @dataclass(frozen=True, slots=True)

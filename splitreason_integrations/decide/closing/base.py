@@ -16,10 +16,15 @@ class CloseNeeds(Flag):
     """Facts of a place in a span that take time to compute."""
 
     NOTHING = 0
+    """No such fact."""
     CLOSE_PROBABILITY = auto()
+    """P(close tag) as the next token."""
     OWN = auto()
+    """The small model's judgement of the span's last tokens."""
     ENTROPY = auto()
+    """The entropy of the small model's next token."""
     TEXT = auto()
+    """The text at the span's end."""
 
 
 class OwnToken(NamedTuple):

@@ -10,10 +10,15 @@ class Needs(Flag):
     """Facts of a position that take time to compute."""
 
     NOTHING = 0
+    """No such fact."""
     OPEN_PROBABILITY = auto()
+    """P(open tag) as the next token."""
     ENTROPY = auto()
+    """The entropy of the next token."""
     TEXT = auto()
+    """The reply's last characters."""
     CONFIDENCE = auto()
+    """P(the chosen token), and the token's text."""
     LARGE = auto()
     """The large model has read the token."""
 
