@@ -49,11 +49,20 @@ def test_tokens_within_characters_are_found_and_their_scores_are_not_known(text)
     assert known == ends
 
 
+def read_all(*some):
+    reader = NamedTokens(CODEC, CODEC.encode("hello"))
+    return [token for one in some for token in reader.read(one).token_ids]
+
+
 def test_a_control_token_is_known_by_its_id_whether_it_is_shown_or_not():
-    (tag,) = TAGS.open_tokens
+    (tag,), (letter,) = TAGS.open_tokens, CODEC.encode("x")
     for shown in ("", "<bigmodel>"):
-        reader = NamedTokens(CODEC, CODEC.encode("hello"))
-        assert reader.read(event(shown, tag)).token_ids == (tag,)
+        assert read_all(event(shown, tag), event("x", letter)) == [tag, letter]
+
+
+def test_a_control_token_that_ends_the_answer_is_no_part_of_it():
+    (tag,), (letter,) = TAGS.open_tokens, CODEC.encode("x")
+    assert read_all(event("x", letter), event("", tag), event("", None)) == [letter]
 
 
 def test_a_character_in_other_tokens_than_its_usual_ones_is_known_by_its_text():

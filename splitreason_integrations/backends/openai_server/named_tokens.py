@@ -20,6 +20,7 @@ class NamedTokens:
         self._codec = codec
         self._joiner = Joiner(codec)
         self._joiner.advance(sequence)
+        self._held: tuple[int, Any] | None = None
 
     def read(self, data: Any) -> Part:
         """Return an event's data as a Part with token ids; raise UnreadableError."""
@@ -29,11 +30,27 @@ class NamedTokens:
                 raise UnreadableError("an event has text without log probabilities", lasting=True)
             return replace(part, token_ids=())
         *_, token = part.named
+        if not part.text and self._codec.is_control(token) and token not in self._codec.end_tokens:
+            # It ends the answer, or nothing shows it: the next event says.
+            self._held, held = (token, part.top[-1]), self._held
+            return self._with(held, Part(()))
+        held, self._held = self._held, None
         ids = self._tokens(token, part.text)
         self._joiner.advance(ids)
         known = part.top[-1] if ids[-1] == token else None
         text = self._codec.decode(ids) if len(ids) == 1 else part.text
-        return replace(part, token_ids=ids, text=text, top=[*[None] * (len(ids) - 1), known])
+        top = [*[None] * (len(ids) - 1), known]
+        return self._with(held, replace(part, token_ids=ids, text=text, top=top))
+
+    def _with(self, held: tuple[int, Any] | None, part: Part) -> Part:
+        """Return a part behind a token that was held."""
+        if held is None:
+            return part
+        token, top = held
+        self._joiner.advance([token])
+        text = self._codec.decode([token]) + part.text
+        ids = (token, *(part.token_ids or ()))
+        return replace(part, token_ids=ids, text=text, top=[top, *part.top])
 
     def _tokens(self, token: int, text: str) -> tuple[int, ...]:
         """Return the tokens that an event adds, of which the last is named."""
