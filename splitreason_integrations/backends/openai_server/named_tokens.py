@@ -30,11 +30,11 @@ class NamedTokens:
                 raise UnreadableError("an event has text without log probabilities", lasting=True)
             return replace(part, token_ids=())
         *_, token = part.named
+        held, self._held = self._held, None
         if not part.text and self._codec.is_control(token) and token not in self._codec.end_tokens:
             # It ends the answer, or nothing shows it: the next event says.
-            self._held, held = (token, part.top[-1]), self._held
+            self._held = token, part.top[-1]
             return self._with(held, Part(()))
-        held, self._held = self._held, None
         ids = self._tokens(token, part.text)
         self._joiner.advance(ids)
         known = part.top[-1] if ids[-1] == token else None
