@@ -27,11 +27,19 @@ def options() -> str:
     return table(head, map(_row, TABLE))
 
 
+_ALSO = {
+    "audit": "`str` or `Path`: the log's path",
+    "human_check": "a function",
+    "telemetry": "`False`",
+}
+"""What chat models take beside the type that the engine has."""
+
+
 def _row(option: Option) -> tuple[str, ...]:
     return (
         anchored(option.name, prefix="option"),
         sentence(option.text),
-        code(_type(option)),
+        ", or ".join(filter(None, (code(_type(option)), _ALSO.get(option.name)))),
         _range(option),
         _default(option),
         _TAKERS[option.taker],

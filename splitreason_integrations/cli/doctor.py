@@ -73,7 +73,7 @@ def _show(findings: list[Finding]) -> None:
 
 
 def mark(finding: Finding) -> Text:
-    """Return what stands before a finding: a dash for something optional that is missing."""
+    """Return the mark of a finding: a dash for something optional that is missing."""
     if finding.optional:
         return Text("–")
     return Text("ok") if finding.ok else Text("wrong", "red")

@@ -177,7 +177,7 @@ def test_a_wrong_policy_names_its_line(run, tmp_path):
         (["ask", "Hello", "--trigger", "sometimes"], "unknown trigger"),
         (["ask", "Hello", "--max-tokens", "0"], "--max-tokens"),
         (["ask", "word " * 4000], "2048"),
-        (["ask"], "question"),
+        (["ask"], "QUESTION"),
         (["ask", "Hello", "--colour"], "--colour"),
         (["eval", "--mode", "best"], "unknown mode"),
         (["eval", "--mode", "all,best"], "unknown mode 'best'"),
