@@ -96,7 +96,16 @@ class ContextOverflowError(RequestError):
 
 
 class ToolChoiceError(SplitReasonError):
-    """A tool call was required and the reply has none that fits."""
+    """A tool call was required and the reply has none that fits.
+
+    Attributes:
+        found: The calls that the reply has instead, each with what is wrong with it.
+
+    """
+
+    def __init__(self, message: str = "", found: str = "") -> None:
+        super().__init__(message)
+        self.found = found
 
 
 class AuditError(SplitReasonError):

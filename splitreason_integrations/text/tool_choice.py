@@ -91,5 +91,6 @@ def check_choice(choice: str, tools: Sequence[Tool], completion: Completion) -> 
     raise ToolChoiceError(
         f"tool_choice requires a call of {' or '.join(wanted)}; the reply has {found} "
         f"(stop_reason {completion.stop_reason!r}): allow more tokens, use a model that calls "
-        "tools reliably, or set tool_choice='auto'"
+        "tools reliably, or set tool_choice='auto'",
+        found=found,
     )
