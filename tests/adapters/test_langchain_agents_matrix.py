@@ -18,6 +18,7 @@ from langchain.agents.middleware import (
 )
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -106,6 +107,26 @@ def test_summarisation(limit):
     asked.clear()
     agent.invoke({"messages": LONG[2:]})
     assert len(asked) == 1
+
+
+def test_summarisation_by_the_tokens_that_a_reply_reports():
+    """LangChain's guess by characters is below the limit here."""
+    asked = []
+
+    def reply(messages, tools):
+        asked.append(messages)
+        asks_summary = "context" in messages[0]["content"].lower()
+        return thought("SUMMARY" if asks_summary else "word " * 200)
+
+    llm = scripted(reply)
+    limit = SummarizationMiddleware(llm, trigger=("tokens", 400), keep=("messages", 1))
+    agent = create_agent(llm, [], middleware=[limit])
+    first = agent.invoke({"messages": [HumanMessage("hi " * 100)]})["messages"]
+    assert first[-1].usage_metadata["total_tokens"] > 400
+    assert count_tokens_approximately(first) < 400
+    done = agent.invoke({"messages": [*first, HumanMessage("And now?")]})["messages"]
+    assert len(asked) == 3
+    assert "SUMMARY" in done[0].content
 
 
 def test_context_editing():
@@ -244,16 +265,19 @@ class Packs(BaseModel):
     [
         (Packs, 0, "none is no answer", []),
         (Packs, 13, "13 is not a multiple of 4", [RepeatInvalidCalls()]),
+        (Packs, None, "the reply has: none", [RepeatInvalidCalls()]),
         (Packs.model_json_schema(), 13, "13 is not a multiple of 4", [RepeatInvalidCalls()]),
     ],
-    ids=["a check of its own", "what no grammar holds", "a dict"],
+    ids=["a check of its own", "what no grammar holds", "no call", "a dict"],
 )
 async def test_typed_answers_that_do_not_fit_are_asked_for_again(schema, wrong, why, middleware):
     asked = []
 
     def reply(messages, tools):
         asked.append(messages[-1]["content"])
-        return thought(calling("Packs", boxes=12 if why in messages[-1]["content"] else wrong))
+        if why in messages[-1]["content"]:
+            return thought(calling("Packs", boxes=12))
+        return thought("Twelve." if wrong is None else calling("Packs", boxes=wrong))
 
     agent = agent_of(reply, *middleware, tools=[], response_format=ToolStrategy(schema))
     for state in (agent.invoke(ASK), await agent.ainvoke(ASK)):

@@ -3,16 +3,32 @@
 import operator
 from typing import Annotated, TypedDict
 
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware
+from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.cache.memory import InMemoryCache
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.config import get_store
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.store.memory import InMemoryStore
-from langgraph.types import CachePolicy
+from langgraph.types import CachePolicy, Command
 
-from tests.adapters.langchain_matrix import ASK, Counting, agent_of, check, scripted, thought
+from langchain_splitreason import InterruptReviewer
+from langchain_splitreason.agents import RepeatInvalidCalls
+from splitreason_integrations import HumanCheck
+from tests.adapters.langchain_matrix import (
+    ASK,
+    Counting,
+    Replies,
+    agent_of,
+    check,
+    scripted,
+    thought,
+)
 
 
 def test_checkpointers_keep_a_thread(tmp_path):
@@ -85,3 +101,57 @@ def test_agents_as_nodes_of_a_graph():
         if mode == "messages" and part[1]["langgraph_node"] == "model"
     )
     assert shown == "12 boxes"
+
+
+class Turn:
+    """One turn of a graph that waits for a person."""
+
+    def __init__(self, app):
+        self.app, self.thread = app, {"configurable": {"thread_id": "a"}}
+
+    def asked(self):
+        return self.app.invoke(ASK, self.thread).get("__interrupt__")
+
+    def answered(self):
+        state = self.app.invoke(Command(resume="approve"), self.thread)
+        assert "__interrupt__" not in state
+        return state["messages"][-1]
+
+
+def graph_of(model):
+    def node(state):
+        return {"messages": [model.invoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+FAILURES = (ModelAPIError, ModelConnectionError)
+SPARE = scripted(lambda messages, tools: thought("spare"))
+RETRY = ModelRetryMiddleware(initial_delay=0.0, jitter=False)
+AROUND = {
+    "with_fallbacks": lambda llm: graph_of(
+        llm.with_fallbacks([SPARE], exceptions_to_handle=FAILURES)
+    ),
+    "with_retry": lambda llm: graph_of(llm.with_retry(retry_if_exception_type=FAILURES)),
+    "ModelFallbackMiddleware": lambda llm: checked_agent(llm, ModelFallbackMiddleware(SPARE)),
+    "ModelRetryMiddleware": lambda llm: checked_agent(llm, RETRY),
+    "RepeatInvalidCalls": lambda llm: checked_agent(llm, RepeatInvalidCalls()),
+}
+
+
+def checked_agent(llm, middleware):
+    return create_agent(llm, [], middleware=[middleware], checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_a_person_is_asked_by_what_has_fallbacks_and_retries(kind):
+    check_by_interrupt = HumanCheck(reviewer=InterruptReviewer())
+    replies = Replies(depot="12 boxes")
+    turn = Turn(AROUND[kind](scripted(replies, human_check=check_by_interrupt)))
+    (question,) = turn.asked()
+    assert (question.value["model"], question.value["context"]) == ("big", "So:")
+    check(turn.answered(), "12 boxes")
+    assert len(replies.asked) == 1
