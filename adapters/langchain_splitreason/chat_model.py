@@ -4,7 +4,6 @@ Weights are loaded by the first request, never by the constructor.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -36,9 +35,6 @@ from langchain_splitreason.structured import (
 from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.backends.registry import PROVIDER, public_name
 from splitreason_integrations.checks import check_names
-from splitreason_integrations.decide.closing import parse_close
-from splitreason_integrations.decide.triggers import parse_trigger
-from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
 from splitreason_integrations.options import check_replaced
@@ -48,6 +44,11 @@ from splitreason_integrations.text.tool_checks import check_tools
 from splitreason_integrations.text.tool_choice import must_call, offered, read_tool_choice
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
+_OBJECTS = frozenset(
+    {"small", "large", "trigger", "policy", "retry", "human_check", "close_rule", "audit"}
+    | {"redact", "telemetry"}
+)
+"""Options that may be objects of our own."""
 _OF_A_CALL = ("stream", "response_format", "parallel_tool_calls")
 
 
@@ -297,21 +298,10 @@ class SplitReasonLLM(CountingChatModel):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Return True: models given by name, triggers and policies survive `dumps` and `loads`."""
+        """Return True: whatever has a written form survives `dumps` and `loads`, keys do not."""
         return True
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Options that are objects, as plain data where possible."""
-        written: dict[str, Any] = {
-            "policy": asdict(self.policy),
-            "telemetry": self.telemetry is not None,
-        }
-        for name, rule, parse in (
-            ("trigger", self.trigger, parse_trigger),
-            ("close_rule", self.close_rule, parse_close),
-        ):
-            with suppress(ConfigurationError):
-                if rule is not None and parse(str(rule)) == rule:
-                    written[name] = str(rule)
-        return written
+        """Options that are objects, as the plain data that they are read from."""
+        return self.model_dump(include=set(_OBJECTS))

@@ -14,7 +14,13 @@ from typing import Any
 from splitreason_integrations import blocking
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError
-from splitreason_integrations.humans.human import Answer, Paused, Question, read_answer
+from splitreason_integrations.humans.human import (
+    Answer,
+    Paused,
+    Question,
+    named_reviewer,
+    read_answer,
+)
 from splitreason_integrations.loop.segments import Answered, Saved, packed, segment, unpacked
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
@@ -23,6 +29,7 @@ from splitreason_integrations.request import Request
 _POLL_S = 0.02
 
 
+@named_reviewer
 class InterruptReviewer:
     """Asks by LangGraph's `interrupt`; the graph goes on with `Command(resume=...)`.
 
