@@ -13,7 +13,7 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langchain_core.tools import BaseTool
 
 from langchain_splitreason.asked import Asked
@@ -21,6 +21,7 @@ from langchain_splitreason.cache_key import cache_key
 from langchain_splitreason.call import Call
 from langchain_splitreason.counting import CountingChatModel
 from langchain_splitreason.errors import recognised
+from langchain_splitreason.human import check_handled
 from langchain_splitreason.messages import to_chat
 from langchain_splitreason.profile import profile_of
 from langchain_splitreason.runs import ANSWERED, RUN, Run, RunManager
@@ -137,6 +138,28 @@ class SplitReasonLLM(CountingChatModel):
             )
         )
         return parsed(bound, found, method=method, include_raw=include_raw)
+
+    def with_fallbacks(
+        self, fallbacks: Sequence[Runnable[LanguageModelInput, AIMessage]], **kwargs: Any
+    ) -> RunnableWithFallbacks[LanguageModelInput, AIMessage]:
+        """Return this model with others that answer where it fails, as LangChain does.
+
+        Raises:
+            ConfigurationError: the human check interrupts a graph, and that would be handled.
+
+        """
+        check_handled(self.human_check, kwargs.get("exceptions_to_handle", (Exception,)))
+        return super().with_fallbacks(fallbacks, **kwargs)
+
+    def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return this model with retries of whole replies, as LangChain does.
+
+        Raises:
+            ConfigurationError: the human check interrupts a graph, and that would be handled.
+
+        """
+        check_handled(self.human_check, kwargs.get("retry_if_exception_type", (Exception,)))
+        return super().with_retry(**kwargs)
 
     def resume(
         self, paused: Paused, answer: Any, config: RunnableConfig | None = None, **kwargs: Any

@@ -16,6 +16,7 @@ from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError
 from splitreason_integrations.humans.human import (
     Answer,
+    HumanCheck,
     Paused,
     Question,
     named_reviewer,
@@ -47,6 +48,25 @@ def asks_by_interrupt(engine: SplitEngine) -> bool:
     """Return whether an engine's human check interrupts a graph."""
     check = engine.human_check
     return check is not None and isinstance(check.reviewer, InterruptReviewer)
+
+
+def check_handled(check: HumanCheck | None, kinds: Any) -> None:
+    """Refuse to handle a graph's interrupts as failures: nobody would be asked, or asked twice.
+
+    Raises:
+        ConfigurationError: `kinds`, the exceptions to handle, include interrupts.
+
+    """
+    if check is None or not isinstance(check.reviewer, InterruptReviewer):
+        return
+    from langgraph.errors import GraphInterrupt
+
+    if isinstance(kinds, tuple) and issubclass(GraphInterrupt, kinds):
+        raise ConfigurationError(
+            "the human check interrupts the graph by an exception, which would be handled as a "
+            "failure: name the failures, as in with_fallbacks([...], exceptions_to_handle="
+            "(ModelAPIError, ModelConnectionError)) or with_retry(retry_if_exception_type=...)"
+        )
 
 
 def items_in_graph(

@@ -20,6 +20,7 @@ from langgraph.types import CachePolicy, Command
 from langchain_splitreason import InterruptReviewer
 from langchain_splitreason.agents import RepeatInvalidCalls
 from splitreason_integrations import HumanCheck
+from splitreason_integrations.errors import ConfigurationError
 from tests.adapters.langchain_matrix import (
     ASK,
     Counting,
@@ -155,3 +156,13 @@ def test_a_person_is_asked_by_what_has_fallbacks_and_retries(kind):
     assert (question.value["model"], question.value["context"]) == ("big", "So:")
     check(turn.answered(), "12 boxes")
     assert len(replies.asked) == 1
+
+
+@pytest.mark.parametrize("is_bound", [False, True], ids=["a model", "with tools"])
+def test_what_would_ask_nobody_is_refused(is_bound):
+    check_by_interrupt = HumanCheck(reviewer=InterruptReviewer())
+    llm = scripted(Replies(depot="12 boxes"), human_check=check_by_interrupt)
+    with pytest.raises(ConfigurationError, match="exceptions_to_handle="):
+        llm.with_fallbacks([SPARE])
+    with pytest.raises(ConfigurationError, match="retry_if_exception_type"):
+        (llm.bind_tools([]) if is_bound else llm).with_retry(stop_after_attempt=2)
