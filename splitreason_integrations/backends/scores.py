@@ -67,6 +67,16 @@ class Scores:
         kept = {t: p / rest for t, p in self.probabilities.items() if t not in forbidden}
         return Scores(kept, self.likeliest, tuple(p / rest for p in self.others))
 
+    def in_place_of(self, whole: "Scores", forbidden: Sequence[int]) -> "Scores":
+        """Return these scores, which are among the tokens not forbidden, as some among all.
+
+        What is forbidden is as probable as in `whole`.
+        """
+        lost = {token: whole.of(token) for token in forbidden if whole.of(token)}
+        rest = max(1.0 - sum(lost.values()), 1e-9)
+        kept = {t: p * rest for t, p in self.probabilities.items() if t not in lost}
+        return Scores(lost | kept, self.likeliest)
+
 
 def least_entropy(probabilities: Sequence[float]) -> float:
     """Return the least entropy in nats that these probabilities allow."""

@@ -107,6 +107,7 @@ class TextModel:
         known = KNOWN[self.speaks] | ({"grammar"} if "--grammars" in self.flags else set())
         known |= PARAMETERS if self.typed else set()
         known |= {"structured_outputs"} if "--structured" in self.flags else set()
+        known |= {"post_sampling_probs"} if "--names" in self.flags else set()
         unknown = sorted(set(body) - known)
         if unknown:
             instead = " Use 'max_completion_tokens' instead." if "max_tokens" in unknown else ""
@@ -174,8 +175,14 @@ class TextModel:
             stream=1,
             stop_tokens=ends,
             forbidden=tuple(int(t) for t, bias in body.get("logit_bias", {}).items() if bias < 0),
-            guide=Held(codec, body["grammar"]) if body.get("grammar") else None,
+            guide=self.held(body),
         )
+
+    def held(self, body):
+        favoured = [int(token) for token, bias in body.get("logit_bias", {}).items() if bias > 0]
+        if favoured:
+            return Only(favoured)
+        return Held(self.model.codec, body["grammar"]) if body.get("grammar") else None
 
     async def chopped(self, texts):
         """Yield the same text, cut anywhere."""
@@ -191,30 +198,62 @@ class TextModel:
 
     async def named(self, prompt, body):
         """Yield the text that a token ends, how all ends, and the token as llama.cpp names it."""
-        codec, written = self.model.codec, []
-        text = codec.text_stream(after=prompt[-6:])
-        order = replace(self.order(body), max_tokens=1)
-        for _ in range(body["max_tokens"]):
-            session = self.model.open(prompt, written)
-            (token,) = [one async for part in session.write(order) for one in part.tokens]
-            session.close()
-            top = self.named_top([*prompt, *written], token, body["logprobs"])
-            written.append(token)
-            said = "" if token in order.stop_tokens else text.push(token)
+        text, ends = self.model.codec.text_stream(after=prompt[-6:]), self.model.codec.end_tokens
+        async for token, top in self.tokens(prompt, body):
+            said = "" if token in ends else text.push(token)
             if text.complete:
                 yield said, None, top
-            if token in order.stop_tokens:
+            if token in ends:
                 yield "", "stop", None
                 return
         yield "", "length", None
 
+    async def tokens(self, prompt, body):
+        """Yield each token, an end included, with what is said of it."""
+        written, order = [], replace(self.order(body), max_tokens=1)
+        for _ in range(body["max_tokens"]):
+            session = self.model.open(prompt, written)
+            (token,) = [one async for part in session.write(order) for one in part.tokens]
+            session.close()
+            yield token, self.named_top([*prompt, *written], token, body["logprobs"])
+            written.append(token)
+            if token in order.stop_tokens:
+                return
+
+    async def unstreamed(self, body):
+        """Return a whole answer in llama.cpp's own form."""
+        codec, known, prompt = self.model.codec, [], body["prompt"]
+        prompt = self.ids(prompt) if isinstance(prompt, str) else prompt
+        stream, text = codec.text_stream(after=prompt[-6:]), ""
+        found = [one async for one in self.tokens(prompt, body)]
+        for token, top in found:
+            text += "" if token in codec.end_tokens else stream.push(token)
+            known += top["content"] if stream.complete else []
+        ends = found[-1][0] in codec.end_tokens
+        answer = {"content": text, "tokens": [token for token, _ in found]}
+        if known:
+            answer["completion_probabilities"] = known
+        return answer | {"stop_type": "eos" if ends else "limit"}
+
     def named_top(self, prompt, token, count):
-        chances = self.chances(prompt)
+        # llama.cpp adds in float32, so that small summands are lost behind a large one.
+        logits = self.model.forward(prompt, self.model.new_cache(), last=True)[-1].float()
+        powers = (logits - logits.max()).exp()
+        chances = (powers / float(powers.numpy().cumsum(dtype="float32")[-1])).log()
         listed = [
             {"id": one, "token": "", "logprob": float(chances[one])}
             for one in (token, *chances.topk(count).indices.tolist())
         ]
         return {"content": [{**listed[0], "top_logprobs": listed[1:]}]}
+
+    def allowed_top(self, prompt, body):
+        """Return the most probable tokens among those that no bias rules out."""
+        logits = self.model.forward(prompt, self.model.new_cache(), last=True)[-1].float()
+        logits[[int(token) for token in body["logit_bias"]]] -= 100
+        top = logits.softmax(-1).topk(body["logprobs"])
+        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        listed = [{"id": token, "token": "", "prob": chance} for token, chance in pairs]
+        return {"content": [{**listed[0], "top_probs": listed}]}
 
     def chances(self, prompt):
         logits = self.model.forward(prompt, self.model.new_cache(), last=True)[-1]
@@ -286,7 +325,10 @@ class Answer:
         await self.response.prepare(self.request)
         for index, said in enumerate(self.body["prompt"]):
             prompt = self.model.ids(said) if isinstance(said, str) else said
-            top = self.model.likeliest(prompt, count=self.body["logprobs"])
+            if self.body.get("post_sampling_probs"):
+                top = self.model.allowed_top(prompt, self.body)
+            else:
+                top = self.model.likeliest(prompt, count=self.body["logprobs"])
             await self.send("x", "length", index=index, top=top)
         await self.response.write(sse("[DONE]"))
         return self.response
@@ -318,6 +360,14 @@ async def answered(request):
         return web.json_response({"error": {"message": str(refusal)}}, status=400)
 
 
+async def unstreamed(request):
+    model, body = request.app["model"], await request.json()
+    request.app["bodies"].append(body)
+    if "--names" not in model.flags:
+        return web.json_response({"error": {"message": "no such route"}}, status=404)
+    return web.json_response(await model.unstreamed(body))
+
+
 async def state(request):
     model = request.app["model"].model
     bodies = request.app["bodies"]
@@ -330,6 +380,7 @@ def application(model):
     app.add_routes(
         [
             web.post("/v1/completions", answered),
+            web.post("/completion", unstreamed),
             web.post("/v1/chat/completions", answered),
             web.get("/state", state),
         ]

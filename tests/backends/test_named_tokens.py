@@ -11,8 +11,11 @@ from splitreason_integrations.backends.openai_server.named_tokens import NamedTo
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
 from splitreason_integrations.backends.scores import LIKELIEST
 from splitreason_integrations.request import Request
+from splitreason_integrations.text.grammar import Guide
+from splitreason_integrations.text.tags import Tags
 from tests.backends.form_contract import CODEC, TAGS
 from tests.backends.servers import QUESTION, load, order, prompt, serving, spec, write
+from tests.backends.small_models_notes import noted
 from tests.backends.test_server_forms import bodies
 
 TEXTS = [
@@ -143,6 +146,48 @@ async def test_all_is_known_at_each_token_also_within_characters(server, embedde
     await check_within_characters(load(server), embedded[0])
     asked = [one for body in bodies(server.url) for one in body["prompt"] if isinstance(one, list)]
     assert asked, "what is behind half a character is asked by ids"
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+async def test_orders_may_end_within_characters(server, most):
+    model, ids, end = load(server), [], None
+    await model.find_out()
+    session = model.open(prompt())
+    guide = Guide(CODEC, 'start: "日本 is " ("🎉" | "🎈" | "é") "日"\n', Tags(), reasons=False)
+    held = {"guide": guide, "stop_tokens": CODEC.end_tokens, "forbidden": TAGS.control_tokens}
+    while end is not End.STOP_TOKEN and len(ids) < 40:
+        some, last = await write(session, order(most, **held))
+        assert len(some) == most or last.end is End.STOP_TOKEN
+        ids, end = [*ids, *some], last.end
+    session.close()
+    assert CODEC.decode(ids) in {f"日本 is {one}日" for one in "🎉🎈é"}
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+async def test_what_is_left_beside_a_forbidden_tag_does_not_drown_in_rounding(server, embedded):
+    (one,), network = await noted("embedded", replies=1), embedded[0].network
+    logits = network(torch.tensor([[*one.prompt, *one.token_ids]])).logits[0, len(one.prompt) - 1 :]
+    chances = logits.detach().double().softmax(-1)
+    left = 1 - chances[:, list(TAGS.control_tokens)].sum(-1)
+    at = int(left[: len(one.token_ids)].argmin())
+    assert left[at] < 1e-3
+    model, notes = load(server), Notes()
+    await model.find_out()
+    session = model.open(one.prompt)
+    session.extend(one.token_ids[:at])
+    (token,), _ = await write(session, order(1, watch=notes, forbidden=TAGS.control_tokens))
+    session.close()
+    ((_, _, probability, entropy, confidence),) = notes.seen
+    chances[at, list(TAGS.control_tokens)] = 0
+    allowed = chances[at] / left[at]
+    assert token == int(allowed.argmax())
+    assert confidence == pytest.approx(float(allowed[token]), abs=1e-4)
+    rest = 1 - float(allowed.topk(LIKELIEST).values.sum())
+    bound = rest * math.log(len(allowed) - LIKELIEST)
+    whole = float(torch.special.entr(allowed).sum())
+    assert -1e-3 <= whole - entropy <= bound + 1e-3
+    assert 1 - float(left[at]) == pytest.approx(probability, abs=1e-3)
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])

@@ -2,15 +2,70 @@
 
 There is no event for a token that ends within a character. Such tokens are found by encoding the
 text of the event that comes next; what is said at them is not known, and `Part.top` has None there.
+An answer of few tokens might have no event at all: it is asked for in llama.cpp's own form.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError, read_part
+from splitreason_integrations.backends.openai_server.wire import (
+    Part,
+    Question,
+    UnreadableError,
+    first_choice,
+    read_part,
+)
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.text.joiner import Joiner
+
+MOST_HIDDEN = 3
+"""How many tokens may end an answer without an event: those of a character but its last."""
+_OWN_PATH = "/../completion"
+"""llama.cpp's own path, which stands beside `/v1`."""
+_FIELDS = ["content", "tokens", "stop_type", "completion_probabilities"]
+
+
+def unstreamed(question: Question) -> Question:
+    """Return the same question in llama.cpp's own form, whose answer has the ids of all tokens."""
+    body = {name: value for name, value in question.body.items() if name != "stream_options"}
+    body |= {"stream": False, "return_tokens": True, "response_fields": _FIELDS}
+    return replace(question, path=_OWN_PATH, body=body, read=read_unstreamed)
+
+
+def read_unstreamed(data: Any) -> Part:
+    """Return a whole answer in llama.cpp's own form as a Part; raise UnreadableError."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("tokens"), list):
+        raise UnreadableError("an answer has no token ids", lasting=True)
+    choice = {
+        "text": data.get("content"),
+        "token_ids": data["tokens"],
+        "finish_reason": "length" if data.get("stop_type") == "limit" else "stop",
+        "logprobs": {"content": data.get("completion_probabilities")},
+    }
+    part, tokens = read_part({"choices": [choice]}), data["tokens"]
+    # A token that ends within a character has none, and which ones these are is not said.
+    is_known = part.named == tuple(tokens)
+    return replace(part, top=part.top if is_known else [None] * len(tokens))
+
+
+def read_allowed(data: Any) -> Part:
+    """Return an event with probabilities among the tokens that may come; raise UnreadableError."""
+    part, choice = read_part(data), first_choice(data) or {}
+    logprobs = choice.get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    if not part.named or not isinstance(content, list) or not isinstance(content[0], Mapping):
+        return replace(part, top=())
+    top = content[0].get("top_probs")
+    listed = [one for one in top if isinstance(one, Mapping)] if isinstance(top, list) else []
+    found = {one.get("id"): one.get("prob") for one in listed}
+    known = {
+        f"token_id:{token}": math.log(chance)
+        for token, chance in found.items()
+        if isinstance(chance, int | float) and chance > 0
+    }
+    return replace(part, top=[known] if known else ())
 
 
 class NamedTokens:

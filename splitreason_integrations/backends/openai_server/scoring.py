@@ -15,6 +15,19 @@ async def read_scores(
     call: Call, codec: Codec, prompts: int, tokens: Sequence[int]
 ) -> list[Scores]:
     """Return what is said of tokens behind each prompt, in order; raise ModelCallError."""
+    found = await read_some(call, codec, prompts, tokens)
+    if sorted(found) != list(range(prompts)):
+        raise call.broken(
+            "does not give the log probability behind every prompt; use a server that knows "
+            "logprob_token_ids, such as vLLM"
+        )
+    return [found[index] for index in range(prompts)]
+
+
+async def read_some(
+    call: Call, codec: Codec, prompts: int, tokens: Sequence[int]
+) -> dict[int, Scores]:
+    """Return what is said behind prompts, by their numbers; raise ModelCallError."""
     found: dict[int, Scores] = {}
     while len(found) < prompts and (part := await call.news()) is not None:
         if not part.top or part.index in found:
@@ -23,13 +36,8 @@ async def read_scores(
             found[part.index] = part.scores(codec, tokens)[0]
         except UnreadableError as error:
             raise call.broken(str(error)) from error
-    if sorted(found) != list(range(prompts)):
-        raise call.broken(
-            "does not give the log probability behind every prompt; use a server that knows "
-            "logprob_token_ids, such as vLLM"
-        )
     await call.settle()
-    return [found[index] for index in range(prompts)]
+    return found
 
 
 async def read_draft(call: Call, codec: Codec, token: int) -> Draft:

@@ -18,7 +18,12 @@ from splitreason_integrations.backends.openai_server.dialects import (
 from splitreason_integrations.backends.openai_server.gbnf import gbnf_of
 from splitreason_integrations.backends.openai_server.ids import TOP, Received, never, sampled
 from splitreason_integrations.backends.openai_server.literals import literal_grammar
-from splitreason_integrations.backends.openai_server.named_tokens import NamedTokens
+from splitreason_integrations.backends.openai_server.named_tokens import (
+    MOST_HIDDEN,
+    NamedTokens,
+    read_allowed,
+    unstreamed,
+)
 from splitreason_integrations.backends.openai_server.spelling import Controls, spelled
 from splitreason_integrations.backends.openai_server.wire import (
     Part,
@@ -38,6 +43,7 @@ _WAITING_TOKENS = 8
 _MOST_FAVOURED = 4096
 _SURELY = 100
 """What is added to the logits of the only tokens that may come; among them nothing changes."""
+_WHOLE = " a"
 BEGINNING_TOKENS = 2
 """By how many tokens a prompt may differ: what begins every text of a model."""
 _BROKEN = "\ufffd"
@@ -186,6 +192,7 @@ class Text(Lenient):
             before it was tried.
         server_begins: whether the server itself puts before a prompt what begins every text.
         names_tokens: whether its log probabilities have ids; it is then sent ids for a text.
+        lists_tokens: whether it lists the ids of an answer that is not streamed.
 
     """
 
@@ -196,7 +203,7 @@ class Text(Lenient):
         self._served = served
         self.heeds_grammars: bool | None = None
         self.server_begins = False
-        self.names_tokens = False
+        self.names_tokens = self.lists_tokens = False
 
     def check(self, order: WriteOrder) -> None:
         """Raise RequestError for an order that wants a form, or probabilities at every token."""
@@ -233,7 +240,9 @@ class Text(Lenient):
         if self._names(wanted.order):
             body["logprobs"] = LIKELIEST if asked_by(wanted.order.watch) else 1
             read = NamedTokens(codec, sequence).read
-        return Question("/completions", body, read, len(sequence), wanted.max_tokens)
+        asked = Question("/completions", body, read, len(sequence), wanted.max_tokens)
+        is_short = self._names(wanted.order) and wanted.max_tokens <= MOST_HIDDEN
+        return unstreamed(asked) if is_short and self.lists_tokens else asked
 
     def _names(self, order: WriteOrder) -> bool:
         """Return whether the tokens of an answer are to be those that the server wrote."""
@@ -278,9 +287,44 @@ class Text(Lenient):
             "logprobs": LIKELIEST if asked.spread and self.names_tokens else TOP,
             "add_special_tokens": False,
             **SHOWS_TOKENS,
-            **never(forbidden),
+            **self._with_an_event(never(forbidden)),
         }
         return Question("/completions", body, read_part, len(prompts), 1)
+
+    def scoring_allowed(
+        self, prompts: Sequence[Sequence[int]], forbidden: Sequence[int]
+    ) -> Question | None:
+        """Return what to ask for the probabilities of the likeliest tokens that may come.
+
+        None unless the server names tokens. The token behind each sequence is drawn, so that one
+        may end within a character; then nothing is said there.
+        """
+        if not self.names_tokens:
+            return None
+        body = {
+            "model": self._served.model,
+            "prompt": [self._sent(prompt) for prompt in prompts],
+            "max_tokens": 1,
+            "stream": True,
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+            "logprobs": LIKELIEST,
+            "post_sampling_probs": True,
+            **never(forbidden),
+        }
+        return Question("/completions", body, read_allowed, len(prompts), 1)
+
+    def _with_an_event(self, never_written: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters with a token to write that ends no half character.
+
+        What a server says of a place does not depend on which token it writes there.
+        """
+        if not self.names_tokens:
+            return dict(never_written)
+        whole = self._served.codec.encode(_WHOLE)[-1]
+        return {"logit_bias": never_written.get("logit_bias", {}) | {str(whole): _SURELY}}
 
     def added_tokens(self, tokens: int) -> int:
         """Return by how many tokens a server's own beginning may lengthen the prompt."""

@@ -183,8 +183,8 @@ def first_choice(data: Any) -> Mapping[str, Any] | None:
 
 
 def has_choices(data: Any) -> bool:
-    """Return whether an event's data are a part of an answer."""
-    return isinstance(data, Mapping) and bool(data.get("choices"))
+    """Return whether an event's data are a part of an answer, llama.cpp's own form included."""
+    return isinstance(data, Mapping) and bool(data.get("choices") or data.get("tokens"))
 
 
 def finish_of(choice: Mapping[str, Any]) -> tuple[str | None, str]:
