@@ -6,7 +6,8 @@ in llama.cpp's notation. Chats with --forms heed `response_format` and `tool_cho
 many requests as --misfits=2 says, and with --structured grammars as vLLM takes them. With --hides
 no control token is shown. Events hold a few characters each, never tokens. With --names `text` is
 as llama.cpp: it takes ids too, and an event is of a token that ends no half character, whose id is
-in its log probabilities. What a server of its kind would not know, it refuses by name.
+in its log probabilities; with --v1-only it has no path but OpenAI's. What a server of its kind
+would not know, it refuses by name.
 """
 
 import asyncio
@@ -363,7 +364,7 @@ async def answered(request):
 async def unstreamed(request):
     model, body = request.app["model"], await request.json()
     request.app["bodies"].append(body)
-    if "--names" not in model.flags:
+    if "--names" not in model.flags or "--v1-only" in model.flags:
         return web.json_response({"error": {"message": "no such route"}}, status=404)
     return web.json_response(await model.unstreamed(body))
 

@@ -148,10 +148,9 @@ async def test_all_is_known_at_each_token_also_within_characters(server, embedde
     assert asked, "what is behind half a character is asked by ids"
 
 
-@pytest.mark.allow_hosts(["127.0.0.1"])
-@pytest.mark.parametrize("most", [1, 2, 3, 5])
-async def test_orders_may_end_within_characters(server, most):
-    model, ids, end = load(server), [], None
+async def check_orders_within_characters(model, most):
+    """Check an answer that is written by orders of so many tokens."""
+    ids, end = [], None
     await model.find_out()
     session = model.open(prompt())
     guide = Guide(CODEC, 'start: "日本 is " ("🎉" | "🎈" | "é") "日"\n', Tags(), reasons=False)
@@ -162,6 +161,20 @@ async def test_orders_may_end_within_characters(server, most):
         ids, end = [*ids, *some], last.end
     session.close()
     assert CODEC.decode(ids) in {f"日本 is {one}日" for one in "🎉🎈é"}
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+async def test_orders_may_end_within_characters(server, most):
+    await check_orders_within_characters(load(server), most)
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+async def test_a_proxy_that_passes_on_v1_alone_is_asked_for_no_more(embedded):
+    flags = ("--names", "--grammars", "--v1-only")
+    with serving("dialect_server", "embedded:small", "text", *flags) as (_, url):
+        await check_within_characters(load(spec(url, context_tokens=2048)), embedded[0])
+        assert sum("return_tokens" in body for body in bodies(url)) == 1
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])

@@ -23,7 +23,7 @@ from splitreason_integrations.testing import embedded_codec
 from tests.adapters.typed_agents import check_langgraph, check_llama_index, reads_deprecated
 from tests.backends.servers import load, order, prompt, write
 from tests.backends.small_models_notes import bounds_of_tails, check_alike, noted
-from tests.backends.test_named_tokens import check_within_characters
+from tests.backends.test_named_tokens import check_orders_within_characters, check_within_characters
 from tests.backends.test_server_forms import asked, check
 from tests.backends.test_small_server import same
 from tests.real_servers.contract import RealServerContract, marks_of
@@ -149,6 +149,11 @@ async def test_entropy_and_confidence_while_it_writes_are_those_of_the_model_her
 
 async def test_they_are_known_within_characters_too(small, embedded):
     await check_within_characters(load(small), embedded[0])
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+async def test_orders_may_end_within_characters(small, most):
+    await check_orders_within_characters(load(small), most)
 
 
 async def test_a_threshold_of_the_tag_opens_spans_where_it_does_here(small, served):

@@ -28,8 +28,9 @@ _FIELDS = ["content", "tokens", "stop_type", "completion_probabilities"]
 
 
 def unstreamed(question: Question) -> Question:
-    """Return the same question in llama.cpp's own form, whose answer has the ids of all tokens."""
+    """Return a question in llama.cpp's own form: a short answer, with the ids of all tokens."""
     body = {name: value for name, value in question.body.items() if name != "stream_options"}
+    body["max_tokens"] = min(question.max_tokens, MOST_HIDDEN)
     body |= {"stream": False, "return_tokens": True, "response_fields": _FIELDS}
     return replace(question, path=_OWN_PATH, body=body, read=read_unstreamed)
 

@@ -47,6 +47,8 @@ _WHOLE = " a"
 BEGINNING_TOKENS = 2
 """By how many tokens a prompt may differ: what begins every text of a model."""
 _BROKEN = "\ufffd"
+_CONTEXT_TOKENS = 6
+"""More than a character has."""
 
 
 class TextTokens:
@@ -241,8 +243,11 @@ class Text(Lenient):
             body["logprobs"] = LIKELIEST if asked_by(wanted.order.watch) else 1
             read = NamedTokens(codec, sequence).read
         asked = Question("/completions", body, read, len(sequence), wanted.max_tokens)
-        is_short = self._names(wanted.order) and wanted.max_tokens <= MOST_HIDDEN
-        return unstreamed(asked) if is_short and self.lists_tokens else asked
+        if not (self._names(wanted.order) and self.lists_tokens):
+            return asked
+        # Behind half a character a text does not say which tokens make the rest.
+        is_within = codec.decode(sequence[-_CONTEXT_TOKENS:]).endswith(_BROKEN)
+        return unstreamed(asked) if is_within or wanted.max_tokens <= MOST_HIDDEN else asked
 
     def _names(self, order: WriteOrder) -> bool:
         """Return whether the tokens of an answer are to be those that the server wrote."""
