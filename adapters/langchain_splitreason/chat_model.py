@@ -32,6 +32,7 @@ from langchain_splitreason.structured import (
     check_method,
     parsed,
     response_format,
+    traced_format,
 )
 from langchain_splitreason.tools import convert_tools
 from splitreason_integrations.backends.registry import PROVIDER, public_name
@@ -122,7 +123,7 @@ class SplitReasonLLM(CountingChatModel):
         """
         found = wanted(schema)
         check_method(method, found)
-        traced = {"kwargs": {"method": method}, "schema": {"title": found.name, **found.schema}}
+        traced = traced_format(schema, found, method)
         bound = (
             self.bind_tools(
                 [as_tool(found)],

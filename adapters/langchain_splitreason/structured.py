@@ -8,6 +8,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_splitreason.schemas import Wanted
 from splitreason_integrations.errors import ConfigurationError
@@ -45,6 +46,15 @@ def response_format(wanted: Wanted, method: str) -> dict[str, Any]:
         return {"type": "json_object"}
     schema = {"name": wanted.name, "schema": wanted.schema}
     return {"type": "json_schema", "json_schema": schema}
+
+
+def traced_format(schema: dict[str, Any] | type, wanted: Wanted, method: str) -> dict[str, Any]:
+    """Return what traces say of the form of an answer: the schema as LangChain shows it."""
+    try:
+        shown = convert_to_json_schema(schema)
+    except (ValueError, TypeError, LookupError, RuntimeError):
+        shown = {"title": wanted.name, **wanted.schema}  # LangChain does not take every schema
+    return {"kwargs": {"method": method}, "schema": shown}
 
 
 def as_tool(wanted: Wanted) -> dict[str, Any]:
