@@ -216,7 +216,7 @@ class TextModel:
             session = self.model.open(prompt, written)
             (token,) = [one async for part in session.write(order) for one in part.tokens]
             session.close()
-            yield token, self.named_top([*prompt, *written], token, body["logprobs"])
+            yield token, self.named_top([*prompt, *written], token, body.get("logprobs", 1))
             written.append(token)
             if token in order.stop_tokens:
                 return

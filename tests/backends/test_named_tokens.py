@@ -7,7 +7,11 @@ import torch
 
 from splitreason_integrations import Entropy, SplitEngine
 from splitreason_integrations.backends.base import End, Gives, Verdict
-from splitreason_integrations.backends.openai_server.named_tokens import NamedTokens
+from splitreason_integrations.backends.openai_server.named_tokens import (
+    NamedTokens,
+    read_allowed,
+    read_unstreamed,
+)
 from splitreason_integrations.backends.openai_server.wire import UnreadableError
 from splitreason_integrations.backends.scores import LIKELIEST
 from splitreason_integrations.request import Request
@@ -78,6 +82,35 @@ def test_a_character_in_other_tokens_than_its_usual_ones_is_known_by_its_text():
 def test_text_without_a_name_is_unreadable():
     with pytest.raises(UnreadableError, match="without log probabilities"):
         NamedTokens(CODEC, CODEC.encode("hello")).read(event("x", None))
+
+
+def test_what_is_no_probability_of_a_token_is_left_out():
+    wrong = [
+        {"id": [1], "prob": 0.5},
+        {"id": 2},
+        {"id": 3, "prob": 0.0},
+        "x",
+        {"id": 4, "prob": "x"},
+    ]
+    content = [{"id": 7, "top_probs": [*wrong, {"id": 9, "prob": 0.25}]}]
+    choice = {"text": "x", "finish_reason": None, "logprobs": {"content": content}}
+    (top,) = read_allowed({"choices": [choice]}).top
+    assert top == {"token_id:9": math.log(0.25)}
+    for none in ([], ["x"], [{"id": 7}], [{"id": 7, "top_probs": wrong}]):
+        changed = {**choice, "logprobs": {"content": none}}
+        assert not read_allowed({"choices": [changed]}).top
+
+
+def test_an_unstreamed_answer_says_which_tokens_are_not_known():
+    whole = {"content": "x", "tokens": [5, 6], "stop_type": "limit"}
+    one = {"id": 6, "logprob": -0.5, "top_logprobs": []}
+    part = read_unstreamed({**whole, "completion_probabilities": [one]})
+    assert (part.token_ids, part.finish, list(part.top)) == ((5, 6), "length", [None, None])
+    known = read_unstreamed({**whole, "completion_probabilities": [{**one, "id": 5}, one]})
+    assert [list(top) for top in known.top] == [["token_id:5"], ["token_id:6"]]
+    for broken in ({}, {"tokens": None}, {**whole, "tokens": ["5"]}, {**whole, "content": 5}):
+        with pytest.raises(UnreadableError):
+            read_unstreamed(broken)
 
 
 class Notes:

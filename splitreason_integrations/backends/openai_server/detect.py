@@ -28,7 +28,6 @@ from splitreason_integrations.backends.openai_server.dialects import (
 )
 from splitreason_integrations.backends.openai_server.ids import TOP, scores_of
 from splitreason_integrations.backends.openai_server.marks import MARKS, PLAIN
-from splitreason_integrations.backends.openai_server.named_tokens import unstreamed
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.text import BEGINNING_TOKENS, Text
 from splitreason_integrations.backends.openai_server.wire import Part, Question, Usage
@@ -192,21 +191,8 @@ async def _try_text(replica: Replica, served: Served) -> Found:
         replica.lessons.leave_out("logit_bias")
     likely = "likeliest" if any(part.top for part in parts) else "none"
     dialect.names_tokens = obeys and any(part.named == (token,) for part in parts)
-    if dialect.names_tokens:
-        dialect.lists_tokens = await _lists_tokens(replica, replace(asked, body=richer), token)
     can = Capabilities("text", "asked", False, likely, obeys, usage is not None)
     return await check_beginning(replica, Found(dialect, can), served)
-
-
-async def _lists_tokens(replica: Replica, asked: Question, token: int) -> bool:
-    """Return whether an answer that is not streamed has its token's id; raise ModelCallError."""
-    try:
-        parts = await whole_answer(replica, unstreamed(asked))
-    except ModelCallError as error:
-        if is_not_understood(error):
-            return False
-        raise
-    return [part.token_ids for part in parts] == [(token,)]
 
 
 async def _try_chat(replica: Replica, served: Served) -> Found:

@@ -15,6 +15,7 @@ from splitreason_integrations.backends.openai_server.dialects import (
     Served,
     is_not_understood,
 )
+from splitreason_integrations.backends.openai_server.named_tokens import unstreamed
 from splitreason_integrations.backends.openai_server.replicas import Replica
 from splitreason_integrations.backends.openai_server.text import Text
 from splitreason_integrations.backends.openai_server.thinking import thinking_parameters
@@ -60,6 +61,17 @@ async def heeds_grammars(replica: Replica, dialect: Text, served: Served) -> boo
         raise
     said = "".join(part.text for part in parts)
     return said.strip() == codec.decode([token]).strip()
+
+
+async def lists_tokens(replica: Replica, dialect: Text, served: Served) -> bool:
+    """Return whether an answer that is not streamed has its tokens' ids; raise ModelCallError."""
+    try:
+        parts = await whole_answer(replica, unstreamed(dialect.question(greeting(served))))
+    except ModelCallError as error:
+        if is_not_understood(error):
+            return False
+        raise
+    return any(part.token_ids for part in parts)
 
 
 async def forms_of(replica: Replica, dialect: Chat, served: Served) -> Gives:

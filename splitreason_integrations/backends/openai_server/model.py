@@ -15,7 +15,11 @@ from splitreason_integrations.backends.openai_server.detect import (
     dialect_of,
 )
 from splitreason_integrations.backends.openai_server.dialects import Dialect, Served
-from splitreason_integrations.backends.openai_server.form_probe import forms_of, heeds_grammars
+from splitreason_integrations.backends.openai_server.form_probe import (
+    forms_of,
+    heeds_grammars,
+    lists_tokens,
+)
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
 from splitreason_integrations.backends.openai_server.marks import PLAIN
 from splitreason_integrations.backends.openai_server.refusals import LeftOut
@@ -140,9 +144,12 @@ class ServerModel(LoadedModel[ServerSession]):
         return self._found.dialect
 
     async def _search(self, replica: Replica) -> Found:
-        if self._named is None:
-            return await detect(replica, self.served)
-        return await check_beginning(replica, self._named, self.served)
+        if self._named is not None:
+            return await check_beginning(replica, self._named, self.served)
+        found = await detect(replica, self.served)
+        if isinstance(found.dialect, Text) and found.dialect.names_tokens:
+            found.dialect.lists_tokens = await lists_tokens(replica, found.dialect, self.served)
+        return found
 
     @property
     def left_out(self) -> frozenset[LeftOut]:

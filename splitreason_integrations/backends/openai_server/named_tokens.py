@@ -60,11 +60,11 @@ def read_allowed(data: Any) -> Part:
         return replace(part, top=())
     top = content[0].get("top_probs")
     listed = [one for one in top if isinstance(one, Mapping)] if isinstance(top, list) else []
-    found = {one.get("id"): one.get("prob") for one in listed}
+    pairs = [(one.get("id"), one.get("prob")) for one in listed]
     known = {
         f"token_id:{token}": math.log(chance)
-        for token, chance in found.items()
-        if isinstance(chance, int | float) and chance > 0
+        for token, chance in pairs
+        if type(token) is int and isinstance(chance, int | float) and chance > 0
     }
     return replace(part, top=[known] if known else ())
 

@@ -1,14 +1,19 @@
 """Reads probabilities from answers: behind each of some prompts, or in a draft."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from splitreason_integrations.backends.base import Written
 from splitreason_integrations.backends.lookahead import Draft
 from splitreason_integrations.backends.openai_server.call import Call
-from splitreason_integrations.backends.openai_server.wire import Part, UnreadableError
+from splitreason_integrations.backends.openai_server.dialects import Dialect
+from splitreason_integrations.backends.openai_server.text import Text
+from splitreason_integrations.backends.openai_server.wire import Part, Question, UnreadableError
 from splitreason_integrations.backends.scores import Asked, Scores
 from splitreason_integrations.protocols import Codec
+
+_NEARLY_ALL = 0.9
+"""Where more of the probability is forbidden, the rest is asked for by itself."""
 
 
 async def read_scores(
@@ -38,6 +43,46 @@ async def read_some(
             raise call.broken(str(error)) from error
     await call.settle()
     return found
+
+
+async def sharpened(
+    ask: Callable[[Question], Call],
+    dialect: Dialect | None,
+    codec: Codec,
+    prompts: Sequence[Sequence[int]],
+    scores: Sequence[Scores],
+    forbidden: Sequence[int],
+) -> list[Scores]:
+    """Return scores that are as precise among the tokens that are not forbidden.
+
+    llama.cpp adds the probabilities of all tokens in float32: where nearly all of it is forbidden,
+    what is left drowns in the rounding. There it is asked for by itself. Raises ModelCallError.
+
+    Args:
+        ask: sends a question.
+        dialect: of the server.
+        codec: of the model.
+        prompts: behind which the scores are.
+        scores: behind each of them.
+        forbidden: tokens that may not come.
+
+    """
+    sharper = list(scores)
+    if not (forbidden and isinstance(dialect, Text) and dialect.names_tokens):
+        return sharper
+    lost = [sum(map(one.of, {*forbidden})) for one in scores]
+    blurred = [at for at, share in enumerate(lost) if share > _NEARLY_ALL]
+    if not blurred:
+        return sharper
+    call = ask(dialect.scoring_allowed([prompts[at] for at in blurred], forbidden))
+    try:
+        found = await read_some(call, codec, len(blurred), ())
+    finally:
+        await call.ended()
+    for at, allowed in ((at, found.get(index)) for index, at in enumerate(blurred)):
+        if allowed is not None:
+            sharper[at] = allowed.in_place_of(scores[at], forbidden)
+    return sharper
 
 
 async def read_draft(call: Call, codec: Codec, token: int) -> Draft:

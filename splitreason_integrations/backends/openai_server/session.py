@@ -21,8 +21,8 @@ from splitreason_integrations.backends.openai_server.room import Room
 from splitreason_integrations.backends.openai_server.scoring import (
     read_draft,
     read_scores,
-    read_some,
     scores_in,
+    sharpened,
 )
 from splitreason_integrations.backends.openai_server.service import Service
 from splitreason_integrations.backends.openai_server.text import Text
@@ -49,8 +49,6 @@ from splitreason_integrations.errors import ModelCallError
 from splitreason_integrations.sampling import Sampling
 
 _T = TypeVar("_T")
-_NEARLY_ALL = 0.9
-"""Where more of the probability is forbidden, the rest is asked for by itself."""
 
 
 class ServerSession(SentSession):
@@ -158,7 +156,8 @@ class ServerSession(SentSession):
                 try:
                     codec = self._model.codec
                     found = await read_scores(call, codec, len(prompts), asked.tokens)
-                    return await self._sharpened(prompts, found, wanted.forbidden)
+                    forbidden = wanted.forbidden
+                    return await sharpened(self._call, dialect, codec, prompts, found, forbidden)
                 finally:
                     await call.ended()
             except ModelCallError as error:
@@ -284,51 +283,24 @@ class ServerSession(SentSession):
         """
         written, part = await answering.next(most)
         asked, tokens = asked_by(order.watch), written.tokens
-        if not (asked and tokens and isinstance(self._model.dialect, Text)):
+        dialect, codec = self._model.dialect, self._model.codec
+        if not (asked and tokens and isinstance(dialect, Text)):
             return written, part, {}
         missing = [at for at in range(len(tokens)) if at >= len(part.top) or part.top[at] is None]
-        wanted = Wanted(forbidden=order.forbidden if asked.spread else ())
         prompts = [[*self._ids, *tokens[:at]] for at in range(len(tokens))]
         found = dict[int, Scores]()
         if missing:
-            scored = await self._scored([prompts[at] for at in missing], asked, wanted)
+            scored = await self._scored([prompts[at] for at in missing], asked, Wanted())
             found = dict(zip(missing, scored, strict=True))
         if asked.spread:
             try:
-                scores = scores_in(part, written, asked, self._model.codec, found)
+                scores = scores_in(part, written, asked, codec, found)
             except UnreadableError as error:
                 raise answering.unreadable(error) from error
-            sharper = await self._sharpened(prompts, scores, order.forbidden)
-            found |= {at: sharper[at] for at, one in enumerate(scores) if sharper[at] is not one}
+            forbidden = order.forbidden
+            sharper = await sharpened(self._call, dialect, codec, prompts, scores, forbidden)
+            found = dict(enumerate(sharper))
         return written, part, found
-
-    async def _sharpened(
-        self, prompts: Sequence[Sequence[int]], scores: Sequence[Scores], forbidden: Sequence[int]
-    ) -> list[Scores]:
-        """Return scores that are as precise among the tokens that are not forbidden.
-
-        llama.cpp adds the probabilities of all tokens in float32: where nearly all of it is
-        forbidden, what is left drowns in the rounding. There it is asked for by itself.
-        """
-        sharper, dialect = list(scores), self._model.dialect
-        blurred = [
-            at for at, one in enumerate(scores) if sum(map(one.of, {*forbidden})) > _NEARLY_ALL
-        ]
-        question = None
-        if blurred and isinstance(dialect, Text):
-            question = dialect.scoring_allowed([prompts[at] for at in blurred], forbidden)
-        if question is None:
-            return sharper
-        call = self._call(question)
-        try:
-            found = await read_some(call, self._model.codec, len(blurred), ())
-        finally:
-            await call.ended()
-        for index, allowed in found.items():
-            if index < len(blurred):
-                at = blurred[index]
-                sharper[at] = allowed.in_place_of(scores[at], forbidden)
-        return sharper
 
     async def _in_time(self, doing: Awaitable[_T], limit_s: float) -> _T:
         """Await; raise TimeoutError when the time is up, SessionError if this was closed."""

@@ -298,14 +298,11 @@ class Text(Lenient):
 
     def scoring_allowed(
         self, prompts: Sequence[Sequence[int]], forbidden: Sequence[int]
-    ) -> Question | None:
-        """Return what to ask for the probabilities of the likeliest tokens that may come.
+    ) -> Question:
+        """Return what to ask of a server that names tokens for those that may come.
 
-        None unless the server names tokens. The token behind each sequence is drawn, so that one
-        may end within a character; then nothing is said there.
+        The token behind each sequence is drawn. Where it ends within a character, nothing is said.
         """
-        if not self.names_tokens:
-            return None
         body = {
             "model": self._served.model,
             "prompt": [self._sent(prompt) for prompt in prompts],
