@@ -85,7 +85,7 @@ def _cost(talk: Conversation, argument: str) -> str:
     generated = large + sum(reply.small_tokens for reply in replies)
     facts = {
         "tokens": {"small": generated - large, "large": large},
-        "spans": [span for reply in replies for span in reply.spans],
+        "spans": [span for reply in replies for span in reply.facts()["spans"]],
         "offload_share": large / generated if generated else 0.0,
         "latency_s": sum(reply.latency_s for reply in replies),
         "cost_usd": sum(reply.cost_usd for reply in replies),

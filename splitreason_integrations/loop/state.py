@@ -180,11 +180,12 @@ class RequestState:
         """Return the tokens that a participant may not write here.
 
         They are those that begin a thought, and right behind an end of the reasoning that its cap
-        has brought, those that end the reply: an answer has to follow. Where no call may come out,
-        they are those that begin one, too.
+        has brought, those that end the reply: an answer has to follow, which a grammar sees to
+        where there is one. Where no call may come out, they are those that begin one, too.
         """
         transcript, codec = self.transcript, participant.codec
-        ends = sorted(codec.end_tokens) if transcript.lacks_answer else []
+        is_free = transcript.lacks_answer and participant.guide is None
+        ends = sorted(codec.end_tokens) if is_free else []
         ends += call_tokens(codec) if self.request.max_calls == 0 else ()
         if transcript.may_think or transcript.reasons:
             return ends

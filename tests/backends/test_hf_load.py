@@ -105,7 +105,7 @@ async def test_doctor_tries_a_model_with_a_window(tmp_path):
     spec = saved(network_of(GEMMA), tmp_path)
     found = [finding async for finding in examine_model(spec, role="small")]
     assert [finding.what for finding in found if not finding.ok] == []
-    assert len(found) == 5
+    assert len(found) == 7
 
 
 async def test_doctor_reports_a_fault_and_goes_on(random_pair, monkeypatch):

@@ -130,7 +130,9 @@ async def test_a_failing_large_model_goes_on_where_it_was(after, monkeypatch):
     # is found, however fast this machine is.
     monkeypatch.setattr(pace, "_TIMES_ITS_LENGTH", 1e9)
     pair = models(fail_after=after, error=ConnectionError("gone"))
-    reply = await run(pair, retry=Retry(attempts=200, wait_s=0.0, max_wait_s=0.0))
+    reply = await run(
+        pair, retry=Retry(attempts=200, wait_s=0.0, max_wait_s=0.0, breaker_failures=200)
+    )
     assert f"{NUMBERS}It is easy." in reply.reasoning
     assert not reply.degraded
     pair = models(11, fail_after=after, error=ValueError("gone"))

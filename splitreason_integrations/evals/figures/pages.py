@@ -40,10 +40,10 @@ class Figure:
 
 
 FIGURES = {
-    "policies": Figure(policies.FILES, policies.compared),
     "pair": Figure(("pair",), pair.of_split("test")),
     "pair-operands": Figure(("pair",), pair.of_split("test-operands")),
     "pair-knob": Figure(("pair",), pair.knob),
+    "policies": Figure(policies.FILES, policies.compared),
     "untaught": Figure(("untaught",), untaught.rules),
     "untaught-costs": Figure(("untaught",), untaught.costs),
     "speculation": Figure(("untaught",), untaught.speculation),

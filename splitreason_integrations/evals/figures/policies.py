@@ -1,4 +1,4 @@
-"""The ready-made policies on the bundled pair, from `splitreason eval --policy … --json`."""
+"""The ready-made policies on the bundled pair, as `splitreason eval` measures them."""
 
 from splitreason_integrations.evals.figures.cells import Found, interval, note, rule, share
 from splitreason_integrations.evals.tables import markdown_table
