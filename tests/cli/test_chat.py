@@ -255,7 +255,7 @@ def test_ctrl_c_ends_a_reply_and_keeps_the_conversation_and_twice_ends_the_chat(
     chat.type(f"{CARDS}\n")
     at = chat.until("tokens, 0 by the large model", at)
     at = chat.until("> ", at)
-    # The prompt is shown a moment before it is read.
+    # Python loses an interrupt that comes between the prompt of `input` and its wait for a line.
     time.sleep(1)
     chat.type("\x03")
     at = chat.until("Ctrl-C again ends the chat", at)
