@@ -47,11 +47,11 @@ from tests.adapters.langchain_fakes import add, joined
 from tests.adapters.langchain_matrix import (
     FOREIGN,
     Broken,
-    Replies,
     authors_of,
     check,
     scripted,
 )
+from tests.adapters.scripted_replies import Replies
 
 MIA = (
     "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards. "

@@ -24,12 +24,12 @@ from splitreason_integrations.errors import ConfigurationError
 from tests.adapters.langchain_matrix import (
     ASK,
     Counting,
-    Replies,
     agent_of,
     check,
     scripted,
     thought,
 )
+from tests.adapters.scripted_replies import Replies
 
 
 def test_checkpointers_keep_a_thread(tmp_path):

@@ -53,6 +53,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from llama_index.llms.splitreason import OffloadEvent, SplitReasonLLM
 from splitreason_integrations.testing import ScriptedModel
+from tests.adapters.scripted_replies import Replies
 from tests.limits import HANGS_S
 
 pytestmark = [
@@ -63,20 +64,6 @@ pytestmark = [
 
 FACTS = ["The depot has 12 boxes.", "The shop has 30 boxes."]
 EMBEDDING = MockEmbedding(embed_dim=2)
-
-
-class Replies:
-    """A small model's script: the first answer whose key is in what is asked; one span each."""
-
-    def __init__(self, **answers):
-        self.answers = answers
-        self.asked = []
-
-    def __call__(self, messages, tools):
-        self.asked.append(messages)
-        asked = "\n".join(message["content"] for message in messages)
-        answer = next(text for key, text in self.answers.items() if key.replace("_", " ") in asked)
-        return f"So:<bigmodel> Done.</think>\n\n{answer}"
 
 
 def scripted(replies, **options):

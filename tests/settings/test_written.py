@@ -25,7 +25,7 @@ class Gateway(ModelDescription):
         return self.path
 
     def load(self):
-        raise NotImplementedError
+        raise AssertionError("a description is written without loading it")
 
 
 @dataclass(frozen=True)

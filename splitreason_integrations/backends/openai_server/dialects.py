@@ -58,6 +58,17 @@ class Continuation:
     max_tokens: int
 
 
+def received(served: Served, wanted: Continuation) -> Received:
+    """Return what reads the answer to a continuation as token ids."""
+    return Received(
+        served.codec,
+        vocabulary=served.vocabulary,
+        sequence=(*wanted.prompt, *wanted.written),
+        order=wanted.order,
+        max_tokens=wanted.max_tokens,
+    )
+
+
 class Answer(Protocol):
     """Makes tokens of an answer, and checks it."""
 
@@ -149,13 +160,7 @@ class TokenIds:
 
     def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
-        return Received(
-            self._served.codec,
-            vocabulary=self._served.vocabulary,
-            sequence=(*wanted.prompt, *wanted.written),
-            order=wanted.order,
-            max_tokens=wanted.max_tokens,
-        )
+        return received(self._served, wanted)
 
     def scoring(
         self, prompts: Sequence[Sequence[int]], asked: Asked, forbidden: Sequence[int]

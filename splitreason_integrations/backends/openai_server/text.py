@@ -14,9 +14,10 @@ from splitreason_integrations.backends.openai_server.dialects import (
     Continuation,
     Lenient,
     Served,
+    received,
 )
 from splitreason_integrations.backends.openai_server.gbnf import gbnf_of
-from splitreason_integrations.backends.openai_server.ids import TOP, Received, never, sampled
+from splitreason_integrations.backends.openai_server.ids import TOP, never, sampled
 from splitreason_integrations.backends.openai_server.literals import literal_grammar
 from splitreason_integrations.backends.openai_server.named_tokens import (
     MOST_HIDDEN,
@@ -270,13 +271,7 @@ class Text(Lenient):
     def answer(self, wanted: Continuation) -> Answer:
         """Return what reads the answer to that question."""
         if self._names(wanted.order):
-            return Received(
-                self._served.codec,
-                vocabulary=self._served.vocabulary,
-                sequence=(*wanted.prompt, *wanted.written),
-                order=wanted.order,
-                max_tokens=wanted.max_tokens,
-            )
+            return received(self._served, wanted)
         return TextAnswer(self._served.codec, wanted.order, self.controls.of(wanted.order))
 
     def scoring(
