@@ -24,7 +24,7 @@ from splitreason_integrations.backends.description import ModelDescription, fold
 from splitreason_integrations.backends.registry import line_up, public_name, resolve
 from splitreason_integrations.options import OPTIONS
 from splitreason_integrations.settings.options import PairSettings
-from splitreason_integrations.settings.written import identity
+from splitreason_integrations.settings.written import identity, is_secret
 
 _WATCHERS = frozenset({"audit", "telemetry"})
 """Options that change nothing about a reply."""
@@ -33,8 +33,6 @@ _NEUTRAL = frozenset(
     | {"metadata", "name", "profile", "rate_limiter", "streaming", "tags", "verbose"}
 )
 """Fields of a chat model that change nothing about a reply either."""
-_SECRET = re.compile(r"(.*_)?(api_?key|token|password|secret|authorization)(_env)?", re.IGNORECASE)
-"""Names of what lets a model be called, and does not change what it writes."""
 _KNOWN = {
     "langchain_core",
     "langchain_splitreason",
@@ -206,4 +204,5 @@ def _kept(name: Any, described: Any) -> Any:
 
 
 def _is_secret(name: Any) -> bool:
-    return isinstance(name, str) and _SECRET.fullmatch(name) is not None
+    """Return whether an entry lets a model be called, or names what does."""
+    return isinstance(name, str) and is_secret(name.removesuffix("_env"))

@@ -122,6 +122,11 @@ def identity(value: Any) -> str:
     return _identities.setdefault(key, (kept, uuid.uuid4().hex))[1]
 
 
+def is_secret(name: str) -> bool:
+    """Return whether a field or an entry of this name lets a model be called, such as a key."""
+    return _SECRET.fullmatch(name) is not None
+
+
 def _said(value: Any) -> str:
     if hasattr(value, "open_sessions"):
         return f"the loaded model {public_name(value)}"
@@ -134,9 +139,7 @@ def _without_secrets(data: Any) -> Any:
         return [_without_secrets(one) for one in data]
     if not isinstance(data, Mapping):
         return data
-    return {
-        name: _without_secrets(one) for name, one in data.items() if not _SECRET.fullmatch(name)
-    }
+    return {name: _without_secrets(one) for name, one in data.items() if not is_secret(name)}
 
 
 def _reviewer_fields(value: Any) -> dict[str, Any]:
