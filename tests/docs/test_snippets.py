@@ -14,8 +14,10 @@ def name(path) -> str:
     return str(path.relative_to(ROOT))
 
 
-# llama-index reads deprecated attributes of pydantic's models.
+# llama-index reads deprecated attributes of pydantic's models; LangChain says once per process
+# that a function of its own is in beta, on whichever page comes first.
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
 @pytest.mark.parametrize("path", pages(), ids=name)
 def test_the_snippets_of_a_page(path):
     snippets = Snippets(path)
