@@ -14,12 +14,12 @@ LLAMA_CPP_VENV ?= .venv-llama-cpp
 help: ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 26
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet -c requirements.lock torch
+	$(BIN)/python -m pip install --quiet -c requirements.lock --editable '.[all]' --group dev
 	touch $@
 
 setup: $(READY) ## make the environment in .venv
@@ -122,7 +122,16 @@ docs: $(READY) ## build the site into build/site
 release-check: $(READY) ## say what a release still lacks; builds it and tries it
 	$(BIN)/python -m tests.release
 
+lock: $(READY) ## every version that the tests use into requirements.lock; of what is new, the newest
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra all --group dev \
+		--constraint constraints.txt --no-header --no-annotate --no-emit-index-url \
+		--output-file requirements.lock pyproject.toml
+
+audit-packages: $(READY) ## known weaknesses of the packages in requirements.lock; asks pypi.org
+	$(BIN)/uvx pip-audit@2.10.1 --requirement requirements.lock --no-deps --disable-pip --strict \
+		--progress-spinner off
+
 docs-figures: $(READY) ## what snippets and notebooks print, into the pages that show it
 	PYTHONPATH=docs $(BIN)/python -m build_tools.snippets
 
-.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-transformers-serve test-litellm test-llama-cpp test-real train-pair figures docs release-check docs-figures docs-doctor
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-transformers-serve test-litellm test-llama-cpp test-real train-pair figures docs release-check lock audit-packages docs-figures docs-doctor

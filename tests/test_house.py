@@ -67,11 +67,12 @@ AT_THE_TOP = {
     "adapters": "the packages for LangChain and LlamaIndex",
     "constraints-servers.txt": "tested versions of other projects' servers",
     "constraints-vllm.txt": "tested versions of vLLM's environment",
-    "constraints.txt": "tested versions",
+    "constraints.txt": "tested versions of what the project names",
     "cookbook": "recipes",
     "docs": "the site's pages",
     "mkdocs.yml": "what mkdocs reads",
     "pyproject.toml": "metadata and the settings of tools",
+    "requirements.lock": "every version that the tests use",
     "splitreason_integrations": "the package",
     "tests": "tests",
 }

@@ -4,10 +4,12 @@
 and ends with a list of what is missing. It changes nothing but `build/`.
 """
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -16,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = "splitreason_integrations"
 FILES = Path("build", "release")
-"""Where the wheel and the sdist of the release are left."""
+"""Where the wheel and the sdist of the release, and the list of its parts, are left."""
 
 _HEADING = re.compile(
     r"^## \[?([^\]\s]+)\]?(?:[ \t]+[-–]?[ \t]*\(?([^)\n]*?)\)?)?[ \t]*$", re.MULTILINE
@@ -98,6 +100,27 @@ def check_files(root: Path) -> None:
     _run(root, sys.executable, "-m", "twine", "--no-color", "check", "--strict", *files)
 
 
+def check_parts(root: Path) -> None:
+    """List the packages that the release needs, in CycloneDX's form; raise MissingError if none.
+
+    The list has the versions that the tests use, of the extras that `all` names.
+    """
+    out = root / FILES
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        needed = Path(folder, "requirements.txt")
+        compiled = f"--quiet --universal --python-version 3.11 --extra all --output-file {needed}"
+        locked = ("--no-emit-index-url", "--constraint", "requirements.lock", "pyproject.toml")
+        uv = str(Path(sys.executable).with_name("uv"))
+        _run(root, uv, "pip", "compile", *compiled.split(), *locked)
+        listed = out / f"{PACKAGE}-{version_of(root)}.cdx.json"
+        form = ("--pyproject", "pyproject.toml", "--output-reproducible", "--output-file", listed)
+        _run(root, sys.executable, "-m", "cyclonedx_py", "requirements", *form, str(needed))
+    parts = json.loads(listed.read_text("utf-8")).get("components", [])
+    if "transformers" not in {part["name"] for part in parts}:
+        raise MissingError(f"{listed.relative_to(root)} lists {len(parts)} packages")
+
+
 def check_docs(root: Path) -> None:
     """Build the site; raise MissingError if it has a warning."""
     _run(root, "make", "docs")
@@ -113,6 +136,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "changelog": check_changelog,
     "tree": check_tree,
     "files": check_files,
+    "parts": check_parts,
     "docs": check_docs,
     "installs": check_installs,
 }

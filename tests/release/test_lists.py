@@ -3,12 +3,17 @@
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.limits import HANGS_S
 from tests.release.__main__ import ROOT
+from tests.release.locked import locked
 
 FORMS = {
     ".github/ISSUE_TEMPLATE/bug.yml": "vendor.github-issue-forms",
@@ -16,6 +21,7 @@ FORMS = {
     ".github/ISSUE_TEMPLATE/question.yml": "vendor.github-issue-forms",
     ".github/ISSUE_TEMPLATE/config.yml": "vendor.github-issue-config",
     ".github/workflows/ci.yml": "vendor.github-workflows",
+    ".github/workflows/packages.yml": "vendor.github-workflows",
 }
 
 
@@ -45,6 +51,46 @@ def test_the_workflow_runs_what_must_hold():
     runs = [step["run"] for step in workflow["jobs"]["all"]["steps"] if "run" in step]
     assert runs == [".ci/run"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+def requirements():
+    """Return what the package, its extras within `all` and the group `dev` ask for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    (every,) = map(Requirement, extras["all"])
+    groups = project["dependency-groups"]
+    named = [line for line in groups["dev"] if isinstance(line, str)]
+    listed = [*project["project"]["dependencies"], *named, *groups["docs"]]
+    return map(Requirement, listed + [line for extra in every.extras for line in extras[extra]])
+
+
+def test_the_lock_has_what_is_asked_for_and_the_pinned_versions():
+    versions = locked()
+    for one in requirements():
+        assert one.specifier.contains(versions[canonicalize_name(one.name)], prereleases=True), one
+    pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    for name, _, pin in (line.partition("==") for line in pins if "==" in line):
+        assert versions.get(canonicalize_name(name), pin) == pin
+
+
+def test_the_tests_run_with_the_locked_versions():
+    """A platform's own packages, such as those of CUDA, need not be there."""
+    other = {}
+    for name, wanted in locked().items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            continue
+        if found.partition("+")[0] != wanted:
+            other[name] = (found, wanted)
+    assert not other, "make setup again"
+
+
+def test_the_packages_are_asked_about_every_week():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/packages.yml").read_text("utf-8"))
+    runs = [step["run"] for step in workflow["jobs"]["audit"]["steps"] if "run" in step]
+    assert runs == ["make audit-packages"]
+    assert "--strict" in " ".join(recipe("audit-packages"))
 
 
 def test_every_issue_form_asks_for_the_output_of_doctor():

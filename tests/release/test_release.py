@@ -1,5 +1,6 @@
 """`make release-check` names what a release lacks, and nothing else."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from tests.limits import HANGS_S
 from tests.release.__main__ import CHECKS, FILES, PACKAGE, ROOT, main, version_of
+from tests.release.locked import locked
 
 TODAY = date.today().isoformat()
 NEWEST = re.compile(r"^## .*$", re.MULTILINE)
@@ -45,7 +47,7 @@ def tree(tmp_path):
 def test_a_ready_tree_is_ready(tree, capsys):
     assert main(QUICK, tree) == 0
     assert capsys.readouterr().out.endswith(
-        "0.3.0 is ready, but for files, docs, installs, not checked\n"
+        "0.3.0 is ready, but for files, parts, docs, installs, not checked\n"
     )
 
 
@@ -127,7 +129,7 @@ def checked(copy, *names):
 @pytest.mark.slow
 def test_this_tree_lacks_nothing_but_the_date_of_its_release(copy, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(copy))
-    version, names = version_of(copy), (*QUICK, "files")
+    version, names = version_of(copy), (*QUICK, "files", "parts")
     text = (copy / "CHANGELOG.md").read_text("utf-8")
     say(copy, NEWEST.sub("## [Unreleased]", text, count=1) + "\n")
     status, said = checked(copy, *names)
@@ -139,4 +141,10 @@ def test_this_tree_lacks_nothing_but_the_date_of_its_release(copy, monkeypatch):
     say(copy, NEWEST.sub(f"## [{version}] - {TODAY}", text, count=1))
     status, said = checked(copy, *names)
     assert status == 0, said
-    assert {path.suffix for path in (copy / FILES).iterdir()} == {".whl", ".gz"}
+    assert {path.suffix for path in (copy / FILES).iterdir()} == {".whl", ".gz", ".json"}
+    (listed,) = (copy / FILES).glob("*.cdx.json")
+    parts = json.loads(listed.read_text("utf-8"))
+    assert parts["metadata"]["component"]["version"] == version
+    versions = {part["name"]: part["version"] for part in parts["components"]}
+    assert versions["transformers"] == locked()["transformers"]
+    assert not versions.keys() & {"pytest", "ruff", "mkdocs"}

@@ -1,5 +1,6 @@
 """Loads a model of transformers from its folder or from the hub's cache."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.spec import TransformersModel, source_of
 from splitreason_integrations.backends.hf.steps import steps_for
 from splitreason_integrations.backends.hub import cache_only
+from splitreason_integrations.backends.model_folder import check_folder
 from splitreason_integrations.backends.swapped import no_progress_bar
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.errors import ModelLoadError
@@ -75,6 +77,8 @@ def _load(spec: TransformersModel) -> HFModel:
     }
     if gguf_file is not None:
         files["gguf_file"] = gguf_file
+    if Path(folder).is_dir():
+        check_folder(Path(folder), label=name, trusted=spec.trust_remote_code)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **files)
         network = _network(folder, spec.dtype, files).to(device)
@@ -107,12 +111,16 @@ def _load(spec: TransformersModel) -> HFModel:
 
 
 def _network(folder: str, dtype: str, files: dict[str, Any]) -> PreTrainedModel:
-    """Return a language model; one that takes images as well is used for text alone."""
+    """Return a language model; one that takes images as well is used for text alone.
+
+    Weights that are pickles are read where the model may run its own code.
+    """
     config = AutoConfig.from_pretrained(folder, **files)
     kinds = (AutoModelForCausalLM, AutoModelForImageTextToText)
     fits = [kind for kind in kinds if type(config) in kind._model_mapping]
     kind = fits[0] if fits else AutoModelForCausalLM
-    return kind.from_pretrained(folder, dtype=dtype, **files)
+    safe = None if files["trust_remote_code"] or "gguf_file" in files else True
+    return kind.from_pretrained(folder, dtype=dtype, use_safetensors=safe, **files)
 
 
 def _context_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:

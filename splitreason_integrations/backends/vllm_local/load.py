@@ -14,6 +14,7 @@ from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.description import stated_context_tokens
 from splitreason_integrations.backends.hub import cache_only
+from splitreason_integrations.backends.model_folder import check_folder
 from splitreason_integrations.backends.vllm_local.engine import Engine
 from splitreason_integrations.backends.vllm_local.memory import DTYPE_BYTES, Size, share, size_of
 from splitreason_integrations.backends.vllm_local.model import LocalVLLM
@@ -56,6 +57,7 @@ def load(spec: VLLMModel) -> LocalVLLM:
             f"{spec.label}: sleep_after_s needs a GPU, which vLLM does not find here: leave it out"
         )
     folder = _folder(spec)
+    check_folder(folder, label=spec.label, trusted=spec.trust_remote_code)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)

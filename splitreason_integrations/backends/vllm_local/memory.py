@@ -4,13 +4,13 @@ Each model takes what its weights, its KV cache and its work need, and no more, 
 next one finds is known before it is loaded. All sizes are in bytes, of one GPU.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
+from splitreason_integrations.backends.model_folder import tensors_in
 from splitreason_integrations.errors import ModelLoadError
 
 GIB = 1 << 30
@@ -21,8 +21,6 @@ _USABLE = 0.96
 """What of a GPU may be given away; drivers and other processes have the rest."""
 _SPARE_TOKENS = 512
 """A cache comes in whole blocks, some of which vLLM keeps for itself."""
-_HEADER_LENGTH = 8
-_HEADER_MOST = 100_000_000
 _BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I16": 2}
 _FLOATS = ("F64", "F32", "BF16", "F16")
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -111,22 +109,9 @@ def _bytes_in(file: Path, dtype_bytes: int) -> int:
     """Return what a file's tensors take; floating ones are read as numbers of `dtype_bytes`."""
     return sum(
         prod(one["shape"]) * _bytes_of(one["dtype"], dtype_bytes)
-        for name, one in _header(file).items()
-        if name != "__metadata__"
+        for one in tensors_in(file).values()
     )
 
 
 def _bytes_of(dtype: str, dtype_bytes: int) -> int:
     return dtype_bytes if dtype in _FLOATS else _BYTES.get(dtype, 1)
-
-
-def _header(file: Path) -> dict[str, Any]:
-    """Return what a .safetensors file says of its tensors."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(_HEADER_LENGTH), "little")
-        text = opened.read(length) if length <= _HEADER_MOST else b""
-    try:
-        header = json.loads(text)
-        return {str(name): one for name, one in header.items()}
-    except (ValueError, AttributeError) as error:
-        raise ModelLoadError(f"{file}: is no .safetensors file; copy it again") from error
