@@ -38,6 +38,18 @@ _SANITIZES = (
 )
 """Transformers 5.19, the newest that vLLM works with, takes that for a template's variable."""
 
+_TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a chat template can raise: it is a program, held in jinja's sandbox."""
+
 
 class TokenizerStream:
     """Incremental decoding by the tokenizer's own decoder."""
@@ -203,9 +215,10 @@ class TokenizerCodec:
             )
             whole = str(apply(tokenize=False, add_generation_prompt=True))
             conversation = str(apply(tokenize=False))
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except _TEMPLATE_ERRORS as error:
             raise RequestError(
-                f"{self._name}: its chat template refuses these messages: {error}"
+                f"{self._name}: its chat template refuses these messages: "
+                f"{str(error) or type(error).__name__}"
             ) from error
         prompt = Prompt(tuple(token_ids), self._header(whole, conversation), said)
         return with_thinking(prompt, self, settings, name=self._name, calls=calls)
@@ -231,7 +244,7 @@ class TokenizerCodec:
             chat = self._tokenizer.apply_chat_template(
                 list(messages), tools=tools, tokenize=False, add_generation_prompt=True
             )
-        except (jinja2.TemplateError, TypeError, ValueError):
+        except _TEMPLATE_ERRORS:
             return ""
         return str(chat)
 

@@ -17,7 +17,7 @@ from splitreason_integrations import (
     embedded,
 )
 from splitreason_integrations.backends.model_folder import check_folder
-from splitreason_integrations.errors import ModelLoadError
+from splitreason_integrations.errors import ModelLoadError, RequestError
 from tests.backends.servers import load
 
 QUESTION = "Mia has 47 boxes with 23 cards in each box. Then Mia sells 12 cards."
@@ -112,6 +112,24 @@ def test_a_file_of_a_size_that_no_model_has_is_not_read(folder, name):
         file.truncate(2**30)
     with pytest.raises(ModelLoadError, match=f"{name} has 1,073,741,824 bytes"):
         load(TransformersModel(str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ messages.__class__.__mro__ }}", "access to attribute '__class__'"),
+        ("{{ cycler.__init__.__globals__ }}", "access to attribute '__init__'"),
+        ("{{ range(1000000000) | list }}", "Range too big"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion depth"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ 'a' * 10 ** 18 }}", "MemoryError"),
+    ],
+)
+def test_a_chat_template_stays_in_its_sandbox(folder, template, said):
+    (folder / "chat_template.jinja").write_text(template, "utf-8")
+    model = load(TransformersModel(str(folder)))
+    with pytest.raises(RequestError, match=f"its chat template refuses these messages: .*{said}"):
+        model.codec.render([{"role": "user", "content": QUESTION}], None)
 
 
 def test_the_bundled_models_pass():
