@@ -36,6 +36,7 @@ from splitreason_integrations.options import (
     check_replaced,
 )
 from splitreason_integrations.privacy.redaction import Redact, check_installed, listed
+from splitreason_integrations.privacy.secret_names import shown_fields
 from splitreason_integrations.records import Completion
 from splitreason_integrations.request import Request
 from splitreason_integrations.telemetry import Telemetry
@@ -81,6 +82,9 @@ class SplitEngine:
     telemetry: Telemetry | None = field(default_factory=Telemetry)
     close_threshold: InitVar[object] = None
     """Refused: the error names the form of `close` that replaces it."""
+
+    def __repr__(self) -> str:
+        return shown_fields(self)
 
     def __post_init__(self, close_threshold: object) -> None:
         if close_threshold is not None:

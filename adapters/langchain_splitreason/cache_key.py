@@ -23,8 +23,9 @@ from splitreason_integrations import __version__
 from splitreason_integrations.backends.description import ModelDescription, folder_fingerprint
 from splitreason_integrations.backends.registry import line_up, public_name, resolve
 from splitreason_integrations.options import OPTIONS
+from splitreason_integrations.privacy.secret_names import is_secret
 from splitreason_integrations.settings.options import PairSettings
-from splitreason_integrations.settings.written import identity, is_secret
+from splitreason_integrations.settings.written import identity
 
 _WATCHERS = frozenset({"audit", "telemetry"})
 """Options that change nothing about a reply."""

@@ -40,17 +40,12 @@ from splitreason_integrations.checks import check_names
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
 from splitreason_integrations.options import check_replaced
-from splitreason_integrations.settings.options import CALL_NAMES
+from splitreason_integrations.settings.options import CALL_NAMES, OBJECTS
 from splitreason_integrations.text.held_checks import check_calls
 from splitreason_integrations.text.tool_checks import check_tools
 from splitreason_integrations.text.tool_choice import must_call, offered, read_tool_choice
 
 _TRACING = ("ls_structured_output_format", "structured_output_format")
-_OBJECTS = frozenset(
-    {"small", "large", "trigger", "policy", "retry", "human_check", "close_rule", "audit"}
-    | {"redact", "telemetry"}
-)
-"""Options that may be objects of our own."""
 _OF_A_CALL = ("stream", "response_format", "parallel_tool_calls")
 
 
@@ -292,6 +287,10 @@ class SplitReasonLLM(CountingChatModel):
         hidden = (*pair, "metadata", "profile")
         return [*pair.items(), *(given for given in rest if given[0] not in hidden)]
 
+    @classmethod
+    def _with_again(cls, option: str) -> str:
+        return f"data = json.loads(text); data['kwargs']['{option}'] = ...; load(data, ...)"
+
     @property
     def _llm_type(self) -> str:
         return PROVIDER
@@ -328,4 +327,4 @@ class SplitReasonLLM(CountingChatModel):
     @property
     def lc_attributes(self) -> dict[str, Any]:
         """Options that are objects, as the plain data that they are read from."""
-        return self.model_dump(include=set(_OBJECTS))
+        return self.model_dump(include=set(OBJECTS))

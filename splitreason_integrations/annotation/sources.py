@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from splitreason_integrations.annotation.rows import Row, read_row
+from splitreason_integrations.backends import hub
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, RequestError
 
 PREFIX = "datasets:"
@@ -130,6 +131,8 @@ class Dataset:
                 chosen = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
                 records: Iterable[Any] = chosen.skip(start) if start < len(chosen) else ()
                 return records
+            if not here.exists() and not hub.answers():
+                raise OSError("the hub does not answer, or HF_HUB_OFFLINE is set")
             streamed = datasets.load_dataset(self.name, split=self.split, streaming=True)
             records = streamed.skip(start)
         except KeyError as error:

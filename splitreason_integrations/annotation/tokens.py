@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from splitreason_integrations.annotation.tagging import Span
-from splitreason_integrations.backends.hub import cache_only
+from splitreason_integrations.backends.hub import files_of
 from splitreason_integrations.backends.registry import resolve
 from splitreason_integrations.errors import ConfigurationError, ModelLoadError
 
@@ -36,17 +36,16 @@ def tokenizer_of(spec: str) -> tuple[str, tuple[str, ...]]:
         ModelLoadError: The tokenizer cannot be loaded.
 
     """
-    from transformers import AutoTokenizer
-
     source = resolve(spec, role="small").tokenizer_source()
     if source is None:
         raise ConfigurationError(
             f"{spec}: name the folder of its tokenizer, as in hf:<folder>, to count its tokens"
         )
+    source = files_of(source, what=f"{spec}: its tokenizer cannot be loaded")
+    from transformers import AutoTokenizer
+
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source, trust_remote_code=False, local_files_only=cache_only(source)
-        )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelLoadError(

@@ -6,11 +6,10 @@ A backend has one such class and one line in `registry`. A package of others inh
 
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -19,21 +18,30 @@ from typing import Any, ClassVar, Literal, cast
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.trials import Finding, try_all
 from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.privacy.secret_names import shown_fields, without_credentials
 
 Role = Literal["small", "large"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """The type of a model's weights; `auto` is the checkpoint's own."""
 
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
-
 
 class ModelDescription(ABC):
     """A model by name and options, not loaded yet.
 
-    Equal descriptions share one loaded model, so a description is frozen and hashable.
+    Equal descriptions share one loaded model, so a description is frozen and hashable. A printed
+    one shows no secret: neither a field with `repr=False`, nor what `is_secret` names at any depth.
     """
 
     __slots__ = ()
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if cls.__repr__ is ModelDescription.__repr__:
+            # A dataclass would write one of its own, with every value in it.
+            cls.__repr__ = ModelDescription.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return shown_fields(self) if is_dataclass(self) else object.__repr__(self)
 
     on_server: ClassVar[bool] = False
     """Whether another process answers, which may not be reachable now."""
@@ -111,11 +119,6 @@ class LoadedByName:
     def load(self) -> Model:
         """Load the model; see `ModelDescription.load`."""
         return cast("Model", import_module(self.loader).load(self))
-
-
-def without_credentials(label: str) -> str:
-    """Return a label without the user and password of an address in it."""
-    return _CREDENTIALS.sub("//", label)
 
 
 def folder_fingerprint(path: str) -> str:

@@ -11,11 +11,7 @@ from typing import TypeAlias, cast, get_args
 
 from splitreason_integrations import embedded
 from splitreason_integrations.backends.base import Gives, Model, ProcessBound
-from splitreason_integrations.backends.description import (
-    ModelDescription,
-    Role,
-    without_credentials,
-)
+from splitreason_integrations.backends.description import ModelDescription, Role
 from splitreason_integrations.backends.hf.spec import TransformersModel, parse_hf
 from splitreason_integrations.backends.loads import Loads
 from splitreason_integrations.backends.local_codec import local_codec
@@ -23,6 +19,7 @@ from splitreason_integrations.backends.openai_server.spec import parse_server
 from splitreason_integrations.backends.vllm_local.spec import parse_vllm
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
+from splitreason_integrations.privacy.secret_names import without_credentials
 from splitreason_integrations.protocols import Codec
 
 PROVIDER = "splitreason"
@@ -88,9 +85,9 @@ def resolve(spec: str | ModelDescription, *, role: Role) -> ModelDescription:
     prefix = spec.partition(":")[0]
     parser = PARSERS.get(prefix) or _installed_parser(prefix)
     if parser is None:
-        close = _meant(spec)
+        close, text = _meant(without_credentials(spec)), without_credentials(spec)
         raise UnknownSpecError(
-            f"unknown {role} model {spec!r}{f'; did you mean {close!r}?' if close else ''}: use "
+            f"unknown {role} model {text!r}{f'; did you mean {close!r}?' if close else ''}: use "
             "'embedded', 'hf:<folder or name on the hub>', 'vllm:<folder or name on the hub>', "
             "'https://<host>/v1#<model>', or a TransformersModel(...), VLLMModel(...) or "
             "OpenAIServerModel(...)"

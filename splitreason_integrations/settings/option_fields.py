@@ -35,7 +35,6 @@ from splitreason_integrations.settings import from_data, policy_files
 from splitreason_integrations.settings.from_data import Kinds
 from splitreason_integrations.settings.written import (
     as_data,
-    check_written,
     fields_as_data,
     model_from_data,
     reviewer_from_data,
@@ -57,7 +56,6 @@ _PAIR = re.compile(r"(.+?)\+(?=embedded$|\w+:)(.+)")
 def check_spec(value: Any, info: ValidationInfo) -> LargeSpec:
     """Return a spec that can be resolved, or a model; nothing is loaded."""
     role: Role = "large" if info.field_name == "large" else "small"
-    check_written(role, value)
     if isinstance(value, Mapping):
         value = model_from_data(value)
     elif isinstance(value, list | tuple):
@@ -76,7 +74,6 @@ def check_trigger(value: Any) -> Trigger | None:
         return parse_trigger(value)
     if isinstance(value, Trigger):
         return value
-    check_written("trigger", value)
     raise ConfigurationError(
         f"trigger must be a Trigger such as Tag() or a text such as 'tag>0.2', got {value!r}"
     )
@@ -88,7 +85,6 @@ def check_close(value: Any) -> CloseRule | None:
         return parse_close(value)
     if isinstance(value, CloseRule | None):
         return value
-    check_written("close", value)
     raise ConfigurationError(
         f"close must be a CloseRule such as Agrees() or a text such as 'agrees | step', "
         f"got {value!r}"
@@ -101,7 +97,6 @@ def check_policy(value: Any) -> Policy:
         return value
     if isinstance(value, str | PathLike):
         return policy_files.named(value)
-    check_written("policy", value)
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             "policy must be a Policy, a dict, a template's name or the path of a .toml file, "
@@ -115,7 +110,6 @@ def check_retry(value: Any) -> Retry | None:
     if isinstance(value, Retry | None):
         return value
     if isinstance(value, Mapping):
-        check_written("retry", value)
         return from_data.build(Retry, value, _KINDS)
     raise ConfigurationError(f"retry must be a Retry such as Retry(attempts=2), got {value!r}")
 
@@ -125,7 +119,6 @@ def check_human(value: Any) -> HumanCheck | None:
     if isinstance(value, HumanCheck | None):
         return value
     if isinstance(value, Mapping):
-        check_written("human_check", value)
         given = {**value, "reviewer": reviewer_from_data(value.get("reviewer"))}
         return from_data.build(HumanCheck, given, _KINDS)
     return HumanCheck(reviewer=value)
@@ -145,7 +138,6 @@ def check_audit(value: Any) -> AuditLog | None:
 
 def check_redact(value: Any) -> tuple[Rule, ...]:
     """Return the rules of redaction one by one."""
-    check_written("redact", value)
     return listed(() if value is None else value)
 
 
@@ -165,7 +157,6 @@ def check_telemetry(value: Any) -> Telemetry | None:
     if isinstance(value, Telemetry | None):
         return value
     if isinstance(value, Mapping):
-        check_written("telemetry", value)
         return from_data.build(Telemetry, value, _KINDS)
     raise ConfigurationError(
         f"telemetry must be a Telemetry such as Telemetry(content=True), True or False, "

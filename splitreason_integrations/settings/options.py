@@ -39,12 +39,19 @@ from splitreason_integrations.settings.option_fields import (
     rule_names,
     type_name,
 )
+from splitreason_integrations.settings.written import check_written
 from splitreason_integrations.telemetry import Telemetry
 from splitreason_integrations.text.tool_choice import Tool, most_calls, must_call, offered
 
 MODEL_NAMES = ("model", "model_name")
 
 _STOP, _ALSO_STOP = "stop", "stop_sequences"
+
+OBJECTS = frozenset(
+    {"small", "large", "trigger", "policy", "retry", "human_check", "close", "close_rule"}
+    | {"audit", "redact", "telemetry"}
+)
+"""Options that may be objects of our own, by all their names."""
 
 CALL_NAMES = (*OPTIONS, *MODEL_NAMES, _ALSO_STOP)
 """What can be given for one call."""
@@ -67,7 +74,10 @@ class PairSettings(BaseModel):
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
 
-    model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
+    # An error that repeated what was given would show keys inside of it.
+    model_config = ConfigDict(
+        populate_by_name=True, arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
     small: SpecField = declared("small")
     large: SpecField = declared("large")
@@ -103,12 +113,14 @@ class PairSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_names(cls, given: Any) -> Any:
-        """Refuse unknown options; read `model` as the models that it names."""
+        """Refuse unknown options and unwritten ones; read `model` as the models that it names."""
         if not isinstance(given, dict):
             return given
         check_replaced(given)
         aliases = {field.alias for field in cls.model_fields.values() if field.alias}
         check_names(given, {*cls.model_fields, *aliases, *MODEL_NAMES}, what="option")
+        for name in filter(OBJECTS.__contains__, given):
+            check_written(name, given[name], again=cls._with_again(name))
         named = [given[name] for name in MODEL_NAMES if name in given]
         if not named:
             return given
@@ -119,6 +131,11 @@ class PairSettings(BaseModel):
         if pair == {"small": "embedded"} and isinstance(rest.get("large", UNNAMED), Unnamed):
             pair["large"] = "embedded"
         return {**rest, **pair}
+
+    @classmethod
+    def _with_again(cls, option: str) -> str:
+        """Return how plain data is read with one option given again, in the framework's words."""
+        return f"{cls.__name__}(**{{**data, '{option}': ...}})"
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -4,7 +4,6 @@ A key is never written. What has no written form, such as a function or a loaded
 with an identity of its own: two of them never look the same, and reading one asks for it again.
 """
 
-import re
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -21,15 +20,13 @@ from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import REVIEWERS
+from splitreason_integrations.privacy.secret_names import is_secret, without_credentials
 
 NOT_WRITTEN = "not_written"
 """Key of what has no written form; its value says what that was."""
 
 _PARTS = (Prices, ServerLimits, AskRule)
 """Dataclasses inside of others: a field's default or its type says which one it is."""
-
-_SECRET = re.compile(r"(.*[_-])?(api)?(key|token|password|secret|authorization)", re.IGNORECASE)
-"""Names of what lets a model be called: fields of its description, and entries in them."""
 
 _identities: dict[int, tuple[Any, str]] = {}
 """By `id`: what keeps the number from being used again, and the identity."""
@@ -79,8 +76,13 @@ def rule_as_data(rule: Any, parse: Callable[[str], Any]) -> Any:
     return str(rule) if is_same else as_data(rule)
 
 
-def check_written(name: str, data: Any) -> None:
+def check_written(name: str, data: Any, *, again: str) -> None:
     """Refuse plain data in which something is only named.
+
+    Args:
+        name: the option that the data is of.
+        data: the data.
+        again: how the option is given again, as the error says it.
 
     Raises:
         ConfigurationError: something has no written form; the error says what to give again.
@@ -88,8 +90,7 @@ def check_written(name: str, data: Any) -> None:
     """
     for said in _unwritten(data):
         raise ConfigurationError(
-            f"{name} held {said}, which has no written form: give {name} again, as in "
-            f"from_dict(data, {name}=...)"
+            f"{name} held {said}, which has no written form: give {name} again, as in {again}"
         )
 
 
@@ -122,11 +123,6 @@ def identity(value: Any) -> str:
     return _identities.setdefault(key, (kept, uuid.uuid4().hex))[1]
 
 
-def is_secret(name: str) -> bool:
-    """Return whether a field or an entry of this name lets a model be called, such as a key."""
-    return _SECRET.fullmatch(name) is not None
-
-
 def _said(value: Any) -> str:
     if hasattr(value, "open_sessions"):
         return f"the loaded model {public_name(value)}"
@@ -137,6 +133,8 @@ def _said(value: Any) -> str:
 def _without_secrets(data: Any) -> Any:
     if isinstance(data, list):
         return [_without_secrets(one) for one in data]
+    if isinstance(data, str):
+        return without_credentials(data)
     if not isinstance(data, Mapping):
         return data
     return {name: _without_secrets(one) for name, one in data.items() if not is_secret(name)}

@@ -1,7 +1,9 @@
 """What LangChain's `dumps` writes of a pair, `loads` makes again: each option, and no key."""
 
+import json
+
 import pytest
-from langchain_core.load import dumps, loads
+from langchain_core.load import dumps, load, loads
 from pydantic import ValidationError
 
 from langchain_splitreason import InterruptReviewer, SplitReasonLLM
@@ -72,3 +74,15 @@ def test_what_has_no_written_form_is_asked_for_again():
         again(dumps(SplitReasonLLM(human_check=lambda question: "approve")))
     with pytest.raises(ValidationError, match="held the loaded model little"):
         again(dumps(scripted()))
+
+
+def test_the_error_of_loads_says_how_load_is_given_the_option_again():
+    text = dumps(SplitReasonLLM(human_check=lambda question: "approve"))
+    with pytest.raises(ValidationError) as failed:
+        again(text)
+    assert "data['kwargs']['human_check'] = ...; load(data, ...)" in str(failed.value)
+    assert "from_dict" not in str(failed.value)
+    data = json.loads(text)
+    data["kwargs"]["human_check"] = lambda question: "refuse"
+    read = load(data, allowed_objects=[SplitReasonLLM], valid_namespaces=["langchain_splitreason"])
+    assert read.human_check.reviewer("?") == "refuse"

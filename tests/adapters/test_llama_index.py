@@ -22,6 +22,7 @@ from pydantic import Field
 from llama_index.llms.splitreason import OffloadEvent, SplitReasonLLM
 from splitreason_integrations.errors import (
     ConfigurationError,
+    SettingError,
     ToolChoiceError,
     UnsupportedContentError,
 )
@@ -171,8 +172,22 @@ def test_only_one_call_where_only_one_is_allowed():
     two = CALL + CALL.removeprefix("</think>\n\n")
     both = scripted(two).chat_with_tools([ADD], user_msg="?", allow_parallel_tool_calls=True)
     one = scripted(two).chat_with_tools([ADD], user_msg="?")
+    *_, streamed = scripted(two).stream_chat_with_tools([ADD], user_msg="?")
+    asked = scripted(two).chat(ASK, tools=[tool(ADD)], parallel_tool_calls=False)
     select = SplitReasonLLM().get_tool_calls_from_response
-    assert [len(select(both)), len(select(one))] == [2, 1]
+    assert [len(select(reply)) for reply in (both, one, streamed, asked)] == [2, 1, 1, 1]
+    written = [reply.raw["usage"]["completion_tokens"] for reply in (both, one, streamed, asked)]
+    assert written[1:] == [written[1]] * 3
+    assert written[1] < written[0]  # the first call ends the reply, and nothing is thrown away
+
+
+def test_parallel_calls_are_true_or_false():
+    with pytest.raises(SettingError, match="parallel_tool_calls must be true or false"):
+        scripted(CALL).chat(ASK, tools=[tool(ADD)], parallel_tool_calls="no")
+
+
+def tool(made):
+    return made.metadata.to_openai_tool()
 
 
 def test_a_required_call_that_is_missing_is_an_error():

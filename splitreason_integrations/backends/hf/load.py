@@ -21,7 +21,7 @@ from splitreason_integrations.backends.hf.cache import reads_one_by_one
 from splitreason_integrations.backends.hf.model import HFModel
 from splitreason_integrations.backends.hf.spec import TransformersModel, source_of
 from splitreason_integrations.backends.hf.steps import steps_for
-from splitreason_integrations.backends.hub import cache_only
+from splitreason_integrations.backends.hub import files_of
 from splitreason_integrations.backends.model_folder import check_folder
 from splitreason_integrations.backends.swapped import no_progress_bar
 from splitreason_integrations.checks import check_extra
@@ -71,10 +71,8 @@ def _load(spec: TransformersModel) -> HFModel:
     folder, gguf_file = source_of(spec.path)
     if gguf_file is not None:
         check_extra("gguf", "gguf", what=f"{name} is a GGUF file and")
-    files: dict[str, Any] = {
-        "trust_remote_code": spec.trust_remote_code,
-        "local_files_only": cache_only(folder),
-    }
+    folder = files_of(folder, what=f"{name} cannot be loaded")
+    files: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     if gguf_file is not None:
         files["gguf_file"] = gguf_file
     if Path(folder).is_dir():

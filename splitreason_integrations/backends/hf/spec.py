@@ -14,6 +14,7 @@ from splitreason_integrations.backends.description import (
     folder_context_tokens,
     folder_fingerprint,
 )
+from splitreason_integrations.backends.hub import files_of
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ModelLoadError, UnknownSpecError
@@ -72,6 +73,7 @@ class TransformersModel(LoadedByName, ModelDescription):
     def load(self) -> Model:
         """Load the model; see `ModelDescription.load`."""
         check_extra("local", "torch", what=f"{self.label} runs in this process and")
+        files_of(source_of(self.path)[0], what=f"{self.label} cannot be loaded")
         return LoadedByName.load(self)
 
     def known_context_tokens(self) -> int | None:

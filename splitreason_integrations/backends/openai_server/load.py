@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from splitreason_integrations.backends.codec import BorrowedCodec, TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
-from splitreason_integrations.backends.hub import cache_only
+from splitreason_integrations.backends.hub import files_of
 from splitreason_integrations.backends.openai_server.http import Server
 from splitreason_integrations.backends.openai_server.ids import NO_SERVER_KNOWS
 from splitreason_integrations.backends.openai_server.marks import HOSTS
@@ -45,6 +45,7 @@ def load(spec: OpenAIServerModel) -> ServerModel:
             f"{spec.url!r}, {spec.model!r}, tokenizer='<folder or name on the hub>'); where nobody "
             "has it, the small model's with own_tokenizer=False"
         )
+    here = files_of(here, what=f"{spec.label}: its tokenizer cannot be loaded")
     tokenizer = _tokenizer(here, spec)
     ends, sampling = _defaults(here, spec.label)
     make = TokenizerCodec if spec.own_tokenizer else BorrowedCodec
@@ -106,9 +107,7 @@ def _ask(servers: Sequence[Server], spec: OpenAIServerModel) -> Mapping[str, Any
 
 def _tokenizer(here: str, spec: OpenAIServerModel) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(
-            here, trust_remote_code=False, local_files_only=cache_only(here)
-        )
+        return AutoTokenizer.from_pretrained(here, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelLoadError(
@@ -120,7 +119,7 @@ def _tokenizer(here: str, spec: OpenAIServerModel) -> Any:
 def _defaults(here: str, name: str) -> tuple[tuple[int, ...], Sampling]:
     """Return the tokens that end a turn and how a model samples, where that is known here."""
     try:
-        settings = GenerationConfig.from_pretrained(here, local_files_only=cache_only(here))
+        settings = GenerationConfig.from_pretrained(here)
     except (OSError, ValueError):
         return (), Sampling(temperature=0.0)
     sampling = default_sampling(settings, name=name, without=NO_SERVER_KNOWS)

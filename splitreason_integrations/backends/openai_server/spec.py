@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 from splitreason_integrations.backends.base import Model
 from splitreason_integrations.backends.description import LoadedByName, ModelDescription, Role
+from splitreason_integrations.backends.hub import files_of
 from splitreason_integrations.backends.trials import Finding
 from splitreason_integrations.checks import check_number
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.errors import ConfigurationError, UnknownSpecError
+from splitreason_integrations.privacy.secret_names import without_credentials
 from splitreason_integrations.processes import environment
 from splitreason_integrations.text.thinking import check_template
 
@@ -151,6 +153,12 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
         """The name under which the model is reported."""
         return self.name or f"{self.url}#{self.model}"
 
+    def load(self) -> Model:
+        """Load the tokenizer; see `ModelDescription.load`."""
+        if self.tokenizer is not None:
+            files_of(self.tokenizer, what=f"{self.label}: its tokenizer cannot be loaded")
+        return LoadedByName.load(self)
+
     def known_context_tokens(self) -> int | None:
         """Return `context_tokens`."""
         return self.context_tokens
@@ -212,7 +220,7 @@ def _checked(url: str) -> str:
     if parts.scheme not in ("http", "https") or not (parts.hostname and plain) or parts.query:
         raise UnknownSpecError(
             f"a server's address must read like {_EXAMPLE}, in plain characters and without a "
-            f"query, got {url!r}"
+            f"query, got {without_credentials(url)!r}"
         )
     return url.rstrip("/")
 

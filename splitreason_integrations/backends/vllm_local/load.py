@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from splitreason_integrations.backends.codec import TokenizerCodec
 from splitreason_integrations.backends.defaults import default_sampling, end_tokens
 from splitreason_integrations.backends.description import stated_context_tokens
-from splitreason_integrations.backends.hub import cache_only
+from splitreason_integrations.backends.hub import files_of
 from splitreason_integrations.backends.model_folder import check_folder
 from splitreason_integrations.backends.vllm_local.engine import Engine
 from splitreason_integrations.backends.vllm_local.memory import DTYPE_BYTES, Size, share, size_of
@@ -49,6 +49,7 @@ def load(spec: VLLMModel) -> LocalVLLM:
     it does not fit, and ConfigurationError for what this machine cannot do.
     """
     _check_installed()
+    source = files_of(spec.path, what=f"{spec.label} cannot be loaded")
     for variable in environment.VLLM_DEFAULTS:
         variable.set_default()
     machine = _machine(spec.gpus[0])
@@ -56,7 +57,7 @@ def load(spec: VLLMModel) -> LocalVLLM:
         raise ConfigurationError(
             f"{spec.label}: sleep_after_s needs a GPU, which vLLM does not find here: leave it out"
         )
-    folder = _folder(spec)
+    folder = _folder(spec, source)
     check_folder(folder, label=spec.label, trusted=spec.trust_remote_code)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
@@ -199,16 +200,14 @@ def _machine(gpu: int) -> Machine:
     return Machine(memory, sleeps=current_platform.is_sleep_mode_available())
 
 
-def _folder(spec: VLLMModel) -> Path:
-    """Return the folder with a model's files, from the hub's cache or the hub where need be."""
-    if Path(spec.path).is_dir():
-        return Path(spec.path)
+def _folder(spec: VLLMModel, source: str) -> Path:
+    """Return the folder with a model's files, fetched from the hub where need be."""
+    if Path(source).is_dir():
+        return Path(source)
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
-            spec.path, allow_patterns=_FILES, local_files_only=cache_only(spec.path)
-        )
+        found = snapshot_download(source, allow_patterns=_FILES)
     except (OSError, ValueError) as error:
         raise _unloadable(spec, error) from error
     return Path(found)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splitreason_integrations import embedded
+from splitreason_integrations.backends.hub import files_of
 from splitreason_integrations.backends.swapped import no_progress_bar
 from splitreason_integrations.checks import check_names, check_number
 from splitreason_integrations.errors import ConfigurationError, MissingExtraError, SettingError
@@ -182,10 +183,10 @@ def load_network(name: str) -> tuple[Any, Any]:
         ConfigurationError: They cannot be loaded.
 
     """
+    folder = files_of(model_folder(name), what=f"model {name!r} cannot be loaded")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = model_folder(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokenizer

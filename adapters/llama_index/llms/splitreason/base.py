@@ -32,6 +32,7 @@ from llama_index.llms.splitreason.calling import ToolCallingLLM
 from llama_index.llms.splitreason.closing import closes_what_it_begins, noted
 from llama_index.llms.splitreason.messages import to_chat
 from splitreason_integrations.backends.registry import known_context
+from splitreason_integrations.checks import check_flag
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Paused
 from splitreason_integrations.loop.segments import Answered
@@ -133,6 +134,10 @@ class SplitReasonLLM(PairSettings, ToolCallingLLM):
         """Yield the reply to a prompt as it grows."""
         return await astream_chat_to_completion_decorator(self._astream_chat)(prompt, **kwargs)
 
+    @classmethod
+    def _with_again(cls, option: str) -> str:
+        return f"from_dict(data, {option}=...)"
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what pickling takes: all options, a model's key among them.
 
@@ -206,10 +211,17 @@ class SplitReasonLLM(PairSettings, ToolCallingLLM):
             )
         tools: list[Tool] = list(kwargs.pop("tools", None) or ())
         choice = read_tool_choice(kwargs.pop("tool_choice", None), tools)
+        parallel = kwargs.pop("parallel_tool_calls", None)
+        if parallel is not None:
+            check_flag("parallel_tool_calls", parallel)
         schema = read_response_format(kwargs.pop("response_format", None))
         settings = self.with_options(kwargs)
         request = settings.request(
-            to_chat(messages), tools=tools, tool_choice=choice, response_schema=schema
+            to_chat(messages),
+            tools=tools,
+            tool_choice=choice,
+            parallel_calls=parallel,
+            response_schema=schema,
         )
         return Call(settings.engine(), request, settings.model_name, tools, choice)
 

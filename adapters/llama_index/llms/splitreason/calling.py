@@ -104,22 +104,13 @@ class ToolCallingLLM(StructuredLLM):
             messages.append(user_msg)
         choice = kwargs.pop("tool_choice", None) or ("any" if tool_required else "auto")
         converted = [_converted(tool) for tool in tools]
-        return {"messages": messages, "tools": converted, "tool_choice": choice, **kwargs}
-
-    def _validate_chat_with_tools_response(
-        self,
-        response: ChatResponse,
-        tools: Sequence[BaseTool],
-        allow_parallel_tool_calls: bool = False,
-        **kwargs: Any,
-    ) -> ChatResponse:
-        """Keep the first call alone where only one is allowed."""
-        message = response.message
-        calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-        if not allow_parallel_tool_calls and len(calls) > 1:
-            message.blocks = [block for block in message.blocks if block not in calls[1:]]
-            message.additional_kwargs["tool_calls"] = calls[:1]
-        return response
+        return {
+            "messages": messages,
+            "tools": converted,
+            "tool_choice": choice,
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
 
 
 def _converted(tool: BaseTool) -> dict[str, Any]:
