@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.patterns.scanning import class_end, group_end
 from splitreason_integrations.text.held_names import kind_of, kinds_in
 from splitreason_integrations.text.schemas import place_of
 
@@ -134,7 +135,7 @@ def without_look_around(pattern: str) -> list[str]:
     start = "^" if pattern.startswith("^") else ""
     rest = pattern.removeprefix("^")
     while start and rest.startswith(_LOOK_AROUND):
-        end = _closing(rest, 0)
+        end = group_end(rest, 0)
         looked, rest = rest[:end], rest[end:]
         if looked.startswith("(?="):
             apart += without_look_around(f"^(?:{looked[3:-1].removeprefix('^')})")
@@ -150,35 +151,10 @@ def _cut(pattern: str) -> str:
         if pattern[at] == "\\":
             kept, at = kept + pattern[at : at + 2], at + 2
         elif pattern[at] == "[":
-            end = _class_end(pattern, at)
+            end = class_end(pattern, at)
             kept, at = kept + pattern[at:end], end
         elif pattern.startswith(_LOOK_AROUND, at):
-            at = _closing(pattern, at)
+            at = group_end(pattern, at)
         else:
             kept, at = kept + pattern[at], at + 1
     return kept
-
-
-def _closing(pattern: str, at: int) -> int:
-    """Return the place behind the group that opens at `at`."""
-    depth = 0
-    while at < len(pattern):
-        if pattern[at] == "[":
-            at = _class_end(pattern, at)
-            continue
-        depth += {"(": 1, ")": -1}.get(pattern[at], 0)
-        at += 2 if pattern[at] == "\\" else 1
-        if depth == 0:
-            break
-    return at
-
-
-def _class_end(pattern: str, at: int) -> int:
-    """Return the place behind the class of characters that opens at `at`."""
-    at += 1
-    if pattern.startswith("^", at):
-        at += 1
-    at += pattern.startswith("]", at)
-    while at < len(pattern) and pattern[at] != "]":
-        at += 2 if pattern[at] == "\\" else 1
-    return at + 1
