@@ -35,7 +35,7 @@ class Broken:
 def test_what_does_not_hold_is_reported_and_can_be_played_again(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(suite, "KINDS", {"broken": Broken})
     monkeypatch.setattr(command, "KINDS", {"broken": Broken})
-    rounds = suite.run(["broken"], seed=1, ends=lambda number: number == 10)["broken"]
+    rounds = suite.run(["broken"], seed=1, ends=lambda number: number == 20)["broken"]
     wrong = [one["round"] for one in rounds.violations]
     assert 0 < len(wrong) < 20
     assert rounds.counted["requests"] == 20 - len(wrong)
