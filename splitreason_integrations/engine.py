@@ -23,11 +23,12 @@ from splitreason_integrations.decide.resilience import Retry, check_ends
 from splitreason_integrations.decide.triggers import Auto, Trigger, parse_trigger
 from splitreason_integrations.embedded import UNNAMED, check_pair
 from splitreason_integrations.errors import ConfigurationError, ReviewPendingError
-from splitreason_integrations.humans.human import Answer, HumanCheck, Paused
+from splitreason_integrations.humans.human import Answer, HumanCheck, Paused, read_answer
+from splitreason_integrations.humans.signing import Keys, PauseKey, keys_in_use, read_keys
 from splitreason_integrations.loop.observers import observed
+from splitreason_integrations.loop.paused_state import check_paused
 from splitreason_integrations.loop.preparation import Preparation
 from splitreason_integrations.loop.request_loop import run_request
-from splitreason_integrations.loop.snapshot import read_snapshot
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.options import (
     OPTIONS,
@@ -59,7 +60,9 @@ class SplitEngine:
     silent. Without a `trigger` the policy's own opens spans; without that and without `close` each
     request uses what suits its two models: the tags where the small model was taught to write them,
     else `Disagreement` or `Entropy`, and `Agrees() | StepEnd()`. What `redact` finds, or the policy
-    names, is hidden from remote large models and restored in what they write.
+    names, is hidden from remote large models and restored in what they write. `pause_key` signs
+    paused requests, of several keys the first one, and only what one of them signed is continued;
+    unset, the keys are those in SPLITREASON_PAUSE_KEY, if there are any.
 
     Raises:
         ConfigurationError: If an option is of another type or range than it has to be, or one model
@@ -80,6 +83,7 @@ class SplitEngine:
     audit: AuditLog | None = None
     redact: Redact = ()
     telemetry: Telemetry | None = field(default_factory=Telemetry)
+    pause_key: PauseKey = field(default=OPTIONS["pause_key"].default, repr=False)
     close_threshold: InitVar[object] = None
     """Refused: the error names the form of `close` that replaces it."""
 
@@ -106,6 +110,7 @@ class SplitEngine:
                 f"close must be a close rule such as Agrees() | StepEnd(), got {self.close!r}; "
                 "parse_close('agrees | step') reads one from text"
             )
+        object.__setattr__(self, "pause_key", read_keys(self.pause_key))
         check_options("engine", self)
         check_ends(self.retry, self.policy.deadline_s)
         ruled = (name for rule in self.policy.rules for name in rule.set.get("redact", ()))
@@ -125,6 +130,11 @@ class SplitEngine:
         """Whether a span can open in any request; else no large model is loaded."""
         forbidden = self.policy.forbids_spans and not self.policy.rules
         return self.trigger.opens_spans and not forbidden
+
+    @property
+    def pause_keys(self) -> Keys:
+        """The keys that sign paused requests, the first one for new ones; empty for none."""
+        return keys_in_use(read_keys(self.pause_key))
 
     async def models(self) -> tuple[Model, Model]:
         """Return the small and the first large model, loading them on first use."""
@@ -154,7 +164,15 @@ class SplitEngine:
         far is yielded again first, for a caller that has not seen it. Raises as `stream` does,
         and ModelUnreachableError where the large model's server does not answer: the request
         stays paused, and can be resumed later.
+
+        Raises:
+            PauseError: the request was changed, is damaged, or is not signed with a key that is
+                set; nothing is loaded for it.
+            ConfigurationError: the answer is none.
+
         """
+        paused = check_paused(paused, self.pause_keys)
+        answer = read_answer(answer, by="program", to=paused.question)
         request = Request.of(paused.state["request"])
         return self._observed(request, paused, answer, replay=replay)
 
@@ -181,7 +199,8 @@ class SplitEngine:
         preparation = Preparation(
             self,
             request,
-            saved=saved and read_snapshot(saved),
+            saved=saved,
+            question=paused.question if paused else None,
             answer=answer,
             replay=replay,
             telemetry_context=observer.saved_context if observer else dict[str, Any],

@@ -10,7 +10,8 @@
     │   ├── ModelLoadError       a model's files are missing, unreadable or do not fit
     │   │   └── ModelUnreachableError  its server does not answer now; another try may succeed
     │   │       └── ModelLoadTimeoutError  it was not loaded by the deadline
-    │   └── IncompatiblePairError  the two models cannot work together
+    │   ├── IncompatiblePairError  the two models cannot work together
+    │   └── PauseError           a paused request was changed, is damaged or not signed
     ├── RequestError             the caller's request cannot be served
     │   ├── EmptyMessagesError
     │   ├── UnsupportedContentError  an image, audio, a file
@@ -77,6 +78,15 @@ class ModelLoadTimeoutError(ModelUnreachableError, TimeoutError):
 
 class IncompatiblePairError(ConfigurationError):
     """The small and the large model cannot work together."""
+
+
+class PauseError(ConfigurationError):
+    """A paused request cannot be continued: it was changed, is damaged, or is not signed."""
+
+    @classmethod
+    def of(cls, problem: str) -> "PauseError":
+        """Return the error of a problem, which names the remedy."""
+        return cls(f"this paused request cannot be continued: {problem}")
 
 
 class RequestError(SplitReasonError, ValueError):

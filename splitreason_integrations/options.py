@@ -291,6 +291,12 @@ TABLE = (
         default=(),
     ),
     Option(
+        name="pause_key",
+        taker="engine",
+        text="What signs requests that wait for a person: a key, or several, of which the first "
+        "one signs; unset, those in SPLITREASON_PAUSE_KEY. It is written and shown nowhere.",
+    ),
+    Option(
         name="telemetry",
         taker="engine",
         text="Where OpenTelemetry's spans and metrics go: a Telemetry, or False for nowhere.",

@@ -27,7 +27,7 @@ from splitreason_integrations.privacy.secret_names import is_secret
 from splitreason_integrations.settings.options import PairSettings
 from splitreason_integrations.settings.written import identity
 
-_WATCHERS = frozenset({"audit", "telemetry"})
+_WATCHERS = frozenset({"audit", "telemetry", "pause_key"})
 """Options that change nothing about a reply."""
 _NEUTRAL = frozenset(
     {"cache", "cache_human_checked", "callbacks", "custom_get_token_ids", "disable_streaming"}

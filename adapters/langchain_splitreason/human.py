@@ -18,10 +18,9 @@ from splitreason_integrations.humans.human import (
     Answer,
     HumanCheck,
     Paused,
-    Question,
     named_reviewer,
-    read_answer,
 )
+from splitreason_integrations.loop.paused_state import check_paused
 from splitreason_integrations.loop.segments import Answered, Saved, packed, segment, unpacked
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
@@ -35,7 +34,9 @@ class InterruptReviewer:
     """Asks by LangGraph's `interrupt`; the graph goes on with `Command(resume=...)`.
 
     The interrupt's value is a dict with the facts of a `Question` and its `id`. The answer
-    may be a decision such as "approve", a truth value, or a dict with `decision`, `text` and `by`.
+    may be a decision such as "approve", a truth value, or a dict with `decision`, `text` and `by`,
+    and with the question's `id` where it is to be checked. One that is no answer is asked for again
+    by another interrupt, whose `problem` says why; `problem` is empty before.
     The graph needs a checkpointer, and the chat model must be called in one of its nodes.
     """
 
@@ -100,7 +101,7 @@ def items_in_graph(
         if "paused" not in saved:
             yield from () if came else unpacked(saved)
             return
-        answered, number = _answered(saved), number + 1
+        answered, number = _answered(engine, saved), number + 1
 
 
 async def aitems_in_graph(
@@ -135,7 +136,7 @@ async def aitems_in_graph(
             for item in () if came else unpacked(saved):
                 yield item
             return
-        answered, number = _answered(saved), number + 1
+        answered, number = _answered(engine, saved), number + 1
 
 
 def _task(run: Callable[..., Any]) -> Callable[[int], Any]:
@@ -160,13 +161,16 @@ def _task(run: Callable[..., Any]) -> Callable[[int], Any]:
     return call
 
 
-def _answered(saved: Saved) -> Answered:
-    paused = Paused.from_json(saved["paused"])
-    return Answered(paused, _interrupt(paused.question))
-
-
-def _interrupt(question: Question) -> Answer:
+def _answered(engine: SplitEngine, saved: Saved) -> Answered:
+    """Return a paused request with its answer; ask again, with the reason, where it is none."""
     from langgraph.types import interrupt
 
-    given = interrupt({"id": question.id, **asdict(question)})
-    return read_answer(given, by="graph")
+    paused = check_paused(Paused.from_json(saved["paused"]), engine.pause_keys)
+    question, problem = paused.question, ""
+    while True:
+        # What was answered before comes again each time that the node runs, in the same order.
+        given = interrupt({"id": question.id, **asdict(question), "problem": problem})
+        try:
+            return Answered.of(paused, given, by="graph")
+        except (ConfigurationError, TypeError) as error:
+            problem = str(error)

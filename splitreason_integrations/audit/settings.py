@@ -15,7 +15,7 @@ from splitreason_integrations.errors import AuditError
 _R = TypeVar("_R", bound=Trigger | CloseRule)
 _CALLED: dict[type, str] = {Trigger: "trigger", CloseRule: "close rule"}
 _MODELS = ("small", "large")
-_WATCHERS = ("audit", "telemetry")
+_WATCHERS = ("audit", "telemetry", "pause_key")
 """Settings that change nothing about a reply."""
 _OPEN = frozenset(
     {"must_call", "max_calls", "sampling", "max_tokens", "seed", "metadata", "show_schema"}

@@ -145,7 +145,8 @@ class _Dialogue:
                     self._say(self._question.context)
                 case ["approve" | "refuse" | "stop" as decided]:
                     return Answer(decision=Decision(decided), by=by)
-                case _:
+                case found:
+                    self._say(_problem(word, found))
                     self._say(_HELP[self._question.moment] + _HELP_ON_REST)
 
     async def _lines_of_edit(self) -> str | None:
@@ -194,6 +195,15 @@ class _Dialogue:
 
     def _say(self, text: str, *, style: str = "", end: str = "\n") -> None:
         self._console.print(Text(harmless(text), style=style), end=end, soft_wrap=True)
+
+
+def _problem(word: str, found: list[str]) -> str:
+    """Return why what was typed is no answer; empty where nothing was, or help was asked for."""
+    if not word or found == ["help"]:
+        return ""
+    if found:
+        return f"{word!r} may mean {' or '.join(found)}"
+    return f"{word!r} is no answer"
 
 
 @asynccontextmanager

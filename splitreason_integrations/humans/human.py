@@ -5,9 +5,8 @@ twice.
 """
 
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -16,9 +15,11 @@ from typing import Any, Literal, Protocol, TypeVar
 import anyio
 import anyio.to_thread
 
-from splitreason_integrations.checks import check_names, check_text
+from splitreason_integrations.checks import check_names, check_number, check_text
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.humans.signing import Keys, check_signature, sign
+from splitreason_integrations.humans.stored import as_json, read_pause
 
 Moment = Literal["before", "after"]
 
@@ -96,38 +97,51 @@ class Paused:
     """A request paused until a person answers `question`.
 
     `state` is plain data: `SplitEngine.resume` goes on from it, in this process or another. Where
-    nobody answers within `timeout_s` seconds, `on_timeout` is the answer.
+    nobody answers within `timeout_s` seconds, `on_timeout` is the answer. `signature` is of all
+    these: by the engine's first `pause_key`, a checksum where it has none.
     """
 
     question: Question
     state: Mapping[str, Any]
     timeout_s: float | None = None
     on_timeout: Decision = Decision.REFUSE
+    signature: str | None = None
 
     def to_json(self) -> str:
         """Return the request as JSON."""
-        return json.dumps(
-            {
-                "question": asdict(self.question),
-                "state": self.state,
-                "timeout_s": self.timeout_s,
-                "on_timeout": self.on_timeout,
-            }
-        )
+        signed = {} if self.signature is None else {"signature": self.signature}
+        return as_json({**self._content(), **signed})
 
     @classmethod
     def from_json(cls, text: str) -> "Paused":
-        """Return the request that `to_json` wrote; raise ConfigurationError for other texts."""
-        try:
-            data = json.loads(text)
-            return cls(
-                Question(**data["question"]),
-                data["state"],
-                data["timeout_s"],
-                Decision(data["on_timeout"]),
-            )
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"not a paused request: {error}") from error
+        """Return the request that `to_json` wrote; raise PauseError for other texts.
+
+        What is in `state` is checked where the request is continued.
+        """
+        stored = read_pause(text)
+        question = Question(**dict(stored.question))
+        decision = Decision(stored.on_timeout)
+        return cls(question, stored.state, stored.timeout_s, decision, stored.signature)
+
+    def signed(self, keys: Keys) -> "Paused":
+        """Return the request with a signature by the first key, or a checksum without keys."""
+        return replace(self, signature=sign(self._content(), keys))
+
+    def check_signature(self, keys: Keys) -> None:
+        """Raise PauseError unless the request is as it was when one of the keys signed it.
+
+        Without keys its checksum is checked, where it has one.
+        """
+        check_signature(self._content(), self.signature, keys)
+
+    def _content(self) -> dict[str, Any]:
+        """Return what is signed, as plain data."""
+        return {
+            "question": asdict(self.question),
+            "state": self.state,
+            "timeout_s": self.timeout_s,
+            "on_timeout": self.on_timeout,
+        }
 
 
 class Reviewer(Protocol):
@@ -185,7 +199,8 @@ class HumanCheck:
     policy's deadline. `on_timeout` is the answer after `timeout_s` seconds.
 
     Raises:
-        ConfigurationError: If `reviewer` cannot be asked, or `on_timeout` is an edit.
+        ConfigurationError: If `reviewer` cannot be asked, `on_timeout` is an edit, or `timeout_s`
+            no number of seconds.
 
     """
 
@@ -204,6 +219,8 @@ class HumanCheck:
         object.__setattr__(self, "on_timeout", _decision(self.on_timeout))
         if self.on_timeout is Decision.EDIT:
             raise ConfigurationError("on_timeout cannot be 'edit': there is no text")
+        if self.timeout_s is not None:
+            check_number("timeout_s", self.timeout_s)
 
     async def answer(self, paused: Paused) -> Answer | None:
         """Return the answer to a question; None where the request is to be paused."""
@@ -215,10 +232,11 @@ class HumanCheck:
         return Answer(decision=self.on_timeout, by=TIMEOUT)
 
 
-def read_answer(given: Any, *, by: str) -> Answer:
+def read_answer(given: Any, *, by: str, to: Question | None = None) -> Answer:
     """Return the answer that a truth value, a decision or a dict of an answer's facts stands for.
 
-    `by` is who answered where that is not among the facts. Raises ConfigurationError for others.
+    `by` is who answered where that is not among the facts. A dict may have the `id` of its
+    question, which is then the one that it is given `to`. Raises ConfigurationError for others.
     """
     if isinstance(given, Answer):
         return given
@@ -226,10 +244,15 @@ def read_answer(given: Any, *, by: str) -> Answer:
         return Answer(decision=Decision.APPROVE if given else Decision.REFUSE, by=by)
     if not isinstance(given, Mapping):
         return Answer(decision=_decision(given), by=by)
-    check_names(given, {"decision", "text", "by", "at"}, what="fact of an answer")
+    check_names(given, {"id", "decision", "text", "by", "at"}, what="fact of an answer")
     if "decision" not in given:
         raise ConfigurationError(f"an answer needs a decision, one of {', '.join(Decision)}")
-    return Answer(**{"by": by, **given})
+    facts = {name: fact for name, fact in given.items() if name != "id"}
+    if to is not None and given.get("id", to.id) != to.id:
+        raise ConfigurationError(
+            f"this answers question {given['id']!r}, and the question is {to.id!r}: answer this one"
+        )
+    return Answer(**{"by": by, **facts})
 
 
 def _decision(value: Any) -> Decision:

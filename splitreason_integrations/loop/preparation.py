@@ -22,14 +22,15 @@ from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.humans.human import Answer, HumanCheck
+from splitreason_integrations.humans.human import Answer, HumanCheck, Question
+from splitreason_integrations.humans.signing import Keys
 from splitreason_integrations.loop.choice import Rules, Situation, choose, marks_spans
 from splitreason_integrations.loop.handback import Handback
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.request_loop import RequestLoop
 from splitreason_integrations.loop.setup import Setup
-from splitreason_integrations.loop.snapshot import restore
+from splitreason_integrations.loop.snapshot import check_question, restore
 from splitreason_integrations.loop.spans import SpanTracker
 from splitreason_integrations.loop.state import RequestState, Settings
 from splitreason_integrations.loop.transcript import Transcript
@@ -66,6 +67,8 @@ class EngineSettings(Protocol):
     def human_check(self) -> HumanCheck | None: ...  # noqa: D102
     @property
     def redact(self) -> Redact: ...  # noqa: D102
+    @property
+    def pause_keys(self) -> Keys: ...  # noqa: D102
 
 
 class Preparation:
@@ -75,6 +78,7 @@ class Preparation:
         engine: the settings that all its requests share.
         request: what is asked; its seed is drawn.
         saved: the snapshot of a paused request; None for a new one.
+        question: what a person was asked about it.
         answer: what a person answered to a paused request's question.
         replay: whether the reply so far is yielded again.
         telemetry_context: returns what telemetry keeps in a snapshot.
@@ -87,6 +91,7 @@ class Preparation:
         request: Request,
         *,
         saved: Mapping[str, Any] | None,
+        question: Question | None,
         answer: Answer | None,
         replay: bool,
         telemetry_context: Callable[[], dict[str, Any]],
@@ -94,6 +99,7 @@ class Preparation:
         self._engine = engine
         self._request = request
         self._saved = saved
+        self._question = question
         self._answer = answer
         self._replay = replay
         self._telemetry_context = telemetry_context
@@ -213,6 +219,8 @@ class Preparation:
         if self._saved is None:
             return
         deltas = await restore(state, self._saved)
+        if self._question is not None:
+            check_question(state, self._question)
         if self._replay:
             state.emit(*deltas)
 
@@ -270,4 +278,5 @@ class Preparation:
             started_s=started_s,
             retry=engine.retry,
             human_check=engine.human_check,
+            pause_keys=engine.pause_keys,
         )

@@ -154,6 +154,7 @@ class RequestLoop:
         if answer is None:
             assert check is not None, "who asks has somebody to ask"
             paused = Paused(question, take_snapshot(state), check.timeout_s, check.on_timeout)
+            paused = paused.signed(state.settings.pause_keys)
             answer = await check.answer(paused)
             if answer is None:
                 self.paused = paused

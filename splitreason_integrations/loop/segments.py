@@ -4,8 +4,11 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from splitreason_integrations.errors import PauseError
 from splitreason_integrations.events import Event
 from splitreason_integrations.humans.human import Answer, Paused, read_answer
+from splitreason_integrations.humans.stored import REMEDY
+from splitreason_integrations.loop.paused_state import check_paused
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion, completion_from, delta_from
 from splitreason_integrations.request import Request
@@ -23,9 +26,16 @@ class Answered:
     answer: Answer
 
     @classmethod
-    def of(cls, paused: Paused, given: Any) -> "Answered":
-        """Return a paused request with an `Answer`, or with what `read_answer` makes one of."""
-        return cls(paused, read_answer(given, by="program"))
+    def of(cls, paused: Paused, given: Any, *, by: str = "program") -> "Answered":
+        """Return a paused request with an `Answer`, or with what `read_answer` makes one of.
+
+        Raises:
+            PauseError: the paused request was changed or is damaged.
+            ConfigurationError: the answer is none, or is to another question.
+
+        """
+        paused = check_paused(paused)
+        return cls(paused, read_answer(given, by=by, to=paused.question))
 
     @property
     def request(self) -> Request:
@@ -78,6 +88,17 @@ def packed(items: Iterable[Item | Completion]) -> Saved:
 
 
 def unpacked(saved: Saved) -> list[Item | Completion]:
-    """Return the deltas and the completion that `packed` described."""
-    *deltas, reply = saved["items"]
-    return [*map(delta_from, deltas), completion_from(reply)]
+    """Return the deltas and the completion that `packed` described.
+
+    Raises:
+        PauseError: it is not what `packed` returned.
+
+    """
+    try:
+        *deltas, reply = saved["items"]
+        return [*map(delta_from, deltas), completion_from(reply)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PauseError(
+            f"a finished reply was changed where it is kept ({type(error).__name__}: {error}); "
+            f"{REMEDY}"
+        ) from error

@@ -14,6 +14,7 @@ from splitreason_integrations.errors import (
     ContextOverflowError,
     IncompatiblePairError,
     ModelUnreachableError,
+    PauseError,
     RequestError,
 )
 from splitreason_integrations.loop.loading import Loading
@@ -140,7 +141,15 @@ class Setup:
             number: the large model that was writing.
             others: every large model that has written at the reply.
 
+        Raises:
+            PauseError: there are fewer large models than these.
+
         """
+        if max(number, *others, 0) >= len(self._larges):
+            raise PauseError.of(
+                f"large model {max(number, *others) + 1} has written at it, and there are "
+                f"{len(self._larges)}; continue it with the models that began it"
+            )
         model = await self.loading.large(self._larges[number])
         small, large = await self._participants(number, model)
         for other in others:

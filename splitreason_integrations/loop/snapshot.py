@@ -4,19 +4,21 @@ Sampling goes by position, so what is written after `restore` is what would have
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from splitreason_integrations.decide.ledger import Ledger
 from splitreason_integrations.decide.machine import State
-from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.errors import PauseError, SessionError
+from splitreason_integrations.humans.human import Question
+from splitreason_integrations.humans.stored import REMEDY
+from splitreason_integrations.loop.approval import question_of
 from splitreason_integrations.loop.participant import Participant
+from splitreason_integrations.loop.paused_state import VERSION
 from splitreason_integrations.loop.spans import OpenSpan
 from splitreason_integrations.loop.state import RequestState
 from splitreason_integrations.records import Author, Delta, SpanRecord
-
-VERSION = 3
 
 TELEMETRY_KEY = "telemetry"
 """Where a paused request keeps what links its continuation to the first trace."""
@@ -55,25 +57,10 @@ def _participant(participant: Participant) -> dict[str, Any]:
     }
 
 
-def read_snapshot(saved: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a snapshot in this version's words.
-
-    Raises ConfigurationError, which names the version, for one that this version cannot read.
-    """
-    if saved.get("version") == 2:
-        return _from_version_2(saved)
-    if saved.get("version") != VERSION:
-        raise ConfigurationError(
-            f"the request was paused by another version (snapshot version "
-            f"{saved.get('version')!r}, this one reads 2 and {VERSION}); ask anew"
-        )
-    return saved
-
-
 async def restore(state: RequestState, saved: Mapping[str, Any]) -> list[Delta]:
     """Bring a fresh state to where a request was paused; return the reply so far.
 
-    Raises ConfigurationError where the snapshot is of other models.
+    Raises PauseError where the snapshot is of other models.
     """
     deltas: list[Delta] = []
     for author, model, ids in saved["pieces"]:
@@ -90,6 +77,8 @@ async def restore(state: RequestState, saved: Mapping[str, Any]) -> list[Delta]:
     state.spans.records = [SpanRecord(**record) for record in saved["spans"]]
     span = dict(saved["span"])
     lengths = span.pop("lengths")
+    if lengths is not None:
+        _check_lengths(state, lengths)
     state.spans.reopen(
         OpenSpan(
             started_s=time.monotonic() - span.pop("latency_s"),
@@ -100,20 +89,39 @@ async def restore(state: RequestState, saved: Mapping[str, Any]) -> list[Delta]:
     return deltas
 
 
+def check_question(state: RequestState, question: Question) -> None:
+    """Raise PauseError where a person was shown another text than the restored request has."""
+    asked = question_of(state)
+    for name in ("context", "text"):
+        if getattr(asked, name) != getattr(question, name):
+            raise PauseError(
+                f"question.{name} is not what the request had written when it was paused; {REMEDY}"
+            )
+
+
 async def _restore_participant(participant: Participant, saved: Mapping[str, Any]) -> None:
     if saved["model"] != participant.codec.fingerprint:
-        raise ConfigurationError(
+        raise PauseError(
             f"the request was paused with another {participant.author} model than "
             f"{participant.model.name}; continue it with the models that began it"
         )
     if (hint := saved.get("hint")) is not None:
         await participant.show_hint(hint)
-    participant.restore(
-        synced_upto=saved["synced_upto"], read_tokens=saved["read"], written=saved["written"]
-    )
+    try:
+        participant.restore(
+            synced_upto=saved["synced_upto"], read_tokens=saved["read"], written=saved["written"]
+        )
+    except SessionError as error:
+        raise PauseError.of(f"{error}; {REMEDY}") from error
 
 
-def _from_version_2(saved: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a snapshot of version 2, which named two keys otherwise, as this version's."""
-    places = [{**place, "synced_upto": place["told"]} for place in saved["seats"]]
-    return {**saved, "version": VERSION, "participants": places}
+def _check_lengths(state: RequestState, lengths: Sequence[int]) -> None:
+    """Check that both sessions can be cut to where the open span begins in them."""
+    reads = (state.settings.hands_back, not state.handback.large_lost)
+    for participant, length, is_cut in zip((state.small, state.large), lengths, reads, strict=True):
+        least, most = participant.prompt_tokens, participant.session.length
+        if is_cut and not least <= length <= most:
+            raise PauseError(
+                f"state.span.lengths: {length} lies outside of what the {participant.author} "
+                f"model has written, {least} to {most}; {REMEDY}"
+            )

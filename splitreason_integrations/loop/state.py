@@ -15,6 +15,7 @@ from splitreason_integrations.decide.machine import Machine
 from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger
 from splitreason_integrations.humans.human import HumanCheck
+from splitreason_integrations.humans.signing import Keys
 from splitreason_integrations.loop.handback import Handback
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
@@ -54,6 +55,7 @@ class Settings:
         started_s: when the request began, by `time.monotonic()`.
         retry: how failing models are called again.
         human_check: who is asked about spans; None for nobody.
+        pause_keys: what signs the request where it is paused.
 
     """
 
@@ -67,6 +69,7 @@ class Settings:
     started_s: float
     retry: Retry
     human_check: HumanCheck | None
+    pause_keys: Keys
 
     @property
     def hands_back(self) -> bool:

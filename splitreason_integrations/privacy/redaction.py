@@ -270,3 +270,23 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append((start, end, name))
     return merged
+
+
+def check_kept(kept: Mapping[str, str]) -> None:
+    """Raise ValueError unless these can be the placeholders of a vault, each with its text.
+
+    A text as its own placeholder would leave as it is; two of one number would be mistaken for one
+    another.
+    """
+    numbers = sorted(int(name[1:-1].rpartition("_")[2]) for name in filter(_is_placeholder, kept))
+    if numbers != list(range(1, len(kept) + 1)):
+        raise ValueError("hidden has what is no placeholder, or not each number from 1 on")
+    if len(set(kept.values())) < len(kept) or not all(map(str.strip, kept.values())):
+        raise ValueError("hidden has an empty text, or one text twice")
+    # A text of the user may be spelled like the placeholder that it gets.
+    if any(name == text and not name.startswith("[TEXT_") for name, text in kept.items()):
+        raise ValueError("hidden has a placeholder that stands for itself")
+
+
+def _is_placeholder(text: str) -> bool:
+    return _PLACEHOLDER.fullmatch(text) is not None

@@ -65,6 +65,12 @@ REVIEWS = Variable(
     use="read",
     text="The file of the review queue, for `splitreason review`; `--db` names another.",
 )
+PAUSE_KEY = Variable(
+    name="SPLITREASON_PAUSE_KEY",
+    use="read",
+    text="The key that signs requests which wait for a person, where `pause_key` is not set. "
+    "Several are separated by commas: the first one signs, and all are accepted.",
+)
 AUDIT_LOG = Variable(
     name="SPLITREASON_AUDIT_LOG",
     use="read",
@@ -152,6 +158,7 @@ TABLE = (
     HUB_OFFLINE,
     HUB_ADDRESS,
     REVIEWS,
+    PAUSE_KEY,
     AUDIT_LOG,
     *_PROXIES,
     _PYTHON_PATH,

@@ -60,7 +60,7 @@ def entry_of(row: sqlite3.Row) -> Entry:
             answer=None if row["answer"] is None else answer_of(row),
         )
     except (ValueError, TypeError, OverflowError, OSError) as error:
-        raise _damaged(row, error) from error
+        raise damaged(row, error) from error
 
 
 def answer_of(row: sqlite3.Row) -> Answer:
@@ -68,7 +68,7 @@ def answer_of(row: sqlite3.Row) -> Answer:
     try:
         return _ANSWER.validate_python(json.loads(row["answer"]))
     except (ValueError, TypeError) as error:
-        raise _damaged(row, error) from error
+        raise damaged(row, error) from error
 
 
 def paused_of(row: sqlite3.Row) -> Paused:
@@ -76,7 +76,7 @@ def paused_of(row: sqlite3.Row) -> Paused:
     try:
         return Paused.from_json(row["paused"])
     except ConfigurationError as error:
-        raise _damaged(row, error) from error
+        raise damaged(row, error) from error
 
 
 def iso(seconds: float) -> str:
@@ -84,7 +84,8 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def _damaged(row: sqlite3.Row, error: Exception) -> ReviewError:
+def damaged(row: sqlite3.Row, error: object) -> ReviewError:
+    """Return the error of a row that this program did not write like this."""
     return ReviewError(
         f"question {row['id']} of the review queue is damaged ({error}); "
         "take the file from a backup"

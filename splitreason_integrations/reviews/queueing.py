@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from splitreason_integrations.checks import check_number
-from splitreason_integrations.errors import ReviewError
+from splitreason_integrations.errors import PauseError, ReviewError
 from splitreason_integrations.humans.human import (
     TIMEOUT,
     Answer,
@@ -24,12 +24,14 @@ from splitreason_integrations.humans.human import (
     named_reviewer,
     read_answer,
 )
+from splitreason_integrations.humans.signing import PauseKey, keys_in_use, read_keys
 from splitreason_integrations.reviews import database
 from splitreason_integrations.reviews.claims import Claim
 from splitreason_integrations.reviews.entries import (
     Entry,
     Status,
     answer_of,
+    damaged,
     entry_of,
     iso,
     paused_of,
@@ -51,15 +53,19 @@ class ReviewQueue:
     killed, ends after `lease_s` seconds. The requests of a file need the same models.
 
     The file holds users' text: its owner alone can read it, and a request is erased from it once
-    it continued. Questions and answers are kept. Raises ReviewError if the file cannot be used.
+    it continued. Questions and answers are kept. With `pause_key`, or a key in
+    SPLITREASON_PAUSE_KEY, people are shown no question and workers get no request that was not
+    signed with it. Raises ReviewError if the file cannot be used.
     """
 
     path: str | PathLike[str]
     wait: bool = False
     poll_s: float = 0.5
     lease_s: float = 60.0
+    pause_key: PauseKey = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pause_key", read_keys(self.pause_key))
         check_number("poll_s", self.poll_s, least=0.01)
         check_number("lease_s", self.lease_s, least=0.1)
         object.__setattr__(self, "path", Path(self.path))
@@ -90,23 +96,24 @@ class ReviewQueue:
                 "SELECT * FROM questions WHERE ? IS NULL OR status = ? ORDER BY asked_at, id",
                 (status, status),
             )
-            return [entry_of(row) for row in found]
+            return [self._entry(row) for row in found]
 
     def entry(self, question_id: str) -> Entry:
         """Return a question by its id or by how that begins, the one that is pending if several."""
         with self._step() as rows:
-            return entry_of(self._row(rows, question_id))
+            return self._entry(self._row(rows, question_id))
 
     def answer(self, question_id: str, given: Any, *, by: str) -> Entry:
         """Answer a question, found as `entry` does; raise ReviewError where that is done already.
 
         `given` is an `Answer`, a decision such as "approve", a truth value or a dict with
-        `decision`, `text` and `by`.
+        `decision`, `text` and `by`. For anything else ConfigurationError is raised, and the
+        question waits on.
         """
-        answer = read_answer(given, by=by)
         with self._step() as rows:
             row = self._row(rows, question_id)
-            entry = entry_of(row)
+            entry = self._entry(row)
+            answer = read_answer(given, by=by, to=entry.question)
             if entry.status is Status.WITHDRAWN:
                 raise ReviewError(f"question {entry.id} no longer waits: its request has ended")
             if entry.answer is not None:
@@ -138,8 +145,28 @@ class ReviewQueue:
                 "UPDATE questions SET holder = ?, held_until = ?, claims = claims + 1 WHERE id = ?",
                 (holder, now + self.lease_s, row["id"]),
             )
-            paused, answer = paused_of(row), answer_of(row)
+        # One that is damaged stays claimed for a while: the others come first.
+        paused, answer = self._signed(row), answer_of(row)
+        if answer.by == TIMEOUT and answer.decision is not paused.on_timeout:
+            raise damaged(row, "its answer is not what holds where nobody answers in time")
         return Claim(self._file, paused, answer, holder=holder, lease_s=self.lease_s)
+
+    def _entry(self, row: sqlite3.Row) -> Entry:
+        """Return a row as an entry; one that waits is about the request that it keeps."""
+        entry = entry_of(row)
+        if row["paused"] is not None and entry.question != self._signed(row).question:
+            raise damaged(row, "the question is not that of its request")
+        return entry
+
+    def _signed(self, row: sqlite3.Row) -> Paused:
+        """Return the request that a row keeps; with keys, only if one of them signed it."""
+        paused = paused_of(row)
+        if keys := keys_in_use(read_keys(self.pause_key)):
+            try:
+                paused.check_signature(keys)
+            except PauseError as error:
+                raise damaged(row, error) from error
+        return paused
 
     @property
     def _file(self) -> Path:

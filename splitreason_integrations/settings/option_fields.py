@@ -29,6 +29,7 @@ from splitreason_integrations.decide.resilience import Retry
 from splitreason_integrations.decide.triggers import Trigger, parse_trigger
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import HumanCheck
+from splitreason_integrations.humans.signing import read_keys
 from splitreason_integrations.options import OPTIONS
 from splitreason_integrations.privacy.redaction import Rule, listed
 from splitreason_integrations.settings import from_data, policy_files
@@ -251,6 +252,12 @@ RedactField = Annotated[
     PlainValidator(check_redact),
     PlainSerializer(as_data),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
+PauseKeyField = Annotated[
+    Any,
+    PlainValidator(read_keys),
+    PlainSerializer(lambda keys: None),
+    WithJsonSchema({"type": ["string", "array"], "writeOnly": True}),
 ]
 RetryField = Annotated[
     Any,

@@ -28,6 +28,7 @@ from splitreason_integrations.settings.option_fields import (
     AuditField,
     CloseField,
     HumanField,
+    PauseKeyField,
     PolicyField,
     RedactField,
     RetryField,
@@ -49,11 +50,13 @@ _STOP, _ALSO_STOP = "stop", "stop_sequences"
 
 OBJECTS = frozenset(
     {"small", "large", "trigger", "policy", "retry", "human_check", "close", "close_rule"}
-    | {"audit", "redact", "telemetry"}
+    | {"audit", "redact", "telemetry", "pause_key"}
 )
 """Options that may be objects of our own, by all their names."""
 
-CALL_NAMES = (*OPTIONS, *MODEL_NAMES, _ALSO_STOP)
+_KEY = "pause_key"
+
+CALL_NAMES = (*(name for name in OPTIONS if name != _KEY), *MODEL_NAMES, _ALSO_STOP)
 """What can be given for one call."""
 
 
@@ -69,7 +72,8 @@ class PairSettings(BaseModel):
     `large` may be a list: where a model fails for good, after `max_retries` further calls, the next
     one goes on. `human_check` is a `HumanCheck`, or a function that is asked before each handoff.
     `redact` names what is hidden from large models on servers, such as `["email", "phone"]`, or is
-    a function from a text to the parts to hide.
+    a function from a text to the parts to hide. `pause_key` signs paused requests: a key as text,
+    or a list of keys, of which the first one signs.
     `close()`, or the end of a `with` or `async with`, frees both models.
     After `timeout` seconds a reply ends with what it has and `stop_reason` "deadline".
     """
@@ -108,6 +112,7 @@ class PairSettings(BaseModel):
     prefill_tokens: int | None = declared("prefill_tokens")
     audit: AuditField = declared("audit")
     redact: RedactField = declared("redact")
+    pause_key: PauseKeyField = declared("pause_key", repr=False)
     telemetry: TelemetryField = declared("telemetry", default_factory=Telemetry)
 
     @model_validator(mode="before")
@@ -159,6 +164,11 @@ class PairSettings(BaseModel):
     def with_options(self, options: dict[str, Any]) -> Self:
         """Return a copy with some options replaced, checked as the constructor does."""
         check_replaced(options)
+        if _KEY in options:
+            raise ConfigurationError(
+                f"{_KEY} is of the model, not of one call, whose arguments traces show: give it to "
+                "the constructor, or set SPLITREASON_PAUSE_KEY"
+            )
         check_names(options, CALL_NAMES, what="option")
         if not options:
             return self
@@ -268,6 +278,7 @@ class PairSettings(BaseModel):
             "human_check": type_name(self.human_check),
             "audit": str(self.audit.path) if self.audit else None,
             "redact": rule_names(self.redact),
+            "pause_key": self.pause_key is not None,
             "telemetry": self.telemetry is not None,
         }
         return {name: plain.get(name, self._value_of(name)) for name in OPTIONS}

@@ -12,7 +12,7 @@ from splitreason_integrations.backends.hf.steps import Steps
 from splitreason_integrations.backends.loaded import LoadedModel
 from splitreason_integrations.backends.worker import Worker
 from splitreason_integrations.decide.pricing import Prices
-from splitreason_integrations.errors import ForkedProcessError
+from splitreason_integrations.errors import ForkedProcessError, SessionError
 from splitreason_integrations.processes.children import after_fork
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.sampling import Sampling
@@ -61,7 +61,15 @@ class HFModel(LoadedModel[HFSession]):
         after_fork(self._note_fork)
 
     def open(self, prompt: Sequence[int], written: Sequence[int] = ()) -> HFSession:
-        """Start a session with a prompt and what is `written` behind it, without computing."""
+        """Start a session with a prompt and what is `written` behind it, without computing.
+
+        Raises:
+            SessionError: something written is no token of the model, which would end it on a GPU.
+
+        """
+        known = self.network.get_input_embeddings().num_embeddings
+        if written and not 0 <= min(written) <= max(written) < known:
+            raise SessionError(f"{self.name} has {known} token ids; these are not its own")
         return self._counted(HFSession(self, prompt, written))
 
     def check_process(self) -> None:

@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, contextmanager
-from dataclasses import asdict
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
+from pydantic import BaseModel, ConfigDict
 from workflows import Context
 from workflows.events import HumanResponseEvent, InputRequiredEvent
 
@@ -26,8 +26,10 @@ from splitreason_integrations.humans.human import (
     Paused,
     Question,
     named_reviewer,
-    read_answer,
 )
+from splitreason_integrations.humans.signing import Keys
+from splitreason_integrations.humans.stored import checked
+from splitreason_integrations.loop.paused_state import check_paused
 from splitreason_integrations.loop.segments import Answered, packed, segment, unpacked
 from splitreason_integrations.loop.state import Item
 from splitreason_integrations.records import Completion
@@ -74,7 +76,7 @@ async def items_in_workflow(
     engine: SplitEngine, request: Request
 ) -> AsyncGenerator[Item | Completion, None]:
     """Yield a request's items; where a person is asked the step ends by LlamaIndex's own means."""
-    visit = await _Visit.now()
+    visit = await _Visit.now(engine.pause_keys)
     with visit.one_request():
         async with aclosing(_items(visit, engine, request)) as items:
             async for item in items:
@@ -107,30 +109,43 @@ async def _items(
         await visit.ask(paused)
 
 
+class _Current(BaseModel):
+    """The question that a work item asked last, as the workflow's state keeps it."""
+
+    # An earlier version kept the question here, too.
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    id: str
+    until: float | None
+    taken_by: str | None
+
+
 class _Visit:
     """One execution of a step and its work item's part of the workflow's state.
 
     That part holds `calls`, a record for each of the step's requests, and `current`, the question
-    asked last: its id, until when, what holds then, and which execution took the answer.
+    asked last: its id, until when, and which execution took the answer. It may come from a file, so
+    it is checked like other input; what was paused is signed where there are keys.
     """
 
     _running: ClassVar[WeakKeyDictionary[Context[Any], Self]] = WeakKeyDictionary()
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, keys: Keys) -> None:
         self._execution = execution
-        self._answer: Answer | None = None
+        self._keys = keys
+        self._answered: Answered | None = None
         self._counts: Counter[str] = Counter()
         self._busy = False
         key = hashlib.sha256(execution.work_item.encode()).hexdigest()[:32]
         self._path = f"{_STORE}.{key}"
 
     @classmethod
-    async def now(cls) -> Self:
+    async def now(cls, keys: Keys) -> Self:
         """Return the visit of the step that runs now; begin it where this is its first request."""
         execution = Execution()
         known = cls._running.get(execution.context)
         if known is None:
-            known = cls._running[execution.context] = cls(execution)
+            known = cls._running[execution.context] = cls(execution, keys)
             await known._begin()
         return known
 
@@ -166,14 +181,13 @@ class _Visit:
 
     def answered(self, text: str) -> Answered:
         """Return a paused request with the answer that woke this execution."""
-        paused = Paused.from_json(text)
-        if self._answer is None:
+        answered, self._answered = self._answered, None
+        if answered is None or Paused.from_json(text).question.id != answered.paused.question.id:
             raise ConfigurationError(
                 "a step made other requests when it ran again than before; let what its prompts "
                 "hold come from its event or from the workflow's state"
             )
-        answer, self._answer = self._answer, None
-        return Answered(paused, answer)
+        return answered
 
     async def ask(self, paused: Paused) -> None:
         """End the execution until a person has answered."""
@@ -181,9 +195,7 @@ class _Visit:
         until = None if timeout_s is None else time.time() + timeout_s
         current = {
             "id": question.id,
-            "question": asdict(question),
             "until": until,
-            "on_timeout": paused.on_timeout.value,
             "taken_by": None,
         }
         await self._set("current", current)
@@ -193,35 +205,48 @@ class _Visit:
     async def _begin(self) -> None:
         """Find out what woke this execution; only one goes on from each answer."""
         execution = self._execution
-        current = await self._get("current", None)
-        if current is None:
+        known = await self._get("current", None)
+        if known is None:
             await self._forget_others()
             await self._set("work_item", execution.work_item)
             return
-        waiter = execution.waiter_of(current["id"])
+        current = checked(_Current, known, place="current")
+        waiter = execution.waiter_of(current.id)
         if waiter is None:  # the step was complete, and something late woke it
             execution.end_unchanged()
         given = waiter.resolved_event
-        if given is not None and given.get("id", None) != current["id"]:
-            execution.wait_again(current["id"])
-        if given is not None:
-            self._answer = self._read(given, current)
-        elif waiter.timed_out or (current["until"] is not None and current["until"] <= time.time()):
-            self._answer = Answer(decision=current["on_timeout"], by=TIMEOUT)
-        else:
-            execution.end_unchanged(until=current["until"])
-        taken_by = current["taken_by"]
+        if given is not None and given.get("id", None) != current.id:
+            execution.wait_again(current.id)
+        until = current.until
+        if given is None and not waiter.timed_out and (until is None or until > time.time()):
+            execution.end_unchanged(until=until)
+        paused = await self._paused(current.id)
+        if paused is not None and given is not None:
+            self._answered = self._read(given, paused)
+        elif paused is not None:
+            answer = Answer(decision=paused.on_timeout, by=TIMEOUT)
+            self._answered = Answered.of(paused, answer)
+        taken_by = current.taken_by
         if taken_by is not None and execution.is_invocation_of(taken_by) and not execution.is_retry:
             execution.end_unchanged()
-        await self._set("current", {**current, "taken_by": execution.invocation})
+        await self._set("current", {**current.model_dump(), "taken_by": execution.invocation})
         execution.delete_waiters()
 
-    def _read(self, given: HumanResponseEvent, current: dict[str, Any]) -> Answer:
-        """Return the answer of an event; ask again where it is none."""
+    async def _paused(self, question_id: str) -> Paused | None:
+        """Return the paused request that a question is about; None where it is finished."""
+        for record in (await self._get("calls", {})).values():
+            if isinstance(record, dict) and "paused" in record:
+                paused = Paused.from_json(record["paused"])
+                if paused.question.id == question_id:
+                    return check_paused(paused, self._keys)
+        return None
+
+    def _read(self, given: HumanResponseEvent, paused: Paused) -> Answered:
+        """Return the answer of an event; ask again, with the reason, where it is none."""
+        question = paused.question
         try:
-            return read_answer(given.get("response", None), by="workflow")
+            return Answered.of(paused, given.get("response", None), by="workflow")
         except (ConfigurationError, TypeError) as error:
-            question = Question(**current["question"])
             event = QuestionEvent(id=question.id, question=question, problem=str(error))
             self._execution.wait_again(question.id, event)
 
