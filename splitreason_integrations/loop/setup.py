@@ -145,10 +145,11 @@ class Setup:
             PauseError: there are fewer large models than these.
 
         """
-        if max(number, *others, 0) >= len(self._larges):
+        highest = max([number, *others])
+        if highest >= len(self._larges):
             raise PauseError.of(
-                f"large model {max(number, *others) + 1} has written at it, and there are "
-                f"{len(self._larges)}; continue it with the models that began it"
+                f"large model {highest + 1} has a part in it, and there are {len(self._larges)}; "
+                "continue it with the models that began it"
             )
         model = await self.loading.large(self._larges[number])
         small, large = await self._participants(number, model)

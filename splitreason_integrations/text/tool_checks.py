@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from splitreason_integrations.errors import RequestError
 from splitreason_integrations.records import Message, ToolCall
 from splitreason_integrations.text.call_markup import WrittenValue
 from splitreason_integrations.text.markup_grammar import argument_schemas
@@ -79,7 +80,14 @@ class CallChecks:
 
 
 def check_tools(tools: Sequence[Message] | None) -> None:
-    """Raise RequestError if a tool's schema is not valid."""
+    """Raise RequestError if a tool is no description of a function, or its schema is not valid."""
+    for at, tool in enumerate(tools or ()):
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else tool
+        if not isinstance(function, Mapping):
+            raise RequestError(
+                f"tool {at} must be a mapping such as {{'type': 'function', 'function': {{...}}}}, "
+                f"got {shortened(repr(tool))}"
+            )
     CallChecks(tools)
 
 
