@@ -34,7 +34,7 @@ IN_STORIES = (
 )
 """Stories about people and things: desks, seats, books and pens there are real ones."""
 
-OLD_FORMATS = "splitreason_integrations/loop/snapshot.py"
+OLD_FORMATS = "splitreason_integrations/loop/stored_state.py"
 """Reads what earlier versions wrote, in their words."""
 
 

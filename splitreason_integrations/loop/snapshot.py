@@ -15,9 +15,9 @@ from splitreason_integrations.humans.human import Question
 from splitreason_integrations.humans.stored import REMEDY
 from splitreason_integrations.loop.approval import question_of
 from splitreason_integrations.loop.participant import Participant
-from splitreason_integrations.loop.paused_state import VERSION
 from splitreason_integrations.loop.spans import OpenSpan
 from splitreason_integrations.loop.state import RequestState
+from splitreason_integrations.loop.stored_state import VERSION
 from splitreason_integrations.records import Author, Delta, SpanRecord
 
 TELEMETRY_KEY = "telemetry"

@@ -86,6 +86,7 @@ VALUES = {
     "telemetry": [{"telemetry": False}, {"telemetry": Telemetry(content=True)}],
     "human_check": [],  # below: reviewers are no values
     "audit": [],
+    "pause_key": [],  # below: a key is never written
 }
 """Settings of each option by its name."""
 CASES = [(name, given) for name in VALUES for given in VALUES[name]]
@@ -150,10 +151,14 @@ def test_keys_are_never_written():
     server = OpenAIServerModel("http://127.0.0.1:1/v1", "large", api_key=KEY)
     other = OpenAIServerModel("http://127.0.0.1:1/v1", "large", api_key_env="LARGE_KEY")
     hub = VLLMModel("folder", engine={"hf_token": KEY, "headers": {"Authorization": KEY}})
-    llm = SplitReasonLLM(small="embedded", large=[server, other, hub])
+    llm = SplitReasonLLM(
+        small="embedded", large=[server, other, hub], pause_key=[KEY, f"old {KEY}"]
+    )
     texts = [llm.to_json(), llm.model_dump_json(), str(llm.to_dict())]
     texts += [JsonSerializer().serialize({"llm": llm}), json.dumps(llm.to_payload())]
+    texts += [repr(llm), str(llm), repr(llm.engine())]
     assert [text for text in texts if KEY in text] == []
+    assert SplitReasonLLM.from_json(llm.to_json()).pause_key is None
     first, second, third = SplitReasonLLM.from_json(llm.to_json()).large
     assert (first.url, first.api_key, second.api_key_env) == (server.url, None, "LARGE_KEY")
     assert third.engine == {"headers": {}}
