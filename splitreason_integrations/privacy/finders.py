@@ -1,97 +1,84 @@
-"""Finds what may be private in a text: e-mail addresses, telephone and card numbers, keys."""
+"""The rules: what each of them finds in a text, and the words by which they are named."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from splitreason_integrations.checks import check_extra, check_names
 from splitreason_integrations.errors import SettingError
+from splitreason_integrations.privacy.addresses import begun_email, emails, passwords_in_addresses
+from splitreason_integrations.privacy.cards import begun_card, cards
+from splitreason_integrations.privacy.named import named
+from splitreason_integrations.privacy.pem import private_keys
+from splitreason_integrations.privacy.tokens import begun_token, tokens
 
 Finder: TypeAlias = Callable[[str], Iterable[str]]
 """Returns the parts of a text to hide."""
 
-# Each run is bounded: time grows with the text's length alone.
-_EMAIL = re.compile(r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}")
-_ESCAPE = re.compile(r"\\(?:\\|[bfnrt]|u[0-9a-fA-F]{4})")
-_CARD_DIGITS = range(13, 20)
-_DIGITS = re.compile(r"\d+(?:[ \u00a0\u202f-]\d+)*")
-_KEY = re.compile(
-    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----.{0,20000}?"
-    r"-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    r"|(?<![\w-])(?:sk|pk|rk)[-_][\w-]{16,4096}"
-    r"|(?<![\w-])(?:AKIA|ASIA)[0-9A-Z]{16}(?!\w)"
-    r"|(?<![\w-])gh[pousr]_\w{20,255}|(?<![\w-])github_pat_\w{20,255}|(?<![\w-])glpat-[\w-]{16,255}"
-    r"|(?<![\w-])xox[abeoprs]-[\w-]{10,255}|(?<![\w-])hf_\w{20,255}|(?<![\w-])AIza[\w-]{30,64}"
-    r"|(?<![\w-])eyJ[\w-]{8,4096}\.[\w-]{8,8192}\.[\w-]{8,4096}",
-    re.DOTALL,
-)
-_NAMED_KEY = re.compile(
-    r"(?:api[ _-]?key|access[ _-]?key|secret|token|passw(?:or)?d|bearer)"
-    r"[\"']?(?:\s{0,4}(?:[:=]|is)\s{0,4}|\s{1,4}(?=[\w.~+/-]{20}))[\"']?([^\s\"',;]{6,4096})",
-    re.IGNORECASE,
-)
+Places: TypeAlias = Iterable[tuple[int, int]]
+"""Where each of them begins and ends."""
 
 
-def _unescaped(text: str) -> str:
-    """Return text inside JSON with what its escapes mean, every character at its place."""
-    return _ESCAPE.sub(_meant, text) if "\\" in text else text
+@dataclass(frozen=True, slots=True)
+class NamedRule:
+    """A rule that has a name.
+
+    Attributes:
+        kind: what its placeholders are called.
+        find: returns where a text has something to hide.
+        find_begun: returns what has begun at the end of a text that may go on.
+        joins: whether it knows what is split over messages, by its form alone.
+        in_words: whether what it finds is hidden elsewhere as whole words only.
+        judges_names: whether it judges the values of mappings by their names.
+
+    """
+
+    kind: str
+    find: Callable[[str], Places]
+    find_begun: Callable[[str], Places] | None = None
+    joins: bool = False
+    in_words: bool = False
+    judges_names: bool = False
 
 
-def _meant(escape: re.Match[str]) -> str:
-    if escape[0][1] != "u":
-        return escape[0] if escape[0][1] == "\\" else "  "
-    character = chr(int(escape[0][2:], 16))
-    return character * 6 if character.isalnum() else f"{character:>6}"
+def _keys(text: str) -> Iterator[tuple[int, int]]:
+    yield from private_keys(text)
+    yield from tokens(text)
+    yield from passwords_in_addresses(text)
+    yield from named(text)
 
 
-def _emails(text: str) -> Iterable[str]:
-    return (text[found.start() : found.end()] for found in _EMAIL.finditer(_unescaped(text)))
+def _begun_keys(text: str) -> Iterator[tuple[int, int]]:
+    yield from _to_the_end(begun_token)(text)
+    yield from passwords_in_addresses(text, is_cut=True)
+    yield from named(text, is_cut=True)
 
 
-def _cards(text: str) -> Iterable[str]:
-    """Find card numbers among the groups of digits, also where other numbers stand beside them."""
-    for run in _DIGITS.finditer(text):
-        digits = run.group()
-        groups = list(re.finditer(r"\d+", digits))
-        for at, first in enumerate(groups):
-            size = 0
-            for last in groups[at : at + _CARD_DIGITS[-1]]:
-                size += last.end() - last.start()
-                number = digits[first.start() : last.end()] if size in _CARD_DIGITS else ""
-                if number and _sums_up(number):
-                    yield number
-
-
-def _sums_up(number: str) -> bool:
-    """Return whether a card number's check digit is right."""
-    digits = [int(digit) for digit in number if digit.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _keys(text: str) -> Iterable[str]:
-    # Unescaped first: a private key inside JSON has escaped line breaks.
-    yield from (text[found.start() : found.end()] for found in _KEY.finditer(_unescaped(text)))
-    yield from (found.group(1) for found in _NAMED_KEY.finditer(text))
-
-
-def _phones(region: str | None) -> Finder:
-    def find(text: str) -> Iterable[str]:
-        from phonenumbers import PhoneNumberMatcher
-
-        for found in PhoneNumberMatcher(_unescaped(text), region or "US", max_tries=len(text)):
-            # Bare digits may count anything: only who names a region has them taken for a number.
-            if region or not found.raw_string.isdigit():
-                yield text[found.start : found.end]
+def _to_the_end(begun: Callable[[str], int | None]) -> Callable[[str], Places]:
+    def find(text: str) -> Places:
+        start = begun(text)
+        return [] if start is None else [(start, len(text))]
 
     return find
 
 
-KINDS: Mapping[str, Finder] = {
-    "email": _emails,
-    "phone": _phones(None),
-    "card": _cards,
-    "key": _keys,
+def _phones(region: str | None) -> Callable[[str], Places]:
+    def find(text: str) -> Iterator[tuple[int, int]]:
+        from phonenumbers import PhoneNumberMatcher
+
+        for found in PhoneNumberMatcher(text, region or "US", max_tries=len(text)):
+            # Bare digits may count anything: only who names a region has them taken for a number.
+            if region or not found.raw_string.isdigit():
+                yield found.start, found.end
+
+    return find
+
+
+KINDS: Mapping[str, NamedRule] = {
+    "email": NamedRule("email", emails, _to_the_end(begun_email)),
+    "phone": NamedRule("phone", _phones(None)),
+    "card": NamedRule("card", cards, _to_the_end(begun_card), joins=True),
+    "key": NamedRule("key", _keys, _begun_keys, joins=True, judges_names=True),
 }
 """Rules by name."""
 
@@ -110,14 +97,14 @@ def check_kind(name: str) -> None:
             )
 
 
-def finder(kind: str) -> Finder:
+def named_rule(name: str) -> NamedRule:
     """Return the rule of a name that `check_kind` takes.
 
     Raises:
         MissingExtraError: for `phone` rules where phonenumbers is not installed.
 
     """
-    base, _, region = kind.partition(":")
-    if base == "phone":
-        check_extra("redact", "phonenumbers", what=f"redact={kind!r}")
-    return _phones(region) if region else KINDS[base]
+    kind, _, region = name.partition(":")
+    if kind == "phone":
+        check_extra("redact", "phonenumbers", what=f"redact={name!r}")
+    return NamedRule("phone", _phones(region)) if region else KINDS[kind]

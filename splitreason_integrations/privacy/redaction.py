@@ -1,102 +1,43 @@
-"""Texts hidden from remote models: the rules that find them and the vault that stores them.
+"""Texts hidden from remote models: the vault that finds them, names them and restores them.
 
 A rule is one of `KINDS` or a function from a text to the parts of it to hide. `"phone"` knows
-international numbers and North American ones; `"phone:DE"` those of a region, too.
+international numbers and North American ones; `"phone:DE"` those of a region, too. Each rule
+searches a text in all the ways in which it may be read (`views`), and the original is hidden.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypeAlias
 
-from splitreason_integrations.errors import ConfigurationError
-from splitreason_integrations.privacy.finders import Finder, check_kind, finder
+from splitreason_integrations.privacy.known import Known
+from splitreason_integrations.privacy.named import secret_parts
+from splitreason_integrations.privacy.names import is_for_passwords
+from splitreason_integrations.privacy.rules import Redact, Rule, as_named, check_installed, listed
+from splitreason_integrations.privacy.structure import (
+    FORM,
+    children,
+    is_form,
+    is_list,
+    is_number,
+    parsed,
+)
+from splitreason_integrations.privacy.views import decoded_forms, views
 
-Rule: TypeAlias = str | Finder
-Redact: TypeAlias = Rule | Sequence[Rule]
-"""One rule or several."""
+__all__ = ["Redact", "Rule", "Vault", "check_installed", "listed"]
 
 Span: TypeAlias = tuple[int, int, str]
-"""Where something to hide begins and ends, and its placeholder."""
+"""Where something to hide begins and ends, and its kind."""
 
-_PLACEHOLDER = re.compile(r"\[(?:EMAIL|PHONE|CARD|KEY|PRIVATE|TEXT)_\d{1,9}\]")
-_FORM = frozenset(
-    [
-        "role",
-        "content",
-        "name",
-        "tool_calls",
-        "tool_call_id",
-        "reasoning_content",
-        "id",
-        "type",
-        "function",
-        "arguments",
-        "parameters",
-        "description",
-        "properties",
-        "required",
-        "items",
-        "enum",
-        "default",
-        "additionalProperties",
-        "title",
-        "anyOf",
-        "oneOf",
-        "allOf",
-        "format",
-        "system",
-        "user",
-        "assistant",
-        "tool",
-        "string",
-        "number",
-        "integer",
-        "boolean",
-        "object",
-        "array",
-        "null",
-    ]
-)
-"""Words of a conversation's format: not private, and chat templates look for them."""
-_LEAST_PART = 4
-_BEGIN = 4
-"""Known texts are looked up by this many first characters: time grows with the text alone."""
+_BASE_KINDS = ("email", "phone", "card", "key", "private", "text")
+_LEAST_KNOWN = 6
+_LONGEST_KNOWN = 8192
+_TAIL = 4096
+"""How much of what was said before a piece is looked at with it."""
 
 
-def listed(redact: Redact) -> tuple[Rule, ...]:
-    """Return the rules one by one.
-
-    Raises:
-        ConfigurationError: something in `redact` is not a rule.
-
-    """
-    rules = (redact,) if isinstance(redact, str) or callable(redact) else redact
-    if not isinstance(rules, list | tuple):
-        raise ConfigurationError(
-            "redact takes names such as ['email', 'phone'] or functions from a text to the parts "
-            f"to hide, got {redact!r}"
-        )
-    for rule in rules:
-        if isinstance(rule, str):
-            check_kind(rule)
-        elif not callable(rule):
-            raise ConfigurationError(
-                f"a rule of redact is a name such as 'email' or a function, got {rule!r}"
-            )
-    return tuple(rules)
-
-
-def check_installed(rules: Iterable[Rule]) -> None:
-    """Raise MissingExtraError for a named rule whose package is not installed."""
-    for rule in rules:
-        _finder(rule)
-
-
-def _finder(rule: Rule) -> tuple[str, Finder]:
-    if not isinstance(rule, str):
-        return "private", rule
-    return rule.partition(":")[0], finder(rule)
+class SearchEndedError(Exception):
+    """A search was ended before all was searched."""
 
 
 class Vault:
@@ -107,60 +48,88 @@ class Vault:
     """
 
     def __init__(self, rules: Sequence[Rule], kept: Mapping[str, str] | None = None) -> None:
-        finders = [_finder(rule) for rule in rules]
-        self._finders: list[tuple[str, Finder]] = [*finders, ("text", _PLACEHOLDER.findall)]
+        self._rules = [as_named(rule) for rule in rules]
+        kinds = {*_BASE_KINDS, *(rule.kind for rule in self._rules)}
+        names = "|".join(sorted(re.escape(kind.upper()) for kind in kinds))
+        self._placeholder = re.compile(rf"\[(?:{names})_\d{{1,9}}\]")
         self._kept = dict(kept or {})
         self._names = {text: name for name, text in self._kept.items()}
-        self._known: set[str] = set()
-        self._lengths: dict[str, set[int]] = {}
-        for text in self._names:
-            self._know(text)
-        self._searched: set[str] = set()
+        self._known = Known()
+        for name, text in self._kept.items():
+            self._know(text, _kind_of(name))
+        self._found: dict[str, list[Span]] = {}
+        self._judges_names = any(rule.judges_names for rule in self._rules)
+        self._goes_on: Callable[[], bool] = _always
 
     @property
     def kept(self) -> dict[str, str]:
         """The placeholders with their texts."""
         return dict(self._kept)
 
-    def search(self, value: Any) -> None:
-        """Let the rules search plain data, so that what one text gives away is hidden in all."""
-        if isinstance(value, Mapping):
-            self.search([*value.keys(), *value.values()])
-        elif _is_list(value):
-            for one in value:
-                self.search(one)
-        elif isinstance(value, str) or _is_number(value):
-            self._search(str(value))
+    def search(self, value: Any, *, goes_on: Callable[[], bool] | None = None) -> None:
+        """Let the rules search plain data, so that what one text gives away is hidden in all.
+
+        Args:
+            value: messages, tools, or any other plain data.
+            goes_on: asked again and again; once it returns False, the search ends.
+
+        Raises:
+            SearchEndedError: `goes_on` returned False. What was searched by then stays known.
+            ConfigurationError: a rule failed.
+
+        """
+        self._goes_on = goes_on or _always
+        try:
+            self._search_all(value)
+        finally:
+            self._goes_on = _always
 
     def hide(self, text: str) -> str:
         """Return a text with placeholders for all that the rules find or found before."""
         return self._replace(text, self._spans(text))
 
-    def hide_piece(self, text: str) -> str:
-        """Do so for a piece of a text that was cut anywhere: parts at its ends are hidden, too."""
-        return self._replace(text, [*self._spans(text), *self._ends(text)])
+    def hide_piece(self, text: str, before: str = "") -> str:
+        """Do so for a piece of a text that was cut anywhere.
+
+        What has begun before the piece, or begins at its end, is hidden as far as it is in it.
+
+        Args:
+            text: the piece.
+            before: what was said right before it.
+
+        """
+        tail = before[-_TAIL:]
+        whole, start = tail + text, len(tail)
+        spans = [*self._spans_of(text), *self._known.ends(text)]
+        if tail:
+            spans += self._moved(self._spans_of(whole), start, len(whole))
+        spans += self._moved(self._begun(whole), start, len(whole))
+        return self._replace(text, spans)
+
+    def came_together(self, said: Sequence[tuple[str, bool]]) -> list[str]:
+        """Return what the remote model and others wrote together, each a part of it.
+
+        Args:
+            said: pieces in their order, and whether the remote model wrote each itself.
+
+        """
+        text = "".join(piece for piece, _ in said)
+        own = [is_own for piece, is_own in said for _ in piece]
+        found = [
+            text[start:end]
+            for start, end, _ in self._spans_of(text)
+            if any(own[start:end]) and not all(own[start:end])
+        ]
+        return list(dict.fromkeys(found))
 
     def hide_all(self, value: Any) -> Any:
         """Return plain data with every text and number in it hidden where a rule says so."""
-        if isinstance(value, str):
-            return self.hide(value)
-        if isinstance(value, Mapping):
-            return {
-                key if key in _FORM else self.hide_all(key): (
-                    one if key in ("role", "type") and _is_form(one) else self.hide_all(one)
-                )
-                for key, one in value.items()
-            }
-        if _is_list(value):
-            return [self.hide_all(one) for one in value]
-        if _is_number(value):
-            hidden = self.hide(str(value))
-            return value if hidden == str(value) else hidden
-        return value
+        self.search(value)
+        return self._hidden(value)
 
     def restore(self, text: str) -> str:
         """Return a text with what its placeholders stand for."""
-        return _PLACEHOLDER.sub(lambda found: self._kept.get(found[0], found[0]), text)
+        return self._placeholder.sub(lambda found: self._kept.get(found[0], found[0]), text)
 
     def unfinished(self, text: str) -> int:
         """Return where a placeholder begins that the text does not finish, else the text's end."""
@@ -171,58 +140,150 @@ class Vault:
             return start
         return len(text)
 
-    def _search(self, text: str) -> None:
-        if text in self._searched:
+    def _search_all(self, value: Any, under: str | None = None) -> None:
+        if isinstance(value, Mapping) or is_list(value):
+            for place, one, name in children(value, under):
+                if isinstance(place, str):
+                    self._look(place)
+                self._search_all(one, name)
+            if is_list(value):
+                self._look_over(value)
+        elif isinstance(value, str) or is_number(value):
+            self._look(str(value))
+            self._judge(value, under)
+
+    def _judge(self, value: Any, under: str | None) -> None:
+        """Note what stands under a secret name, also in data that are written as text."""
+        if not self._judges_names:
             return
-        for kind, find in self._finders:
-            for found in _parts(find(text)):
-                if not isinstance(found, str):
-                    raise ConfigurationError(
-                        f"a rule of redact must return the parts of the text to hide, got {found!r}"
-                    )
-                if found.strip():
-                    for form in _forms(found):
-                        self._name(form, kind)
-                        self._know(form)
-        self._searched.add(text)
+        if isinstance(value, Mapping) or is_list(value):
+            for _, one, name in children(value, under):
+                self._judge(one, name)
+            return
+        for start, end in _secret_parts(under, value):
+            self._note(str(value)[start:end], "key")
+        if isinstance(value, str):
+            for data in parsed(value):
+                self._judge(data, under)
+
+    def _look(self, text: str) -> list[Span]:
+        """Let the rules search a text; return where they found something."""
+        if text not in self._found:
+            self._found[text] = self._searched(text)
+            self._judge(text, None)
+        return self._found[text]
+
+    def _searched(self, text: str) -> list[Span]:
+        spans = list[Span]()
+        for view in views(text):
+            for rule in self._rules:
+                for start, end in rule.find(view.text):
+                    if not self._goes_on():
+                        raise SearchEndedError
+                    if end > start:
+                        first, last = view.origin(start, end)
+                        spans.append((first, last, rule.kind))
+                        self._note(view.text[start:end], rule.kind, in_words=rule.in_words)
+                        self._name(text[first:last], rule.kind)
+                if not self._goes_on():
+                    raise SearchEndedError
+        spans += ((*found.span(), "text") for found in self._placeholder.finditer(text))
+        return spans
+
+    def _look_over(self, messages: Iterable[Any]) -> None:
+        """Find what is split over the texts of messages that follow each other."""
+        texts = [one["content"] for one in messages if _has_content(one)]
+        joining = [rule for rule in self._rules if rule.joins]
+        if len(texts) < 2 or not joining:
+            return
+        whole, starts = "".join(texts), [0, *accumulate(map(len, texts))][:-1]
+        for view in views(whole):
+            for rule in joining:
+                for first, last in rule.find(view.text):
+                    start, end = view.origin(first, last)
+                    self._split(texts, starts, (start, end, rule.kind))
+                if not self._goes_on():
+                    raise SearchEndedError
+
+    def _split(self, texts: Sequence[str], starts: Sequence[int], span: Span) -> None:
+        """Note the parts of what is split over texts, unless the first text holds all of it."""
+        start, end, kind = span
+        parts = [
+            (text, max(start - at, 0), min(end - at, len(text)))
+            for text, at in zip(texts, starts, strict=True)
+            if start < at + len(text) and end > at
+        ]
+        if len(parts) < 2:
+            return
+        text, first, last = parts[0]
+        if any(a <= first and b >= last for a, b, _ in self._look(text)):
+            return
+        for text, first, last in parts:
+            self._look(text).append((first, last, kind))
 
     def _spans(self, text: str) -> list[Span]:
-        self._search(text)
-        begins = {len(begin) for begin in self._lengths}
-        return [
-            (at, at + length, self._names[text[at : at + length]])
-            for at in range(len(text))
-            for size in begins
-            for length in self._lengths.get(text[at : at + size], ())
-            if at + length <= len(text) and text[at : at + length] in self._known
-        ]
+        return [*self._look(text), *self._known_places(text)]
 
-    def _know(self, text: str) -> None:
-        self._known.add(text)
-        self._lengths.setdefault(text[:_BEGIN], set()).add(len(text))
+    def _spans_of(self, text: str) -> list[Span]:
+        """Return the spans of a text that is not searched again."""
+        return [*self._searched(text), *self._known_places(text)]
 
-    def _ends(self, text: str) -> list[Span]:
-        """Return where the text begins or ends with half or more of something known."""
-        ends: list[Span] = []
-        # Some tokenizers need a line break before a piece; it is no part of it.
-        lead = len(text) - len(text.lstrip("\n"))
-        for known in self._known:
-            least = max(_LEAST_PART, (len(known) + 1) // 2)
-            for size in range(min(len(known) - 1, len(text)), least - 1, -1):
-                if text.endswith(known[:size]):
-                    ends.append((len(text) - size, len(text), self._names[known]))
-                if text.startswith(known[-size:], lead):
-                    ends.append((lead, lead + size, self._names[known]))
-        return ends
+    def _known_places(self, text: str) -> Iterator[Span]:
+        for view in views(text):
+            for start, end, kind in self._known.places(view.text):
+                yield (*view.origin(start, end), kind)
 
-    def _replace(self, text: str, spans: Sequence[Span]) -> str:
+    def _begun(self, text: str) -> Iterator[Span]:
+        """Yield what has begun at the end of a text that may go on."""
+        for view in views(text):
+            for rule in self._rules:
+                for start, end in rule.find_begun(view.text) if rule.find_begun else ():
+                    if end > start:
+                        first, last = view.origin(start, end)
+                        yield first, len(text) if end == len(view.text) else last, rule.kind
+
+    def _moved(self, spans: Iterable[Span], start: int, end: int) -> Iterator[Span]:
+        """Yield what of some spans lies between two places, counted from the first."""
+        for first, last, kind in spans:
+            if last > start and last <= end:
+                yield max(first - start, 0), last - start, kind
+
+    def _hidden(self, value: Any, under: str | None = None) -> Any:
+        if isinstance(value, Mapping):
+            hidden = dict[Any, Any]()
+            for name, one, secret in children(value, under):
+                is_kept = name in ("role", "type") and is_form(one)
+                hidden[name if name in FORM else self._hidden(name)] = (
+                    one if is_kept else self._hidden(one, secret)
+                )
+            return hidden
+        if is_list(value):
+            return [self._hidden(one, secret) for _, one, secret in children(value, under)]
+        if isinstance(value, str) or is_number(value):
+            text = str(value)
+            secret = _secret_parts(under, value) if self._judges_names else []
+            named = [(start, end, "key") for start, end in secret]
+            hidden_text = self._replace(text, [*self._spans(text), *named])
+            return value if hidden_text == text else hidden_text
+        return value
+
+    def _note(self, text: str, kind: str, *, in_words: bool = False) -> None:
+        """Have a text that was found be known in every way in which it may be read."""
+        for form in decoded_forms(text) if len(text) <= _LONGEST_KNOWN else ():
+            self._know(form, kind, in_words=in_words)
+
+    def _know(self, text: str, kind: str, *, in_words: bool = False) -> None:
+        is_short = len(text) < _LEAST_KNOWN and kind == "key"
+        if text.strip() and not is_short and len(text) <= _LONGEST_KNOWN and text not in FORM:
+            self._known.add(text, kind, in_words=in_words)
+
+    def _replace(self, text: str, spans: Iterable[Span]) -> str:
         """Put placeholders over spans; those that overlap share one of the first one's kind."""
-        hidden, done = "", 0
-        for start, end, name in _merged(spans):
-            kind = name[1:].partition("_")[0]
-            hidden += text[done:start] + self._name(text[start:end], kind)
+        parts, done = list[str](), 0
+        for start, end, kind in _merged(spans):
+            parts += (text[done:start], self._name(text[start:end], kind))
             done = end
-        return hidden + text[done:]
+        return "".join([*parts, text[done:]])
 
     def _name(self, text: str, kind: str) -> str:
         if text not in self._names:
@@ -231,44 +292,37 @@ class Vault:
         return self._names[text]
 
 
-def _parts(found: Any) -> Iterable[Any]:
-    if isinstance(found, str) or not isinstance(found, Iterable):
-        raise ConfigurationError(
-            f"a rule of redact must return a list of the parts of the text to hide, got {found!r}"
-        )
-    return found
+def _always() -> bool:
+    return True
 
 
-def _forms(text: str) -> list[str]:
-    """Return a text as it is and as it stands inside JSON, where that is another one."""
-    if text.isascii() and text.isprintable() and not {'"', "\\"} & set(text):
-        return [text]
-    inside = [json.dumps(text, ensure_ascii=ascii_alone)[1:-1] for ascii_alone in (True, False)]
-    return list(dict.fromkeys([text, *inside]))
+def _kind_of(name: str) -> str:
+    """Return the kind that a placeholder names."""
+    return name[1:].rpartition("_")[0].lower()
 
 
-def _is_form(value: Any) -> bool:
-    return (
-        value in _FORM if isinstance(value, str) else _is_list(value) and all(map(_is_form, value))
-    )
+def _has_content(message: Any) -> bool:
+    return isinstance(message, Mapping) and isinstance(message.get("content"), str)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence | Set) and not isinstance(value, str | bytes)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _secret_parts(name: str | None, value: Any) -> list[tuple[int, int]]:
+    """Return the parts to hide of a text or a number under a secret name."""
+    if name is None:
+        return []
+    if isinstance(value, str):
+        return [] if value in FORM else secret_parts(name, value)
+    least = 4 if is_for_passwords(name) else 6
+    return [(0, len(str(value)))] if is_number(value) and len(str(value)) >= least else []
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
     merged: list[Span] = []
-    for start, end, name in sorted(spans):
+    for start, end, kind in sorted(spans):
         if merged and start < merged[-1][1]:
             first, last, kept = merged[-1]
             merged[-1] = (first, max(end, last), kept)
         else:
-            merged.append((start, end, name))
+            merged.append((start, end, kind))
     return merged
 
 
