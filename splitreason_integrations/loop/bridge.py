@@ -9,9 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.protocols import Codec
 from splitreason_integrations.text.joiner import Joiner, whole_ends
 
+_MOST_BEFORE = 4096
+"""Characters of what was said before a text, for what may have begun in it."""
 _WORD = re.compile(r"\s{0,16}\S{0,16}")
 _LINE = re.compile(r"[^\n]{0,4000}\n?")
 
@@ -47,6 +50,11 @@ class Bridge:
         self._unit = _LINE if by_line else _WORD
         self._waiting = ""
         self._ends: dict[int, int] = {}
+        self._said = ""
+
+    def follow(self, text: str) -> None:
+        """Take what is converted next for what follows a text, for targets that hide parts."""
+        self._said = text
 
     def convert(
         self, token_ids: Sequence[int], *, in_units: bool = False, whole: bool = False
@@ -143,6 +151,9 @@ class Bridge:
         return [token for unit in units for token in self._encode(unit)]
 
     def _encode(self, text: str) -> list[int]:
+        if isinstance(self._target, RedactingCodec):
+            self._target.follow(self._said)
+            self._said = (self._said + text)[-_MOST_BEFORE:]
         ids = self._joiner.encode(text)
         self._joiner.advance(ids)
         return ids

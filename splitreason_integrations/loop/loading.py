@@ -50,6 +50,12 @@ class Loading:
             return None
         return self._started_s + self._deadline_s + self.local_s
 
+    @property
+    def half_of_time_left_s(self) -> float | None:
+        """Half of the seconds until the request has to end; None without a deadline."""
+        ends_s = self._ends_s
+        return None if ends_s is None else max(0.0, (ends_s - time.monotonic()) / 2)
+
     async def small(self, spec: ModelSpec) -> Model:
         """Return the small model; raise ModelUnreachableError at the request's deadline."""
         return await self._load(spec, "small", self._ends_s)

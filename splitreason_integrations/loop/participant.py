@@ -11,6 +11,9 @@ from splitreason_integrations.records import Author, Piece, Writer, token_ids
 from splitreason_integrations.sampling import Sampling
 from splitreason_integrations.text.tags import Tags
 
+_MOST_PIECES = 2000
+"""Pieces of a reply that are looked at for what has begun in them."""
+
 Codecs = Mapping[Writer, Codec]
 """The codec of everyone who writes at a request."""
 
@@ -129,9 +132,16 @@ class Participant:
         """Append what others wrote since the last sync."""
         # All of one author at once: how its text was sliced depends on timing.
         new = [piece for piece in pieces[self.synced_upto :] if piece.writer != self.writer]
+        hides = isinstance(self.codec, RedactingCodec)
+        before = _text(pieces[: self.synced_upto], self._codecs) if hides and new else ""
         for codec, group in groupby(new, key=lambda piece: self._codecs[piece.writer]):
-            self.session.extend(self.bridge_from(codec).convert(token_ids(list(group))).token_ids)
+            bridge, ids = self.bridge_from(codec), token_ids(list(group))
+            bridge.follow(before)
+            self.session.extend(bridge.convert(ids).token_ids)
+            before += codec.decode(ids) if hides else ""
         self.synced_upto = len(pieces)
+        if isinstance(self.codec, RedactingCodec):
+            self._hide_what_came_together(self.codec, pieces)
 
     def mark_synced(self, pieces: Sequence[Piece]) -> None:
         """Note that the session holds these pieces already: it wrote or read them itself."""
@@ -180,6 +190,31 @@ class Participant:
         if self._session is not None:
             self._session.close()
 
+    def _hide_what_came_together(self, codec: RedactingCodec, pieces: Sequence[Piece]) -> None:
+        """Begin a new session where the model went on with what is to be hidden.
+
+        Its part and the one before it are harmless each; together they must not be sent.
+        """
+        written = self.written
+        if not written or not any(piece.writer == self.writer for piece in pieces):
+            return
+        groups = groupby(pieces, key=lambda piece: piece.writer)
+        said = [
+            (self._codecs[writer].decode(token_ids(list(group))), writer == self.writer)
+            for writer, group in groups
+        ]
+        secrets = codec.said_together(said)
+        hidden = codec.hide_in(written, secrets) if secrets else None
+        if hidden is not None:
+            self.open_again(hidden)
+
     def _unsynced_tokens(self, pieces: Sequence[Piece]) -> int:
         new = pieces[self.synced_upto :]
         return sum(len(piece.token_ids) for piece in new if piece.writer != self.writer)
+
+
+def _text(pieces: Sequence[Piece], codecs: Codecs) -> str:
+    """Return the end of what was said, as text."""
+    last = pieces[-_MOST_PIECES:]
+    groups = groupby(last, key=lambda piece: piece.writer)
+    return "".join(codecs[writer].decode(token_ids(list(group))) for writer, group in groups)

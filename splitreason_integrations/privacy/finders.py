@@ -1,5 +1,6 @@
 """The rules: what each of them finds in a text, and the words by which they are named."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -62,11 +63,16 @@ def _to_the_end(begun: Callable[[str], int | None]) -> Callable[[str], Places]:
     return find
 
 
+_SINGLE_DIGITS = re.compile(r"(?:[0-9][ .-]){30,}")
+
+
 def _phones(region: str | None) -> Callable[[str], Places]:
     def find(text: str) -> Iterator[tuple[int, int]]:
         from phonenumbers import PhoneNumberMatcher
 
-        for found in PhoneNumberMatcher(text, region or "US", max_tries=len(text)):
+        # No number; the search takes long for them.
+        searched = _SINGLE_DIGITS.sub(lambda found: "#" * len(found[0]), text)
+        for found in PhoneNumberMatcher(searched, region or "US", max_tries=len(text)):
             # Bare digits may count anything: only who names a region has them taken for a number.
             if region or not found.raw_string.isdigit():
                 yield found.start, found.end

@@ -20,7 +20,7 @@ from splitreason_integrations.privacy.names import (
 _LONGEST_NAME = 64
 _LONGEST = 4096
 _ANCHOR = re.compile(
-    r"pass|pwd|kennwort|secret|token|key|credential|bearer|basic|auth|cookie|session|senha|contrase"
+    r"pass|pwd|sess|kennwort|secret|token|key|credential|bearer|basic|auth|cookie|session|senha|contrase"
     r"|parole|cvv|cvc|\u043f\u0430\u0440\u043e\u043b\u044c|\u5bc6\u7801|\u5bc6\u78bc"
     r"|\u30d1\u30b9\u30ef\u30fc\u30c9|\u6697\u8a3c\u756a\u53f7|\ube44\ubc00\ubc88\ud638",
     re.IGNORECASE,
@@ -33,7 +33,7 @@ _SIGN = re.compile(
     re.IGNORECASE,
 )
 _CLOSED = re.compile(r"[\"'`]?>[ \t\r\n]{0,20}")
-_LINE_BREAK = re.compile(r"\r?\n[ \t]{0,40}")
+_LINE_BREAK = re.compile(r"[>|]?[+-]?[ \t]{0,4}\r?\n[ \t]{0,40}")
 _BLANK = re.compile(r"[ \t]{1,4}")
 _PAIR = re.compile(
     r"[\"'][\s]{0,20},?[\s]{0,40}[\"']?(?:value|val|v|content|data|text|secret|default)[\"']?\s{0,20}"
@@ -54,6 +54,14 @@ _SCHEME = re.compile(
     r"|sharedkeylite|aws4-hmac-sha256|gnap|key|splunk|sso-key|zoho-oauthtoken)[ \t]+",
     re.IGNORECASE,
 )
+_USER_OPTION = re.compile(
+    r"[ \t](?:-u|--user|--proxy-user|-U)[ \t=]{0,2}[\"']?[^\s:\"'/-][^\s:\"'/]{0,63}:"
+    r"([^\s\"']{1,256})"
+)
+_SHORT_OPTION = re.compile(
+    r"\b(?:sshpass|mysql|mysqldump|mysqladmin)\b[^\n|;]{0,80}? -p ?[\"']?([^\s\"'-][^\s\"']{2,256})"
+)
+_IDENTIFIED = re.compile(r"\bidentified\s{1,4}by\s{1,4}[\"']([^\"'\n]{1,256})", re.IGNORECASE)
 _LEAST = 4
 _LEAST_BEHIND_BLANK = 8
 
@@ -63,6 +71,7 @@ def named(text: str, *, is_cut: bool = False) -> Iterator[tuple[int, int]]:
 
     `is_cut` says that the text may go on: what has begun at its end is found, too.
     """
+    yield from _options(text)
     done = 0
     for anchor in _ANCHOR.finditer(text):
         if anchor.start() < done:
@@ -77,7 +86,16 @@ def named(text: str, *, is_cut: bool = False) -> Iterator[tuple[int, int]]:
         if name is not None:
             for first, last in _Behind(text, name, start, end, is_cut=is_cut).secrets():
                 if last > first:
+                    done = max(done, last)
                     yield first, last
+
+
+def _options(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the passwords of command lines and of SQL that have no name of their own."""
+    for pattern in (_USER_OPTION, _SHORT_OPTION, _IDENTIFIED):
+        for found in pattern.finditer(text):
+            if not is_nothing(found[1]):
+                yield found.span(1)
 
 
 def secret_parts(name: str, value: str) -> list[tuple[int, int]]:
@@ -120,6 +138,10 @@ class _Behind:
         sign = _SIGN.match(text, end)
         if sign is not None:
             yield from self._signed(sign)
+            return
+        line = _LINE_BREAK.match(text, end)
+        if line is not None and self._begins_line:
+            yield from self._on_next_line(line.end())
             return
         blank = _BLANK.match(text, end)
         if blank is not None and not self._begins_prose(blank.end()):
@@ -181,6 +203,11 @@ class _Behind:
         is_cookie = self._name.lower().endswith("cookie")
         if is_cookie and "=" not in value and not (self._is_cut and end == len(text)):
             return
+        if not is_quoted and len(value.split()) > 1 and is_prose(value):
+            # A sentence goes on behind it.
+            found = _BARE.match(text, start)
+            value = found[0].rstrip(".!?):]}") if found else ""
+            end = start + len(value)
         is_kept = scheme is not None or is_cookie or (len(value) > 5 and is_drawn(value))
         if is_kept and not is_nothing(value) and not (len(value.split()) > 1 and is_prose(value)):
             yield start, end
@@ -274,8 +301,10 @@ class _Behind:
             yield from self._value(at, sign=":")
             return
         found = _REST.match(self._text, at)
-        value = found[0].strip() if found else ""
-        is_alone = len(value.split()) == 1 and any(map(str.isdigit, value))
+        words = found[0].split() if found else []
+        value = words[0] if words else ""
+        is_alone = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+        is_alone = is_alone and (len(words) == 1 or is_prose(" ".join(words[1:])))
         if is_alone and ":" not in value and self._is_kept(value, at + len(value), quoted=False):
             yield at, at + len(value)
 

@@ -6,39 +6,40 @@ Names may be written in any way: `apiKey`, `API_KEY`, `x-api-key`, `db.password`
 import re
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+")
-_PASSWORDS_WORDS = (
-    "password passwd pwd passphrase passcode passwort kennwort senha contrasena parole userpassword "
+_PASSWORDS_LISTED = (
+    "password passwd pwd passphrase passcode passwort kennwort senha contrasena parole "
     "contrase\u00f1a \u043f\u0430\u0440\u043e\u043b\u044c \u5bc6\u7801 \u5bc6\u78bc "
     "\u30d1\u30b9\u30ef\u30fc\u30c9 \u6697\u8a3c\u756a\u53f7 \ube44\ubc00\ubc88\ud638"
 )
-_PASSWORDS = frozenset(_PASSWORDS_WORDS.split())
-_ALONE_WORDS = (
+_PASSWORDS = frozenset(_PASSWORDS_LISTED.split())
+_ALONE_LISTED = (
     "passwords secret secrets token apikey apikeys authtoken accesstoken refreshtoken bearer "
     "authorization credential credentials cookie cookies accesskey secretkey privatekey "
-    "clientsecret authkey pass auth passkey cvv cvc"
+    "clientsecret authkey pass auth passkey cvv cvc sessionid sessid sshpass phpsessid jsessionid"
 )
-_ALONE = _PASSWORDS | frozenset(_ALONE_WORDS.split())
+_ALONE = _PASSWORDS | frozenset(_ALONE_LISTED.split())
 _WEAK = frozenset({"pass", "auth", "cvv", "cvc", "cookie", "cookies", "bearer", "authorization"})
 """Names that mean other things, too: what stands under them has to look like a secret."""
-_OF_KEYS = frozenset(
+_OF_KEYS_LISTED = (
     "api access secret private signing encryption decryption master account storage shared auth "
     "subscription client service server license licence session deploy webhook functions hmac aes "
-    "rsa ssh app application consumer admin root sas pat crypto user".split()
+    "rsa ssh app application consumer admin root sas pat crypto user"
 )
-_AFTER_WORDS = (
-    "value val text plain plaintext raw old new current confirm confirmation confirmed again repeat "
-    "repeated default base b64 base64 prod production dev test staging live main primary secondary "
-    "hash env string str"
+_OF_KEYS = frozenset(_OF_KEYS_LISTED.split())
+_AFTER_LISTED = (
+    "value val text plain plaintext raw old new current confirm confirmation confirmed again "
+    "repeat repeated default base b64 base64 prod production dev test staging live "
+    "main primary secondary hash env string str"
 )
-_AFTER = frozenset(_AFTER_WORDS.split())
-_NOTHING_WORDS = (
+_AFTER = frozenset(_AFTER_LISTED.split())
+_NOTHING_LISTED = (
     "none null nil true false undefined nan yes no on off string str text number integer int float "
     "bool boolean object array list dict map bytes any optional required secretstr password token "
     "secret char varchar hidden redacted masked removed omitted empty unset default example "
     "changeme xxx todo tbd self"
 )
-_NOTHING = frozenset(_NOTHING_WORDS.split())
-_PROSE_WORDS = (
+_NOTHING = frozenset(_NOTHING_LISTED.split())
+_PROSE_LISTED = (
     "the a an and or not is are was be been to of for in on at by with from your my our their this "
     "that it its you we they i if as has have had can will would should must may please see enter "
     "reset forgot forgotten change changed invalid missing incorrect wrong expired stored hashed "
@@ -47,7 +48,7 @@ _PROSE_WORDS = (
     "known unknown valid kept sent shown given needed rotated revoked protected length manager "
     "field policy"
 )
-_PROSE = frozenset(_PROSE_WORDS.split())
+_PROSE = frozenset(_PROSE_LISTED.split())
 _MASKED = frozenset("*.x-_\u2022#\ufffc")
 _REFERENCE = re.compile(
     r"[$%@]?\{\{?.{0,200}\}?\}|\$[A-Za-z_(]\S*|<[A-Za-z_ .-]{1,60}>|%\([a-z_]+\)s|\$\{?[A-Z_]+\}?"
@@ -58,13 +59,13 @@ _CALL = re.compile(
     r"[A-Za-z_][A-Za-z_.]{2,}\((?:[A-Za-z_.]*\).*)?|[A-Za-z_][\w.]*\[[^\]]*(?:\].*)?"
 )
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]\w*)+(?:\(\)?)?")
-_OWNERS_WORDS = (
+_OWNERS_LISTED = (
     "self this cls config conf cfg settings process os env environ app ctx context request req res "
     "response resp args options opts params user users client data secrets auth credentials creds "
     "state props event session form body headers account model spec obj result results item row "
     "payload message msg module system server service api node event info values value"
 )
-_OWNERS = frozenset(_OWNERS_WORDS.split())
+_OWNERS = frozenset(_OWNERS_LISTED.split())
 _IDENTIFIER = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+|[a-z]+(?:[A-Z][a-z]+)+")
 
 

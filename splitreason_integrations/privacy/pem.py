@@ -19,7 +19,9 @@ def private_keys(text: str) -> Iterator[tuple[int, int]]:
     ends = [found.span() for found in _END.finditer(text)]
     begins = [first for first, _ in ends]
     done, used = 0, set[int]()
-    for found in _BEGIN.finditer(text):
+    all_begun = [*_BEGIN.finditer(text)]
+    following = [*(found.start() for found in all_begun[1:]), len(text)]
+    for found, limit in zip(all_begun, following, strict=False):
         if found.start() < done:
             continue
         at = bisect_left(begins, found.end())
@@ -27,7 +29,7 @@ def private_keys(text: str) -> Iterator[tuple[int, int]]:
             used.add(at)
             done = ends[at][1]
         else:
-            done = _begun(text, found.end())
+            done = _begun(text, found.end(), min(limit, found.end() + _LONGEST))
         yield found.start(), done
     for at, (first, end) in enumerate(ends):
         if at not in used:
@@ -38,9 +40,8 @@ def private_keys(text: str) -> Iterator[tuple[int, int]]:
         yield found.start(), line if line >= 0 else min(len(text), found.end() + _LONGEST)
 
 
-def _begun(text: str, at: int) -> int:
+def _begun(text: str, at: int, limit: int) -> int:
     """Return where the part ends that is there of a key whose end is missing."""
-    limit = min(len(text), at + _LONGEST)
     for line in _LINE.finditer(text, at, limit):
         words = line[0].split()
         is_header = ":" in line[0] and len(words) < 6

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitreason_integrations.privacy.redaction import Vault
+from splitreason_integrations.protocols import CONTROL as _CONTROL_APART
 from splitreason_integrations.protocols import Codec, Prompt, ReplyFormat, TextStream
 from splitreason_integrations.records import Message
 
@@ -46,6 +47,46 @@ class RedactingCodec:
     def __init__(self, codec: Codec, vault: Vault) -> None:
         self._codec = codec
         self._vault = vault
+        self._before = ""
+
+    def follow(self, text: str) -> None:
+        """Take what is encoded from now on for what follows a text.
+
+        What has begun in the text is then hidden as far as it is in the rest.
+        """
+        self._before = text
+
+    def said_together(self, said: Sequence[tuple[str, bool]]) -> list[str]:
+        """Return what is to be hidden and was written in part by the remote model.
+
+        Args:
+            said: the pieces of a reply, and whether the remote model wrote each.
+
+        """
+        return self._vault.came_together(said)
+
+    def hide_in(self, token_ids: Sequence[int], secrets: Sequence[str]) -> list[int] | None:
+        """Return tokens of a reply with some texts hidden in them; None where they have none.
+
+        Args:
+            token_ids: the remote model's tokens, placeholders included.
+            secrets: texts that may stand in them since others went on with them.
+
+        """
+        text = self._codec.decode(token_ids)
+        first = min((text.find(one) for one in secrets if one in text), default=None)
+        if first is None:
+            return None
+        stream, ends, length = self._codec.text_stream(), [0], 0
+        for token_id in token_ids:
+            length += len(stream.push(token_id))
+            ends.append(length)
+        kept = max(at for at, end in enumerate(ends) if end <= first)
+        rest, ids = text[ends[kept] :], list(token_ids[:kept])
+        for part in _CONTROL_APART.split(rest):
+            token = self._codec.control_token(part)
+            ids += self._codec.encode(self._vault.hide(part)) if token is None else [token]
+        return ids
 
     @property
     def fingerprint(self) -> str:
@@ -64,7 +105,7 @@ class RedactingCodec:
 
     def encode(self, text: str) -> list[int]:
         """Return ids of plain text, a piece of a reply that may have been cut anywhere."""
-        return self._codec.encode(self._vault.hide_piece(text))
+        return self._codec.encode(self._vault.hide_piece(text, self._before))
 
     def plain(self, text: str) -> str:
         """Return the text with a space inside whatever spells a control token."""

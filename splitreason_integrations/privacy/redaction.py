@@ -251,14 +251,14 @@ class Vault:
     def _hidden(self, value: Any, under: str | None = None) -> Any:
         if isinstance(value, Mapping):
             hidden = dict[Any, Any]()
-            for name, one, secret in children(value, under):
+            for name, one, inner in children(value, under):
                 is_kept = name in ("role", "type") and is_form(one)
                 hidden[name if name in FORM else self._hidden(name)] = (
-                    one if is_kept else self._hidden(one, secret)
+                    one if is_kept else self._hidden(one, inner)
                 )
             return hidden
         if is_list(value):
-            return [self._hidden(one, secret) for _, one, secret in children(value, under)]
+            return [self._hidden(one, inner) for _, one, inner in children(value, under)]
         if isinstance(value, str) or is_number(value):
             text = str(value)
             secret = _secret_parts(under, value) if self._judges_names else []

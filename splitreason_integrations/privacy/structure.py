@@ -33,7 +33,8 @@ def children(value: Any, under: str | None = None) -> Iterator[tuple[Any, Any, s
             elif name in _VALUES and named is not None:
                 yield name, one, named
             else:
-                yield name, one, under if name in _INNER else None
+                is_jar = under is not None and "cookie" in under.lower()
+                yield name, one, under if is_jar or name in _INNER else None
         return
     first = value[0] if isinstance(value, Sequence) and len(value) == 2 else None
     for at, one in enumerate(value):

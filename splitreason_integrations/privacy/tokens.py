@@ -6,9 +6,8 @@ The forms are those that the services publish, in their documentation or for sec
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
-import re2
+from splitreason_integrations.patterns import compiled
 
 _DASHED = r"[A-Za-z0-9_-]"
 _FORMS: dict[str, str] = {
@@ -119,8 +118,8 @@ _REACH = 96
 _BEGUN = re.compile(r"[A-Za-z0-9_.$/-]{1,4096}\Z")
 _LONGEST = 4096
 _SURE_WORDS = (
-    "AKIA ASIA AIza ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- xoxa- xoxb- xoxe- xoxp- xoxs- xapp- "
-    "hf_ gsk_ npm_ pypi- SG. dop_v1_ eyJ whsec_ shpat_ hvs. GOCSPX- ya29. nvapi- dckr_pat_"
+    "AKIA ASIA AIza ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- xoxa- xoxb- xoxe- xoxp- xoxs- "
+    "xapp- hf_ gsk_ npm_ pypi- SG. dop_v1_ eyJ whsec_ shpat_ hvs. GOCSPX- ya29. nvapi- dckr_pat_"
 )
 _SURE = frozenset(_SURE_WORDS.split())
 """Beginnings that nothing else has."""
@@ -130,11 +129,11 @@ def tokens(text: str) -> Iterator[tuple[int, int]]:
     """Yield where keys of well-known services stand."""
     beginnings, bodies = _beginnings()
     done = 0
-    for found in beginnings.finditer(text):
+    for ((first, end),) in compiled(beginnings).spans(text):
         # The sign before it is no part of it.
-        start = found.start() + (not _is_alnum(text[found.start()]))
-        beginning = text[start : found.end()]
-        body = _body(bodies[beginning]).match(text, found.end())
+        start = first + (not _is_alnum(text[first]))
+        beginning = text[start:end]
+        body = _body(bodies[beginning]).match(text, end)
         if start >= done and body and (beginning[1:2] != "k" or _is_drawn(body[0])):
             done = body.end()
             yield start, done
@@ -143,30 +142,29 @@ def tokens(text: str) -> Iterator[tuple[int, int]]:
         while at >= 0:
             end = at + len(middle)
             rest = after.match(text, end)
-            if rest and (first := before.search(text[max(0, at - _REACH) : at])):
-                yield max(0, at - _REACH) + first.start(1), rest.end()
+            if rest and (lead := before.search(text[max(0, at - _REACH) : at])):
+                yield max(0, at - _REACH) + lead.start(1), rest.end()
             at = text.find(middle, end)
 
 
 def begun_token(text: str) -> int | None:
     """Return where a key begins that the text does not finish; None if none does."""
     tail = max(0, len(text) - _LONGEST)
-    beginnings, _ = _beginnings()
-    for found in beginnings.finditer(text[tail:]):
-        start = tail + found.start() + (not _is_alnum(text[tail + found.start()]))
-        rest = text[tail + found.end() :]
-        is_sure = text[start : tail + found.end()] in _SURE
+    for ((first, end),) in compiled(_beginnings()[0]).spans(text[tail:]):
+        start = tail + first + (not _is_alnum(text[tail + first]))
+        rest = text[tail + end :]
+        is_sure = text[start : tail + end] in _SURE
         if rest and (is_sure or _is_drawn(rest)) and _BEGUN.fullmatch(text, start):
             return start
     return None
 
 
 @cache
-def _beginnings() -> tuple[Any, dict[str, str]]:
+def _beginnings() -> tuple[str, dict[str, str]]:
     bodies = {one: body for names, body in _FORMS.items() for one in names.split()}
     # The longest first: one may begin with another.
     names = sorted(bodies, key=len, reverse=True)
-    return re2.compile("(?:^|[^A-Za-z0-9_-])(?:" + "|".join(map(re2.escape, names)) + ")"), bodies
+    return f"(?:^|[^A-Za-z0-9_-])(?:{'|'.join(map(re.escape, names))})", bodies
 
 
 @cache
