@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from splitreason_integrations.errors import PauseError
 from splitreason_integrations.humans.stored import REMEDY, Amount, Count, Name, Stored
-from splitreason_integrations.privacy.redaction import check_kept
+from splitreason_integrations.privacy.placeholders import check_kept
 
 VERSION = 3
 

@@ -29,7 +29,7 @@ class Known:
             self._longest = max(self._longest, len(text))
 
     def places(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Yield where known texts stand in a text, and their kinds."""
+        """Yield the places of known texts in a text, and their kinds."""
         lengths = self._lengths
         for size in sorted({len(begin) for begin in lengths}):
             for at in range(len(text) - size + 1):

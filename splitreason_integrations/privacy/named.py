@@ -3,10 +3,10 @@
 Every scan is bounded, so that time grows with the length of the text alone.
 """
 
-import base64
 import re
 from collections.abc import Iterator
 
+from splitreason_integrations.privacy.command_lines import is_basic, passwords_of_commands
 from splitreason_integrations.privacy.names import (
     is_drawn,
     is_expression,
@@ -54,14 +54,6 @@ _SCHEME = re.compile(
     r"|sharedkeylite|aws4-hmac-sha256|gnap|key|splunk|sso-key|zoho-oauthtoken)[ \t]+",
     re.IGNORECASE,
 )
-_USER_OPTION = re.compile(
-    r"[ \t](?:-u|--user|--proxy-user|-U)[ \t=]{0,2}[\"']?[^\s:\"'/-][^\s:\"'/]{0,63}:"
-    r"([^\s\"']{1,256})"
-)
-_SHORT_OPTION = re.compile(
-    r"\b(?:sshpass|mysql|mysqldump|mysqladmin)\b[^\n|;]{0,80}? -p ?[\"']?([^\s\"'-][^\s\"']{2,256})"
-)
-_IDENTIFIED = re.compile(r"\bidentified\s{1,4}by\s{1,4}[\"']([^\"'\n]{1,256})", re.IGNORECASE)
 _LEAST = 4
 _LEAST_BEHIND_BLANK = 8
 
@@ -71,7 +63,7 @@ def named(text: str, *, is_cut: bool = False) -> Iterator[tuple[int, int]]:
 
     `is_cut` says that the text may go on: what has begun at its end is found, too.
     """
-    yield from _options(text)
+    yield from passwords_of_commands(text)
     done = 0
     for anchor in _ANCHOR.finditer(text):
         if anchor.start() < done:
@@ -90,14 +82,6 @@ def named(text: str, *, is_cut: bool = False) -> Iterator[tuple[int, int]]:
                     yield first, last
 
 
-def _options(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the passwords of command lines and of SQL that have no name of their own."""
-    for pattern in (_USER_OPTION, _SHORT_OPTION, _IDENTIFIED):
-        for found in pattern.finditer(text):
-            if not is_nothing(found[1]):
-                yield found.span(1)
-
-
 def secret_parts(name: str, value: str) -> list[tuple[int, int]]:
     """Return the parts to hide of a value that stands under a name in data."""
     if not is_secret_name(name) or is_nothing(value):
@@ -112,7 +96,7 @@ def secret_parts(name: str, value: str) -> list[tuple[int, int]]:
 
 
 class _Behind:
-    """What stands behind a name."""
+    """What follows a name."""
 
     def __init__(self, text: str, name: str, start: int, end: int, *, is_cut: bool) -> None:
         self._text = text
@@ -279,7 +263,7 @@ class _Behind:
         found = _BARE.match(text, at)
         value = found[0].rstrip(".!?):]}\\") if found else ""
         if name.endswith("basic"):
-            if _is_basic(value):
+            if is_basic(value):
                 yield at, at + len(value)
             return
         is_long = len(value) >= 20 and is_drawn(value) and not is_expression(value, name)
@@ -344,11 +328,3 @@ def _secret_name(text: str, start: int, end: int) -> str | None:
     if before is not None and is_secret_name(f"{before[1]} {name}"):
         return f"{before[1]} {name}"
     return None
-
-
-def _is_basic(value: str) -> bool:
-    """Return whether a value is a user and a password as Basic authentication writes them."""
-    try:
-        return b":" in base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
-    except ValueError:
-        return False

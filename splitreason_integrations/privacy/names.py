@@ -1,4 +1,4 @@
-"""Tells by a name whether what stands under it is secret, and whether a value looks like a secret.
+"""Tells whether a name says that its value is secret, and whether a value looks like a secret.
 
 Names may be written in any way: `apiKey`, `API_KEY`, `x-api-key`, `db.password`.
 """
@@ -19,7 +19,7 @@ _ALONE_LISTED = (
 )
 _ALONE = _PASSWORDS | frozenset(_ALONE_LISTED.split())
 _WEAK = frozenset({"pass", "auth", "cvv", "cvc", "cookie", "cookies", "bearer", "authorization"})
-"""Names that mean other things, too: what stands under them has to look like a secret."""
+"""Names that mean other things, too: their values have to look like secrets."""
 _OF_KEYS_LISTED = (
     "api access secret private signing encryption decryption master account storage shared auth "
     "subscription client service server license licence session deploy webhook functions hmac aes "
@@ -70,7 +70,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+|[a-z]+(?:[A-Z][a-z]+)+")
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether what stands under a name is secret."""
+    """Return whether the value of a name is secret."""
     words = _words(name)
     while len(words) > 1 and (words[-1] in _AFTER or words[-1].isdigit()):
         words.pop()

@@ -5,7 +5,6 @@ international numbers and North American ones; `"phone:DE"` those of a region, t
 searches a text in all the ways in which it may be read (`views`), and the original is hidden.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 from splitreason_integrations.privacy.known import Known
 from splitreason_integrations.privacy.named import secret_parts
 from splitreason_integrations.privacy.names import is_for_passwords
+from splitreason_integrations.privacy.placeholders import kind_of, pattern_of, written
 from splitreason_integrations.privacy.rules import Redact, Rule, as_named, check_installed, listed
 from splitreason_integrations.privacy.structure import (
     FORM,
@@ -29,7 +29,6 @@ __all__ = ["Redact", "Rule", "Vault", "check_installed", "listed"]
 Span: TypeAlias = tuple[int, int, str]
 """Where something to hide begins and ends, and its kind."""
 
-_BASE_KINDS = ("email", "phone", "card", "key", "private", "text")
 _LEAST_KNOWN = 6
 _LONGEST_KNOWN = 8192
 _TAIL = 4096
@@ -49,14 +48,12 @@ class Vault:
 
     def __init__(self, rules: Sequence[Rule], kept: Mapping[str, str] | None = None) -> None:
         self._rules = [as_named(rule) for rule in rules]
-        kinds = {*_BASE_KINDS, *(rule.kind for rule in self._rules)}
-        names = "|".join(sorted(re.escape(kind.upper()) for kind in kinds))
-        self._placeholder = re.compile(rf"\[(?:{names})_\d{{1,9}}\]")
+        self._placeholder = pattern_of(rule.kind for rule in self._rules)
         self._kept = dict(kept or {})
         self._names = {text: name for name, text in self._kept.items()}
         self._known = Known()
         for name, text in self._kept.items():
-            self._know(text, _kind_of(name))
+            self._know(text, kind_of(name))
         self._found: dict[str, list[Span]] = {}
         self._judges_names = any(rule.judges_names for rule in self._rules)
         self._goes_on: Callable[[], bool] = _always
@@ -153,7 +150,7 @@ class Vault:
             self._judge(value, under)
 
     def _judge(self, value: Any, under: str | None) -> None:
-        """Note what stands under a secret name, also in data that are written as text."""
+        """Note the values of secret names, also in data that are written as text."""
         if not self._judges_names:
             return
         if isinstance(value, Mapping) or is_list(value):
@@ -287,18 +284,13 @@ class Vault:
 
     def _name(self, text: str, kind: str) -> str:
         if text not in self._names:
-            name = f"[{kind.upper()}_{len(self._kept) + 1}]"
+            name = written(kind, len(self._kept) + 1)
             self._kept[name], self._names[text] = text, name
         return self._names[text]
 
 
 def _always() -> bool:
     return True
-
-
-def _kind_of(name: str) -> str:
-    """Return the kind that a placeholder names."""
-    return name[1:].rpartition("_")[0].lower()
 
 
 def _has_content(message: Any) -> bool:
@@ -324,23 +316,3 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append((start, end, kind))
     return merged
-
-
-def check_kept(kept: Mapping[str, str]) -> None:
-    """Raise ValueError unless these can be the placeholders of a vault, each with its text.
-
-    A text as its own placeholder would leave as it is; two of one number would be mistaken for one
-    another.
-    """
-    numbers = sorted(int(name[1:-1].rpartition("_")[2]) for name in filter(_is_placeholder, kept))
-    if numbers != list(range(1, len(kept) + 1)):
-        raise ValueError("hidden must have placeholders alone, numbered from 1 on")
-    if len(set(kept.values())) < len(kept) or not all(map(str.strip, kept.values())):
-        raise ValueError("hidden has an empty text, or one text twice")
-    # A text of the user may be spelled like the placeholder that it gets.
-    if any(name == text and not name.startswith("[TEXT_") for name, text in kept.items()):
-        raise ValueError("hidden has a placeholder that stands for itself")
-
-
-def _is_placeholder(text: str) -> bool:
-    return _PLACEHOLDER.fullmatch(text) is not None

@@ -113,7 +113,7 @@ _AROUND = tuple(
         (":APA91b", rf"\b({_DASHED}{{11,22}})\Z", rf"{_DASHED}{{100,}}"),
     )
 )
-"""Keys that are known by their middle: it, what stands before it, and after."""
+"""Keys that are known by their middle: it, what is before it, and after."""
 _REACH = 96
 _BEGUN = re.compile(r"[A-Za-z0-9_.$/-]{1,4096}\Z")
 _LONGEST = 4096

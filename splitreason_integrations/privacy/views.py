@@ -1,7 +1,7 @@
 """A text as its readers decode it, each character with its place in the original.
 
 The rules search every view: the text without invisible characters and odd forms of letters, then
-what its escapes mean, layer by layer. What they find is hidden where it stands in the original.
+what its escapes mean, layer by layer. What they find is hidden in the original.
 """
 
 import html
@@ -59,7 +59,7 @@ class View:
         self.text = "".join([*parts, text[done:]]) if parts else text
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
-        """Return where a part of this view that is not empty stands in the original."""
+        """Return the place in the original of a part of this view that is not empty."""
         view: View | None = self
         while view is not None:
             start, end = view._before(start)[0], view._before(end - 1)[1]
