@@ -33,23 +33,27 @@ def locked(path: Path, *, create: bool = False) -> Generator[int, None, None]:
     Each holder opens the file anew. The lock belongs to the opened file, so it also excludes other
     threads of this process and forked processes.
     """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    done = False
+    while not done:
+        descriptor = _open(path, create=create)
+        try:
+            with _lock(descriptor, path, shared=False):
+                # While this waited for the lock, the file may have been rotated.
+                done = is_at(path, descriptor)
+                if done:
+                    if os.fstat(descriptor).st_size == 0:
+                        sync_folder(path.parent)
+                    yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the file at a path is the opened one."""
     try:
-        descriptor = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise AuditError(
-            f"the audit log {path} cannot be opened: {error.strerror}; name a file that this "
-            "process may write, in a folder that exists"
-        ) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise AuditError(f"the audit log {path} is not a regular file; name one")
-        with _lock(descriptor, path, shared=False):
-            if os.fstat(descriptor).st_size == 0:
-                _sync_folder(path.parent)
-            yield descriptor
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def read_tail(descriptor: int) -> Tail:
@@ -116,6 +120,21 @@ def size_at_rest(descriptor: int, path: Path) -> int:
         return os.fstat(descriptor).st_size
 
 
+def _open(path: Path, *, create: bool) -> int:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise AuditError(
+            f"the audit log {path} cannot be opened: {error.strerror}; name a file that this "
+            "process may write, in a folder that exists"
+        ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise AuditError(f"the audit log {path} is not a regular file; name one")
+    return descriptor
+
+
 @contextmanager
 def _lock(descriptor: int, path: Path, *, shared: bool) -> Generator[None, None, None]:
     try:
@@ -139,7 +158,7 @@ def _lock(descriptor: int, path: Path, *, shared: bool) -> Generator[None, None,
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until the disk knows the names in a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

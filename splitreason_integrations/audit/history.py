@@ -1,12 +1,21 @@
 """The log read back, request by request."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from splitreason_integrations.audit.checking import Report, walk
+from splitreason_integrations.audit.checking import (
+    Chain,
+    DamagedLineError,
+    Report,
+    report_of,
+    stopped,
+    walk,
+)
+from splitreason_integrations.audit.index import PartIndex, index_of, records_at
 from splitreason_integrations.audit.kinds import is_decision
+from splitreason_integrations.audit.parts import Line, OpenParts, Part
 from splitreason_integrations.audit.record import AuditRecord
 from splitreason_integrations.errors import AuditError
 
@@ -113,14 +122,82 @@ class History:
 
     def request(self, start: str) -> RequestHistory:
         """Return the request whose id starts so; raise AuditError unless there is exactly one."""
-        found = [one for one in self.requests if one.request_id.startswith(start)]
-        exact = [one for one in found if one.request_id == start]
-        if len(exact or found) != 1:
-            count = "no request" if not found else f"{len(found)} requests"
-            raise AuditError(
-                f"{count} of the log begin with {start!r}; 'splitreason audit list' shows them"
-            )
-        return (exact or found)[0]
+        found = {one.request_id: one for one in self.requests if one.request_id.startswith(start)}
+        return found[only(start, list(found))]
+
+
+class IndexedLog(OpenParts):
+    """A log opened for reading request by request, by means of the index of each of its files.
+
+    Attributes:
+        report: how far the log is whole, as the indexes say; `verify` reads the log itself.
+
+    """
+
+    report: Report
+
+    def __enter__(self) -> "IndexedLog":
+        super().__enter__()
+        try:
+            self._indexes = [index_of(part) for part in self.parts]
+        except BaseException:
+            self.close()
+            raise
+        self.report = _joined(self.parts, self._indexes)
+        return self
+
+    def request(self, start: str) -> RequestHistory:
+        """Return the request whose id starts so; raise AuditError unless there is exactly one."""
+        found = {name for index in self._indexes for name in index.requests}
+        return self._history(only(start, [name for name in found if name.startswith(start)]))
+
+    def since(self, begin: str = "") -> Iterator[RequestHistory]:
+        """Yield the requests that began at a time or later, in their order."""
+        begun: dict[str, str] = {}
+        for index in self._indexes:
+            for name, (time, _) in index.requests.items():
+                begun.setdefault(name, time)
+        for name, time in begun.items():
+            if time >= begin:
+                yield self._history(name)
+
+    def _history(self, name: str) -> RequestHistory:
+        records: list[AuditRecord] = []
+        for part, index in zip(self.parts, self._indexes, strict=True):
+            if name in index.requests:
+                records += records_at(part, index.requests[name][1])
+        if any(record.request_id != name for record in records):
+            raise AuditError("the log was changed while it was read; read it again")
+        return RequestHistory(name, tuple(records))
+
+
+def _joined(parts: Sequence[Part], indexes: Sequence[PartIndex]) -> Report:
+    """Return how far the chain goes on from file to file."""
+    chain = Chain()
+    for part, index in zip(parts, indexes, strict=True):
+        line = Line(part.path, 1, 0, b"")
+        try:
+            if index.lines:
+                chain.enter(line, *index.first)
+                chain.skip(line, index.lines, *index.last)
+            if index.problem:
+                bad = Line(part.path, index.lines + 1, index.indexed, b"")
+                raise DamagedLineError(bad, index.problem, torn=index.torn)
+        except DamagedLineError as error:
+            return stopped(chain, error)
+    return report_of(chain)
+
+
+def only(start: str, found: Sequence[str]) -> str:
+    """Return the one id that was found for its start; raise AuditError unless it is one."""
+    if start in found:
+        return start
+    if len(found) != 1:
+        count = "no request" if not found else f"{len(found)} requests"
+        raise AuditError(
+            f"{count} of the log begin with {start!r}; 'splitreason audit list' shows them"
+        )
+    return found[0]
 
 
 def load(path: str | os.PathLike[str]) -> History:
@@ -133,7 +210,7 @@ def load(path: str | os.PathLike[str]) -> History:
     requests: dict[str, list[AuditRecord]] = {}
     others: list[AuditRecord] = []
 
-    def sort(record: AuditRecord) -> None:
+    def sort(_line: Line, record: AuditRecord) -> None:
         known = record.request_id is not None
         (requests.setdefault(record.request_id or "", []) if known else others).append(record)
 

@@ -7,21 +7,21 @@ commits all that are waiting.
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio.to_thread
 
-from splitreason_integrations.audit.files import (
-    append_synced,
-    cut_torn_tail,
-    locked,
-    read_tail,
-)
-from splitreason_integrations.audit.record import AuditRecord, now_utc, plain, sha256
-from splitreason_integrations.errors import AuditError
+from splitreason_integrations.audit.plain_data import plain
+from splitreason_integrations.audit.record import AuditRecord, now_utc
+from splitreason_integrations.audit.signing import AuditKey, read_keys
+from splitreason_integrations.audit.writing import LogWriter, OnBreak, WriterSettings
+from splitreason_integrations.checks import check_flag, check_number
+from splitreason_integrations.errors import AuditError, ConfigurationError
+from splitreason_integrations.processes.environment import AUDIT_KEY
 
 
 @dataclass(slots=True, eq=False)
@@ -45,25 +45,95 @@ class _Append:
 class AuditLog:
     """An append-only log at `path`, created with mode 0600; safe among threads and processes.
 
-    With `content` the texts of messages and replies are recorded, so that a reply can be shown and
-    replayed; without it their lengths and SHA-256 are. A torn last line, which a power cut leaves,
-    is moved to `<path>.torn` when the log is opened or next written, and a record says so.
-    Raises AuditError where the file cannot be written or locked, or where its last line is damaged.
+    A torn last line, which a power cut leaves, is moved to `<path>.torn` when the log is opened or
+    next written, and a record says so.
+
+    Args:
+        path: the file.
+        content: record the texts of messages and replies, so that a reply can be shown and
+            replayed; otherwise their lengths and SHA-256.
+        on_break: what to do when the file was deleted, renamed, replaced or cut off under a
+            running program. "record": a record says so, and the log goes on at `path`. "new_file":
+            what stands at `path` is kept as `<path>.broken-1`, and the log goes on in a new file.
+            "error": every append fails. A new file goes on from the record before.
+        rotate_mb: size in MB at which a file is full. It is kept as `<path>.0001` and so on.
+        rotate_daily: whether a file is full at the end of a day (UTC).
+        key: signs the chain: a secret text (HMAC-SHA-256), or an Ed25519 key as PEM. Of several
+            the first one signs. By default the environment variable `SPLITREASON_AUDIT_KEY`. It is
+            neither shown nor pickled.
+        signed: True requires a key.
+        anchor_every: after how many records the chain is signed and its head sent.
+        send_head: called with the record at the head, signed if there is a key, after the first
+            record and after every `anchor_every` ones, in the thread that appends. What it raises
+            fails that append; its record is on disk all the same, and a later head is sent.
+
+    Raises:
+        AuditError: the file cannot be written or locked, or its last line is damaged.
+        ConfigurationError: an argument is not what it may be, or a key is missing.
+
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, content: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        content: bool = False,
+        on_break: OnBreak = "record",
+        rotate_mb: float | None = None,
+        rotate_daily: bool = False,
+        key: AuditKey = None,
+        signed: bool = False,
+        anchor_every: int = 100,
+        send_head: Callable[[AuditRecord], object] | None = None,
+    ) -> None:
         self.path = Path(path)
         self.content = content
+        keys = read_keys(key)
+        self.options = options_of(
+            on_break=on_break,
+            rotate_mb=rotate_mb,
+            rotate_daily=rotate_daily,
+            signed=signed or key is not None,
+            anchor_every=anchor_every,
+        )
+        if signed and not keys:
+            raise ConfigurationError(
+                f"the audit log {self.path} is to be signed: give key=, or set {AUDIT_KEY.name}"
+            )
+        self._key, self._send_head, self._sent = key, send_head, 0
+        self._writer = LogWriter(
+            self.path,
+            WriterSettings(
+                on_break=on_break,
+                rotate_mb=rotate_mb,
+                rotate_daily=rotate_daily,
+                anchor_every=anchor_every,
+                keys=keys,
+            ),
+        )
         self._waiting: deque[_Append] = deque()
         self._turns: dict[int, threading.Lock] = {}
-        with locked(self.path, create=True) as descriptor:
-            self._last_record(descriptor)
+        self._writer.begin()
 
     def __repr__(self) -> str:
-        return f"AuditLog({str(self.path)!r}, content={self.content})"
+        more = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"AuditLog({str(self.path)!r}, content={self.content}{more})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(AuditLog, content=self.content), (self.path,)
+        return self._again(), (self.path,)
+
+    def __copy__(self) -> "AuditLog":
+        return self._again(key=self._key)(self.path)
+
+    def __deepcopy__(self, memo: Any) -> "AuditLog":
+        return self.__copy__()
+
+    def _again(self, **more: Any) -> "partial[AuditLog]":
+        """Return what opens this log again, without its key."""
+        given = {**self.options, **more}
+        if self._send_head is not None:
+            given["send_head"] = self._send_head
+        return partial(AuditLog, content=self.content, **given)
 
     def append(self, kind: str, data: Any, *, request_id: str | None = None) -> AuditRecord:
         """Record plain data; return when it is on disk. Raise AuditError if it cannot be."""
@@ -73,6 +143,18 @@ class AuditLog:
         """Append from an event loop, which goes on meanwhile. A begun append is not cancelled."""
         waiting = self._enqueue(kind, data, request_id)
         return await anyio.to_thread.run_sync(self._settle, waiting)
+
+    def anchor(self) -> AuditRecord | None:
+        """Sign the head now and send it, as at a program's end; None for an empty log.
+
+        Raises:
+            AuditError: the log cannot be written, or the head cannot be sent.
+
+        """
+        with self._turn():
+            self._writer.commit(list, anchor=True)
+        self._tell()
+        return self._writer.head
 
     def _enqueue(self, kind: str, data: Any, request_id: str | None) -> _Append:
         waiting = _Append(kind, request_id, plain(data))
@@ -86,6 +168,7 @@ class AuditLog:
                 self._commit_all(mine)
         if mine.record is None:
             raise AuditError(str(mine.error)) from mine.error
+        self._tell()
         return mine.record
 
     def _turn(self) -> threading.Lock:
@@ -95,11 +178,13 @@ class AuditLog:
     def _commit_all(self, mine: _Append) -> None:
         """Write all waiting appends and set their records or errors."""
         batch = [mine]
+
+        def take() -> list[_Append]:
+            batch[:] = self._take()
+            return batch
+
         try:
-            with locked(self.path, create=True) as descriptor:
-                batch = self._take()
-                records = self._chain(batch, self._last_record(descriptor))
-                append_synced(descriptor, b"".join(record.line() for record in records))
+            records = self._writer.commit(take)
         except BaseException as error:
             if mine in self._waiting:
                 self._waiting.remove(mine)
@@ -114,34 +199,47 @@ class AuditLog:
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         return [one for one in taken if one.process == os.getpid()]
 
-    def _chain(self, batch: list[_Append], last: AuditRecord | None) -> list[AuditRecord]:
-        records = []
-        for one in batch:
-            last = AuditRecord.after(
-                last, kind=one.kind, request_id=one.request_id, data=one.data, time=one.time
-            )
-            records.append(last)
-        return records
-
-    def _last_record(self, descriptor: int) -> AuditRecord | None:
-        """Return the last record; cut off a torn tail first and record that."""
-        tail = read_tail(descriptor)
-        last = self._read(tail.last) if tail.last else None
-        if not tail.torn:
-            return last
-        torn = cut_torn_tail(descriptor, self.path)
-        data = {"torn_bytes": len(torn), "torn_sha256": sha256(torn)}
-        repaired = AuditRecord.after(
-            last, kind="repaired", request_id=None, data=data, time=now_utc()
-        )
-        append_synced(descriptor, repaired.line())
-        return repaired
-
-    def _read(self, line: bytes) -> AuditRecord:
+    def _tell(self) -> None:
+        """Send the head if there is a new one."""
+        head = self._writer.head
+        if self._send_head is None or head is None or head.sequence <= self._sent:
+            return
+        before, self._sent = self._sent, head.sequence
         try:
-            return AuditRecord.from_line(line)
-        except AuditError as error:
+            self._send_head(head)
+        except Exception as error:
+            self._sent = before
             raise AuditError(
-                f"the audit log {self.path} is damaged in its last line: {error}; see "
-                "'splitreason audit verify', keep that file aside and begin a new one"
+                f"send_head failed for record {head.sequence} of the audit log {self.path}: "
+                f"{type(error).__name__}: {error}; catch its errors there if requests should go on"
             ) from error
+
+
+def options_of(**given: Any) -> dict[str, Any]:
+    """Return the options of a log that are not the defaults, checked; keys are none of them.
+
+    Raises:
+        ConfigurationError: one is not what it may be.
+
+    """
+    if given["on_break"] not in get_args(OnBreak):
+        raise ConfigurationError(
+            f"on_break must be one of {', '.join(get_args(OnBreak))}, got {given['on_break']!r}"
+        )
+    if given["rotate_mb"] is not None:
+        check_number("rotate_mb", given["rotate_mb"], least=0.01)
+    check_flag("rotate_daily", given["rotate_daily"])
+    check_flag("signed", given["signed"])
+    check_number("anchor_every", given["anchor_every"], least=1, whole=True)
+    return {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+
+
+_DEFAULTS = {
+    "on_break": "record",
+    "rotate_mb": None,
+    "rotate_daily": False,
+    "signed": False,
+    "anchor_every": 100,
+}
+OPTIONS = tuple(_DEFAULTS)
+"""Options of a log besides its path, its content and what is no plain data."""

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from splitreason_integrations.audit.log import AuditLog
+from splitreason_integrations.audit.plain_data import plain
 from splitreason_integrations.audit.privacy import without_content
-from splitreason_integrations.audit.record import plain
 from splitreason_integrations.audit.settings import settings_of, settings_of_request
 from splitreason_integrations.errors import AuditError
 from splitreason_integrations.events import Event

@@ -107,6 +107,8 @@ def request_of(settings: Mapping[str, Any]) -> Request:
     try:
         # Without the setting, it is of a version that showed no schema.
         given.setdefault("show_schema", False)
+        seed = settings.get("seed")
+        given["seed"] = int(seed, 0) if isinstance(seed, str) else seed  # a long one is text
         return Request(**{**given, "sampling": Sampling(**settings["sampling"])})
     except (KeyError, TypeError) as error:
         raise _of_another_version(error) from error

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+from splitreason_integrations.audit.plain_data import plain
 from splitreason_integrations.audit.privacy import measure
-from splitreason_integrations.audit.record import plain
 from splitreason_integrations.backends.registry import public_name
 from splitreason_integrations.decide.closing import CloseRule
 from splitreason_integrations.decide.triggers import Trigger

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,8 @@ from rich.console import Console
 
 from splitreason_integrations import blocking
 from splitreason_integrations.audit import checking
-from splitreason_integrations.audit.history import History, load
+from splitreason_integrations.audit.checking import Report
+from splitreason_integrations.audit.history import History, IndexedLog, load
 from splitreason_integrations.audit.replay import Replay, pieces_of, run_again
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.audit_tables import print_records, print_reply, requests_table
@@ -44,13 +47,11 @@ def list_requests(
 ) -> None:
     """List requests with time, spans, offload share, cost and human answers."""
     begin = "" if since is None else _begin(since)
-    history = _load(log)
-    requests = [
-        one for one in history.requests if one.time_utc >= begin and (one.degraded or not degraded)
-    ]
+    with _opened(log) as opened:
+        found = (one.summary() for one in opened.since(begin))
+        requests = [one for one in found if one["degraded"] or not degraded]
     if as_json:
-        data = {"requests": [one.summary() for one in requests], "log": asdict(history.report)}
-        typer.echo(json.dumps(data))
+        typer.echo(json.dumps({"requests": requests, "log": asdict(opened.report)}))
         return
     print_table(Console(highlight=False), requests_table(requests))
 
@@ -58,7 +59,8 @@ def list_requests(
 @app.command()
 def show(request: RequestId, log: Log = _LOG, as_json: options.AsJson = False) -> None:
     """Show one request's records in order, and its reply by author if it was recorded."""
-    found = _load(log).request(request)
+    with _opened(log) as opened:
+        found = opened.request(request)
     if as_json:
         records = [record.facts() for record in found.records]
         typer.echo(json.dumps({"request_id": found.request_id, "records": records}))
@@ -88,7 +90,8 @@ def verify(
         raise typer.Exit(0 if report.ok else 2)
     if not report.ok:
         remedy = "; --repair moves it aside" if report.torn else ""
-        raise AuditError(f"{log}, line {report.bad_line}: {report.problem}{remedy}")
+        file = log.with_name(report.file)
+        raise AuditError(f"{file}, line {report.bad_line}: {report.problem}{remedy}")
     moved = f", {torn} bytes of an incomplete line moved to {log}.torn" if torn else ""
     typer.echo(f"{log} is intact: {report.records} records, head {report.head}{moved}")
 
@@ -131,7 +134,8 @@ def replay(
     as_json: options.AsJson = False,
 ) -> None:
     """Print a recorded reply; with --again, run the models again and compare the replies."""
-    found = _load(log).request(request)
+    with _opened(log) as opened:
+        found = opened.request(request)
     pieces = pieces_of(found)
     if not again:
         if as_json:
@@ -158,14 +162,26 @@ def _verdict(result: Replay) -> str:
 def _load(log: Path) -> History:
     """Return the log's history; report damage on standard error."""
     history = load(log)
-    if not history.report.ok:
-        damage = history.report
+    _warn(log, history.report)
+    return history
+
+
+@contextmanager
+def _opened(log: Path) -> Iterator[IndexedLog]:
+    """Open a log by its index; report damage on standard error."""
+    with IndexedLog(log) as opened:
+        _warn(log, opened.report)
+        yield opened
+
+
+def _warn(log: Path, damage: Report) -> None:
+    if not damage.ok:
+        used = "; only the lines before it are used" if damage.stopped else ""
         typer.echo(
-            f"splitreason: {log} is damaged at line {damage.bad_line} ({damage.problem}); "
-            "only the lines before it are used",
+            f"splitreason: {log.with_name(damage.file)} is damaged at line {damage.bad_line} "
+            f"({damage.problem}){used}",
             err=True,
         )
-    return history
 
 
 def _begin(since: str) -> str:

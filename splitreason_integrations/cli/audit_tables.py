@@ -16,7 +16,7 @@ _LONG = ("pieces", "reasoning", "answer")
 """Fields that are printed as the reply instead of as fields of a record."""
 
 
-def requests_table(requests: Sequence[RequestHistory]) -> Table:
+def requests_table(requests: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table with one row per request."""
     table = Table(box=None, pad_edge=False)
     for words in ("time (UTC)", "request", "status"):
@@ -49,8 +49,7 @@ def print_reply(pieces: Sequence[Mapping[str, Any]], console: Console) -> None:
     printer.finish()
 
 
-def _row(request: RequestHistory) -> list[str]:
-    summary = request.summary()
+def _row(summary: Mapping[str, Any]) -> list[str]:
     share, latency = summary["offload_share"], summary["latency_s"]
     return [
         summary["time_utc"][:16].replace("T", " "),

@@ -76,6 +76,12 @@ AUDIT_LOG = Variable(
     use="read",
     text="The audit log, for `splitreason audit`; `--log` names another.",
 )
+AUDIT_KEY = Variable(
+    name="SPLITREASON_AUDIT_KEY",
+    use="read",
+    text="The key that signs the audit log, where `key` is not set, and that checks it. Several "
+    "secrets are separated by commas: the first one signs, and all are accepted.",
+)
 _PYTHON_PATH = Variable(
     name="PYTHONPATH",
     use="read",
@@ -160,6 +166,7 @@ TABLE = (
     REVIEWS,
     PAUSE_KEY,
     AUDIT_LOG,
+    AUDIT_KEY,
     *_PROXIES,
     _PYTHON_PATH,
     QUIET_TRANSFORMERS,

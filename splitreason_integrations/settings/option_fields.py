@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from splitreason_integrations.audit import AuditLog
+from splitreason_integrations.audit.log import OPTIONS as LOG_OPTIONS
 from splitreason_integrations.backends.description import Role
 from splitreason_integrations.backends.registry import (
     PROVIDER,
@@ -130,7 +131,7 @@ def check_audit(value: Any) -> AuditLog | None:
     if isinstance(value, str | PathLike):
         return AuditLog(value)
     if isinstance(value, Mapping):
-        check_names(value, ("path", "content"), what="part of an audit log")
+        check_names(value, ("path", "content", *LOG_OPTIONS), what="part of an audit log")
         return AuditLog(**value)
     if isinstance(value, AuditLog | None):
         return value
@@ -189,10 +190,11 @@ def declared(name: str, **more: Any) -> Any:
 
 
 def _write_audit(log: AuditLog | None) -> Any:
-    """Return a log's path, and whether it holds texts where it does."""
-    if log is None or not log.content:
+    """Return a log's path, and its options where it has some; never its key."""
+    if log is None or not (log.content or log.options):
         return log and str(log.path)
-    return {"path": str(log.path), "content": True}
+    content = {"content": True} if log.content else {}
+    return {"path": str(log.path), **content, **log.options}
 
 
 def _write_telemetry(telemetry: Telemetry | None) -> Any:

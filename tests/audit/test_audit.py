@@ -14,7 +14,8 @@ import pytest
 
 from splitreason_integrations.audit import AuditLog, repair, verify
 from splitreason_integrations.audit.checking import read
-from splitreason_integrations.audit.record import GENESIS, plain
+from splitreason_integrations.audit.plain_data import plain
+from splitreason_integrations.audit.record import GENESIS
 from splitreason_integrations.errors import AuditError
 from tests.limits import END_S, HANGS_S
 
