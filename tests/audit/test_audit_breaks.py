@@ -158,7 +158,7 @@ def test_nothing_is_amiss_when_another_writer_appends_or_the_program_starts_anew
 @pytest.mark.parametrize("on_break", ["record", "new_file"])
 @change
 def test_two_writers_both_say_so_and_go_on_in_one_file(tmp_path, change, on_break):
-    one, last = written(tmp_path, on_break=on_break)
+    one, _ = written(tmp_path, on_break=on_break)
     two = AuditLog(one.path, on_break=on_break)
     later = two.append("test", {})
     change(one.path)
