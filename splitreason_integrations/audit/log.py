@@ -100,7 +100,12 @@ class AuditLog:
             raise ConfigurationError(
                 f"the audit log {self.path} is to be signed: give key=, or set {AUDIT_KEY.name}"
             )
-        self._key, self._send_head, self._sent = key, send_head, 0
+        if keys and not keys[0].can_sign:
+            raise ConfigurationError(
+                f"the key of the audit log {self.path} is a public one, which only checks; give "
+                "the private key to write"
+            )
+        self._keys, self._send_head, self._sent = keys, send_head, 0
         self._writer = LogWriter(
             self.path,
             WriterSettings(
@@ -123,7 +128,7 @@ class AuditLog:
         return self._again(), (self.path,)
 
     def __copy__(self) -> "AuditLog":
-        return self._again(key=self._key)(self.path)
+        return self._again(key=self._keys if self.options.get("signed") else None)(self.path)
 
     def __deepcopy__(self, memo: Any) -> "AuditLog":
         return self.__copy__()

@@ -14,11 +14,8 @@ from pydantic import SecretStr
 
 from splitreason_integrations.audit.record import AuditRecord
 from splitreason_integrations.checks import check_extra
-from splitreason_integrations.errors import AuditError, ConfigurationError
+from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.processes.environment import AUDIT_KEY
-
-AuditKey: TypeAlias = SecretStr | str | Sequence[SecretStr | str] | None
-"""A key, or several: the first one signs, and what any of them signed is accepted."""
 
 _PURPOSE = b"splitreason audit head\n"
 """Signed before the head: the same key may sign other things elsewhere."""
@@ -27,17 +24,28 @@ _MAKE = "make one with: openssl rand -hex 32"
 
 
 class Key(Protocol):
-    """What signs and checks signatures."""
+    """What signs and checks signatures.
+
+    Attributes:
+        name: tells keys apart, without the secret.
+        can_sign: False for a public key.
+
+    """
 
     name: str
+    can_sign: bool
 
     def sign(self, message: bytes) -> str:
-        """Return the signature as text; raise AuditError where the key can only check."""
+        """Return the signature as text."""
         ...
 
     def has_signed(self, message: bytes, signature: str) -> bool:
         """Return whether a signature is this key's."""
         ...
+
+
+AuditKey: TypeAlias = SecretStr | str | Sequence[SecretStr | str | Key] | None
+"""A key, or several: the first one signs, and what any of them signed is accepted."""
 
 
 def read_keys(given: AuditKey) -> tuple[Key, ...]:
@@ -127,6 +135,8 @@ def _message(sequence: int, head: str, every: Any) -> bytes:
 
 
 def _key(given: Any) -> Key:
+    if isinstance(given, _Hmac | _Ed25519):
+        return given
     text = given.get_secret_value() if isinstance(given, SecretStr) else given
     if not isinstance(text, str):
         raise ConfigurationError(f"a key of the audit log is text, got {type(given).__name__}")
@@ -141,6 +151,8 @@ def _key(given: Any) -> Key:
 
 
 class _Hmac:
+    can_sign = True
+
     def __init__(self, secret: SecretStr) -> None:
         self._secret = secret
         self.name = "hmac-sha256:" + self.sign(b"name\n")[:8]
@@ -158,14 +170,10 @@ class _Hmac:
 class _Ed25519:
     def __init__(self, private: Any, public: Any, raw: bytes) -> None:
         self._private, self._public = private, public
+        self.can_sign = private is not None
         self.name = "ed25519:" + hashlib.sha256(raw).hexdigest()[:8]
 
     def sign(self, message: bytes) -> str:
-        if self._private is None:
-            raise AuditError(
-                "the key of the audit log is a public one, which only checks signatures; give the "
-                "private key to write the log"
-            )
         signature: bytes = self._private.sign(message)
         return signature.hex()
 

@@ -21,7 +21,7 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.audit_tables import print_records, print_reply, requests_table
 from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.errors import AuditError
-from splitreason_integrations.processes.environment import AUDIT_LOG
+from splitreason_integrations.processes.environment import AUDIT_KEY, AUDIT_LOG
 
 app = typer.Typer(
     help="Read, check and report an audit log.", no_args_is_help=True, rich_markup_mode=None
@@ -77,14 +77,27 @@ def verify(
     head: Annotated[
         str | None, typer.Option(help="Hash of a record that the log must still contain.")
     ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(help="Hash of the last record that was deleted on purpose, with old files."),
+    ] = None,
+    key_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--key-file",
+            help="File with a key that checks the signatures: a secret, or an Ed25519 key as PEM. "
+            f"May be repeated; without it, {AUDIT_KEY.name}.",
+        ),
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Move an incomplete last line to <log>.torn.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Verify that no line was changed; exit status 2 if one was."""
+    """Verify all files of a log: lines, signatures; exit status 2 if one was changed."""
+    keys = [_key_in(file) for file in key_file] if key_file else None
     torn = checking.repair(log) if repair else 0
-    report = checking.verify(log, head=head)
+    report = checking.verify(log, head=head, key=keys, after=after)
     if as_json:
         typer.echo(json.dumps({"ok": report.ok, **asdict(report), "repaired_bytes": torn}))
         raise typer.Exit(0 if report.ok else 2)
@@ -93,7 +106,8 @@ def verify(
         file = log.with_name(report.file)
         raise AuditError(f"{file}, line {report.bad_line}: {report.problem}{remedy}")
     moved = f", {torn} bytes of an incomplete line moved to {log}.torn" if torn else ""
-    typer.echo(f"{log} is intact: {report.records} records, head {report.head}{moved}")
+    signed = "" if report.signatures is None else f", {report.signatures} signatures"
+    typer.echo(f"{log} is intact: {report.records} records{signed}, head {report.head}{moved}")
 
 
 @app.command()
@@ -149,6 +163,14 @@ def replay(
     else:
         typer.echo(_verdict(result))
     raise typer.Exit(0 if result.identical else 2)
+
+
+def _key_in(file: Path) -> str:
+    """Return the key that a file holds."""
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditError(f"the key file {file} cannot be read; name a text file") from error
 
 
 def _verdict(result: Replay) -> str:
