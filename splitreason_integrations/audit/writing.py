@@ -135,6 +135,7 @@ class LogWriter:
         if known and not self._change and known.is_end_of(descriptor):
             return known.last
         tail, full = read_tail(descriptor), full_parts(self.path)
+        last: AuditRecord | None
         if tail.last:
             last = self._read(tail.last, self.path)
         elif self._change and known:
