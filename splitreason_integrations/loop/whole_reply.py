@@ -14,7 +14,8 @@ def without_answer(state: RequestState) -> UnmarkedReplyError | None:
     """Return the error of a reply that ended within its reasoning; None for others."""
     if not state.transcript.reasons:
         return None
-    return _error(state, ended_in_reasoning(state.large.codec))
+    large = state.large
+    return _error(state, ended_in_reasoning(large.codec, remote=large.model.remote))
 
 
 def without_marks(state: RequestState) -> UnmarkedReplyError | None:

@@ -10,11 +10,18 @@ from splitreason_integrations.protocols import CONTROL, Codec
 from splitreason_integrations.records import Message
 
 _REMEDY = "if its server hides control tokens such as {mark}, use one that shows them"
+_OWN_REMEDY = (
+    "it never wrote {mark}: use a large model that ends its thoughts, or set thinking=False"
+)
 
 
-def ended_in_reasoning(codec: Codec) -> str:
-    """Return what is wrong with a reply that ends within its reasoning, and the remedy."""
-    remedy = _REMEDY.replace("{mark}", codec.reply_format.end_of_reasoning)
+def ended_in_reasoning(codec: Codec, *, remote: bool = True) -> str:
+    """Return what is wrong with a reply that ends within its reasoning, and the remedy.
+
+    A model that is not `remote` hides nothing.
+    """
+    remedy = _REMEDY if remote else _OWN_REMEDY
+    remedy = remedy.replace("{mark}", codec.reply_format.end_of_reasoning)
     return f"ends its reply within its reasoning; {remedy}"
 
 

@@ -40,8 +40,13 @@ async def test_the_next_large_model_ends_it_where_there_is_one():
 
 
 async def test_it_is_an_error_where_that_was_asked_for():
-    with pytest.raises(LargeModelError, match="within its reasoning; if its server hides control"):
-        await replied(engine(ScriptedModel(ENDLESS), on_large_failure="raise"))
+    for remote, remedy in (
+        (True, "if its server hides control"),
+        (False, "it never wrote </think>"),
+    ):
+        large = ScriptedModel(ENDLESS, remote=remote)
+        with pytest.raises(LargeModelError, match=f"within its reasoning; {remedy}"):
+            await replied(engine(large, on_large_failure="raise"))
 
 
 async def test_a_reply_that_is_cut_off_is_none_of_these():

@@ -95,9 +95,9 @@ def rendered(model, text):
 
 async def ids_of(engine, text, author):
     reply = await engine.complete(asked(text))
-    assert not reply.degraded
-    assert {piece.author for piece in reply.pieces} <= {author}
-    return [token for piece in reply.pieces for token in piece.token_ids]
+    # Where the template begins a thought that this model never ends, the small one answers.
+    assert reply.degraded is ({piece.author for piece in reply.pieces} > {author})
+    return [token for piece in reply.pieces if piece.author is author for token in piece.token_ids]
 
 
 THINK = "<think>\n"
