@@ -9,6 +9,7 @@ from splitreason_integrations.annotation.rows import Row
 from splitreason_integrations.annotation.tagging import Span
 from splitreason_integrations.checks import check_names
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.patterns import Pattern, compiled
 
 _NUMBER = r"\d+(?:,\d+)*(?:\.\d+)?"
 _LONG = rf"(?=\d[\d,.]*\d){_NUMBER}"
@@ -45,6 +46,7 @@ RULES: Mapping[str, str] = {
     ),
 }
 """Patterns by name; alignment later extends each match to a whole step."""
+_RULES = {name: re.compile(rule, re.MULTILINE) for name, rule in RULES.items()}
 
 
 class RuleAnnotator:
@@ -60,7 +62,7 @@ class RuleAnnotator:
         """Take names of rules, and patterns.
 
         Raises:
-            ConfigurationError: There is neither, or a pattern is not a regular expression.
+            ConfigurationError: There is neither, or a pattern cannot be used.
             SettingError: There is no rule of a name.
 
         """
@@ -70,8 +72,8 @@ class RuleAnnotator:
             )
         check_names(rules, RULES, what="rule")
         self._settings = {"rules": list(rules), "patterns": list(patterns)}
-        self._patterns = [re.compile(RULES[name], re.MULTILINE) for name in rules]
-        self._patterns += [_compiled(pattern) for pattern in patterns]
+        for pattern in patterns:
+            _pattern(pattern)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -87,20 +89,17 @@ class RuleAnnotator:
 
     def spans(self, trace: str) -> tuple[Span, ...]:
         """Return the matches in a trace; they may overlap."""
-        return tuple(
-            Span(*found.span(_first_group(found)))
-            for pattern in self._patterns
-            for found in pattern.finditer(trace)
-            if found.group()
-        )
+        named = (_RULES[name].finditer(trace) for name in self._settings["rules"])
+        found = [Span(*one.span()) for matches in named for one in matches if one.group()]
+        for pattern in self._settings["patterns"]:
+            found += [Span(*one[_first_group(one)]) for one in _pattern(pattern).spans(trace)]
+        return tuple(found)
 
 
-def _first_group(found: re.Match[str]) -> int:
-    return next((at for at, text in enumerate(found.groups(), 1) if text), 0)
+def _first_group(spans: Sequence[tuple[int, int]]) -> int:
+    """Return the first group that has text, or 0, the whole match."""
+    return next((at for at, (start, end) in enumerate(spans) if at and start < end), 0)
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern, re.MULTILINE)
-    except re.error as error:
-        raise ConfigurationError(f"not a regular expression: {pattern!r}: {error}") from error
+def _pattern(pattern: str) -> Pattern:
+    return compiled(pattern, multiline=True, groups=True)

@@ -1,11 +1,11 @@
 """Rules that decide whether a person is asked about a handoff."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from splitreason_integrations.checks import check_number, check_text, check_texts
-from splitreason_integrations.errors import SettingError
+from splitreason_integrations.errors import ConfigurationError, SettingError
+from splitreason_integrations.patterns import compiled
 from splitreason_integrations.sampling import uniform
 
 _STREAM = 0x61736B
@@ -44,13 +44,14 @@ class AskRule:
     Attributes:
         min_offload_share: Least share of the large model in the tokens so far, in [0, 1].
         min_usd: Least cost of the request so far, in USD.
-        pattern: A regular expression that must be found anywhere in the text.
+        pattern: A regular expression that must be found anywhere in the text. It is searched in
+            linear time, so it cannot look ahead or behind or refer back to a group.
         metadata: Names and values that the request's metadata must have.
         sample_rate: Share of the handoffs that fulfil all else, in [0, 1], drawn by the request's
             seed and the span's number: a replay asks about the same ones.
 
     Raises:
-        SettingError: Where a value is out of range or the pattern is not valid.
+        SettingError: Where a value is out of range or the pattern cannot be used.
 
     """
 
@@ -75,7 +76,7 @@ class AskRule:
         return (
             (self.min_offload_share is None or facts.offload_share >= self.min_offload_share)
             and (self.min_usd is None or facts.cost_usd >= self.min_usd)
-            and (self.pattern is None or re.search(self.pattern, facts.text) is not None)
+            and (self.pattern is None or compiled(self.pattern).found_in(facts.text))
             and self.metadata.items() <= facts.metadata.items()
             and uniform(facts.seed, _STREAM, facts.span) < self.sample_rate
         )
@@ -84,10 +85,6 @@ class AskRule:
 def _check_pattern(pattern: object) -> None:
     check_text("pattern", pattern)
     try:
-        re.compile(str(pattern))
-    except re.error as error:
-        raise SettingError(
-            f"pattern {pattern!r} is not a valid regular expression: {error}; put a backslash "
-            "before characters that are meant literally",
-            ("pattern",),
-        ) from error
+        compiled(str(pattern))
+    except ConfigurationError as error:
+        raise SettingError(str(error), ("pattern",)) from error

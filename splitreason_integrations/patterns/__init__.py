@@ -4,6 +4,6 @@ Python's `re` can take exponential time, and holds the interpreter meanwhile. Pa
 package wrote may use `re`; what a user, a file or a model brings goes through `compiled`.
 """
 
-from splitreason_integrations.patterns.compiled import Found, Pattern, compiled
+from splitreason_integrations.patterns.compiled import Found, Pattern, compiled, is_expression
 
-__all__ = ["Found", "Pattern", "compiled"]
+__all__ = ["Found", "Pattern", "compiled", "is_expression"]

@@ -18,20 +18,18 @@ NOTHING = r"[^\x{0}-\x{10ffff}]"
 """What matches no character, in RE2's syntax."""
 
 
-class Signs(dict[int, int]):
+class Signs:
     r"""One sign for all characters beyond ASCII that a pattern does not tell apart.
 
-    It is a table for `str.translate`. Programs stay small, as `\w` is then a few signs and not
-    140,000 characters; halves of characters, which UTF-8 cannot write, have a sign as well.
+    Programs stay small, as `\w` is then a few signs and not 140,000 characters; halves of
+    characters, which UTF-8 cannot write, have a sign as well.
     """
 
     INNER_NEWLINE, UNDERSCORE = "\x80", "\x81"
     """Signs that stand for these where an alphabet says so."""
     _FIRST = 0x100
-    _MOST_KEPT = 10_000
 
     def __init__(self, sets: Iterable[Characters]) -> None:
-        super().__init__({code: code for code in range(0x80)})
         turns: dict[int, int] = {0x80: 0}
         for at, characters in enumerate(sets):
             for first, last in characters.ranges:
@@ -47,16 +45,34 @@ class Signs(dict[int, int]):
         examples = dict(zip(self._signs[::-1], self._starts[::-1], strict=True))
         self._examples = {sign: chr(code) for sign, code in examples.items() if code <= LAST}
 
-    def __missing__(self, code: int) -> int:
-        sign = self._signs[bisect_right(self._starts, code) - 1]
-        if len(self) < self._MOST_KEPT:
-            self[code] = sign
-        return sign
+    def __getitem__(self, code: int) -> str:
+        """Return the sign of a character beyond ASCII."""
+        return chr(self._signs[bisect_right(self._starts, code) - 1])
 
     def of(self, characters: Characters) -> Characters:
-        """Return the signs of one of the sets that the table was made for."""
+        """Return the signs of one of the sets that they were made for."""
         found = (sign for sign, example in self._examples.items() if example in characters)
         return (characters & ASCII) | Characters.of((sign, sign) for sign in found)
+
+
+class _Table(dict[int, str]):
+    """How each character is written, for `str.translate`."""
+
+    _MOST_KEPT = 10_000
+
+    def __init__(self, signs: Signs, words: Characters | None) -> None:
+        super().__init__((code, chr(code)) for code in range(0x80))
+        self._signs = signs
+        self._words = words or Characters()
+        if words is not None:
+            self[ord("_")] = f"_{Signs.UNDERSCORE}_"
+
+    def __missing__(self, code: int) -> str:
+        sign = self._signs[code]
+        written = f"_{sign}_" if sign in self._words else sign
+        if len(self) < self._MOST_KEPT:
+            self[code] = written
+        return written
 
 
 class Alphabet(Protocol):
@@ -96,11 +112,11 @@ class Signed:
         self._signs = signs
         self._folded = folded
         self._words: Characters | None = None
-        if signs is not None and wrapped:
-            letters = signs.of(category(r"\w", ascii_only=False)) & ~ASCII
-            self._words = letters | single(Signs.UNDERSCORE)
-            inside = "".join(f"{chr(first)}-{chr(last)}" for first, last in self._words.ranges)
-            self._word = re.compile(f"[{inside}]")
+        if signs is not None:
+            if wrapped:
+                letters = signs.of(category(r"\w", ascii_only=False)) & ~ASCII
+                self._words = letters | single(Signs.UNDERSCORE)
+            self._table = _Table(signs, self._words)
 
     def one_of(self, characters: Characters) -> str:
         """Return what matches one character of a set, as its sign."""
@@ -117,11 +133,9 @@ class Signed:
     def written(self, text: str) -> str:
         """Return a text as this alphabet writes it."""
         if self._signs is not None:
-            text = text.translate(self._signs)
+            text = text.translate(self._table)
         if self._folded:
             text = text[:-1].replace("\n", Signs.INNER_NEWLINE) + text[-1:]
-        if self._words is not None:
-            text = self._word.sub(r"_\g<0>_", text.replace("_", Signs.UNDERSCORE))
         return text
 
     def places(self, written: str) -> Callable[[int], int]:

@@ -34,9 +34,12 @@ _MEMORY_BYTES = 8 << 20
 class Pattern:
     """A pattern from outside. `compiled` makes it, and checks it."""
 
-    __slots__ = ("_folds", "_ways")
+    __slots__ = ("_conditions", "_folds", "_ways")
 
     def __init__(self, tree: Tree, *, end: str, groups: bool) -> None:
+        self._conditions = [
+            (Pattern(looked, end="", groups=False), wanted) for looked, wanted in tree.conditions
+        ]
         self._folds = tree.ends
         signs = Signs(tree.sets)
         self._ways: dict[tuple[bool, bool], tuple[Signed, Any]] = {}
@@ -51,10 +54,12 @@ class Pattern:
     def found_in(self, text: str) -> bool:
         """Return whether the pattern matches anywhere in a text."""
         alphabet, program = self._way(text)
-        return program.search(alphabet.written(text)) is not None
+        return program.search(alphabet.written(text)) is not None and self._can_match(text)
 
     def spans(self, text: str) -> Iterator[Found]:
         """Yield the matches that are not empty, from left to right, apart from each other."""
+        if not self._can_match(text):
+            return
         alphabet, program = self._way(text)
         written = alphabet.written(text)
         place = alphabet.places(written)
@@ -62,6 +67,9 @@ class Pattern:
             if found.start() < found.end():
                 spans = (found.span(group) for group in range(1 + found.re.groups))
                 yield tuple((place(start), place(end)) for start, end in spans)
+
+    def _can_match(self, text: str) -> bool:
+        return all(looked.found_in(text) is wanted for looked, wanted in self._conditions)
 
     def _way(self, text: str) -> tuple[Signed, Any]:
         """Return the alphabet and the program for a text."""
@@ -86,7 +94,8 @@ def compiled(
 
     Raises:
         ConfigurationError: it is not valid, too large, or has what RE2 cannot do: looking ahead or
-            behind, references to groups, conditions, atomic groups and possessive repetitions.
+            behind (but ahead at the start of the text, after `^`), references to groups,
+            conditions, atomic groups and possessive repetitions.
 
     """
     if len(pattern) > MOST_CHARACTERS:
@@ -111,6 +120,18 @@ def compiled(
             f"pattern {pattern!r} is not a valid regular expression: {error}; put a backslash "
             "before characters that are meant literally"
         ) from error
+
+
+@lru_cache(maxsize=1024)
+def is_expression(pattern: str) -> bool:
+    """Return whether a text is a regular expression of Python's, whatever it has."""
+    try:
+        read(pattern, 0)
+    except UnwritableError:
+        return True
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _program(written: str) -> Any:

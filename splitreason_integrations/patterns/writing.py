@@ -66,6 +66,8 @@ class Tree:
         boundaries: Whether it has word boundaries of ASCII and of Unicode.
         inner: It has places that are no word boundaries.
         sets: The sets of characters that it tells apart.
+        conditions: What it looks ahead for at the start of the text, and whether that must be there
+            or must not.
 
     """
 
@@ -76,6 +78,7 @@ class Tree:
     boundaries: set[bool] = field(default_factory=set)
     inner: bool = False
     sets: tuple[Characters, ...] = ()
+    conditions: tuple[tuple["Tree", bool], ...] = ()
 
     @property
     def wraps(self) -> bool:
@@ -90,8 +93,29 @@ def read(pattern: str, flags: int) -> Tree:
     """
     # The only parser that cannot differ from Python's is Python's own.
     parsed = import_module("re._parser").parse(pattern, flags)
-    tree = Tree(parsed, parsed.state.flags)
-    sets = Sets()
+    flags, items, conditions = parsed.state.flags, list(parsed), []
+    if items and _is_start(items[0], flags):
+        while len(items) > 1 and _looks_ahead(items[1]):
+            kind, (_, inner) = items.pop(1)
+            looked = _checked([items[0], *inner], flags, width=inner.getwidth()[0])
+            conditions.append((looked, str(kind) == "ASSERT"))
+    tree = _checked(items, flags, width=parsed.getwidth()[0])
+    tree.conditions = tuple(conditions)
+    return tree
+
+
+def _is_start(item: tuple[Any, Any], flags: int) -> bool:
+    name = str(item[1]) if str(item[0]) == "AT" else ""
+    return name == "AT_BEGINNING_STRING" or (name == "AT_BEGINNING" and not flags & re.MULTILINE)
+
+
+def _looks_ahead(item: tuple[Any, Any]) -> bool:
+    return str(item[0]) in ("ASSERT", "ASSERT_NOT") and item[1][0] > 0
+
+
+def _checked(items: Any, flags: int, *, width: int) -> Tree:
+    """Return a tree; raise UnwritableError for what RE2 does not have."""
+    tree, sets = Tree(items, flags), Sets()
     Writer(tree, sets).text()
     tree.sets = tuple(sets.noted)
     if tree.wraps:
@@ -100,7 +124,7 @@ def read(pattern: str, flags: int) -> Tree:
         raise UnwritableError(Feature.ENDS)
     if len(tree.boundaries) > 1:
         raise UnwritableError(Feature.BOUNDARIES)
-    if tree.inner and parsed.getwidth()[0] == 0:
+    if tree.inner and width == 0:
         raise UnwritableError(Feature.NO_BOUNDARY)
     return tree
 

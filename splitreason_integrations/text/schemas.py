@@ -1,19 +1,18 @@
 """Which JSON schemas can be used, and which values fit them.
 
 Nothing is fetched: a reference leads to another part of the schema. Formats are annotations, and a
-pattern that is no regular expression of Python's is not checked.
+pattern that is no regular expression of Python's is not checked. Patterns take linear time.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.text.encodable import check_encodable
+from splitreason_integrations.text.schema_patterns import check_patterns, with_patterns
 
 MOST_PARTS = 100_000
 """Most objects, lists and values that a schema may have; no grammar holds many more."""
@@ -103,7 +102,8 @@ def _inner(part: Any) -> list[tuple[Any, Any]]:
 def validator(schema: str) -> Any:
     """Return what checks values against a schema, given as JSON.
 
-    Raises ValueError where the schema is not valid or refers to something outside of it.
+    Raises ValueError where the schema is not valid, refers to something outside of it, or has a
+    pattern that cannot be searched in linear time.
     """
     from jsonschema import FormatChecker
     from jsonschema.exceptions import SchemaError
@@ -115,13 +115,13 @@ def validator(schema: str) -> Any:
     try:
         kind.check_schema(read, format_checker=FormatChecker(()))
         resource, registry = registered(read)
-        _check_references(resource, registry.resolver_with_root(resource))
+        _check_parts(resource, registry.resolver_with_root(resource))
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path))
         raise ValueError(f"{where}: {error.message}" if where else error.message) from error
     except Unresolvable as error:
         raise ValueError(f"the reference {error.ref!r} leads nowhere") from error
-    return kind(read, registry=registry)
+    return with_patterns(kind)(read, registry=registry)
 
 
 def registered(schema: Any) -> tuple[Any, Any]:
@@ -134,13 +134,18 @@ def registered(schema: Any) -> tuple[Any, Any]:
     return resource, registry
 
 
-def _check_references(resource: Any, resolver: Any) -> None:
-    """Raise Unresolvable for a reference that leads out of the schema, or nowhere."""
+def _check_parts(resource: Any, resolver: Any) -> None:
+    """Check the references and patterns of a schema.
+
+    Raises Unresolvable for a reference that leads out of the schema or nowhere, and
+    ConfigurationError for a pattern that cannot be searched in linear time.
+    """
     contents = resource.contents
     if isinstance(contents, Mapping) and isinstance(contents.get("$ref"), str):
         resolver.lookup(contents["$ref"])
+    check_patterns(contents)
     for part in resource.subresources():
-        _check_references(part, resolver.in_subresource(part))
+        _check_parts(part, resolver.in_subresource(part))
 
 
 def misfit(known: Any, value: Any) -> str:
@@ -169,11 +174,7 @@ def misfit(known: Any, value: Any) -> str:
 
 def errors_of(known: Any, value: Any) -> list[Any]:
     """Return the first ways in which a value does not fit."""
-    errors: list[Any] = []
-    # What follows a pattern of another language is not checked.
-    with suppress(re.error):
-        errors.extend(islice(known.iter_errors(value), _MOST_ERRORS))
-    return errors
+    return list(islice(known.iter_errors(value), _MOST_ERRORS))
 
 
 def without_titles(schema: Any) -> Any:

@@ -289,7 +289,7 @@ def test_an_unknown_domain_or_rule_is_named():
         next(samples("suport", n=1, seed=0))
     with pytest.raises(SettingError, match="did you mean 'arithmetic'"):
         RuleAnnotator(["arithmetics"])
-    with pytest.raises(ConfigurationError, match="not a regular expression"):
+    with pytest.raises(ConfigurationError, match="is not a valid regular expression"):
         RuleAnnotator(patterns=["("])
     with pytest.raises(ConfigurationError, match="no rule"):
         RuleAnnotator()
@@ -322,6 +322,14 @@ def test_a_group_selects_the_hard_part_of_a_match():
     text = "so x = 12, y = 3"
     spans = RuleAnnotator(patterns=[r"= (\d\d)|y = (\d)"]).spans(text)
     assert [text[span.start : span.end] for span in spans] == ["12", "3"]
+
+
+def test_a_pattern_is_searched_in_linear_time_or_refused():
+    trace = "a" * 60 + "!\nx = 12\n" + "a" * 30
+    spans = RuleAnnotator(patterns=[r"^(?:a+)+$", r"= (\d\d)"]).spans(trace)
+    assert [trace[span.start : span.end] for span in spans] == ["a" * 30, "12"]
+    with pytest.raises(ConfigurationError, match=r"looks ahead or behind; write 'x\(\?:= \)'"):
+        RuleAnnotator(patterns=["x(?== )"])
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -67,6 +67,8 @@ def test_errors_name_the_setting_and_the_remedy(settings, said):
     ("make", "said"),
     [
         (lambda: AskRule(pattern="("), "not a valid regular expression"),
+        (lambda: AskRule(pattern="no(?=w)"), "looks ahead or behind; write 'no(?:w)'"),
+        (lambda: AskRule(pattern=r"(a)\1"), "refers back to a group; spell out what may repeat"),
         (lambda: AskRule(min_offload_share=2), "min_offload_share must lie in [0, 1]"),
         (lambda: AskRule(min_usd=-1), "min_usd must be 0 or more"),
         (lambda: AskRule(sample_rate=1.5), "sample_rate must lie in [0, 1]"),
@@ -82,6 +84,26 @@ def test_errors_of_the_parts(make, said):
     with pytest.raises(SettingError) as caught:
         make()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "asks"),
+    [
+        ("^(a+)+$", "a" * 40, True),
+        ("^(a+)+$", "a" * 40 + "!", False),
+        ("(.*)*$!", "x" * 5000, False),
+        (r"\b(prüfung|審査)\b", "die prüfung.", True),
+        (r"\b(prüfung|審査)\b", "vorprüfung", False),
+        (r"sure\.$", "I am\nsure.\n", True),
+        (r"sure\.$", "sure.\nAm I", False),
+        (r"^(?!.*\bdraft\b).*sign", "please sign", True),
+        (r"^(?!.*\bdraft\b).*sign", "a draft to sign", False),
+        (r"(?i)STRASSE", "Hauptſtraſſe", True),
+    ],
+)
+def test_a_pattern_is_answered_at_once(pattern, text, asks):
+    facts = Handover(request_id="r", span=0, seed=1, offload_share=0, cost_usd=0, text=text)
+    assert AskRule(pattern=pattern).asks(facts) is asks
 
 
 # Rules

@@ -49,6 +49,31 @@ def test_keyword_ends_here():
     assert not trigger.fires(Position(0, line="47*23 = 1"))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "line", "fires"),
+    [
+        ("(a+)+$", "a" * 40, True),
+        ("(a+)+b", "a" * 40, False),
+        (r"(\w+\s?)*:", "word " * 500, False),
+        (r"(?i)\bdonc\b ", "Été, DONC ", True),
+        (r"\bété", "prété", False),
+        ("(?x) = [ ] # an equals sign", "2+2 =", False),
+        ("(?x) = [ ] # an equals sign", "2+2 =  = ", True),
+        ("^So ", "So ", True),
+        ("^So ", "And So ", False),
+    ],
+)
+def test_a_keyword_is_answered_at_once(pattern, line, fires):
+    assert Keyword(pattern).fires(Position(0, line=line)) is fires
+
+
+def test_a_keyword_that_cannot_be_searched_in_linear_time_is_refused():
+    with pytest.raises(ConfigurationError, match=r"Keyword pattern .* write 'a\(\?:b\)'"):
+        Keyword("a(?=b)")
+    with pytest.raises(ConfigurationError, match="Keyword pattern must be text in quotes, got 3"):
+        Keyword(3)
+
+
 def test_joined_triggers():
     either, both = Tag() | Never(), Tag(threshold=0.5) & Entropy(above=1.0)
     assert either.fires(Position(0, tag_chosen=True))

@@ -96,6 +96,27 @@ def test_a_pattern_means_what_it_means_in_python(seed):
                 assert [found[0] for found in ours.spans(text)] == theirs, about
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^(?=.*[A-Z])(?=.*\d)(?!.*\s).{4,8}$",
+        r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$",
+        r"\A(?!\Bé|\bx)\w+",
+        r"^(?=a)(?!ab)",
+        r"(?i)^(?!stop$).+",
+    ],
+)
+def test_looking_ahead_from_the_start_of_a_text_means_what_it_means_in_python(pattern):
+    rng = random.Random(3)
+    for _ in range(500):
+        text = "".join(rng.choice("aAb1 +.-\nxéstop") for _ in range(rng.randrange(9)))
+        for sample in (text, "Ab1" + text, "stop"):
+            expected = re.search(pattern, sample)
+            assert compiled(pattern).found_in(sample) == bool(expected), (pattern, sample)
+            if expected and expected.group():
+                assert next(compiled(pattern).spans(sample))[0] == expected.span()
+
+
 def test_groups_have_their_places_in_a_text_with_letters_of_all_kinds():
     found = compiled(r"\b(?P<word>\w+)\s+(\d+)?(_)", groups=True).spans("né_e 12_ 日本 _")
     assert list(found) == [((0, 8), (0, 4), (5, 7), (7, 8)), ((9, 13), (9, 11), (-1, -1), (12, 13))]

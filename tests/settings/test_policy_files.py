@@ -124,6 +124,8 @@ WRONG = [
     ("ask_before = true", 1, "a table belongs here, each condition for asking with its value"),
     ("max_spans = 1\n[ask_before]\nmin_usd = 1\nsample = 1", 4, "did you mean 'sample_rate'"),
     ("[ask_before]\npattern = '('", 2, "not a valid regular expression"),
+    ("max_spans = 1\n[ask_after]\npattern = 'a(?=b)'", 3, "write 'a(?:b)', which is found"),
+    ("trigger = 'keyword:(a)\\1'", 1, "pattern '(a)\\\\1' cannot be searched in linear time"),
     ("[ask_before.metadata]\n\ntenant = 3", 3, "tenant must be text"),
     ("[[rules]]\nwhen = {}\nset = {}\n\n[[rules]]\nwhen = {}", 5, "set is missing; add set ="),
     (

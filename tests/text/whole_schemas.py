@@ -165,11 +165,6 @@ CHECKED = {
         {"a": 1, "b": 1},
         {"a": 1},
     ),
-    "backward reference of a pattern": (
-        {"type": "string", "pattern": r"^(a|b)\1$"},
-        "aa",
-        "ab",
-    ),
     "longest list": ({"type": "array", "items": DIGIT, "maxItems": 10**9}, [1], "no list"),
 }
 """What is checked afterwards: a value that fits, and one that does not."""

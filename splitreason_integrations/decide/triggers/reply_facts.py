@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass
 
-from splitreason_integrations.checks import check_number
+from splitreason_integrations.checks import check_number, check_text
 from splitreason_integrations.decide.joined_text import number_text, quoted
 from splitreason_integrations.decide.steps import begins_step, last_step
 from splitreason_integrations.decide.triggers.base import Needs, Position, Trigger
 from splitreason_integrations.decide.triggers.token_facts import check_above
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.patterns import compiled
 
 JOINED_KEYWORD = re.compile(r'keyword:"(?:[^"]|"")*"\s*[|&]')
 """The beginning of a joined text whose first trigger is a keyword."""
@@ -25,10 +26,11 @@ class Keyword(Trigger):
     """A rule: opens where the text written so far ends with a match.
 
     Attributes:
-        pattern: A regular expression, matched against the end of the current line.
+        pattern: A regular expression, matched against the end of the current line. It is searched
+            in linear time, so it cannot look ahead or behind or refer back to a group.
 
     Raises:
-        ConfigurationError: Where the pattern is not valid or matches empty text.
+        ConfigurationError: Where the pattern cannot be used or matches empty text.
 
     """
 
@@ -36,16 +38,17 @@ class Keyword(Trigger):
     needs = Needs.TEXT
 
     def __post_init__(self) -> None:
+        check_text("Keyword pattern", self.pattern)
         try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise ConfigurationError(f"Keyword pattern {self.pattern!r}: {error}") from error
-        if re.search(f"(?:{self.pattern})\\Z", ""):
+            is_empty = compiled(self.pattern, at_end=True).found_in("")
+        except ConfigurationError as error:
+            raise ConfigurationError(f"Keyword {error}") from error
+        if is_empty:
             raise ConfigurationError(f"Keyword pattern {self.pattern!r} matches empty text")
 
     def fires(self, at: Position) -> bool:
         """Return whether the pattern ends exactly here."""
-        return re.search(f"(?:{self.pattern})\\Z", at.line) is not None
+        return compiled(self.pattern, at_end=True).found_in(at.line)
 
     def text_in_join(self) -> str:
         """Return the text with the pattern in quotes."""
