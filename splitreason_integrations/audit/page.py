@@ -102,12 +102,30 @@ def share(part: float | None) -> str:
 def details(record: AuditRecord) -> str:
     """Return a record's facts in one line, without who answered."""
     said = ((name, value) for name, value in record.data.items() if name != "by")
-    return ", ".join(f"{_titled(name)} {_short(name, value)}" for name, value in said)
+    return ", ".join(f"{_titled(name)} {short(name, value)}" for name, value in said)
 
 
 def seconds(amount: float) -> str:
     """Return a time, short ones included."""
     return f"{amount:.2f} s" if amount >= 1 or amount == 0 else f"{amount:.3g} s"
+
+
+def short(name: str, value: Any) -> str:
+    """Return a fact as people read it: with its unit, and spans counted from 1."""
+    if isinstance(value, dict) and value.keys() == {"chars", "sha256"}:
+        return f"({value['chars']} characters, not recorded)"
+    if isinstance(value, Mapping):
+        given = ((name, one) for name, one in value.items() if one is not None)
+        return ", ".join(f"{_titled(name)} {short(name, one)}" for name, one in given)
+    if isinstance(value, list | tuple):
+        return ", ".join(short(name, one) for one in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if name == "span":
+        return str(value + 1)  # people count from 1
+    if unit := _unit(name):
+        return _UNITS[unit](value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 _UNITS: Mapping[str, Callable[[float], str]] = {"_usd": usd, "_s": seconds, "_share": share}
@@ -122,18 +140,6 @@ def _titled(name: str) -> str:
     """Return a name as words, without the unit that its value has."""
     unit = _unit(name)
     return (name if unit == "_share" else name.removesuffix(unit)).replace("_", " ")
-
-
-def _short(name: str, value: Any) -> str:
-    if isinstance(value, dict) and value.keys() == {"chars", "sha256"}:
-        return f"({value['chars']} characters, not recorded)"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if name == "span":
-        return str(value + 1)  # people count from 1
-    if unit := _unit(name):
-        return _UNITS[unit](value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _in_order(history: History) -> list[AuditRecord]:

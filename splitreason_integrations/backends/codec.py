@@ -51,6 +51,19 @@ _TEMPLATE_ERRORS = (
 """What a chat template can raise: it is a program, held in jinja's sandbox."""
 
 
+_LENGTH_WARNING = "sequence-length-is-longer-than-the-specified-maximum"
+"""The name under which a tokenizer notes that it has warned of a long text."""
+
+
+def without_length_warning(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Return a tokenizer that does not warn of long texts: whoever encodes one checks its length.
+
+    Its warning would come before the error, and speak of indexing errors that cannot happen.
+    """
+    tokenizer.deprecation_warnings[_LENGTH_WARNING] = True
+    return tokenizer
+
+
 class TokenizerStream:
     """Incremental decoding by the tokenizer's own decoder."""
 
@@ -107,7 +120,7 @@ class TokenizerCodec:
                 f"{name}: the tokenizer has no chat template; use a chat or instruct model, or set "
                 "tokenizer.chat_template"
             )
-        self._tokenizer = tokenizer
+        self._tokenizer = without_length_warning(tokenizer)
         self._name = name
         self._template = template or TemplateSettings()
         self._control = {

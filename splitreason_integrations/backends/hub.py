@@ -52,7 +52,7 @@ def files_of(source: str, *, what: str) -> str:
     why, first = f"the hub at {environment.HUB_ADDRESS.get()} does not answer", ""
     if _is_offline():
         why = f"{environment.HUB_OFFLINE.name} is set, so the hub is not asked"
-        first = f"unset {environment.HUB_OFFLINE.name}, "
+        first = f"unset {environment.HUB_OFFLINE.name} and "
     raise ModelLoadError(
         f"{missing}, the local hub cache has no model of that name, and {why}: give the model's "
         f"folder, or {first}run `hf download {source}` where the hub can be reached"

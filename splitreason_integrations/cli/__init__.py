@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from splitreason_integrations import __version__
 from splitreason_integrations.cli import (
@@ -25,6 +26,7 @@ from splitreason_integrations.cli import (
     train,
 )
 from splitreason_integrations.cli.help_texts import describe
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.errors import SplitReasonError
 from splitreason_integrations.processes import environment
 from splitreason_integrations.records.printable import harmless
@@ -90,7 +92,8 @@ def main() -> None:
         if text.startswith(_HELP):  # a group of commands was named alone
             typer.echo(text, err=True)
         else:
-            typer.echo(f"splitreason: {harmless(' '.join(text.split()))}", err=True)
+            line = f"splitreason: {harmless(' '.join(text.split()))}"
+            print_lines(Console(stderr=True, highlight=False), line)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("splitreason: interrupted", err=True)

@@ -16,6 +16,7 @@ from splitreason_integrations.audit import AuditLog
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import ReplyPrinter, choice_line, cost_line, load_models
 from splitreason_integrations.cli.picture import ReplyPicture, check_picture, write_picture
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.engine import SplitEngine
 from splitreason_integrations.errors import RequestError
@@ -112,7 +113,7 @@ def ask(
         return
     remarks = Console(stderr=True, highlight=False)
     for line in filter(None, (cost_line(reply), choice_line(reply))):
-        remarks.print(line, style="dim", soft_wrap=True, markup=False)
+        print_lines(remarks, line, "dim")
 
 
 def stream(
@@ -149,9 +150,9 @@ def stream(
         printer.abandon()
         raise
     printer.finish()
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False)
     for failure in failures:
-        errors.print(harmless(f"{failure.model} failed: {failure.error}"), markup=False)
+        print_lines(errors, harmless(f"{failure.model} failed: {failure.error}"))
     assert reply is not None, "a stream ends with its completion"
     return reply
 

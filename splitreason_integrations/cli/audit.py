@@ -18,7 +18,7 @@ from splitreason_integrations.audit.checking import Report
 from splitreason_integrations.audit.history import History, IndexedLog, load
 from splitreason_integrations.audit.replay import Replay, pieces_of, run_again
 from splitreason_integrations.cli import options
-from splitreason_integrations.cli.audit_tables import print_records, print_reply, requests_table
+from splitreason_integrations.cli.audit_tables import print_reply, print_request, requests_table
 from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.errors import AuditError
 from splitreason_integrations.processes.environment import AUDIT_KEY, AUDIT_LOG
@@ -58,7 +58,10 @@ def list_requests(
 
 @app.command()
 def show(request: RequestId, log: Log = _LOG, as_json: options.AsJson = False) -> None:
-    """Show one request's records in order, and its reply by author if it was recorded."""
+    """Show one request: its facts, its spans, what happened when, and its reply if it was recorded.
+
+    People read spans numbered from 1; --json prints the records as they were written.
+    """
     with _opened(log) as opened:
         found = opened.request(request)
     if as_json:
@@ -66,7 +69,7 @@ def show(request: RequestId, log: Log = _LOG, as_json: options.AsJson = False) -
         typer.echo(json.dumps({"request_id": found.request_id, "records": records}))
         return
     console = Console(highlight=False)
-    print_records(found, console)
+    print_request(found, console)
     if "pieces" in found.finished:
         print_reply(pieces_of(found), console)
 

@@ -4,6 +4,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
@@ -14,6 +15,8 @@ from splitreason_integrations.cli.bench_gpu import gpu_command
 from splitreason_integrations.cli.bench_servers import servers_command
 from splitreason_integrations.cli.bench_untaught import untaught_command
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.cli.printed_tables import print_markdown
+from splitreason_integrations.cli.wrapping import print_lines
 
 app = typer.Typer(
     help="Benchmarks; each prints a ratio measured in one run.",
@@ -69,9 +72,10 @@ def overhead(
         typer.echo(json.dumps(result))
         return
     low, high = result["interval"]
-    typer.echo(
+    print_lines(
+        Console(highlight=False),
         f"split generation takes {result['ratio']:.3f} times as long as its forward passes alone "
-        f"(95 % interval {low:.3f} to {high:.3f}, {result['n']} problems, {result['hardware']})"
+        f"(95 % interval {low:.3f} to {high:.3f}, {result['n']} problems, {result['hardware']})",
     )
 
 
@@ -95,4 +99,7 @@ def pair(
             command=f"splitreason bench pair --samples {samples} --seed {seed}",
             on_progress=lambda done, of: bar.update(task, completed=done, total=of),
         ).data()
-    typer.echo(json.dumps(found) if as_json else whole(found))
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        print_markdown(Console(highlight=False), whole(found))

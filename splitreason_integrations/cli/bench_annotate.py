@@ -4,10 +4,12 @@ import json
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from splitreason_integrations import blocking
 from splitreason_integrations.annotation.bench import bench
 from splitreason_integrations.cli import annotate_options, options
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.evals import report
 
 
@@ -34,10 +36,15 @@ def annotate_command(
         typer.echo(json.dumps(result))
         return
     peak = result["peak_mb"]
-    typer.echo(
+    print_lines(
+        Console(highlight=False),
         f"{result['ratio']:.3%} of exactly quoted snippets were placed at their origin; "
-        f"{result['snippets']} snippets of all kinds in {result['seconds']:.0f} s "
-        f"({result['n']} traces of {result['tokens']} tokens, {result['workers']} workers, "
+        f"{result['snippets']} snippets of all kinds in {result['seconds']:.2g} s "
+        f"({result['n']} traces of {result['tokens']} tokens, {_workers(result['workers'])}, "
         f"{result['hardware']}); peak {peak['at_the_end']:.0f} MB, {peak['at_a_tenth']:.0f} MB at "
-        "a tenth of the traces"
+        "a tenth of the traces",
     )
+
+
+def _workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"

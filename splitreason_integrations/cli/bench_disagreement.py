@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.reading_cost import reading_cost
 from splitreason_integrations.evals.tasks import generated
@@ -56,7 +58,7 @@ def disagreement_command(
         typer.echo(json.dumps(result))
         return
     for line in (*reading_lines(found), f"{result['hardware']}, {result['date']}"):
-        typer.echo(line)
+        print_lines(Console(highlight=False), line)
 
 
 def reading_lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,8 @@ from rich.table import Table
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.shapes import SHAPES
@@ -117,7 +119,9 @@ def _model(shape: str, room: int, device: str, seed: int, *, cuda_graphs: bool) 
 
 def _show(result: dict[str, Any]) -> None:
     figures = result["contexts"]
-    table = Table("context tokens", *(str(one["context_tokens"]) for one in figures), box=None)
+    table = Table("context tokens", box=None)
+    for one in figures:
+        table.add_column(str(one["context_tokens"]), no_wrap=True)
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("step, small", partial(_step, who="small")),
         ("  ÷ reading its weights", partial(_times, who="small")),
@@ -134,10 +138,11 @@ def _show(result: dict[str, Any]) -> None:
     ]
     for name, cell in rows:
         table.add_row(name, *(cell(one) for one in figures))
-    Console().print(table)
+    console = Console(highlight=False)
+    print_table(console, table)
     peak = result["peak_memory_bytes"]
     memory = "" if peak is None else f"; {peak / 2**30:.1f} GiB at most"
-    typer.echo(f"{result['hardware']}, {result['date']}{memory}")
+    print_lines(console, f"{result['hardware']}, {result['date']}{memory}")
 
 
 def _ratio(one: dict[str, Any]) -> tuple[float, ...]:

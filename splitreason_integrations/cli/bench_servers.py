@@ -20,6 +20,8 @@ from splitreason_integrations.backends.registry import load_model, resolve
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.bench_disagreement import reading_lines
 from splitreason_integrations.cli.display import progress_bar
+from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.decide.closing import parse_close
 from splitreason_integrations.errors import RequestError
 from splitreason_integrations.evals import load, report, servers
@@ -165,10 +167,10 @@ def _show(result: dict[str, Any]) -> None:
         ("latency p50, p99", "{p50:.2f} s, {p99:.2f} s".format(**load_["latency_s"])),
     ):
         table.add_row(name, cell)
-    Console().print(table)
-    for line in reading_lines(result["disagreement"]):
-        typer.echo(line)
-    typer.echo(f"{result['hardware']}, {result['date']}")
+    console = Console(highlight=False)
+    print_table(console, table)
+    for line in (*reading_lines(result["disagreement"]), f"{result['hardware']}, {result['date']}"):
+        print_lines(console, line)
 
 
 def _interval(figures: dict[str, Any], what: str = "wall") -> str:

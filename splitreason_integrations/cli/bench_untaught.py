@@ -4,10 +4,12 @@ import json
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_by_name
+from splitreason_integrations.cli.printed_tables import print_markdown
 
 
 def untaught_command(
@@ -39,4 +41,7 @@ def untaught_command(
             ),
             on_progress=on_progress,
         )
-    typer.echo(json.dumps(found) if as_json else whole(found))
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        print_markdown(Console(highlight=False), whole(found))

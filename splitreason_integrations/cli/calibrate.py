@@ -13,7 +13,8 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.chart import Mark, chart
 from splitreason_integrations.cli.display import LARGE_STYLE
 from splitreason_integrations.cli.evaluate import measure
-from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.printed_tables import NO_PRICES, known, print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
@@ -209,15 +210,15 @@ def _remarks(found: Calibration, context: Mapping[str, object]) -> list[str]:
 def _show(found: Calibration) -> None:
     console = _show_curve(found.rows, found.goal, found.chosen)
     low, high = found.threshold_interval
-    console.print(f"{found.chosen.rule} meets {found.goal}", style="bold")
-    console.print(
+    print_lines(console, f"{found.chosen.rule} meets {found.goal}", "bold")
+    print_lines(
+        console,
         f"{found.n} prompts; the bound is met exactly at a threshold of {low:g} to {high:g} "
         "(95 % interval)",
-        soft_wrap=True,
     )
     for line in (found.signal, found.untaught):
         if line is not None:
-            console.print(str(line), soft_wrap=True, markup=False)
+            print_lines(console, str(line))
 
 
 def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
@@ -229,11 +230,21 @@ def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
         for figure in [row.figures[goal.metric]]
     ]
     print_table(console, _table(rows, chosen))
+    if not any(row.figures[Metric.USD].value for row in rows):
+        print_lines(console, f"\n{NO_PRICES}")
     console.print()
     title = str(goal.metric).replace("_", " ")
     scale = rows[0].scalar.scale
     console.print(
-        chart(marks, bound=goal.bound, title=title, formatted=goal.formatted, scale=scale)
+        chart(
+            marks,
+            bound=goal.bound,
+            title=title,
+            formatted=goal.formatted,
+            scale=scale,
+            width=console.width,
+        ),
+        soft_wrap=True,
     )
     return console
 
@@ -243,15 +254,16 @@ def _table(rows: Sequence[Row], chosen: Row | None) -> Table:
     headings = ["threshold", *(["accuracy"] if graded else []), "share", "95 % interval"]
     headings += ["USD per 1k", "p50 s", "p95 s"]
     table = Table(box=None, header_style="bold")
-    for heading in ("", *headings):
+    for heading in ("chosen", *headings):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
+    costs = known([row.figures[Metric.USD].value for row in rows], ".4g")
+    for row, usd in zip(rows, costs, strict=True):
         here = row is chosen
-        table.add_row("→" if here else "", *_cells(row), style=LARGE_STYLE if here else None)
+        table.add_row("→" if here else "", *_cells(row, usd), style=LARGE_STYLE if here else None)
     return table
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, usd: str) -> list[str]:
     figures = row.figures
     share = figures[Metric.SHARE]
     accuracy = [f"{figures[one].value:.1%}" for one in (Metric.ACCURACY,) if one in figures]
@@ -260,7 +272,7 @@ def _cells(row: Row) -> list[str]:
         *accuracy,
         f"{share.value:.1%}",
         f"{share.low:.1%} to {share.high:.1%}",
-        f"{figures[Metric.USD].value:.4g}",
+        usd,
         f"{figures[Metric.LATENCY_P50].value:.2f}",
         f"{figures[Metric.LATENCY_P95].value:.2f}",
     ]

@@ -12,7 +12,9 @@ from rich.text import Text
 from splitreason_integrations.evals.scalars import PROBABILITIES, Scale
 
 _WIDTH, _HEIGHT = 56, 11
+_NARROWEST = 16
 _LEFT = 9
+_FRAME = _LEFT + 2
 _CHOSEN_STYLE, _BOUND_STYLE = "bold magenta", "yellow"
 
 
@@ -43,15 +45,20 @@ def chart(
     title: str,
     formatted: Callable[[float], str],
     scale: Scale = PROBABILITIES,
+    width: int = _FRAME + _WIDTH,
 ) -> Text:
-    """Return the chart; `formatted` formats a value, and a line is drawn at `bound`."""
+    """Return the chart, at most `width` characters wide where that leaves it room.
+
+    `formatted` formats a value, and a line is drawn at `bound`.
+    """
+    across = max(_NARROWEST, min(_WIDTH, width - _FRAME))
     top = max(bound, *(mark.high for mark in marks)) * 1.05
-    cells = [[(" ", "")] * _WIDTH for _ in range(_HEIGHT)]
-    for column in range(_WIDTH):
+    cells = [[(" ", "")] * across for _ in range(_HEIGHT)]
+    for column in range(across):
         cells[_row(bound, top)][column] = ("┄", _BOUND_STYLE)
     left, right = _ends(marks, scale)
     for mark in sorted(marks, key=lambda mark: mark.chosen):
-        column = _column(scale.place(mark.threshold), left, right)
+        column = _column(scale.place(mark.threshold), left, right, across)
         style = _CHOSEN_STYLE if mark.chosen else ""
         for row in range(_row(mark.high, top), _row(mark.low, top) + 1):
             cells[row][column] = ("│", style or "dim")
@@ -63,17 +70,17 @@ def chart(
         for character, style in line:
             text.append(character, style=style)
         text.append("\n")
-    return text.append(_axis(left, right, scale))
+    return text.append(_axis(left, right, scale, across))
 
 
-def _axis(left: float, right: float, scale: Scale) -> str:
-    rule, names = ["─"] * _WIDTH, [" "] * (_WIDTH + 8)
+def _axis(left: float, right: float, scale: Scale, across: int) -> str:
+    rule, names = ["─"] * across, [" "] * across
     for tick in scale.ticks:
         if not left <= scale.place(tick) <= right:
             continue
-        column = _column(scale.place(tick), left, right)
+        column = _column(scale.place(tick), left, right, across)
         name = f"{tick:g}"
-        start = max(0, column - len(name) // 2)
+        start = min(max(0, column - len(name) // 2), across - len(name))
         if set(names[max(0, start - 1) : start + len(name) + 1]) == {" "}:
             rule[column] = "┬"
             names[start : start + len(name)] = name
@@ -85,8 +92,8 @@ def _ends(marks: Sequence[Mark], scale: Scale) -> tuple[float, float]:
     return min(places) - 0.5, max(places) + 0.5
 
 
-def _column(place: float, left: float, right: float) -> int:
-    return round((_WIDTH - 1) * (place - left) / (right - left))
+def _column(place: float, left: float, right: float, across: int) -> int:
+    return round((across - 1) * (place - left) / (right - left))
 
 
 def _row(value: float, top: float) -> int:

@@ -6,11 +6,12 @@ from rich.console import Console
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.ask import stream
-from splitreason_integrations.cli.chat_commands import run_command
+from splitreason_integrations.cli.chat_commands import run_command, summary
 from splitreason_integrations.cli.chat_state import Conversation, Pair
 from splitreason_integrations.cli.display import choice_line, cost_line, load_models
 from splitreason_integrations.cli.typed_lines import TypedLines
-from splitreason_integrations.errors import SplitReasonError
+from splitreason_integrations.cli.wrapping import print_lines
+from splitreason_integrations.errors import ContextOverflowError, SplitReasonError
 from splitreason_integrations.records.printable import harmless
 
 
@@ -53,8 +54,19 @@ class _Session:
         self._interrupts = 0
 
     def run(self) -> None:
-        if self._lines.asked:
-            self._remark("Ask something; /help lists the commands, /quit or Ctrl-D ends the chat.")
+        if not self._lines.asked:
+            self._answer_all()
+            return
+        self._remark("Ask something; /help lists the commands, /quit or Ctrl-D ends the chat.")
+        try:
+            self._answer_all()
+        except KeyboardInterrupt:
+            self._remark("")  # behind the prompt
+            raise
+        finally:
+            self._remark(f"chat ended: {summary(self._talk)}")
+
+    def _answer_all(self) -> None:
         while True:
             try:
                 text = self._lines.next()
@@ -74,7 +86,14 @@ class _Session:
         if text.startswith("/") and not text.startswith("//"):
             return self._command(text)
         text = text.removeprefix("/")
-        reply = stream(self._talk.engine, self._talk.request(text), self._answers)
+        try:
+            reply = stream(self._talk.engine, self._talk.request(text), self._answers)
+        except ContextOverflowError as error:
+            if not self._talk.messages:
+                raise
+            raise ContextOverflowError(
+                f"the conversation is too long: {error}; or begin a new one with /clear"
+            ) from error
         self._talk.answered(text, reply)
         for line in filter(None, (cost_line(reply), choice_line(reply))):
             self._remark(line)
@@ -100,4 +119,4 @@ class _Session:
         self._remark("\ninterrupted; Ctrl-C again ends the chat")
 
     def _remark(self, text: str) -> None:
-        self._remarks.print(harmless(text), style="dim", soft_wrap=True, markup=False)
+        print_lines(self._remarks, harmless(text), "dim")

@@ -43,7 +43,28 @@ def run_command(talk: Conversation, line: str) -> str | None:
         close = get_close_matches(name.lower(), COMMANDS, n=1)
         meant = f"; did you mean /{close[0]}?" if close else ""
         raise RequestError(f"there is no command /{name}: /help lists them{meant}")
-    return command.run(talk, argument.strip())
+    argument = argument.strip()
+    if argument and " " not in command.form:
+        raise RequestError(f"{command.form} takes nothing behind it, got {argument!r}")
+    return command.run(talk, argument)
+
+
+def summary(talk: Conversation) -> str:
+    """Return what all replies took, in one line."""
+    replies = talk.replies
+    if not replies:
+        return "no reply yet"
+    large = sum(reply.large_tokens for reply in replies)
+    generated = large + sum(reply.small_tokens for reply in replies)
+    facts = {
+        "tokens": {"small": generated - large, "large": large},
+        "spans": [span for reply in replies for span in reply.facts()["spans"]],
+        "offload_share": large / generated if generated else 0.0,
+        "latency_s": sum(reply.latency_s for reply in replies),
+        "cost_usd": sum(reply.cost_usd for reply in replies),
+    }
+    count = "1 reply" if len(replies) == 1 else f"{len(replies)} replies"
+    return f"{count}: {facts_line(facts)}"
 
 
 def _help(talk: Conversation, argument: str) -> str:
@@ -80,24 +101,16 @@ def _policy(talk: Conversation, argument: str) -> str:
 
 
 def _cost(talk: Conversation, argument: str) -> str:
-    replies = talk.replies
-    large = sum(reply.large_tokens for reply in replies)
-    generated = large + sum(reply.small_tokens for reply in replies)
-    facts = {
-        "tokens": {"small": generated - large, "large": large},
-        "spans": [span for reply in replies for span in reply.facts()["spans"]],
-        "offload_share": large / generated if generated else 0.0,
-        "latency_s": sum(reply.latency_s for reply in replies),
-        "cost_usd": sum(reply.cost_usd for reply in replies),
-    }
-    count = "1 reply" if len(replies) == 1 else f"{len(replies)} replies"
-    return f"{count}: {facts_line(facts)}"
+    return summary(talk)
 
 
 def _save(talk: Conversation, argument: str) -> str:
-    if not argument:
+    name = argument.strip("'\"")
+    if not name:
         raise RequestError("name a file: /save chat.json")
-    path = Path(argument).expanduser()
+    if not talk.replies:
+        raise RequestError("nothing was said yet: ask something, and save it then")
+    path = Path(name).expanduser()
     text = json.dumps(talk.data(), indent=2, ensure_ascii=False)
     try:
         with path.open("x", encoding="utf-8", errors="backslashreplace") as file:

@@ -153,6 +153,10 @@ class ProgressShown(Progress):
         super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._said_s = time.monotonic()
 
+    def add_task(self, description: str, **more: Any) -> TaskID:  # type: ignore[override]
+        """Add a task; its total is unknown until it is given, not 100 as in rich."""
+        return super().add_task(description, **{"total": None, **more})
+
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Update a task; print a line if the last one was printed long enough ago."""
         super().update(task_id, **changes)

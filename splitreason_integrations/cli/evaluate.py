@@ -16,6 +16,7 @@ from splitreason_integrations.backends.registry import ModelSpec
 from splitreason_integrations.cli import eval_options, options
 from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import Keyword
 from splitreason_integrations.engine import SplitEngine
@@ -207,7 +208,7 @@ def _show(found: Contest, context: Mapping[str, Any], *, as_json: bool, out: Pat
     console = Console(highlight=False)
     print_table(console, tables.for_terminal(found.results))
     for line in (*tables.missed_shares(found.results), *tables.rules_and_reading(found.results)):
-        console.print(line, soft_wrap=True, markup=False)
+        print_lines(console, line)
     if found.pairs:
         console.print()
         print_table(console, tables.pairs_for_terminal(found.pairs))

@@ -5,12 +5,11 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.printed_tables import UNKNOWN, print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.planning.capacity import Deployment, Plan
 from splitreason_integrations.planning.measuring import Check, error_of
 
-UNKNOWN = "–"
-"""What a table shows for a figure that nobody gave or measured."""
 _NO_PRICES = (
     "– is a cost that no price was given for: --large-usd-per-gpu-hour, or --large-input-usd and "
     "--large-output-usd"
@@ -31,12 +30,12 @@ def show(plan: Plan, check: Check | None) -> None:
         if plan.figures.shared
         else f"the {plan.split.bottleneck.name} model is the bottleneck"
     )
-    console.print(
-        f"\nutilisation of replicas is at most {plan.target.utilisation:.0%}; {first}",
-        soft_wrap=True,
+    console.print()
+    print_lines(
+        console, f"utilisation of replicas is at most {plan.target.utilisation:.0%}; {first}"
     )
     if plan.split.usd_per_1k is None or plan.large_alone.usd_per_1k is None:
-        console.print(_NO_PRICES, soft_wrap=True)
+        print_lines(console, _NO_PRICES)
     if check is not None:
         console.print()
         print_table(console, _check(check))

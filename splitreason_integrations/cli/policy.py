@@ -12,6 +12,7 @@ from rich.table import Table
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import ModelTerms
@@ -124,7 +125,7 @@ def _warn(policy: Policy) -> list[str]:
     """Print on standard error, and return, what contradicts itself in a policy."""
     warnings = policy_warnings(policy)
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        print_lines(Console(stderr=True, highlight=False), f"warning: {warning}")
     return warnings
 
 
@@ -194,6 +195,8 @@ def _pairs(data: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, AskRule):
         return _asking(value)
+    if isinstance(value, float):
+        return f"{value:g}"
     return NO_CAP if value is None else str(value)
 
 

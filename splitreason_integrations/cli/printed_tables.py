@@ -1,12 +1,21 @@
 """Tables in a terminal: nothing is cut off where they do not fit."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from html import unescape
+from itertools import groupby
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
+from splitreason_integrations.cli.wrapping import print_lines
+
+_CODE = re.compile(r"`|</?code>")
+UNKNOWN = "–"
+"""What a table shows for a figure that nobody gave or measured."""
+NO_PRICES = f"{UNKNOWN} is a cost without prices: give --large-input-usd and --large-output-usd"
 _FOLDED = 20
 """Least width of a column whose words may be folded."""
 
@@ -27,6 +36,37 @@ def print_table(console: Console, table: Table) -> None:
         console.print(Text("\n").join(_lines(table)), soft_wrap=True)
     else:
         Console(file=console.file, width=needed, highlight=False).print(table, markup=False)
+
+
+def known(amounts: Sequence[float], form: str) -> list[str]:
+    """Return amounts as text, dashes where all are 0: no price or speed was given for them."""
+    return [format(one, form) if any(amounts) else UNKNOWN for one in amounts]
+
+
+def print_markdown(console: Console, text: str) -> None:
+    """Print a text with tables in Markdown, as it is for a file and in columns at a terminal."""
+    if not console.is_terminal:
+        console.print(Text(text), soft_wrap=True)
+        return
+    for is_table, lines in groupby(text.splitlines(), key=lambda line: line.startswith("|")):
+        if is_table:
+            print_table(console, _from_markdown(list(lines)))
+        else:
+            print_lines(console, "\n".join(lines))
+
+
+def _from_markdown(lines: Sequence[str]) -> Table:
+    headings, _, *rows = ([*map(_cell, line.strip("| ").split(" | "))] for line in lines)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _cell(text: str) -> str:
+    return unescape(_CODE.sub("", text)).strip()
 
 
 def _least_width(console: Console, table: Table) -> int:

@@ -16,6 +16,7 @@ from splitreason_integrations import __version__
 from splitreason_integrations.cli import eval_options, options
 from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.embedded import MEMBERS
 from splitreason_integrations.engine import SplitEngine
@@ -179,9 +180,9 @@ def _show(
         table.add_row(*(cells[at] for at in pages.TERMINAL), style="bold" if chosen else None)
     print_table(console, table)
     console.print()
-    console.print(found.verdict.sentence, soft_wrap=True, markup=False, style="bold")
+    print_lines(console, found.verdict.sentence, "bold")
     if not found.is_priced:
-        console.print(pages.PRICE_ASSUMED, soft_wrap=True, markup=False)
+        print_lines(console, pages.PRICE_ASSUMED)
     for step in found.verdict.steps:
-        console.print(f"- {step}", soft_wrap=True, markup=False)
+        print_lines(console, f"- {step}")
     console.print(f"\n{code}", soft_wrap=True, markup=False)

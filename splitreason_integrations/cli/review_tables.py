@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.reviews import Entry
 
@@ -41,7 +42,7 @@ def print_entry(entry: Entry, console: Console) -> None:
     }
     for name, value in facts.items():
         if value is not None:
-            console.print(Text(harmless(f"{name}: {value}")), soft_wrap=True)
+            print_lines(console, harmless(f"{name}: {value}"))
     _print_text("the reply so far", question.context, console)
     if question.moment == "after":
         _print_text("what the large model wrote", question.text, console)
@@ -49,7 +50,7 @@ def print_entry(entry: Entry, console: Console) -> None:
 
 def _print_text(title: str, text: str, console: Console) -> None:
     console.print(Text(f"\n{title}:", style="bold"), soft_wrap=True)
-    console.print(Text(harmless(text)), soft_wrap=True)
+    print_lines(console, harmless(text))
 
 
 def _row(entry: Entry) -> list[str]:

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.evaluate import measure
-from splitreason_integrations.cli.printed_tables import print_table
+from splitreason_integrations.cli.printed_tables import NO_PRICES, UNKNOWN, known, print_table
+from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.decide.pricing import Prices
 from splitreason_integrations.decide.triggers import parse_trigger
 from splitreason_integrations.errors import RequestError
@@ -20,6 +21,10 @@ from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.shadow import TAUGHT_TRIGGERS, UNTAUGHT_TRIGGERS
 from splitreason_integrations.evals.shadow import shadow as estimate
 
+_NO_SPEED = (
+    f"{UNKNOWN} under added s is a time without a speed: give --large-tokens-per-s and "
+    "--round-trip-ms"
+)
 _TAUGHT, _UNTAUGHT = (", ".join(map(str, some)) for some in (TAUGHT_TRIGGERS, UNTAUGHT_TRIGGERS))
 
 
@@ -106,18 +111,25 @@ def _show(found: ShadowReport) -> None:
     for heading in ("trigger", *headings):
         justify: Literal["left", "right"] = "left" if heading == "trigger" else "right"
         table.add_column(heading, justify=justify, no_wrap=True)
-    for one in found.estimates:
-        table.add_row(str(one.trigger), *_cells(one))
+    costs = known([one.figures[Metric.USD].value for one in found.estimates], ".4g")
+    added = known([one.added_s for one in found.estimates], ".2f")
+    for one, *last in zip(found.estimates, costs, added, strict=True):
+        table.add_row(str(one.trigger), *_cells(one), *last)
     print_table(console, table)
+    console.print()
+    if UNKNOWN in costs:
+        print_lines(console, NO_PRICES)
+    if UNKNOWN in added:
+        print_lines(console, _NO_SPEED)
     closes = " or ".join(dict.fromkeys(str(one.close) for one in found.estimates))
-    console.print(
-        f"\nestimated from {found.n} prompts; {found.small_tokens:.0f} small tokens and "
+    print_lines(
+        console,
+        f"estimated from {found.n} prompts; {found.small_tokens:.0f} small tokens and "
         f"{found.small_s:.2f} s per request; spans end by {closes}; {_basis(found)}; handoffs, "
         "tokens and added seconds are means per request",
-        soft_wrap=True,
     )
     if found.untaught:
-        console.print(found.untaught, soft_wrap=True, markup=False)
+        print_lines(console, found.untaught)
 
 
 def _basis(found: ShadowReport) -> str:
@@ -139,6 +151,4 @@ def _cells(one: Estimate) -> list[str]:
         f"{one.large_tokens:.0f}",
         f"{share.value:.1%}",
         f"{share.low:.1%} to {share.high:.1%}",
-        f"{one.figures[Metric.USD].value:.4g}",
-        f"{one.added_s:.2f}",
     ]

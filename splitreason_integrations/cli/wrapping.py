@@ -15,6 +15,9 @@ _NOT_FIRST = frozenset(
 """Characters that begin no line of Japanese or Chinese text."""
 _NOT_LAST = frozenset("（［｛〔〈《「『【‘“([{")
 """Characters that end no line of Japanese or Chinese text."""
+_FIRST_COLUMN = re.compile(r" *(?:- |\S+(?: \S+)* {2,})")
+_INDENT = re.compile(r" *")
+_WIDEST_COLUMN = 28
 _JOINER = "\u200d"
 _PARTS = re.compile(r"\n|[^\S\n]+|\S")
 
@@ -99,6 +102,30 @@ class WordWrap:
     def _print(self, text: Text) -> None:
         if text:
             self._console.print(text, end="", soft_wrap=True)
+
+
+def print_lines(console: Console, text: str, style: str = "") -> None:
+    """Print lines of prose, at a terminal with line breaks between words only.
+
+    Lines go on below their second column, where two spaces or more stand before it. Elsewhere, as
+    in a file, each line stays one.
+    """
+    for line in text.split("\n"):
+        if not console.is_terminal:
+            console.print(Text(line, style=style), soft_wrap=True)
+            continue
+        hang = _column(line)
+        body = Text(line[hang:], style=style).wrap(console, console.width - hang, overflow="fold")
+        for number, part in enumerate(body):
+            part.rstrip()
+            head = Text(" " * hang if number else line[:hang], style=style)
+            console.print(head + part, soft_wrap=True)
+
+
+def _column(line: str) -> int:
+    """Return where the second column of a line begins, 0 where it has none of use."""
+    found = _FIRST_COLUMN.match(line) or _INDENT.match(line)
+    return found.end() if found and found.end() <= _WIDEST_COLUMN else 0
 
 
 def may_break(word: str, following: str) -> bool:

@@ -1,11 +1,14 @@
 """`splitreason audit` as users run it, on logs that the engine wrote."""
 
+import io
 import json
+import re
 import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+from rich.console import Console
 
 from splitreason_integrations import Policy, Random, Request, Sampling, SplitEngine, Tag, blocking
 from splitreason_integrations.audit import AuditLog, verify
@@ -13,6 +16,7 @@ from splitreason_integrations.audit.history import load
 from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.audit.replay import engine_of, request_of, run_again
 from splitreason_integrations.cli import main
+from splitreason_integrations.cli.audit_tables import print_request
 from splitreason_integrations.errors import AuditError, ConfigurationError
 from splitreason_integrations.events import Event
 from splitreason_integrations.testing import ScriptedModel
@@ -105,7 +109,9 @@ def test_no_column_of_the_list_is_cut_off(run, log, monkeypatch):
 
 def test_show(run, log):
     out = run("show", "aa").out
-    kinds = [line.split()[2] for line in out.splitlines() if line[:1].isdigit()][:5]
+    assert "47*23 =⟦ 940+141 = 1081⟧ cards." in out
+    data = json.loads(run("show", "aaa", "--json").out)
+    kinds = [record["kind"] for record in data["records"]]
     assert kinds == [
         "request.started",
         "splitreason.handoff.requested",
@@ -113,12 +119,37 @@ def test_show(run, log):
         "splitreason.handoff.finished",
         "request.finished",
     ]
-    assert "47*23 =⟦ 940+141 = 1081⟧ cards." in out
-    data = json.loads(run("show", "aaa", "--json").out)
-    assert [record["kind"] for record in data["records"]] == kinds
-    assert "by: ada" in run("show", "ccc").out
+    assert data["records"][1]["data"]["span"] == 0
+    events = [line.partition("  ")[2] for line in out.splitlines() if line.startswith("2")]
+    said = [kind.removeprefix("splitreason.").replace(".", " ") for kind in kinds]
+    assert [event.partition(":")[0] for event in events] == said
+    assert "by ada" in run("show", "ccc").out
     assert "2 requests" in run("show", "a", status=2).err
     assert "no request" in run("show", "x", status=2).err
+
+
+def test_people_read_spans_from_1_rounded_numbers_and_no_records(run, log):
+    out = run("show", "aaa").out
+    (span,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["1"]]
+    assert span[1:3] == ["6", "14"]
+    assert "span 1, start token 6" in out
+    assert "span 0" not in out
+    assert "tokens, 14 by the large model" in out
+    assert not re.search(r"\d\.\d{7}", out)
+    assert not re.search(r"[{}]|None|null", out)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_request_is_shown_in_full_at_a_terminals_width(log, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, highlight=False)
+    print_request(load(log.path).request("aaa"), console)
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= columns
+    words = " ".join(shown.split())
+    assert "handoff finished: closed by large" in words
+    assert "940+141 = 1081" in words
+    assert words.count("start token 6") == 3
 
 
 def test_verify(run, log):

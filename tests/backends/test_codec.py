@@ -1,5 +1,6 @@
 """The codec over any tokenizer: control tokens stay out, odd templates are read right."""
 
+import logging
 from copy import deepcopy
 
 import pytest
@@ -31,6 +32,23 @@ def test_keys_never_become_control_tokens(embedded):
     plain = controls(codec, call({"z": [{"z": 1}]}), tool({"z": {"z": [{"z": 1}]}}))
     hostile = tool({TAGS: {"z": [{TAGS: 1}]}})
     assert controls(codec, call({TAGS: [{TAGS: 1}]}), hostile) == plain
+
+
+def test_no_warning_of_another_library_comes_before_the_error_of_a_long_prompt(embedded):
+    tokenizer = deepcopy(embedded[0].codec._tokenizer)
+    tokenizer.deprecation_warnings, tokenizer.model_max_length = {}, 8
+    said = []
+    handler = logging.Handler()
+    handler.emit = said.append
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        prompt = TokenizerCodec(tokenizer, name="short").render(
+            [{**ASK[0], "content": "a " * 50}], None
+        )
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    assert len(prompt.token_ids) > 50
+    assert [record.getMessage() for record in said] == []
 
 
 def test_a_control_token_of_one_character_is_no_endless_loop(embedded):

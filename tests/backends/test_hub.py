@@ -107,7 +107,7 @@ def test_a_dataset_is_not_looked_for_at_a_host_that_does_not_answer(silent):
 @pytest.mark.parametrize("way", WAYS)
 def test_offline_the_error_names_the_variable(way):
     with pytest.raises(
-        ConfigurationError, match=r"HF_HUB_OFFLINE is set.*unset HF_HUB_OFFLINE, run"
+        ConfigurationError, match=r"HF_HUB_OFFLINE is set.*unset HF_HUB_OFFLINE and run"
     ):
         WAYS[way]()
 

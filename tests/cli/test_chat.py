@@ -90,16 +90,52 @@ def test_models_trigger_and_policy_are_changed_in_the_conversation(run, typed):
     ],
 )
 def test_what_cannot_be_done_is_an_error_with_its_remedy(run, typed, line, said):
-    typed(f"{line}\nHello\n")
+    typed(f"Hello\n{line}\n{CARDS}\n" if line.startswith("/save /") else f"{line}\nHello\n")
     done = run("chat", status=2)
     assert said in done.err
+    assert "Mia" not in done.out
+
+
+@pytest.mark.parametrize("command", ["help", "cost", "clear", "quit"])
+def test_commands_refuse_what_they_do_not_take(run, typed, command):
+    typed(f"/{command} now\nHello\n")
+    done = run("chat", status=2)
+    assert f"/{command} takes nothing behind it, got 'now'" in done.err
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("/save chat.json", "nothing was said yet"), ("/save ''", "name a file")]
+)
+def test_a_conversation_without_a_reply_is_not_saved(run, typed, line, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    typed(f"{line}\n")
+    assert said in run("chat", status=2).err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_no_reply_took_is_no_zero(run, typed):
+    typed("/cost\n")
+    done = run("chat")
+    assert done.err == "no reply yet\n"
+
+
+def test_a_conversation_that_is_too_long_can_be_cleared(run, typed):
+    long = f"{CARDS} {'word ' * 2500}"
+    typed(f"{CARDS}\n{long}\n/clear\n{CARDS}\n")
+    done = run("chat", status=2)
+    assert "the conversation is too long: the prompt has" in done.err
+    assert "or begin a new one with /clear" in done.err
+    typed(f"{long}\n")
+    alone = run("chat", status=2)
+    assert "the prompt has" in alone.err
+    assert "/clear" not in alone.err  # there is nothing to clear
 
 
 def test_a_file_is_not_overwritten(run, typed, tmp_path):
     file = tmp_path / "mine.json"
     file.write_text("mine")
-    typed(f"/save {file}\n")
+    typed(f"{CARDS}\n/save {file}\n")
     assert "exists" in run("chat", status=2).err
     assert file.read_text() == "mine"
 
@@ -247,6 +283,7 @@ def test_a_conversation_at_a_terminal(terminal):
     chat.until("> ", at)
     chat.type("\x04")
     assert chat.ended() == 0
+    assert "\nchat ended: " in chat.shown
 
 
 def test_ctrl_c_ends_a_reply_and_keeps_the_conversation_and_twice_ends_the_chat(terminal, tmp_path):
@@ -275,3 +312,4 @@ def test_ctrl_c_ends_a_reply_and_keeps_the_conversation_and_twice_ends_the_chat(
     chat.until("> ", at)
     chat.type("\x03")
     assert chat.ended() == 130
+    assert "\nchat ended: 1 reply: " in chat.shown

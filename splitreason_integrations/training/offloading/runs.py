@@ -187,8 +187,10 @@ def load_network(name: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from splitreason_integrations.backends.codec import without_length_warning
+
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = without_length_warning(AutoTokenizer.from_pretrained(folder))
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokenizer
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
