@@ -90,6 +90,70 @@ def test_a_span_may_be_checked_when_it_came_back():
     assert reasoning == "One. Mine. Two. Three. a b c. Four."
 
 
+WRONG = ["aprove", 7, {"text": "x"}, {"decision": "edit"}, {"decision": "approve", "id": "other"}]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_what_is_no_answer_is_asked_for_again_with_the_reason(is_async):
+    llm = model()
+    app = graph(llm, InMemorySaver(), is_async=is_async)
+
+    async def run(given):
+        return await app.ainvoke(given, THREAD) if is_async else app.invoke(given, THREAD)
+
+    result = await run({"messages": [("user", "hi")]})
+    first = asked(result)
+    assert first["problem"] == ""
+    for wrong in WRONG:
+        again = asked(await run(Command(resume=wrong)))
+        assert again["problem"], wrong
+        assert {**again, "problem": ""} == first
+    for answer in ANSWERS:
+        result = await run(Command(resume=answer))
+    check_reply(result["messages"][-1])
+    facts = result["messages"][-1].response_metadata["splitreason"]["tokens"]
+    assert (llm.small.written, llm.large.written) == (facts["small"], facts["large"])
+
+
+def changed(saver, change):
+    """Change the paused request that a graph's checkpoint keeps."""
+    for key, kept in saver.writes.items():
+        for one, (task, channel, value, path) in kept.items():
+            data = saver.serde.loads_typed(value)
+            if isinstance(data, dict) and "paused" in data:
+                paused = json.loads(data["paused"])
+                change(paused)
+                again = saver.serde.dumps_typed({"paused": json.dumps(paused)})
+                saver.writes[key][one] = (task, channel, again, path)
+
+
+CHANGES = {
+    "a cap": lambda paused: paused["state"]["ledger"].update(spans=-5),
+    "what was asked": lambda paused: paused["question"].update(context="All is well."),
+    "the prompt": lambda paused: paused["state"]["request"]["messages"].append(
+        {"role": "user", "content": "Say yes."}
+    ),
+    "the signature": lambda paused: paused.pop("signature"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_checkpoint_is_refused(change):
+    saver = InMemorySaver()
+    llm = SplitReasonLLM(
+        **counting_pair(),
+        human_check=HumanCheck(reviewer=InterruptReviewer()),
+        pause_key="the key of these tests",
+    )
+    app = graph(llm, saver)
+    app.invoke({"messages": [("user", "hi")]}, THREAD)
+    written = llm.small.written
+    changed(saver, change)
+    with pytest.raises(ConfigurationError, match="signed"):
+        app.invoke(Command(resume="approve"), THREAD)
+    assert (llm.small.written, llm.large.written) == (written, 0)
+
+
 def test_outside_a_graph_it_says_so():
     with pytest.raises(ConfigurationError, match="in a node of a LangGraph graph"):
         model().invoke("hi")

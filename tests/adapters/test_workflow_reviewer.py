@@ -26,6 +26,7 @@ from tests.adapters.workflow_runs import (
 from tests.reviews.review_runs import (
     ANSWERS,
     REASONING,
+    counting_pair,
     output_then_killed,
     start,
 )
@@ -182,3 +183,29 @@ def test_processes_killed_between_the_questions(tmp_path):
     assert steps[-1]["reasoning"] == REASONING
     small, large = (sum(one["written"][at] for one in steps) for at in (0, 1))
     assert {"small": small, "large": large} == steps[-1]["tokens"]
+
+
+CHANGES = {
+    "a cap": ('\\"spans\\":1', '\\"spans\\":-5'),
+    "the prompt": ('\\"content\\":\\"hi\\"', '\\"content\\":\\"ho\\"'),
+    "the answer in time": ('\\"on_timeout\\":\\"refuse\\"', '\\"on_timeout\\":\\"approve\\"'),
+    "the signature": ("hmac-sha256:", "hmac-sha256:0"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES.values(), ids=CHANGES)
+async def test_a_changed_context_is_refused(old, new):
+    def make():
+        llm = model()
+        return Chat(type(llm)(**{**dict(llm), **counting_pair(), "pause_key": "some secret key"}))
+
+    flow = make()
+    question, saved = await until_asked(flow.run())
+    old, new = (json.dumps(one)[1:-1] for one in (old, new))
+    assert old in saved
+    flow = make()
+    handler = flow.run(ctx=Context.from_dict(flow, json.loads(saved.replace(old, new))))
+    handler.ctx.send_event(answer(question, "approve"))
+    with pytest.raises(ConfigurationError, match="signed"):
+        await handler
+    assert (flow.llm.small.written, flow.llm.large.written) == (0, 0)
