@@ -263,10 +263,13 @@ class Codec(Protocol):
         tools: Sequence[Message] | None,
         *,
         thinking: bool | None = None,
+        context_tokens: int | None = None,
     ) -> Prompt:
         """Return the conversation up to and including the assistant's header.
 
         `thinking` says whether the model is to think; None leaves it to the model's own settings.
+        With `context_tokens` a conversation that cannot fit may be refused by ContextOverflowError
+        before it is tokenised.
         """
         ...
 

@@ -1,9 +1,10 @@
 """What may stand in a record: data that every reader of JSON reads alike.
 
-Readers of JSON differ beyond 2**53 for whole numbers and beyond some hundred levels of nesting.
+Readers of JSON differ beyond 2**53 for whole numbers and beyond a hundred levels or so of nesting.
 Whole numbers beyond that are written as text, which loses no digit; deeper data is refused.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -15,8 +16,8 @@ from splitreason_integrations.errors import AuditError
 EXACT = 2**53
 """The largest whole number that all readers of JSON read exactly."""
 
-LEVELS = 100
-"""How deep lists and mappings may be nested."""
+LEVELS = 128
+"""How deep lists and mappings may be nested: deeper than what a request may hold."""
 
 _DECIMAL_BITS = 14_000
 """Up to here Python writes a number in decimal; longer ones are written in hexadecimal."""
@@ -31,6 +32,14 @@ def plain(value: Any) -> Any:
 
     """
     return _plain(value, LEVELS)
+
+
+def plain_or_text(value: Any) -> Any:
+    """Return what a model wrote as JSON data, or as JSON text where that is nested too deeply."""
+    try:
+        return plain(value)
+    except AuditError:
+        return json.dumps(value, default=str)
 
 
 def _plain(value: Any, levels: int) -> Any:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from splitreason_integrations.audit.log import AuditLog
-from splitreason_integrations.audit.plain_data import plain
+from splitreason_integrations.audit.plain_data import plain, plain_or_text
 from splitreason_integrations.audit.privacy import without_content
 from splitreason_integrations.audit.settings import settings_of, settings_of_request
 from splitreason_integrations.errors import AuditError
@@ -111,7 +111,10 @@ class AuditObserver:
         return {
             "reasoning": reply.reasoning,
             "answer": reply.answer,
-            "tool_calls": [{"name": c.name, "arguments": c.arguments} for c in reply.tool_calls],
+            "tool_calls": [
+                {"name": call.name, "arguments": plain_or_text(call.arguments)}
+                for call in reply.tool_calls
+            ],
             "pieces": pieces_of(self._deltas),
         }
 

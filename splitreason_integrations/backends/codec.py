@@ -13,7 +13,8 @@ import jinja2
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
-from splitreason_integrations.errors import ModelLoadError, RequestError
+from splitreason_integrations.backends.token_bounds import TokenBound
+from splitreason_integrations.errors import ContextOverflowError, ModelLoadError, RequestError
 from splitreason_integrations.protocols import Conversation, Prompt, ReplyFormat
 from splitreason_integrations.records import Message
 from splitreason_integrations.text.reply_formats import find_format
@@ -198,11 +199,13 @@ class TokenizerCodec:
         tools: Sequence[Message] | None,
         *,
         thinking: bool | None = None,
+        context_tokens: int | None = None,
     ) -> Prompt:
         """Return the conversation up to and including the assistant's header.
 
         Tools, calls and results for which the chat template has no place are put into messages.
-        `thinking` goes before the model's own setting. Raises RequestError.
+        `thinking` goes before the model's own setting. With `context_tokens` a conversation that
+        cannot fit is refused before it is tokenised. Raises RequestError.
         """
         settings, own = self._template.for_request(thinking), self._template
         wish = settings.thinking if own.thinking is None else own.thinking
@@ -213,28 +216,43 @@ class TokenizerCodec:
         if tools and not self._shows_tools:
             messages, tools = with_tools(messages, tools, self.reply_format), None
         chat, offered = self._harmless(list(messages)), self._harmless(list(tools or ()))
-        apply = partial(
-            self._tokenizer.apply_chat_template,
-            chat,
-            tools=offered or None,
-            **settings.as_variables(),
+        apply = partial(self._apply, chat, tools=offered or None, **settings.as_variables())
+        whole = str(apply(tokenize=False, add_generation_prompt=True))
+        self._check_length(whole, context_tokens)
+        token_ids = apply(
+            sanitize_control_tokens=True,
+            return_dict=False,
+            add_generation_prompt=True,
+            tokenizer_kwargs={"verbose": False},
         )
+        conversation = str(apply(tokenize=False))
+        prompt = Prompt(tuple(token_ids), self._header(whole, conversation), said)
+        return with_thinking(prompt, self, settings, name=self._name, calls=calls)
+
+    def _apply(self, chat: list[Any], **more: Any) -> Any:
+        """Return what the chat template makes of a conversation; raise RequestError if it fails."""
         try:
-            token_ids = apply(
-                sanitize_control_tokens=True,
-                return_dict=False,
-                add_generation_prompt=True,
-                tokenizer_kwargs={"verbose": False},
-            )
-            whole = str(apply(tokenize=False, add_generation_prompt=True))
-            conversation = str(apply(tokenize=False))
+            return self._tokenizer.apply_chat_template(chat, **more)
         except _TEMPLATE_ERRORS as error:
             raise RequestError(
                 f"{self._name}: its chat template refuses these messages: "
                 f"{str(error) or type(error).__name__}"
             ) from error
-        prompt = Prompt(tuple(token_ids), self._header(whole, conversation), said)
-        return with_thinking(prompt, self, settings, name=self._name, calls=calls)
+
+    def _check_length(self, text: str, context_tokens: int | None) -> None:
+        if context_tokens is None or len(text) < context_tokens:
+            return
+        least = self._bound.least_tokens(text)
+        if least >= context_tokens:
+            raise ContextOverflowError(
+                f"the prompt has {len(text):,} characters, which are {least:,} tokens or more, and "
+                f"the context of {self._name} holds {context_tokens:,}: shorten the messages, the "
+                "tools or the retrieved documents, or use a model with a longer context"
+            )
+
+    @cached_property
+    def _bound(self) -> TokenBound:
+        return TokenBound(self._tokenizer)
 
     @cached_property
     def _shows_tools(self) -> bool:

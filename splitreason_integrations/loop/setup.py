@@ -26,7 +26,7 @@ from splitreason_integrations.loop.transcript import CLOSER, SMALL
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
 from splitreason_integrations.privacy.redaction import Rule, Vault
 from splitreason_integrations.protocols import Codec, Prompt
-from splitreason_integrations.records import Author, Message, Writer
+from splitreason_integrations.records import Author, Writer
 from splitreason_integrations.request import Request
 from splitreason_integrations.sampling import no_such_sampling
 from splitreason_integrations.text.grammar import Guide
@@ -86,7 +86,7 @@ class Setup:
         self._marks_spans = marks_spans
         self._whole = whole
         self._small_prompt = Prompt((), "")
-        self._is_long = _characters(request.messages) > _LONG_CHARACTERS
+        self._is_long = _characters(request) > _LONG_CHARACTERS
         self.vault = Vault(redact, hidden) if redact else None
         self.answer_is_small = False
         self.unreached: list[Unreached] = []
@@ -304,7 +304,13 @@ class Setup:
         schema = request.response_schema if request.show_schema else None
         hints = (model.hint, hint, codec.reply_format.ask_for(schema))
         rendered = partial(
-            render, codec, request.messages, request.tools, hints=hints, thinking=thinking
+            render,
+            codec,
+            request.messages,
+            request.tools,
+            hints=hints,
+            thinking=thinking,
+            context_tokens=model.context_tokens if self._is_long else None,
         )
         return await anyio.to_thread.run_sync(rendered) if self._is_long else rendered()
 
@@ -352,8 +358,12 @@ class Setup:
         return await anyio.to_thread.run_sync(compiled)
 
 
-def _characters(messages: Sequence[Message]) -> int:
-    return sum(len(str(message.get("content") or "")) for message in messages)
+def _characters(request: Request) -> int:
+    said = sum(
+        len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or ""))
+        for message in request.messages
+    )
+    return said + sum(len(str(tool)) for tool in request.tools or ())
 
 
 def _check_room(model: Model, prompt: Prompt) -> None:

@@ -133,13 +133,16 @@ class RedactingCodec:
         tools: Sequence[Message] | None,
         *,
         thinking: bool | None = None,
+        context_tokens: int | None = None,
     ) -> Prompt:
         """Return the conversation, hidden, up to and including the assistant's header."""
         # What a hint gives away is hidden in all messages before it, too.
         self._vault.search([messages, tools])
         hide = self._vault.hide_all
         hidden_tools = None if tools is None else hide(tools)
-        return self._codec.render(hide(messages), hidden_tools, thinking=thinking)
+        return self._codec.render(
+            hide(messages), hidden_tools, thinking=thinking, context_tokens=context_tokens
+        )
 
     @property
     def reply_format(self) -> ReplyFormat:

@@ -29,9 +29,12 @@ class PromptMemory:
         tools: Sequence[Message] | None,
         *,
         thinking: bool | None = None,
+        context_tokens: int | None = None,
     ) -> Prompt:
         """Return the conversation as the codec renders it, and remember it."""
-        prompt = self._codec.render(messages, tools, thinking=thinking)
+        prompt = self._codec.render(
+            messages, tools, thinking=thinking, context_tokens=context_tokens
+        )
         self._rendered[prompt.token_ids] = (list(messages), tools)
         self._rendered.move_to_end(prompt.token_ids)
         if len(self._rendered) > _REMEMBERED_PROMPTS:

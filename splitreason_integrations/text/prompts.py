@@ -59,10 +59,17 @@ def render(
     *,
     hints: Sequence[str | None] = (),
     thinking: bool | None = None,
+    context_tokens: int | None = None,
 ) -> Prompt:
-    """Return the conversation in a model's own template, with hints for this model alone."""
+    """Return the conversation in a model's own template, with hints for this model alone.
+
+    Raises:
+        ContextOverflowError: it cannot fit into `context_tokens`, as is seen before tokenising.
+
+    """
     hint = "\n\n".join(one for one in hints if one)
-    return codec.render(_hinted(messages, hint or None), tools, thinking=thinking)
+    limit = {} if context_tokens is None else {"context_tokens": context_tokens}
+    return codec.render(_hinted(messages, hint or None), tools, thinking=thinking, **limit)
 
 
 def begins_reasoning(prompt: Prompt) -> bool:
