@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from splitreason_integrations.checks import check_extra, check_names
 from splitreason_integrations.errors import SettingError
+from splitreason_integrations.privacy import presidio
 from splitreason_integrations.privacy.addresses import begun_email, emails, passwords_in_addresses
 from splitreason_integrations.privacy.cards import begun_card, cards
 from splitreason_integrations.privacy.named import named
@@ -92,7 +93,11 @@ KINDS: Mapping[str, NamedRule] = {
 def check_kind(name: str) -> None:
     """Raise SettingError unless `name` is a rule."""
     kind, _, region = name.partition(":")
-    check_names([name if kind != "phone" else kind], KINDS, what="kind of text to redact")
+    if kind == "presidio":
+        presidio.check_entity(name)
+        return
+    known = [*KINDS, "presidio"]
+    check_names([name if kind != "phone" else kind], known, what="kind of text to redact")
     if region:
         check_extra("redact", "phonenumbers", what=f"redact={name!r}")
         from phonenumbers import SUPPORTED_REGIONS
@@ -107,10 +112,13 @@ def named_rule(name: str) -> NamedRule:
     """Return the rule of a name that `check_kind` takes.
 
     Raises:
-        MissingExtraError: for `phone` rules where phonenumbers is not installed.
+        MissingExtraError: for `phone` and `presidio` rules where their package is not installed.
+        ConfigurationError: for `presidio` rules without a language model.
 
     """
     kind, _, region = name.partition(":")
+    if kind == "presidio":
+        return NamedRule(region.lower(), presidio.finder(name), in_words=True)
     if kind == "phone":
         check_extra("redact", "phonenumbers", what=f"redact={name!r}")
     return NamedRule("phone", _phones(region)) if region else KINDS[kind]

@@ -1,4 +1,4 @@
-"""Tells whether a name says that its value is secret, and whether a value looks like a secret.
+"""Judges names and values: whether a name is that of a secret, and whether a value looks like one.
 
 Names may be written in any way: `apiKey`, `API_KEY`, `x-api-key`, `db.password`.
 """

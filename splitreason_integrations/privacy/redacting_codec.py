@@ -4,11 +4,11 @@ The transcript has the original text. The remote model's session has placeholder
 between the two as it does between different tokenizers, by `bridge`.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitreason_integrations.privacy.redaction import Vault
-from splitreason_integrations.protocols import CONTROL as _CONTROL_APART
 from splitreason_integrations.protocols import Codec, Prompt, ReplyFormat, TextStream
 from splitreason_integrations.records import Message
 
@@ -73,20 +73,29 @@ class RedactingCodec:
             secrets: texts that may stand in them since others went on with them.
 
         """
-        text = self._codec.decode(token_ids)
-        first = min((text.find(one) for one in secrets if one in text), default=None)
-        if first is None:
-            return None
-        stream, ends, length = self._codec.text_stream(), [0], 0
+        ids, found = list(token_ids), False
+        for secret in secrets:
+            while (place := self._place(ids, secret)) is not None:
+                start, end, text = place
+                marks = [token for token in ids[start:end] if self._codec.is_control(token)]
+                hidden = self._vault.hide(text)
+                assert secret not in hidden, "what was found is known"
+                ids[start:end] = [*self._codec.encode(hidden), *marks]
+                found = True
+        return ids if found else None
+
+    def _place(self, token_ids: Sequence[int], secret: str) -> tuple[int, int, str] | None:
+        """Return which tokens hold a secret, control tokens aside, and their text."""
+        stream, ends, text = self._codec.text_stream(), [0], ""
         for token_id in token_ids:
-            length += len(stream.push(token_id))
-            ends.append(length)
-        kept = max(at for at, end in enumerate(ends) if end <= first)
-        rest, ids = text[ends[kept] :], list(token_ids[:kept])
-        for part in _CONTROL_APART.split(rest):
-            token = self._codec.control_token(part)
-            ids += self._codec.encode(self._vault.hide(part)) if token is None else [token]
-        return ids
+            text += "" if self._codec.is_control(token_id) else stream.push(token_id)
+            ends.append(len(text))
+        at = text.find(secret)
+        if at < 0:
+            return None
+        start = bisect_right(ends, at) - 1
+        end = bisect_left(ends, at + len(secret))
+        return start, end, text[ends[start] : ends[end]]
 
     @property
     def fingerprint(self) -> str:

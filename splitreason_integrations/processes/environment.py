@@ -82,6 +82,12 @@ AUDIT_KEY = Variable(
     text="The key that signs the audit log, where `key` is not set, and that checks it. Several "
     "secrets are separated by commas: the first one signs, and all are accepted.",
 )
+PRESIDIO_MODEL = Variable(
+    name="SPLITREASON_PRESIDIO_MODEL",
+    use="read",
+    text="The spaCy model of redaction rules such as `presidio:PERSON`: an installed package's "
+    "name, or a folder. Nothing is downloaded.",
+)
 _PYTHON_PATH = Variable(
     name="PYTHONPATH",
     use="read",

@@ -12,6 +12,7 @@ from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.privacy.finders import KINDS
 from splitreason_integrations.privacy.redaction import Vault
+from splitreason_integrations.records import Delta
 from splitreason_integrations.testing import ScriptedModel, embedded_codec
 from tests.backends.servers import LARGE, spec
 from tests.privacy.recording_server import recording_server
@@ -195,22 +196,29 @@ def test_what_is_split_over_pieces_is_hidden(kind, first, second):
     assert second not in hidden
 
 
+@pytest.mark.parametrize("taught", [True, False])
 @pytest.mark.parametrize("cut", [2, 9])
-async def test_what_the_large_model_goes_on_with_is_not_sent_whole(cut):
+async def test_what_the_large_model_goes_on_with_is_not_sent_whole(cut, taught):
     card, sent = "4111 1111 1111 1111", []
-    replies = iter([f"{card[cut:]} it is</bigmodel>", " so</bigmodel>"])
-
-    def write(messages, tools):
-        return next(replies)
-
-    large = ScriptedModel(write, remote=True)
+    large = ScriptedModel(f"{card[cut:]} it is</bigmodel> so</bigmodel>", remote=True)
+    large.taught = taught
     small = ScriptedModel(f"It is {card[:cut]}<bigmodel> and then<bigmodel>.</think>Done.")
     engine = SplitEngine(small=small, large=large, redact=["card"])
     request = Request(messages=[{"role": "user", "content": "Which?"}], seed=1)
-    async for _ in engine.stream(request):
-        sent += [embedded_codec().decode(session.token_ids) for session in large.sessions]
-    assert sent
-    assert not [text for text in sent[-3:] if card in text]
+    items = [item async for item in noting(engine.stream(request), large, sent)]
+    assert card in "".join(item.text for item in items if isinstance(item, Delta))
+    later = [text for text in sent if "and then" in text]
+    assert later
+    assert not [text for text in later if card in text]
+
+
+async def noting(items, large, sent):
+    """Yield items; note the texts of the large model's sessions, without the tags."""
+    async for item in items:
+        for session in large.sessions:
+            text = embedded_codec().decode(session.token_ids)
+            sent.append(text.replace("<bigmodel>", "").replace("</bigmodel>", ""))
+        yield item
 
 
 def raises(text):

@@ -1,7 +1,7 @@
 """How a model behind an OpenAI-compatible server is named. No server is asked here."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Dialect = Literal["ids", "text", "continue", "prefix", "partial", "trailing", "plain"]
 _TEXTS = ("ids", "text")
+_LEFT_OUT = ""
+"""Stands for a key in what was pickled: no key is empty."""
 _EXAMPLE = "'http://127.0.0.1:8000/v1#<model>'"
 
 
@@ -124,6 +126,21 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
 
             object.__setattr__(self, "api_key", SecretStr(self.api_key))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: all but the key, which nobody else is to read."""
+        state = {one.name: getattr(self, one.name) for one in fields(self)}
+        return state if self.api_key is None else {**state, "api_key": _LEFT_OUT}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def __copy__(self) -> "OpenAIServerModel":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "OpenAIServerModel":
+        return self
+
     def _check_dialect(self) -> None:
         known = get_args(Dialect)
         if self.dialect is not None and self.dialect not in known:
@@ -187,6 +204,11 @@ class OpenAIServerModel(LoadedByName, ModelDescription):
             where, key = (
                 f"the environment variable {self.api_key_env}",
                 environment.secret(self.api_key_env),
+            )
+        elif self.api_key == _LEFT_OUT:
+            raise ConfigurationError(
+                f"{self.label}: the key was left out where this was pickled; name the environment "
+                "variable that holds it, api_key_env, which the other process reads"
             )
         elif self.api_key is not None:
             where, key = "api_key", _revealed(self.api_key)
