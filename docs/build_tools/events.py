@@ -15,7 +15,26 @@ _LANGCHAIN = {
     langchain.Delivery.span_finished: "custom event; ends the span's run",
     langchain.Delivery.span_failed: "custom event; ends the span's run with an error",
 }
-_TRACES = {tracing.Tracing.add_event: "an event of the open span"}
+_TRACES = {
+    tracing.Tracing.add_event: "an event of the open span",
+    tracing.Tracing.handoff_requested: "ends the small model's span, begins the handoff's",
+    tracing.Tracing.human_asked: "begins the span of a person's answer",
+    tracing.Tracing.human_answered: "ends the span of a person's answer",
+    tracing.Tracing.handoff_refused: "ends the handoff's span, with the refusal",
+    tracing.Tracing.handoff_started: "the large model's name on the handoff's span",
+    tracing.Tracing.handoff_finished: "ends the handoff's span, with tokens, time and cost",
+    tracing.Tracing.handoff_retried: "one more attempt on the handoff's span",
+    tracing.Tracing.handoff_failed: "the error on the handoff's span",
+}
+_METRICS = {
+    metering.Metering.human_answered: "how long the person took",
+    metering.Metering.handoff_started: "the large model's name, for later figures",
+    metering.Metering.handoff_finished: "latency and cost of the handoff",
+    metering.Metering.handoff_retried: "number of retries",
+    metering.Metering.handoff_failed: "number of failures for good",
+    metering.Metering.handoff_fell_back: "number of models that took over",
+    metering.Metering.budget_exhausted: "number of caps that were reached",
+}
 
 
 def family() -> list[type[events.Event]]:
@@ -58,6 +77,6 @@ def _shown(kind: type[events.Event]) -> tuple[str, ...]:
         _LANGCHAIN[called] if called else "custom event",
         f"`OffloadEvent`{streamed}",
         f"record of {kinds.EVENTS[kind]}",
-        _TRACES.get(traced) or summary(traced),
-        summary(metered) if metered else "",
+        _TRACES[traced],
+        _METRICS[metered] if metered else "none",
     )

@@ -1,12 +1,14 @@
 """Words of help pages: one short line for every command, and readers' words for values."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand
 from typer.models import ArgumentInfo, OptionInfo
 
 _SHORT: Mapping[str, str] = {
@@ -49,12 +51,30 @@ _SHORT: Mapping[str, str] = {
 }
 """The line of a command in a list, where the first line of its help is longer than a terminal."""
 
+_BRACED = re.compile(r"\{([A-Z_]+)\}")
 _WORDS: Mapping[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+
+
+class PlainCommand(TyperCommand):
+    """A command whose help page names an argument by one word, as manuals do."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line; typer puts braces around what must be given."""
+        return [_BRACED.sub(r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of arguments and options, an argument without its Python type."""
+        parameters: list[Any] = self.get_params(ctx)
+        for parameter in parameters:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: None
+        super().format_options(ctx, formatter)
 
 
 def describe(app: typer.Typer, group: str = "") -> None:
     """Give each command of an app its short line, and each value a word that readers know."""
     for command in app.registered_commands:
+        command.cls = PlainCommand
         assert command.callback is not None, "a registered command has a function"
         name = command.name or command.callback.__name__
         command.short_help = _SHORT.get(f"{group} {name}".strip())

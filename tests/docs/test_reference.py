@@ -5,9 +5,10 @@ import re
 import typing
 from pathlib import Path
 
+import griffe
 import pytest
 
-from build_tools import command, errors, events, pages, policies, replies, rules
+from build_tools import command, errors, events, pages, policies, replies, rules, signatures
 from build_tools.markdown import (
     MissingTextError,
     attribute_text,
@@ -172,3 +173,34 @@ def test_cells_are_escaped_except_for_code():
     assert table(["a"], [["x | y `p | q`"]]).endswith("| x \\| y `p | q` |\n")
     assert sentence("a <b> `<c>`") == "A &lt;b> `<c>`."
     assert events.family()[0].name in pages.PARTS["events"]()
+
+
+def test_signatures_show_values_that_a_reader_can_pass():
+    extensions = griffe.load_extensions(signatures.Signatures())
+    package = griffe.load(
+        "splitreason_integrations", search_paths=[FOLDER.parent], extensions=extensions
+    )
+    engine = {one.name: str(one.default) for one in package["engine.SplitEngine"].parameters}
+    assert engine["small"] == engine["large"] == "'embedded'"
+    assert engine["handback_tokens"] == "8"
+    assert engine["on_large_failure"] == "'small'"
+    assert "close_threshold" not in engine
+    request = {one.name: str(one.default) for one in package["request.Request"].parameters}
+    assert request["request_id"] == "'<a new id>'"
+    decision = {one.name: str(one.default) for one in package["humans.human.Answer"].parameters}
+    assert decision["at"] == "'<now>'"
+
+
+def test_the_command_reference_names_arguments_by_one_word():
+    text = command.all_help()
+    assert "Usage: splitreason ask [OPTIONS] QUESTION\n" in text
+    assert re.search(r"^  QUESTION  What to ask", text, re.MULTILINE)
+    assert not re.search(r"\{[A-Z_]+\}|^  [A-Z_.]+ <\w+>", text, re.MULTILINE)
+
+
+def test_events_are_shown_in_readers_words():
+    rows = cells(events.where_shown())[1:]
+    for *_, traced, metered in rows[1:]:
+        assert not re.match(r"(Begin|End|Keep|Count|Name|Record) ", f"{traced} {metered}")
+        assert traced
+        assert metered
