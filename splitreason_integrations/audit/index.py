@@ -1,4 +1,4 @@
-"""Where each request's records stand in a file of the log, so that few lines are read.
+"""Where each request's records are in a file of the log, so that few lines are read.
 
 The index lies beside its file as `<file>.index`. It is made from the file, is continued when the
 file has grown, and is made anew when it does not fit the file. Nothing is verified by it: `verify`

@@ -54,7 +54,7 @@ class AuditLog:
             replayed; otherwise their lengths and SHA-256.
         on_break: what to do when the file was deleted, renamed, replaced or cut off under a
             running program. "record": a record says so, and the log goes on at `path`. "new_file":
-            what stands at `path` is kept as `<path>.broken-1`, and the log goes on in a new file.
+            the file at `path` is kept as `<path>.broken-1`, and the log goes on in a new file.
             "error": every append fails. A new file goes on from the record before.
         rotate_mb: size in MB at which a file is full. It is kept as `<path>.0001` and so on.
         rotate_daily: whether a file is full at the end of a day (UTC).
@@ -158,7 +158,7 @@ class AuditLog:
         """
         with self._turn():
             self._writer.commit(list, anchor=True)
-        self._tell()
+        self._notify()
         return self._writer.head
 
     def _enqueue(self, kind: str, data: Any, request_id: str | None) -> _Append:
@@ -173,7 +173,7 @@ class AuditLog:
                 self._commit_all(mine)
         if mine.record is None:
             raise AuditError(str(mine.error)) from mine.error
-        self._tell()
+        self._notify()
         return mine.record
 
     def _turn(self) -> threading.Lock:
@@ -204,7 +204,7 @@ class AuditLog:
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         return [one for one in taken if one.process == os.getpid()]
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Send the head if there is a new one."""
         head = self._writer.head
         if self._send_head is None or head is None or head.sequence <= self._sent:
@@ -247,4 +247,4 @@ _DEFAULTS = {
     "anchor_every": 100,
 }
 OPTIONS = tuple(_DEFAULTS)
-"""Options of a log besides its path, its content and what is no plain data."""
+"""Options of a log besides its path, its content, its keys and `send_head`."""

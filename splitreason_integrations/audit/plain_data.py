@@ -1,4 +1,4 @@
-"""What may stand in a record: data that every reader of JSON reads alike.
+"""What a record may hold: data that every reader of JSON reads alike.
 
 Readers of JSON differ beyond 2**53 for whole numbers and beyond a hundred levels or so of nesting.
 Whole numbers beyond that are written as text, which loses no digit; deeper data is refused.

@@ -13,7 +13,7 @@ Change: TypeAlias = Literal["moved", "replaced", "truncated", "changed"]
 
 IN_WORDS: dict[Change, str] = {
     "moved": "the file was deleted or renamed",
-    "replaced": "another file stands in its place",
+    "replaced": "another file took its place",
     "truncated": "the file was cut off",
     "changed": "the last record was changed",
 }

@@ -115,7 +115,7 @@ def canonical(facts: Mapping[str, Any]) -> bytes:
 
 
 def hash_in(line: bytes) -> str:
-    """Return what stands in a line where its hash belongs.
+    """Return the text in the place of a line that its hash has.
 
     The fields behind the hash are texts and a number, and within a text quotes are escaped: the
     last place that looks like the hash's is the hash's.

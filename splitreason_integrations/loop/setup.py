@@ -13,7 +13,6 @@ from splitreason_integrations.backends.registry import ModelSpec, is_loaded, pub
 from splitreason_integrations.decide.resilience import Retry, breaker_of
 from splitreason_integrations.errors import (
     CircuitOpenError,
-    ContextOverflowError,
     IncompatiblePairError,
     ModelUnreachableError,
     PauseError,
@@ -21,6 +20,7 @@ from splitreason_integrations.errors import (
 )
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
+from splitreason_integrations.loop.room import check_room, is_long
 from splitreason_integrations.loop.state import Unreached
 from splitreason_integrations.loop.transcript import CLOSER, SMALL
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
@@ -32,9 +32,6 @@ from splitreason_integrations.sampling import no_such_sampling
 from splitreason_integrations.text.grammar import Guide
 from splitreason_integrations.text.prompts import align_reasoning, begins_reasoning, render
 from splitreason_integrations.text.tags import Tags, tags_of
-
-_LONG_CHARACTERS = 10_000
-"""From so many on, a conversation is rendered in a thread: 3 µs each would hold other requests."""
 
 
 class Setup:
@@ -86,7 +83,7 @@ class Setup:
         self._marks_spans = marks_spans
         self._whole = whole
         self._small_prompt = Prompt((), "")
-        self._is_long = _characters(request) > _LONG_CHARACTERS
+        self._is_long = is_long(request)
         self.vault = Vault(redact, hidden) if redact else None
         self.answer_is_small = False
         self.unreached: list[Unreached] = []
@@ -184,7 +181,7 @@ class Setup:
             codec = self._codec_of(model)
             self._small_prompt, prompt = await self._aligned(model, codec)
             large = await self._large(number, model, codec, prompt)
-        _check_room(self._small, self._small_prompt)
+        check_room(self._small, self._small_prompt)
         tags = tags_of(self._small.codec, as_text=self._tags_as_text)
         small = await self._participant(
             SMALL, self._small, self._small_prompt, tags, shown=self._marks_spans
@@ -256,7 +253,7 @@ class Setup:
     async def _large(self, number: int, model: Model, codec: Codec, prompt: Prompt) -> Participant:
         writer = (Author.LARGE, number)
         self.codecs[writer] = codec
-        _check_room(model, prompt)
+        check_room(model, prompt)
         shown = self._marks_spans and (await self.loading.large_teaching(model)).closes
         return await self._participant(
             writer,
@@ -356,21 +353,3 @@ class Setup:
 
         # Compiling takes long; other requests go on meanwhile.
         return await anyio.to_thread.run_sync(compiled)
-
-
-def _characters(request: Request) -> int:
-    said = sum(
-        len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or ""))
-        for message in request.messages
-    )
-    return said + sum(len(str(tool)) for tool in request.tools or ())
-
-
-def _check_room(model: Model, prompt: Prompt) -> None:
-    """Raise ContextOverflowError where a prompt leaves no room for a reply."""
-    used, context = len(prompt.token_ids), model.context_tokens
-    if used >= context:
-        raise ContextOverflowError(
-            f"the prompt has {used} tokens and the context of {model.name} holds {context}: "
-            "shorten the messages or the retrieved documents, or use a model with a longer context"
-        )

@@ -149,9 +149,8 @@ class RedactingCodec:
         self._vault.search([messages, tools])
         hide = self._vault.hide_all
         hidden_tools = None if tools is None else hide(tools)
-        return self._codec.render(
-            hide(messages), hidden_tools, thinking=thinking, context_tokens=context_tokens
-        )
+        limit = {} if context_tokens is None else {"context_tokens": context_tokens}
+        return self._codec.render(hide(messages), hidden_tools, thinking=thinking, **limit)
 
     @property
     def reply_format(self) -> ReplyFormat:

@@ -32,9 +32,8 @@ class PromptMemory:
         context_tokens: int | None = None,
     ) -> Prompt:
         """Return the conversation as the codec renders it, and remember it."""
-        prompt = self._codec.render(
-            messages, tools, thinking=thinking, context_tokens=context_tokens
-        )
+        limit = {} if context_tokens is None else {"context_tokens": context_tokens}
+        prompt = self._codec.render(messages, tools, thinking=thinking, **limit)
         self._rendered[prompt.token_ids] = (list(messages), tools)
         self._rendered.move_to_end(prompt.token_ids)
         if len(self._rendered) > _REMEMBERED_PROMPTS:

@@ -1,4 +1,4 @@
-"""What may stand in a record: every reader of JSON reads it alike, and nothing is lost."""
+"""What a record may hold: every reader of JSON reads it alike, and nothing is lost."""
 
 import json
 import math

@@ -71,7 +71,7 @@ def test_both_adapters_refuse_it(value):
     ]
     with pytest.raises(RequestError, match="nested more than 120 levels deep"):
         SplitReasonLLM().invoke(said)
-    told = [
+    asked = [
         ChatMessage(role="user", content="hello"),
         ChatMessage(
             role="assistant", content="", additional_kwargs={"tool_calls": [call({"x": value})]}
@@ -79,7 +79,7 @@ def test_both_adapters_refuse_it(value):
         ChatMessage(role="tool", content="done", additional_kwargs={"tool_call_id": "1"}),
     ]
     with pytest.raises(RequestError, match="nested more than 120 levels deep"):
-        LlamaIndexLLM().chat(told)
+        LlamaIndexLLM().chat(asked)
 
 
 @pytest.mark.parametrize("arguments", [{"x": nested(100)}, json.dumps({"x": nested(400)})])
