@@ -198,9 +198,9 @@ class Call:
             async with aclosing(self._read_events(lines, EventReader(line_bytes))) as events:
                 async for event in events:
                     if event.kind is Kind.ERROR or (event.kind is Kind.TEXT and is_stream):
-                        raise server.error_in_answer(event.data)
+                        raise server.error_in_answer(event.data, self.sent)
                     if event.kind is Kind.TEXT:
-                        raise server.no_stream(kind, event.data)
+                        raise server.no_stream(kind, event.data, self.sent)
                     is_answer = is_answer or has_choices(event.data)
                     yield event
         if not is_answer and not is_stream:
@@ -220,4 +220,4 @@ class Call:
         try:
             return list(events)
         except (ValueError, RecursionError) as error:
-            raise self._server.no_json(line) from error
+            raise self._server.no_json(line, sent=self.sent) from error

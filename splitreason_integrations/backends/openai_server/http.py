@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import aiohttp
 
+from splitreason_integrations.backends.openai_server.echoes import without_echo
 from splitreason_integrations.backends.openai_server.failures import (
     is_passing,
     is_retryable,
@@ -93,7 +94,7 @@ class Server:
         try:
             async with await self._answer(session, path, body) as response:
                 if response.status != HTTPStatus.OK:
-                    raise self._refused(response, await _beginning(response))
+                    raise self._refused(response, await _beginning(response), body)
                 if response.headers.get("content-encoding", "identity") != "identity":
                     raise self.broken("the answer is compressed, which was not asked for")
                 yield response
@@ -136,9 +137,10 @@ class Server:
         except (ValueError, RecursionError) as error:
             raise self.no_json(data, retryable=retryable) from error
 
-    def no_json(self, data: bytes, *, retryable: bool = True) -> ModelCallError:
-        """Return the error for data that have to be JSON and are not."""
-        return self.broken(f"not JSON: {self._shown(data[:80])}", retryable=retryable)
+    def no_json(self, data: bytes, *, retryable: bool = True, sent: Any = None) -> ModelCallError:
+        """Return the error for data that have to be JSON and are not, in the answer to `sent`."""
+        shown = without_echo(self._shown(data[:80]), sent)
+        return self.broken(f"not JSON: {shown}", retryable=retryable)
 
     def broken(self, what: str, *, retryable: bool = True) -> ModelCallError:
         """Return the error for an answer that breaks the protocol."""
@@ -148,9 +150,9 @@ class Server:
         """Return the error for an answer that does not come in time."""
         return ModelStalledError(f"{self.label} sent nothing new for {self.read_s:g} s")
 
-    def error_in_answer(self, error: Any) -> ModelCallError:
-        """Return the error for one that the server reports within an answer."""
-        status, said = status_of(error), self._said(error)
+    def error_in_answer(self, error: Any, sent: Any = None) -> ModelCallError:
+        """Return the error for one that the server reports within an answer to `sent`."""
+        status, said = status_of(error), self._said(error, sent)
         return ModelCallError(
             f"{self.label} answered with an error: {said}{remedy_of(status)}",
             retryable=is_retryable(status),
@@ -158,9 +160,9 @@ class Server:
             said=self._learned(error, said),
         )
 
-    def no_stream(self, kind: str, text: str) -> ModelCallError:
+    def no_stream(self, kind: str, text: str, sent: Any = None) -> ModelCallError:
         """Return the error for an answer with status 200 that is no stream, but some text."""
-        said = self._shown(text.encode())
+        said = without_echo(self._shown(text.encode()), sent)
         return ModelCallError(
             f"{self.label}: answers with {kind[:40]!r}, not with an event stream: "
             f"{said or '(nothing)'}; see that the address is that of an OpenAI-compatible server",
@@ -230,13 +232,15 @@ class Server:
             ),
         )
 
-    def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> ModelCallError:
+    def _refused(
+        self, response: aiohttp.ClientResponse, body: bytes, sent: Any = None
+    ) -> ModelCallError:
         status = response.status
         try:
             error = json.loads(body)
         except (ValueError, RecursionError):
             error = body.decode(errors="replace")
-        said = self._said(error)
+        said = self._said(error, sent)
         if 300 <= status < 400:
             said = "it redirects; give the address that it redirects to"
         return ModelCallError(
@@ -259,8 +263,8 @@ class Server:
             f"{self.label}: {what}", retryable=not isinstance(error, aiohttp.InvalidURL)
         )
 
-    def _said(self, error: Any) -> str:
-        return self._shown(message_of(error)[:_ERROR_BYTES].encode())
+    def _said(self, error: Any, sent: Any) -> str:
+        return without_echo(self._shown(message_of(error)[:_ERROR_BYTES].encode()), sent)
 
     def _learned(self, error: Any, said: str) -> str:
         """Return a server's words with the code and the parameter that it names beside them."""

@@ -122,7 +122,7 @@ class TextTokens:
     def _final(self, ids: list[int], text: str) -> list[int]:
         if not self._joiner.joins(ids, text):
             raise UnreadableError(
-                f"its tokenizer cannot encode its text: {text[:40]!r}; set tokenizer to the "
+                "its tokenizer cannot encode its text; set tokenizer to the "
                 "one that the server's model has",
                 lasting=True,
             )
