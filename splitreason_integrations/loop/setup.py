@@ -3,9 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from threading import Event
 
-import anyio
 import anyio.to_thread
 
 from splitreason_integrations.backends.base import Gives, Model
@@ -21,6 +19,7 @@ from splitreason_integrations.errors import (
 from splitreason_integrations.loop.loading import Loading
 from splitreason_integrations.loop.participant import Participant
 from splitreason_integrations.loop.room import check_room, is_long
+from splitreason_integrations.loop.searching import search_in_time
 from splitreason_integrations.loop.state import Unreached
 from splitreason_integrations.loop.transcript import CLOSER, SMALL
 from splitreason_integrations.privacy.redacting_codec import RedactingCodec
@@ -171,7 +170,13 @@ class Setup:
         self, number: int, model: Model | None
     ) -> tuple[Participant, Participant | None]:
         if model is not None and self.vault is not None:
-            model = await self._searched(self.vault, model)
+            texts = [self._request.messages, self._request.tools]
+            try:
+                await search_in_time(self.vault, texts, self.loading.half_of_time_left_s)
+            except ModelUnreachableError as error:
+                # What was not searched may not leave: the small model goes on alone.
+                self.unreached.append(Unreached(model.name, error))
+                model = None
         self._small_prompt = await self._render(
             self._small, self._small.codec, thinking=self._request.thinking
         )
@@ -187,30 +192,6 @@ class Setup:
             SMALL, self._small, self._small_prompt, tags, shown=self._marks_spans
         )
         return small, large
-
-    async def _searched(self, vault: Vault, model: Model) -> Model | None:
-        """Have the rules search the conversation; return None where that takes too long.
-
-        What was not searched may not leave, so the small model goes on alone.
-        """
-        texts = [self._request.messages, self._request.tools]
-        limit_s, is_over = self.loading.half_of_time_left_s, Event()
-        search = partial(vault.search, texts, goes_on=lambda: not is_over.is_set())
-        try:
-            # A long conversation takes long to search; other requests go on meanwhile.
-            with anyio.fail_after(limit_s):
-                await anyio.to_thread.run_sync(search, abandon_on_cancel=True)
-        except TimeoutError:
-            error = ModelUnreachableError(
-                f"{model.name} was not asked: the rules of redact had not searched the messages "
-                f"after {limit_s:.1f} s, half of the time that was left; give a longer deadline or "
-                "shorter messages"
-            )
-            self.unreached.append(Unreached(model.name, error))
-            return None
-        finally:
-            is_over.set()
-        return model
 
     async def _learn_forms(self, large: Model | None) -> None:
         """Find out which model can keep the answer in its form, where one is asked for."""

@@ -20,6 +20,5 @@ def test_a_servers_words_are_shown_without_the_requests(said, shown):
 
 
 def test_a_prompt_that_is_text_is_left_out_too():
-    assert "hunter" not in without_echo(
-        "bad: swordfish hunter of cats", {"prompt": "swordfish hunter of cats"}
-    )
+    prompt = "swordfish hunter of cats"
+    assert without_echo(f"bad: {prompt}", {"prompt": prompt}) == "bad: […]"

@@ -116,7 +116,7 @@ class NamedTokens:
         ids = self._joiner.encode(text)
         if not ids or not self._joiner.joins(ids, text):
             raise UnreadableError(
-                f"its tokenizer cannot encode its text: {text[:40]!r}; set tokenizer to the one "
+                "its tokenizer cannot encode its text; set tokenizer to the one "
                 "that the server's model has",
                 lasting=True,
             )
