@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from inspect import signature
-from itertools import pairwise
 from typing import Any
 
 import jinja2
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
+from splitreason_integrations.backends.control_text import ControlText, unmarked
 from splitreason_integrations.backends.token_bounds import TokenBound
 from splitreason_integrations.errors import ContextOverflowError, ModelLoadError, RequestError
 from splitreason_integrations.protocols import Conversation, Prompt, ReplyFormat
@@ -33,11 +32,6 @@ from splitreason_integrations.text.tool_prompts import (
     with_text_arguments,
     with_tools,
 )
-
-_SANITIZES = (
-    "sanitize_control_tokens" in signature(PreTrainedTokenizerBase.apply_chat_template).parameters
-)
-"""Transformers 5.19, the newest that vLLM works with, takes that for a template's variable."""
 
 _TEMPLATE_ERRORS = (
     jinja2.TemplateError,
@@ -124,9 +118,8 @@ class TokenizerCodec:
         self._tokenizer = without_length_warning(tokenizer)
         self._name = name
         self._template = template or TemplateSettings()
-        self._control = {
-            added.content: token_id for token_id, added in tokenizer.added_tokens_decoder.items()
-        }
+        self._control_text = ControlText(tokenizer)
+        self._control = self._control_text.ids
         self._control_ids = frozenset(self._control.values())
         self.begin_token: int | None = tokenizer.bos_token_id
         own_end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
@@ -142,7 +135,7 @@ class TokenizerCodec:
         """Return ids of plain text; never a control token, whatever the text spells."""
         return [
             token
-            for part in self._parts(text)
+            for part in self._control_text.parts(text)
             for token in self._tokenizer.encode(part, add_special_tokens=False)
         ]
 
@@ -151,27 +144,16 @@ class TokenizerCodec:
         token_ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         at = 0
-        for part in self._parts(text):
+        for part in self._control_text.parts(text):
             encoded = self._tokenizer.backend_tokenizer.encode(part, add_special_tokens=False)
             token_ids += encoded.ids
             offsets += [(at + start, at + end) for start, end in encoded.offsets]
             at += len(part)
         return token_ids, offsets
 
-    def _parts(self, text: str) -> list[str]:
-        # Cut inside each control token's spelling, so that no part spells one.
-        cuts = {0, len(text)}
-        for spelled in self._control:
-            at = text.find(spelled)
-            while at >= 0:
-                cuts.add(at + 1)
-                at = text.find(spelled, at + 1)
-        ordered = sorted(cuts)
-        return [text[a:b] for a, b in pairwise(ordered) if a < b]
-
     def plain(self, text: str) -> str:
         """Return the text with a space inside whatever spells a control token."""
-        return " ".join(self._parts(text))
+        return " ".join(self._control_text.parts(text))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of ids, control tokens included."""
@@ -215,24 +197,26 @@ class TokenizerCodec:
             messages = self._calls_written(messages)
         if tools and not self._shows_tools:
             messages, tools = with_tools(messages, tools, self.reply_format), None
-        chat, offered = self._harmless(list(messages)), self._harmless(list(tools or ()))
-        apply = partial(self._apply, chat, tools=offered or None, **settings.as_variables())
-        whole = str(apply(tokenize=False, add_generation_prompt=True))
-        self._check_length(whole, context_tokens)
-        token_ids = apply(
-            sanitize_control_tokens=True,
-            return_dict=False,
-            add_generation_prompt=True,
-            tokenizer_kwargs={"verbose": False},
+        marked = self._control_text.marked
+        apply = partial(
+            self._refusable,
+            self._tokenizer.apply_chat_template,
+            marked(list(messages)),
+            tools=marked(list(tools or ())) or None,
+            tokenize=False,
+            **marked(settings.as_variables()),
         )
-        conversation = str(apply(tokenize=False))
-        prompt = Prompt(tuple(token_ids), self._header(whole, conversation), said)
+        whole = str(apply(add_generation_prompt=True))
+        self._check_length(unmarked(whole), context_tokens)
+        token_ids = self._refusable(self._control_text.encode, whole)
+        header = self._header(unmarked(whole), unmarked(str(apply())))
+        prompt = Prompt(tuple(token_ids), header, said)
         return with_thinking(prompt, self, settings, name=self._name, calls=calls)
 
-    def _apply(self, chat: list[Any], **more: Any) -> Any:
-        """Return what the chat template makes of a conversation; raise RequestError if it fails."""
+    def _refusable(self, call: Callable[..., Any], *given: Any, **more: Any) -> Any:
+        """Return what a call of the template or the tokenizer gives; raise RequestError if none."""
         try:
-            return self._tokenizer.apply_chat_template(chat, **more)
+            return call(*given, **more)
         except _TEMPLATE_ERRORS as error:
             raise RequestError(
                 f"{self._name}: its chat template refuses these messages: "
@@ -287,17 +271,6 @@ class TokenizerCodec:
         at = next((at for at, (mine, other) in pairs if mine != other), len(whole))
         spelled = [whole.find(text, max(0, at - len(text) + 1)) for text in self._control]
         return whole[min([at, *(start for start in spelled if 0 <= start < at)]) :]
-
-    def _harmless(self, value: Any) -> Any:
-        """Break control tokens where no sanitising looks: in keys, and without it in values too."""
-        if isinstance(value, Mapping):
-            return {self._broken(key): self._harmless(kept) for key, kept in value.items()}
-        if isinstance(value, list):
-            return [self._harmless(kept) for kept in value]
-        return value if _SANITIZES else self._broken(value)
-
-    def _broken(self, value: Any) -> Any:
-        return self.plain(value) if isinstance(value, str) else value
 
     @cached_property
     def reply_format(self) -> ReplyFormat:
