@@ -139,7 +139,7 @@ class SplitReasonLLM(PairSettings, ToolCallingLLM):
         return f"from_dict(data, {option}=...)"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what pickling takes: all options, a model's key among them.
+        """Return what pickling takes: all options, but no key of a model on a server.
 
         LlamaIndex's own would drop an option that cannot be pickled, a human check perhaps, from
         the copy and from this LLM too.
