@@ -32,7 +32,7 @@ EVENTS: Mapping[type[events.Event], Meaning] = {
 }
 """What each event's record means; the record's kind is the event's name."""
 
-_FAILURES = ("request.failed", "repaired")
+_FAILURES = ("request.failed", "repaired", "broken")
 """A request that its caller cancelled, by Ctrl-C perhaps, has not failed."""
 _MEANINGS = {
     **{event.name: meaning for event, meaning in EVENTS.items()},

@@ -134,7 +134,8 @@ class LogWriter:
         known = self._position
         if known and not self._change and known.is_end_of(descriptor):
             return known.last
-        tail, full = read_tail(descriptor), full_parts(self.path)
+        tail = read_tail(descriptor)
+        full = [] if tail.last else full_parts(self.path)
         last: AuditRecord | None
         if tail.last:
             last = self._read(tail.last, self.path)
@@ -149,7 +150,7 @@ class LogWriter:
         if self._change and known:
             last = self._noted(descriptor, last, "broken", self._break(known, last, descriptor))
             self._change = self._aside = None
-        elif full and not tail.last and not tail.torn:
+        elif full and not tail.torn:
             last = self._noted(descriptor, last, "rotated", {"after": full[-1].name})
         return last
 

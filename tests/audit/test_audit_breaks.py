@@ -8,14 +8,13 @@ import pytest
 from splitreason_integrations.audit import AuditLog, verify
 from splitreason_integrations.audit.checking import read
 from splitreason_integrations.audit.history import load
-from splitreason_integrations.audit.parts import lines_of
 from splitreason_integrations.audit.record import AuditRecord
 from splitreason_integrations.errors import AuditError, ConfigurationError
 
 
 def records_of(path):
-    """The records of a log, with gaps."""
-    return [AuditRecord.from_line(line.content[:-1]) for line in lines_of(path)]
+    """The records of a file, with gaps."""
+    return [AuditRecord.from_line(line) for line in path.read_bytes().splitlines()]
 
 
 def records_of_whole_lines(path):

@@ -161,6 +161,54 @@ def test_verify(run, log):
     assert "missing" in run("verify", "--head", "f" * 64, status=2).err
 
 
+def test_verify_checks_signatures_with_keys_in_files(run, tmp_path, monkeypatch):
+    log = AuditLog(tmp_path / "signed.jsonl", key="our secret of some length")
+    log.append("test", {})
+    own, other = tmp_path / "own.key", tmp_path / "other.key"
+    own.write_text("our secret of some length\n")
+    other.write_text("the secret of somebody else")
+    where = ("--log", log.path)
+    assert "1 signatures" in run("verify", *where, "--key-file", other, "--key-file", own).out
+    assert "was not given" in run("verify", *where, "--key-file", other, status=2).err
+    assert json.loads(run("verify", *where, "--json").out)["signatures"] is None
+    monkeypatch.setenv("SPLITREASON_AUDIT_KEY", own.read_text())
+    assert json.loads(run("verify", *where, "--json").out)["signatures"] == 1
+    assert "cannot be read" in run("verify", *where, "--key-file", tmp_path, status=2).err
+    other.write_text("short")
+    said = run("verify", *where, "--key-file", other, status=2).err
+    assert "16 characters" in said
+    assert "short" not in said
+
+
+def test_a_log_in_several_files_is_one_log(run, tmp_path):
+    log = AuditLog(tmp_path / "rotated.jsonl", rotate_mb=0.01)
+    for number in range(20):
+        log.append("request.started", {"text": "x" * 3000}, request_id=f"{number % 6}-id")
+    where = ("--log", log.path)
+    assert "is intact" in run("verify", *where).out
+    assert len(json.loads(run("show", "4", *where, "--json").out)["records"]) == 3
+    assert len(json.loads(run("list", *where, "--json").out)["requests"]) == 6
+    first = log.path.with_name("rotated.jsonl.0001")
+    end = json.loads(first.read_bytes().splitlines()[-1])["hash"]
+    first.unlink()
+    assert (
+        "rotated.jsonl.0002, line 1: missing: records 1 to" in run("verify", *where, status=2).err
+    )
+    assert "is intact" in run("verify", *where, "--after", end).out
+    listed = run("list", *where, "--json")
+    assert len(json.loads(listed.out)["requests"]) == 6
+    assert "in a file that is not here" in listed.err
+
+
+def test_a_break_is_a_failure_in_the_report(run, log, tmp_path):
+    log.path.rename(tmp_path / "elsewhere")
+    log.append("test", {}, request_id="later")
+    page = tmp_path / "report.html"
+    run("report", page)
+    assert "broken" in page.read_text("utf-8")
+    assert "expected hash" in page.read_text("utf-8")
+
+
 def test_verify_says_which_line_was_changed(run, log):
     log.path.write_bytes(
         log.path.read_bytes().replace(b'"decision":"approve"', b'"decision":"approvE"')
