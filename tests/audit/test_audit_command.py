@@ -16,7 +16,6 @@ from splitreason_integrations.audit.history import load
 from splitreason_integrations.audit.recording import recorded
 from splitreason_integrations.audit.replay import engine_of, request_of, run_again
 from splitreason_integrations.cli import main
-from splitreason_integrations.cli.audit_tables import print_request
 from splitreason_integrations.errors import AuditError, ConfigurationError
 from splitreason_integrations.events import Event
 from splitreason_integrations.testing import ScriptedModel
@@ -141,6 +140,8 @@ def test_people_read_spans_from_1_rounded_numbers_and_no_records(run, log):
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_a_request_is_shown_in_full_at_a_terminals_width(log, columns, monkeypatch):
+    from splitreason_integrations.cli.audit_tables import print_request
+
     monkeypatch.setenv("COLUMNS", str(columns))
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, highlight=False)
     print_request(load(log.path).request("aaa"), console)

@@ -8,8 +8,6 @@ from rich.console import Console
 from splitreason_integrations.cli.bench_gpu import _show as show_gpu
 from splitreason_integrations.cli.chart import Mark, chart
 from splitreason_integrations.cli.display import progress_bar
-from splitreason_integrations.cli.printed_tables import known, print_markdown
-from splitreason_integrations.cli.wrapping import print_lines
 
 WIDTHS = [60, 80, 200]
 PROSE = "the large model wrote few tokens, and handed back where the small model agreed with it"
@@ -25,6 +23,8 @@ def printed(prints, width, *, terminal=True):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_prose_breaks_between_words_and_goes_on_below_its_second_column(width):
+    from splitreason_integrations.cli.wrapping import print_lines
+
     lines = printed(lambda one: print_lines(one, f"chosen   {PROSE}"), width).splitlines()
     assert max(map(len, lines)) <= width
     assert " ".join(" ".join(lines).split()) == f"chosen {PROSE}"
@@ -34,6 +34,8 @@ def test_prose_breaks_between_words_and_goes_on_below_its_second_column(width):
 
 
 def test_a_file_gets_each_line_whole():
+    from splitreason_integrations.cli.wrapping import print_lines
+
     assert printed(lambda one: print_lines(one, PROSE), 20, terminal=False) == f"{PROSE}\n"
 
 
@@ -72,6 +74,8 @@ def test_the_benchmark_of_a_gpu_loses_no_figure(width, monkeypatch, capsys):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_markdown_is_columns_at_a_terminal_and_stays_markdown_in_a_file(width):
+    from splitreason_integrations.cli.printed_tables import print_markdown
+
     text = "| rule | share |\n|---|---|\n| <code>(a &#124; b)</code> | `5%` |\n\nn = 4"
     shown = printed(lambda one: print_markdown(one, text), width)
     assert not {"<code>", "&#124;", "`", "|--"} & {sign for sign in shown.split() if sign}
@@ -82,6 +86,8 @@ def test_markdown_is_columns_at_a_terminal_and_stays_markdown_in_a_file(width):
 
 
 def test_a_cost_without_prices_is_no_zero():
+    from splitreason_integrations.cli.printed_tables import known
+
     assert known([0.0, 0.0], ".2f") == ["–", "–"]
     assert known([0.0, 1.5], ".2f") == ["0.00", "1.50"]
 

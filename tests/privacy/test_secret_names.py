@@ -8,7 +8,6 @@ import pytest
 from splitreason_integrations import OpenAIServerModel, SplitEngine, TransformersModel, VLLMModel
 from splitreason_integrations.backends.description import ModelDescription
 from splitreason_integrations.errors import UnknownSpecError
-from splitreason_integrations.privacy.secret_names import is_secret, shown, without_credentials
 from splitreason_integrations.settings.options import PairSettings
 
 KEY = "sk-12345"
@@ -43,11 +42,15 @@ class Portal(ModelDescription):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_secrets(name):
+    from splitreason_integrations.privacy.secret_names import is_secret
+
     assert is_secret(name)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "monkey", "tokenizer", "keyword", "api_key_env"])
 def test_names_of_other_things(name):
+    from splitreason_integrations.privacy.secret_names import is_secret
+
     assert not is_secret(name)
 
 
@@ -106,6 +109,8 @@ def test_errors_of_addresses_show_no_secret():
 
 
 def test_values_without_names_of_secrets_stay():
+    from splitreason_integrations.privacy.secret_names import shown, without_credentials
+
     data = {"a": [1, ("b", None)], "token": None, "at": "https://host/v1?page=2"}
     assert shown(data) == data
     assert without_credentials("mail a@b.c") == "mail a@b.c"
