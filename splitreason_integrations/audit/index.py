@@ -16,6 +16,7 @@ from typing import Any
 from splitreason_integrations.audit.checking import Chain, DamagedLineError, checked
 from splitreason_integrations.audit.parts import Part
 from splitreason_integrations.audit.record import GENESIS, AuditRecord, hash_fits, hash_in
+from splitreason_integrations.errors import AuditError
 
 _VERSION = 1
 
@@ -71,7 +72,7 @@ class PartIndex:
 
     def _begin(self, content: bytes) -> Chain:
         """Return the chain that the first line goes on with, wherever it comes from."""
-        with suppress(ValueError):
+        with suppress(AuditError):
             first = AuditRecord.without_data(content[:-1])
             self.first = (first.sequence, first.previous)
         return Chain.behind(self.first[0] - 1, self.first[1])

@@ -110,6 +110,8 @@ class OpenParts(ExitStack):
         raise AuditError(f"the audit log {self._path} is rotated faster than it can be opened")
 
     def _opened(self, name: Path) -> Part:
+        if name.exists() and not name.is_file():
+            raise AuditError(f"the audit log {name} cannot be read: it is not a file; name one")
         try:
             file = self.enter_context(name.open("rb"))
         except OSError as error:

@@ -119,6 +119,23 @@ def test_without_a_place_for_it_the_log_is_read_all_the_same(log, monkeypatch):
     assert sorted(one.name for one in log.path.parent.iterdir()) == ["audit.jsonl"]
 
 
+@pytest.mark.parametrize("line", [b"\n", b"{}\n", b"x", b"[" * 9999 + b"\n"])
+def test_a_log_that_begins_with_another_line_is_reported(log, line):
+    log.path.write_bytes(line + log.path.read_bytes())
+    for _ in range(2):
+        with IndexedLog(log.path) as opened:
+            assert list(opened.since()) == []
+            assert (opened.report.bad_line, opened.report.records) == (1, 0)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for read in (verify, load, lambda path: IndexedLog(path).__enter__()):
+        for path in (tmp_path, tmp_path / "pipe"):
+            with pytest.raises(AuditError, match="cannot be read"):
+                read(path)
+
+
 def test_an_index_holds_no_text(log):
     log.append("said", {"text": "in confidence"}, request_id="r1")
     listed(log)
