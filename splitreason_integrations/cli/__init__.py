@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from splitreason_integrations import __version__
 from splitreason_integrations.cli import (
@@ -28,6 +27,7 @@ from splitreason_integrations.cli import (
 from splitreason_integrations.cli.help_texts import describe
 from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.errors import SplitReasonError
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.processes import environment
 from splitreason_integrations.records.printable import harmless
 
@@ -46,7 +46,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"splitreason {__version__}")
+        echo(f"splitreason {__version__}")
         raise typer.Exit
 
 
@@ -90,12 +90,12 @@ def main() -> None:
     except (typer.TyperException, SplitReasonError) as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         if text.startswith(_HELP):  # a group of commands was named alone
-            typer.echo(text, err=True)
+            echo(text, err=True)
         else:
             line = f"splitreason: {harmless(' '.join(text.split()))}"
-            print_lines(Console(stderr=True, highlight=False), line)
+            print_lines(Screen(stderr=True, highlight=False), line)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("splitreason: interrupted", err=True)
+        echo("splitreason: interrupted", err=True)
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

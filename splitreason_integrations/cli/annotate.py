@@ -15,6 +15,7 @@ from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.cli import annotate_options as shared
 from splitreason_integrations.cli import options
 from splitreason_integrations.decide.pricing import Prices
+from splitreason_integrations.humans.screen import echo
 
 app = typer.Typer(
     help="Tag the hard spans of reasoning traces.", no_args_is_help=True, rich_markup_mode=None
@@ -194,4 +195,4 @@ def samples_command(
 ) -> None:
     """Print sample traces with known hard spans (gold_spans) as JSON lines."""
     for row in samples(domain, n=n, seed=seed):
-        typer.echo(json.dumps(row, ensure_ascii=False))
+        echo(json.dumps(row, ensure_ascii=False))

@@ -29,6 +29,7 @@ from splitreason_integrations.annotation.steps import Align
 from splitreason_integrations.cli.display import ProgressShown
 from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.records.printable import harmless
 
 Source = Annotated[
@@ -115,9 +116,9 @@ def run(
             lambda: annotate(rows, by, job.out, settings, on_progress=on_progress)
         )
     if job.as_json:
-        typer.echo(json.dumps({"out": str(job.out), **report.data()}))
+        echo(json.dumps({"out": str(job.out), **report.data()}))
     else:
-        _show(Console(highlight=False), report, job.out)
+        _show(Screen(highlight=False), report, job.out)
     if report.traces and report.refused.total() == report.traces:
         raise typer.Exit(1)
 
@@ -159,7 +160,7 @@ def progress(total: int | None) -> Generator[OnProgress, None, None]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[spent]}"),
     )
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     with ProgressShown(*columns, console=console) as bar:
         task = bar.add_task("", total=total, spent="")
 

@@ -23,6 +23,7 @@ from splitreason_integrations.errors import RequestError
 from splitreason_integrations.events import HandoffFailed, HumanAsked
 from splitreason_integrations.humans.console import ConsoleReviewer
 from splitreason_integrations.humans.human import HumanCheck
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.records import Completion, Delta
 from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.request import Request
@@ -105,13 +106,13 @@ def ask(
         check_picture(picture)
     load_models(engine)
     drawn = ReplyPicture(question)
-    reply = stream(engine, request, Console(highlight=False, quiet=as_json), drawn.add)
+    reply = stream(engine, request, Screen(highlight=False, quiet=as_json), drawn.add)
     if picture is not None:
         write_picture(picture, drawn.svg(cost_line(reply, timed=False)))
     if as_json:
-        typer.echo(json.dumps(_facts(reply)))
+        echo(json.dumps(_facts(reply)))
         return
-    remarks = Console(stderr=True, highlight=False)
+    remarks = Screen(stderr=True, highlight=False)
     for line in filter(None, (cost_line(reply), choice_line(reply))):
         print_lines(remarks, line, "dim")
 
@@ -150,7 +151,7 @@ def stream(
         printer.abandon()
         raise
     printer.finish()
-    errors = Console(stderr=True, highlight=False)
+    errors = Screen(stderr=True, highlight=False)
     for failure in failures:
         print_lines(errors, harmless(f"{failure.model} failed: {failure.error}"))
     assert reply is not None, "a stream ends with its completion"

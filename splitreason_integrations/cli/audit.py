@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from splitreason_integrations import blocking
 from splitreason_integrations.audit import checking
@@ -21,6 +20,7 @@ from splitreason_integrations.cli import options
 from splitreason_integrations.cli.audit_tables import print_reply, print_request, requests_table
 from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.errors import AuditError
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.processes.environment import AUDIT_KEY, AUDIT_LOG
 
 app = typer.Typer(
@@ -51,9 +51,9 @@ def list_requests(
         found = (one.summary() for one in opened.since(begin))
         requests = [one for one in found if one["degraded"] or not degraded]
     if as_json:
-        typer.echo(json.dumps({"requests": requests, "log": asdict(opened.report)}))
+        echo(json.dumps({"requests": requests, "log": asdict(opened.report)}))
         return
-    print_table(Console(highlight=False), requests_table(requests))
+    print_table(Screen(highlight=False), requests_table(requests))
 
 
 @app.command()
@@ -66,9 +66,9 @@ def show(request: RequestId, log: Log = _LOG, as_json: options.AsJson = False) -
         found = opened.request(request)
     if as_json:
         records = [record.facts() for record in found.records]
-        typer.echo(json.dumps({"request_id": found.request_id, "records": records}))
+        echo(json.dumps({"request_id": found.request_id, "records": records}))
         return
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     print_request(found, console)
     if "pieces" in found.finished:
         print_reply(pieces_of(found), console)
@@ -102,7 +102,7 @@ def verify(
     torn = checking.repair(log) if repair else 0
     report = checking.verify(log, head=head, key=keys, after=after)
     if as_json:
-        typer.echo(json.dumps({"ok": report.ok, **asdict(report), "repaired_bytes": torn}))
+        echo(json.dumps({"ok": report.ok, **asdict(report), "repaired_bytes": torn}))
         raise typer.Exit(0 if report.ok else 2)
     if not report.ok:
         remedy = "; --repair moves it aside" if report.torn else ""
@@ -110,7 +110,7 @@ def verify(
         raise AuditError(f"{file}, line {report.bad_line}: {report.problem}{remedy}")
     moved = f", {torn} bytes of an incomplete line moved to {log}.torn" if torn else ""
     signed = "" if report.signatures is None else f", {report.signatures} signatures"
-    typer.echo(f"{log} is intact: {report.records} records{signed}, head {report.head}{moved}")
+    echo(f"{log} is intact: {report.records} records{signed}, head {report.head}{moved}")
 
 
 @app.command()
@@ -129,7 +129,7 @@ def report(
         raise AuditError(
             f"{file} cannot be written: {error.strerror}; name a file in a folder that exists"
         ) from error
-    typer.echo(f"wrote {file}")
+    echo(f"wrote {file}")
 
 
 @app.command()
@@ -156,15 +156,15 @@ def replay(
     pieces = pieces_of(found)
     if not again:
         if as_json:
-            typer.echo(json.dumps({"request_id": found.request_id, "pieces": pieces}))
+            echo(json.dumps({"request_id": found.request_id, "pieces": pieces}))
         else:
-            print_reply(pieces, Console(highlight=False))
+            print_reply(pieces, Screen(highlight=False))
         return
     result = blocking.run(lambda: run_again(found, small=small, large=large))
     if as_json:
-        typer.echo(json.dumps({"identical": result.identical, **asdict(result)}))
+        echo(json.dumps({"identical": result.identical, **asdict(result)}))
     else:
-        typer.echo(_verdict(result))
+        echo(_verdict(result))
     raise typer.Exit(0 if result.identical else 2)
 
 
@@ -202,7 +202,7 @@ def _opened(log: Path) -> Iterator[IndexedLog]:
 def _warn(log: Path, damage: Report) -> None:
     if not damage.ok:
         used = "; only the lines before it are used" if damage.stopped else ""
-        typer.echo(
+        echo(
             f"splitreason: {log.with_name(damage.file)} is damaged at line {damage.bad_line} "
             f"({damage.problem}){used}",
             err=True,

@@ -4,7 +4,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
@@ -17,6 +16,7 @@ from splitreason_integrations.cli.bench_untaught import untaught_command
 from splitreason_integrations.cli.display import progress_bar
 from splitreason_integrations.cli.printed_tables import print_markdown
 from splitreason_integrations.cli.wrapping import print_lines
+from splitreason_integrations.humans.screen import Screen, echo
 
 app = typer.Typer(
     help="Benchmarks; each prints a ratio measured in one run.",
@@ -69,11 +69,11 @@ def overhead(
     command = f"splitreason bench overhead --samples {samples} --threads {threads} --seed {seed}"
     result |= report.context(command)
     if as_json:
-        typer.echo(json.dumps(result))
+        echo(json.dumps(result))
         return
     low, high = result["interval"]
     print_lines(
-        Console(highlight=False),
+        Screen(highlight=False),
         f"split generation takes {result['ratio']:.3f} times as long as its forward passes alone "
         f"(95 % interval {low:.3f} to {high:.3f}, {result['n']} problems, {result['hardware']})",
     )
@@ -100,6 +100,6 @@ def pair(
             on_progress=lambda done, of: bar.update(task, completed=done, total=of),
         ).data()
     if as_json:
-        typer.echo(json.dumps(found))
+        echo(json.dumps(found))
     else:
-        print_markdown(Console(highlight=False), whole(found))
+        print_markdown(Screen(highlight=False), whole(found))

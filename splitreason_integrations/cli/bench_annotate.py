@@ -4,13 +4,13 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from splitreason_integrations import blocking
 from splitreason_integrations.annotation.bench import bench
 from splitreason_integrations.cli import annotate_options, options
 from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.evals import report
+from splitreason_integrations.humans.screen import Screen, echo
 
 
 def annotate_command(
@@ -33,11 +33,11 @@ def annotate_command(
         )
     result |= report.context(options.command_line())
     if as_json:
-        typer.echo(json.dumps(result))
+        echo(json.dumps(result))
         return
     peak = result["peak_mb"]
     print_lines(
-        Console(highlight=False),
+        Screen(highlight=False),
         f"{result['ratio']:.3%} of exactly quoted snippets were placed at their origin; "
         f"{result['snippets']} snippets of all kinds in {result['seconds']:.2g} s "
         f"({result['n']} traces of {result['tokens']} tokens, {_workers(result['workers'])}, "

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from splitreason_integrations.backends.registry import load_model
 from splitreason_integrations.cli import options
@@ -15,6 +14,7 @@ from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.reading_cost import reading_cost
 from splitreason_integrations.evals.tasks import generated
+from splitreason_integrations.humans.screen import Screen, echo
 
 _FAMILIES = ("word", "context")
 
@@ -55,10 +55,10 @@ def disagreement_command(
         found = asyncio.run(measure())
     result = {"bench": "disagreement", **found, **report.context(options.command_line())}
     if as_json:
-        typer.echo(json.dumps(result))
+        echo(json.dumps(result))
         return
     for line in (*reading_lines(found), f"{result['hardware']}, {result['date']}"):
-        print_lines(Console(highlight=False), line)
+        print_lines(Screen(highlight=False), line)
 
 
 def reading_lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from splitreason_integrations.errors import RequestError
+from splitreason_integrations.humans.screen import echo
 
 
 def figures_command(
@@ -35,7 +36,7 @@ def figures_command(
             f"out of date: {', '.join(map(str, changed))}; run splitreason bench figures"
         )
     for page in changed:
-        typer.echo(f"{page} changed")
+        echo(f"{page} changed")
 
 
 def _files(pages: list[Path]) -> list[Path]:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations.checks import check_extra
@@ -18,6 +17,7 @@ from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals import report
 from splitreason_integrations.evals.shapes import SHAPES
+from splitreason_integrations.humans.screen import Screen, echo
 
 if TYPE_CHECKING:
     from splitreason_integrations.backends.hf.model import HFModel
@@ -59,7 +59,7 @@ def gpu_command(
         **report.context(options.command_line()),
     }
     if as_json:
-        typer.echo(json.dumps(result))
+        echo(json.dumps(result))
     else:
         _show(result)
 
@@ -138,7 +138,7 @@ def _show(result: dict[str, Any]) -> None:
     ]
     for name, cell in rows:
         table.add_row(name, *(cell(one) for one in figures))
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     print_table(console, table)
     peak = result["peak_memory_bytes"]
     memory = "" if peak is None else f"; {peak / 2**30:.1f} GiB at most"

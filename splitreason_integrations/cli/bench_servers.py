@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations import embedded
@@ -28,6 +27,7 @@ from splitreason_integrations.evals import load, report, servers
 from splitreason_integrations.evals.reading_cost import reading_cost
 from splitreason_integrations.evals.tasks import generated
 from splitreason_integrations.evals.vllm_servers import vllm_server
+from splitreason_integrations.humans.screen import Screen, echo
 
 _FAMILIES = ("word", "context")
 
@@ -90,7 +90,7 @@ def servers_command(
             )
     result |= report.context(options.command_line())
     if as_json:
-        typer.echo(json.dumps(result))
+        echo(json.dumps(result))
     else:
         _show(result)
 
@@ -106,7 +106,7 @@ def _specs(
             vllm_server(embedded.path("small"), Path(logs, "small"), name="small") as one,
             vllm_server(embedded.path("large"), Path(logs, "large"), name="large") as other,
         ):
-            Console(stderr=True).print("starting two vLLM servers on the bundled pair")
+            Screen(stderr=True).print("starting two vLLM servers on the bundled pair")
             one.wait()
             other.wait()
             yield OpenAIServerModel(one.url, "small"), OpenAIServerModel(other.url, "large")
@@ -167,7 +167,7 @@ def _show(result: dict[str, Any]) -> None:
         ("latency p50, p99", "{p50:.2f} s, {p99:.2f} s".format(**load_["latency_s"])),
     ):
         table.add_row(name, cell)
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     print_table(console, table)
     for line in (*reading_lines(result["disagreement"]), f"{result['hardware']}, {result['date']}"):
         print_lines(console, line)

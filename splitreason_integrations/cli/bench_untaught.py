@@ -4,12 +4,12 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from splitreason_integrations.checks import check_extra
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.display import progress_by_name
 from splitreason_integrations.cli.printed_tables import print_markdown
+from splitreason_integrations.humans.screen import Screen, echo
 
 
 def untaught_command(
@@ -42,6 +42,6 @@ def untaught_command(
             on_progress=on_progress,
         )
     if as_json:
-        typer.echo(json.dumps(found))
+        echo(json.dumps(found))
     else:
-        print_markdown(Console(highlight=False), whole(found))
+        print_markdown(Screen(highlight=False), whole(found))

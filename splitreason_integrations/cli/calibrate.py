@@ -28,6 +28,7 @@ from splitreason_integrations.evals.metrics import RESAMPLES, Metric
 from splitreason_integrations.evals.plot import check_plot, save_plot
 from splitreason_integrations.evals.scalars import CLOSES, TRIGGERS, Scalar
 from splitreason_integrations.evals.threshold_search import Row, UnmetGoalError
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.settings.policy_files import to_toml
 
 
@@ -126,13 +127,13 @@ def calibrate(
     except UnmetGoalError as error:
         if as_json:
             curve = [row.data() for row in error.rows]
-            typer.echo(json.dumps({"threshold": None, "curve": curve, **context}))
+            echo(json.dumps({"threshold": None, "curve": curve, **context}))
         else:
             _show_curve(error.rows, goal, None)
         raise
     _write(found, context, out=out, plot=plot, request_cap=request_cap)
     if as_json:
-        typer.echo(json.dumps({**found.data(), **context}))
+        echo(json.dumps({**found.data(), **context}))
     else:
         _show(found)
 
@@ -188,10 +189,10 @@ def _write(
             trigger=str(found.trigger), close=found.close, max_offload_share=request_cap
         )
         out.write_text(to_toml(policy, remarks=_remarks(found, context)), "utf-8")
-        typer.echo(f"wrote {out}", err=True)
+        echo(f"wrote {out}", err=True)
     if plot is not None:
         save_plot(found, plot, remark=f"{context['hardware']}, {context['date']}")
-        typer.echo(f"wrote {plot}", err=True)
+        echo(f"wrote {plot}", err=True)
 
 
 def _remarks(found: Calibration, context: Mapping[str, object]) -> list[str]:
@@ -223,7 +224,7 @@ def _show(found: Calibration) -> None:
 
 def _show_curve(rows: Sequence[Row], goal: Goal, chosen: Row | None) -> Console:
     """Print the measurements as a table and a chart; return the console."""
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     marks = [
         Mark(row.threshold, figure.value, figure.low, figure.high, chosen=row is chosen)
         for row in rows

@@ -2,8 +2,6 @@
 
 from typing import Annotated, Any
 
-from rich.console import Console
-
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.ask import stream
 from splitreason_integrations.cli.chat_commands import run_command, summary
@@ -12,6 +10,7 @@ from splitreason_integrations.cli.display import choice_line, cost_line, load_mo
 from splitreason_integrations.cli.typed_lines import TypedLines
 from splitreason_integrations.cli.wrapping import print_lines
 from splitreason_integrations.errors import ContextOverflowError, SplitReasonError
+from splitreason_integrations.humans.screen import Screen
 from splitreason_integrations.records.printable import harmless
 
 
@@ -49,8 +48,8 @@ class _Session:
     def __init__(self, talk: Conversation) -> None:
         self._talk = talk
         self._lines = TypedLines()
-        self._answers = Console(highlight=False)
-        self._remarks = Console(stderr=True, highlight=False)
+        self._answers = Screen(highlight=False)
+        self._remarks = Screen(stderr=True, highlight=False)
         self._interrupts = 0
 
     def run(self) -> None:

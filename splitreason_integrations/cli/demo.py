@@ -23,6 +23,7 @@ from splitreason_integrations.evals.report import context
 from splitreason_integrations.evals.results import Result
 from splitreason_integrations.evals.runner import compare
 from splitreason_integrations.evals.tasks import Task, generated
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.request import Request
 
 _NAMES = {
@@ -55,12 +56,12 @@ def demo(
         results = _compare(engine, tasks, seed)
         summaries = _summaries(results)
         rows = [{**result.data(), "summary": summaries[result.mode]} for result in results]
-        typer.echo(json.dumps({"rows": rows, **context(_command(eval_problems, seed))}))
+        echo(json.dumps({"rows": rows, **context(_command(eval_problems, seed))}))
         return
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     out = WordWrap(console)
     if console.is_terminal:
-        console.print(f"small model, [{LARGE_STYLE}]large model[/]\n")
+        console.print(f"small model, [{LARGE_STYLE}]large model[/]\n", markup=True)
     else:
         console.print("small model, ⟦large model⟧\n")
     for task in random.Random(seed).sample(tasks, problems):
@@ -80,7 +81,7 @@ def _command(eval_problems: int, seed: int) -> str:
 def _load(engine: SplitEngine, *, quiet: bool) -> None:
     """Load torch and the pair, and show it; without a terminal in one line, unless quiet."""
     if not quiet and not sys.stderr.isatty():
-        typer.echo("loading the bundled pair …", err=True)
+        echo("loading the bundled pair …", err=True)
     with loading("PyTorch"):
         options.compute_on_one_thread()
     load_models(engine)

@@ -32,6 +32,7 @@ from splitreason_integrations.backends.registry import (
     public_name,
 )
 from splitreason_integrations.cli.wrapping import WordWrap
+from splitreason_integrations.humans.screen import Screen
 from splitreason_integrations.records import Author, Channel, Completion, Delta
 from splitreason_integrations.records.printable import harmless
 from splitreason_integrations.records.view import facts_line
@@ -63,7 +64,7 @@ def _load(spec: ModelSpec, role: Role) -> None:
 @contextmanager
 def loading(what: str) -> Generator[None, None, None]:
     """Show on standard error, if that is a terminal, what is being loaded and for how long."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
@@ -176,7 +177,7 @@ def _line(task: Task) -> str:
 @contextmanager
 def progress_bar() -> Generator[Progress, None, None]:
     """Show progress on standard error."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -3,8 +3,6 @@
 import json
 from dataclasses import asdict
 
-import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +20,7 @@ from splitreason_integrations.doctor import (
 )
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.evals import report
+from splitreason_integrations.humans.screen import Screen, echo
 
 
 def doctor(
@@ -53,7 +52,7 @@ def doctor(
     if as_json:
         rows = [asdict(finding) for finding in findings]
         found = {"findings": rows, "rules": [asdict(rule) for rule in rules]}
-        typer.echo(json.dumps({**found, **report.context("splitreason doctor")}))
+        echo(json.dumps({**found, **report.context("splitreason doctor")}))
     else:
         _show(findings)
         _show_rules(rules)
@@ -67,7 +66,7 @@ def _show(findings: list[Finding]) -> None:
     for finding in findings:
         # Text objects, because names and server messages must not be parsed as markup.
         table.add_row(mark(finding), Text(finding.what), Text(finding.said))
-    console = Console()
+    console = Screen()
     console.print(f"{report.hardware()}; {_versions()}", highlight=False)
     print_table(console, table)
 
@@ -88,7 +87,7 @@ def _show_rules(rules: list[RuleFinding]) -> None:
     for rule in rules:
         said = Text(f"no: {rule.said}", "yellow") if rule.said else Text("yes")
         table.add_row(Text(rule.kind), Text(rule.rule), said)
-    console = Console()
+    console = Screen()
     console.print()
     print_table(console, table)
 

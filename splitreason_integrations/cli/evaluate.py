@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import typer
-from rich.console import Console
-
 from splitreason_integrations import __version__
 from splitreason_integrations.audit.settings import settings_of
 from splitreason_integrations.backends.registry import ModelSpec
@@ -28,6 +25,7 @@ from splitreason_integrations.evals.page import write_report
 from splitreason_integrations.evals.plot import check_matplotlib
 from splitreason_integrations.evals.process_pool import ProcessPool
 from splitreason_integrations.evals.runner import RULE, Progress, Runner, fingerprint, order_of
+from splitreason_integrations.humans.screen import Screen, echo
 
 _T = TypeVar("_T")
 
@@ -201,11 +199,11 @@ def measure(run: Callable[[Progress], _T]) -> _T:
 
 def _show(found: Contest, context: Mapping[str, Any], *, as_json: bool, out: Path | None) -> None:
     if out is not None:
-        typer.echo(f"wrote {', '.join(REPORTS)} in {out}", err=True)
+        echo(f"wrote {', '.join(REPORTS)} in {out}", err=True)
     if as_json:
-        typer.echo(json.dumps({**found.data(), **context}))
+        echo(json.dumps({**found.data(), **context}))
         return
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     print_table(console, tables.for_terminal(found.results))
     for line in (*tables.missed_shares(found.results), *tables.rules_and_reading(found.results)):
         print_lines(console, line)

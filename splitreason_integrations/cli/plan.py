@@ -12,6 +12,7 @@ from splitreason_integrations.cli import options, plan_options, plan_tables
 from splitreason_integrations.cli.evaluate import measure
 from splitreason_integrations.errors import RequestError, SettingError
 from splitreason_integrations.evals import report
+from splitreason_integrations.humans.screen import echo
 from splitreason_integrations.planning import figures as figure_files
 from splitreason_integrations.planning.capacity import Target
 from splitreason_integrations.planning.capacity import plan as planned
@@ -100,7 +101,7 @@ def plan(
     if out is not None:
         remarks = [str(context[name]) for name in ("command", "date", "hardware")]
         out.write_text(figure_files.to_toml(complete, remarks=remarks), "utf-8")
-        typer.echo(f"wrote {out}", err=True)
+        echo(f"wrote {out}", err=True)
     _show(complete, target, found, context if as_json else None)
 
 
@@ -150,4 +151,4 @@ def _show(
         return
     check = found.check.data() if found else None
     data = {**result.data(), "figures": building.plain(complete), "check": check, **context}
-    typer.echo(json.dumps(data))
+    echo(json.dumps(data))

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations.cli.printed_tables import UNKNOWN, print_table
 from splitreason_integrations.cli.wrapping import print_lines
+from splitreason_integrations.humans.screen import Screen
 from splitreason_integrations.planning.capacity import Deployment, Plan
 from splitreason_integrations.planning.measuring import Check, error_of
 
@@ -23,7 +23,7 @@ _NAMES = {
 
 def show(plan: Plan, check: Check | None) -> None:
     """Print a plan, and the check of its prediction if there is one."""
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     print_table(console, _plan(plan))
     first = (
         "both models share a device, so their times add up"

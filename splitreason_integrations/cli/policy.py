@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations.cli import options
@@ -17,6 +16,7 @@ from splitreason_integrations.decide.ask_rules import AskRule
 from splitreason_integrations.decide.policy import Policy
 from splitreason_integrations.decide.pricing import ModelTerms
 from splitreason_integrations.errors import ConfigurationError
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.settings import policy_files
 from splitreason_integrations.settings.from_data import NO_CAP
 from splitreason_integrations.settings.policy_warnings import policy_warnings
@@ -61,7 +61,7 @@ def list_templates(as_json: options.AsJson = False) -> None:
     """List the ready-made policies."""
     found = [(name, Policy.template(name).summary) for name in policy_files.template_names()]
     if as_json:
-        typer.echo(json.dumps([{"name": name, "summary": summary} for name, summary in found]))
+        echo(json.dumps([{"name": name, "summary": summary} for name, summary in found]))
         return
     _print(found)
 
@@ -75,7 +75,7 @@ def show(
     shown = policy_files.named(policy)
     _warn(shown)
     if as_json:
-        typer.echo(json.dumps({"name": policy, **asdict(shown)}))
+        echo(json.dumps({"name": policy, **asdict(shown)}))
         return
     _print([("Policy", policy), *_rows(shown)])
 
@@ -95,13 +95,11 @@ def export(
     if out is not None:
         _write(out, text, force=force)
     if as_json:
-        typer.echo(
-            json.dumps({"name": name, "file": None if out is None else str(out), "toml": text})
-        )
+        echo(json.dumps({"name": name, "file": None if out is None else str(out), "toml": text}))
     elif out is None:
-        typer.echo(text, nl=False)
+        echo(text, nl=False)
     else:
-        typer.echo(f"wrote {name} to {out}")
+        echo(f"wrote {name} to {out}")
 
 
 @app.command()
@@ -116,16 +114,16 @@ def check(
     warnings = _warn(checked)
     if as_json:
         facts = {"file": str(file), "valid": True, "warnings": warnings}
-        typer.echo(json.dumps({**facts, "policy": asdict(checked)}))
+        echo(json.dumps({**facts, "policy": asdict(checked)}))
         return
-    typer.echo(f"{file} is a valid policy")
+    echo(f"{file} is a valid policy")
 
 
 def _warn(policy: Policy) -> list[str]:
     """Print on standard error, and return, what contradicts itself in a policy."""
     warnings = policy_warnings(policy)
     for warning in warnings:
-        print_lines(Console(stderr=True, highlight=False), f"warning: {warning}")
+        print_lines(Screen(stderr=True, highlight=False), f"warning: {warning}")
     return warnings
 
 
@@ -141,10 +139,10 @@ def _write(path: Path, text: str, *, force: bool) -> None:
 
 def _print(rows: Iterable[tuple[str, str]]) -> None:
     """Print a table on a terminal, otherwise one line per row."""
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     if not console.is_terminal:
         for title, text in rows:
-            typer.echo(f"{title}: {text}")
+            echo(f"{title}: {text}")
         return
     table = Table(show_header=False, show_lines=True)
     table.add_column(style="bold")

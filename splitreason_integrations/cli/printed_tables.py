@@ -11,6 +11,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from splitreason_integrations.cli.wrapping import print_lines
+from splitreason_integrations.humans.screen import Screen
+from splitreason_integrations.records.printable import harmless
 
 _CODE = re.compile(r"`|</?code>")
 UNKNOWN = "–"
@@ -27,6 +29,8 @@ def print_table(console: Console, table: Table) -> None:
     each row as lines of heading and value, and a file the table in its whole width.
     """
     for column in table.columns:
+        # Before widths are measured: a character that is written out is wider.
+        column._cells[:] = map(_shown, column.cells)
         if not column.no_wrap:
             column.overflow = "fold"
     needed = _least_width(console, table)
@@ -35,7 +39,7 @@ def print_table(console: Console, table: Table) -> None:
     elif console.is_terminal:
         console.print(Text("\n").join(_lines(table)), soft_wrap=True)
     else:
-        Console(file=console.file, width=needed, highlight=False).print(table, markup=False)
+        Screen(file=console.file, width=needed, highlight=False).print(table, markup=False)
 
 
 def known(amounts: Sequence[float], form: str) -> list[str]:
@@ -100,6 +104,13 @@ def _lines(table: Table) -> Iterator[Text]:
             if value:
                 name = Text(heading.plain.ljust(wide), "bold")
                 yield Text.assemble(name, "  " if wide else "", value)
+
+
+def _shown(cell: object) -> Text:
+    """Return a cell whose text does nothing."""
+    text = _text(cell)
+    written = harmless(text.plain)
+    return text if written == text.plain else Text(written, text.style)
 
 
 def _text(cell: object) -> Text:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations import __version__
@@ -31,6 +30,7 @@ from splitreason_integrations.evals.recommend import check_prompts, names_of
 from splitreason_integrations.evals.recommend import recommend as find
 from splitreason_integrations.evals.recommendation import Recommendation
 from splitreason_integrations.evals.runner import Runner, fingerprint
+from splitreason_integrations.humans.screen import Screen, echo
 
 _PROMPTS = 60
 
@@ -121,7 +121,7 @@ def recommend(
                 share=share,
                 likeness=likeness,
                 max_usd=max_usd,
-                on_forecast=lambda about_usd: typer.echo(
+                on_forecast=lambda about_usd: echo(
                     f"the large model will cost about {about_usd:.3g} USD", err=True
                 ),
             )
@@ -163,12 +163,12 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
-    typer.echo(f"wrote {pages.PAGE}, {pages.POLICY}, {pages.DATA} in {out}", err=True)
+    echo(f"wrote {pages.PAGE}, {pages.POLICY}, {pages.DATA} in {out}", err=True)
     code = pages.code_for(models, out / pages.POLICY)
     if as_json:
-        typer.echo(json.dumps({**found.data(), "models": models, "code": code, **context}))
+        echo(json.dumps({**found.data(), "models": models, "code": code, **context}))
         return
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     table = Table(box=None, header_style="bold")
     headings = pages.headings(found)
     for at in pages.TERMINAL:

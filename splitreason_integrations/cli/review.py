@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from splitreason_integrations.cli import options
 from splitreason_integrations.cli.printed_tables import print_table
 from splitreason_integrations.cli.review_tables import print_entry, questions_table
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.humans.terminal import login_name
 from splitreason_integrations.processes.environment import REVIEWS
 from splitreason_integrations.records.printable import harmless
@@ -38,9 +38,9 @@ def list_questions(
     """List the questions that wait for an answer, oldest first."""
     entries = _opened(db).entries(None if every else Status.PENDING)
     if as_json:
-        typer.echo(json.dumps({"questions": [entry.data() for entry in entries]}))
+        echo(json.dumps({"questions": [entry.data() for entry in entries]}))
         return
-    print_table(Console(highlight=False), questions_table(entries))
+    print_table(Screen(highlight=False), questions_table(entries))
 
 
 @app.command()
@@ -48,9 +48,9 @@ def show(question: QuestionId, db: Db = _DB, as_json: options.AsJson = False) ->
     """Show one question: the reply so far, the large model's text, and the cost."""
     entry = _opened(db).entry(question)
     if as_json:
-        typer.echo(json.dumps(entry.data()))
+        echo(json.dumps(entry.data()))
         return
-    print_entry(entry, Console(highlight=False))
+    print_entry(entry, Screen(highlight=False))
 
 
 @app.command()
@@ -87,7 +87,7 @@ def stop(question: QuestionId, db: Db = _DB, by: By = None) -> None:
 def _give(question: str, db: Path, by: str | None, decision: Decision, text: str = "") -> None:
     answer = Answer(decision=decision, text=text, by=by or login_name())
     entry = _opened(db).answer(question, answer, by=answer.by)
-    typer.echo(harmless(f"question {entry.id}: {decision.value} by {answer.by}"))
+    echo(harmless(f"question {entry.id}: {decision.value} by {answer.by}"))
 
 
 def _opened(db: Path) -> ReviewQueue:

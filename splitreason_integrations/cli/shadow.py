@@ -4,7 +4,6 @@ import json
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from splitreason_integrations.cli import options
@@ -20,6 +19,7 @@ from splitreason_integrations.evals.estimates import Estimate, Plan, ShadowRepor
 from splitreason_integrations.evals.metrics import Metric
 from splitreason_integrations.evals.shadow import TAUGHT_TRIGGERS, UNTAUGHT_TRIGGERS
 from splitreason_integrations.evals.shadow import shadow as estimate
+from splitreason_integrations.humans.screen import Screen, echo
 
 _NO_SPEED = (
     f"{UNKNOWN} under added s is a time without a speed: give --large-tokens-per-s and "
@@ -99,13 +99,13 @@ def shadow(
         )
     )
     if as_json:
-        typer.echo(json.dumps({**found.data(), **report.context(options.command_line())}))
+        echo(json.dumps({**found.data(), **report.context(options.command_line())}))
     else:
         _show(found)
 
 
 def _show(found: ShadowReport) -> None:
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     table = Table(box=None, header_style="bold")
     headings = ("handoffs", "large tokens", "share", "95 % interval", "USD per 1k", "added s")
     for heading in ("trigger", *headings):

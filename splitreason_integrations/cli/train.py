@@ -11,6 +11,7 @@ import typer
 
 from splitreason_integrations.checks import check_extra, check_positive
 from splitreason_integrations.cli import options
+from splitreason_integrations.humans.screen import Screen, echo
 from splitreason_integrations.training.offloading.runs import OnProgress
 
 Out = Annotated[Path, typer.Option(help="Folder of the run; an interrupted run resumes.")]
@@ -36,7 +37,7 @@ def sft(recipe: Recipe, out: Out) -> None:
     described = load_sft(recipe)
     with _progress("sft", ("loss", "mean_token_accuracy")) as on_progress:
         fine_tune(described, out, command=options.command_line(), on_progress=on_progress)
-    typer.echo(str(out))
+    echo(str(out))
 
 
 @app.command()
@@ -51,7 +52,7 @@ def grpo(recipe: Recipe, out: Out) -> None:
     described = load_grpo(recipe)
     with _progress("grpo", ("reward", "right", "offload_share", "usd", "wait_s")) as on_progress:
         reinforce(described, out, command=options.command_line(), on_progress=on_progress)
-    typer.echo(str(out))
+    echo(str(out))
 
 
 @app.command()
@@ -83,16 +84,15 @@ def traces(
             file.write(f"{json.dumps(row)}\n")
             on_progress(done, count, {})
     os.replace(temporary, out)
-    typer.echo(str(out))
+    echo(str(out))
 
 
 @contextmanager
 def _progress(what: str, shown: tuple[str, ...]) -> Generator[OnProgress]:
     """Show a run's progress and some of its figures on standard error."""
-    from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task(what, text="")
@@ -124,7 +124,6 @@ def pair(
     """Train the bundled pair: tokenizer, both models, annotation, fine-tuning, rollouts."""
     check_extra("train", "torch", what="training the pair")
     import torch
-    from rich.console import Console
     from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from splitreason_integrations.training.pair import train_pair
@@ -133,7 +132,7 @@ def pair(
 
     chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[loss]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+    with Progress(*columns, TimeElapsedColumn(), console=Screen(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
         def on_progress(stage: str, done: int, total: int, loss: float) -> None:
@@ -148,6 +147,6 @@ def pair(
             settings = Settings(scale=scale, seed=seed, start=str(start) if start else None)
             train_pair(out, settings, device=chosen, on_progress=on_progress, run_jobs=in_parallel)
         except (ValueError, ImportError, OSError, RuntimeError) as error:
-            Console(stderr=True).print(f"error: {error}", style="red")
+            Screen(stderr=True).print(f"error: {error}", style="red")
             raise typer.Exit(2) from error
-    typer.echo(str(out))
+    echo(str(out))

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.humans.human import Answer, Decision, Paused, named_reviewer
+from splitreason_integrations.humans.screen import Screen
 from splitreason_integrations.humans.terminal import login_name
 from splitreason_integrations.processes.children import PerProcess
 from splitreason_integrations.records.printable import harmless
@@ -77,7 +78,7 @@ class ConsoleReviewer:
     def require_terminal(self) -> tuple[int, Console]:
         """Return the keyboard's descriptor and the console; raise ConfigurationError if none."""
         keyboard = self.keyboard or sys.stdin
-        console = self.console or Console(stderr=True, highlight=False)
+        console = self.console or Screen(stderr=True, highlight=False)
         if sys.platform == "win32" or keyboard is None or not keyboard.isatty():
             raise ConfigurationError(
                 "nobody can be asked: standard input is no terminal (on POSIX systems); run this "
