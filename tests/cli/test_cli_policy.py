@@ -154,7 +154,7 @@ def test_check_warns_of_a_cap_on_the_cost_without_prices(run, tmp_path, text, wa
 def test_a_terminal_gets_a_table(run, full, monkeypatch):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    monkeypatch.setattr(command, "Console", lambda **settings: console)
+    monkeypatch.setattr(command, "Screen", lambda **settings: console)
     assert run("show", full).out == ""
     assert "│" in screen.getvalue()
 

@@ -20,7 +20,7 @@ def shown(monkeypatch, engine):
         assert options == {"stderr": True}
         return Console(file=output, force_terminal=True)
 
-    monkeypatch.setattr(display, "Console", console)
+    monkeypatch.setattr(display, "Screen", console)
     display.load_models(engine)
     return output.getvalue()
 
@@ -48,7 +48,7 @@ def lines_of(monkeypatch, done_at, *, terminal=False, name="small", **fields):
     monkeypatch.setattr(display, "PLAIN_EVERY_S", 10, raising=False)
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     monkeypatch.setattr(
-        display, "Console", lambda **_: Console(file=output, force_terminal=terminal, width=40)
+        display, "Screen", lambda **_: Console(file=output, force_terminal=terminal, width=40)
     )
     with display.progress_bar() as bar:
         task = bar.add_task(name, total=2000, **fields)
