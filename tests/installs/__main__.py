@@ -45,6 +45,7 @@ ENVIRONMENTS = {
     "langgraph": Environment("langgraph_pause", "langchain,langgraph", servers=True),
     "llama-index-local": Environment("llama_index_pair", "llama-index,local"),
     "redact": Environment("hidden_numbers", "redact", servers=True),
+    "presidio": Environment("hidden_names", "presidio"),
     "otel": Environment("spans_and_metrics", "otel", True, ("opentelemetry-sdk",)),
     "notebook": Environment("a_shown_reply", "notebook", servers=True),
     "plot": Environment("a_curve", "plot", servers=True),
