@@ -10,7 +10,7 @@ from splitreason_integrations.options import OPTIONS
 
 _OPTION = re.compile(r"OPTIONS\[(['\"])(\w+)\1\]\.default")
 _MADE = {"uuid": "<a new id>", "datetime": "<now>"}
-"""By the module that makes a default anew for each value: what stands for it."""
+"""By the module that makes a default anew for each value: the text shown for it."""
 
 
 class Signatures(griffe.Extension):

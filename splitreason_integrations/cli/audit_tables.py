@@ -21,7 +21,7 @@ from splitreason_integrations.records.view import facts_line
 _WHOLE = ("request.started", "request.finished")
 """Records whose facts stand above the list."""
 _ELSEWHERE = ("text", "cost_usd")
-"""Facts of other records that stand in the table of spans."""
+"""Facts of other records that the table of spans shows."""
 _NUMBERS = ("span", "at token", "tokens", "seconds", "USD", "attempts")
 _WORDS = ("opened by", "closed by", "person", "text")
 POLICY_WORDS = ("summary", "allows", "costs", "suits", "expect")

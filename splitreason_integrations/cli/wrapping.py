@@ -107,7 +107,7 @@ class WordWrap:
 def print_lines(console: Console, text: str, style: str = "") -> None:
     """Print lines of prose, at a terminal with line breaks between words only.
 
-    Lines go on below their second column, where two spaces or more stand before it. Elsewhere, as
+    Lines go on below their second column, which two spaces or more mark. Elsewhere, as
     in a file, each line stays one.
     """
     for line in text.split("\n"):
