@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from splitreason_integrations.errors import ForkedProcessError
-from splitreason_integrations.processes.children import PerProcess
+from splitreason_integrations.processes.children import after_fork
 
 _T = TypeVar("_T")
 
@@ -119,6 +119,10 @@ class _Background:
 
         return asyncio.run_coroutine_threadsafe(outcome(), self._loop)
 
+    def leave(self) -> None:
+        """Let go of a parent's loop: what began there is not ended in a forked child."""
+        self._loop.is_closed = lambda: True  # type: ignore[method-assign]
+
     def close(self) -> None:
         if self.is_running:
             self._loop.call_soon_threadsafe(self._closing.set)
@@ -131,6 +135,12 @@ class _Holder:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: _Background | None = None
+        after_fork(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        if self._running is not None:
+            self._running.leave()
+        self._lock, self._running = threading.Lock(), None
 
     def get(self) -> _Background:
         with self._lock:
@@ -143,13 +153,13 @@ class _Holder:
             self._running.close()
 
 
-_holder = PerProcess(_Holder)
-atexit.register(lambda: _holder.value.close())
+_holder = _Holder()
+atexit.register(_holder.close)
 
 
 def _wait(work: Callable[[], Awaitable[_T]]) -> _T:
     """Return what `work` returns; an interrupted wait, Ctrl-C perhaps, cancels it."""
-    job = _holder.value.get().submit(work)
+    job = _holder.get().submit(work)
     try:
         result = job.result()
     except BaseException:

@@ -176,7 +176,7 @@ def test_locks_that_another_thread_holds_are_free_in_the_child():
     held, model = children.PerProcess(threading.Lock), scripted_pair()[0]
     breaker = breaker_of(model, Retry(breaker_failures=1))
     breaker.failed()
-    with held.value, blocking._holder.value._lock:
+    with held.value, blocking._holder._lock:
         taken = threading.Thread(target=held.value.acquire, daemon=True)
         taken.start()
 

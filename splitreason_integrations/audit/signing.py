@@ -23,7 +23,7 @@ _LEAST_CHARS = 16
 _MAKE = "make one with: openssl rand -hex 32"
 
 
-class Key(Protocol):
+class SigningKey(Protocol):
     """What signs and checks signatures.
 
     Attributes:
@@ -44,11 +44,11 @@ class Key(Protocol):
         ...
 
 
-AuditKey: TypeAlias = SecretStr | str | Sequence[SecretStr | str | Key] | None
+AuditKey: TypeAlias = SecretStr | str | Sequence[SecretStr | str | SigningKey] | None
 """A key, or several: the first one signs, and what any of them signed is accepted."""
 
 
-def read_keys(given: AuditKey) -> tuple[Key, ...]:
+def read_keys(given: AuditKey) -> tuple[SigningKey, ...]:
     """Return keys one by one: PEM means Ed25519, other text is a secret of HMAC.
 
     None means those in the environment variable `SPLITREASON_AUDIT_KEY`, if any.
@@ -71,7 +71,7 @@ def read_keys(given: AuditKey) -> tuple[Key, ...]:
     return tuple(map(_key, listed))
 
 
-def signature_data(key: Key, head: AuditRecord, every: int) -> dict[str, Any]:
+def signature_data(key: SigningKey, head: AuditRecord, every: int) -> dict[str, Any]:
     """Return the data of the record that signs `head`; `every` is signed too."""
     message = _message(head.sequence, head.hash, every)
     return {"key": key.name, "signature": key.sign(message), "every": every}
@@ -88,7 +88,7 @@ class SignatureCheck:
 
     """
 
-    keys: tuple[Key, ...]
+    keys: tuple[SigningKey, ...]
     signed: int = 0
     every: int = 0
     signatures: int = 0
@@ -134,7 +134,7 @@ def _message(sequence: int, head: str, every: Any) -> bytes:
     return _PURPOSE + f"{sequence} {head} {every}".encode("utf-8", "surrogatepass")
 
 
-def _key(given: Any) -> Key:
+def _key(given: Any) -> SigningKey:
     if isinstance(given, _Hmac | _Ed25519):
         return given
     text = given.get_secret_value() if isinstance(given, SecretStr) else given
@@ -187,7 +187,7 @@ class _Ed25519:
         return True
 
 
-def _ed25519(pem: str) -> Key:
+def _ed25519(pem: str) -> SigningKey:
     check_extra("sign", "cryptography", what="an Ed25519 key of the audit log")
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization

@@ -13,7 +13,7 @@ from splitreason_integrations.audit.files import append_synced, cut_torn_tail, l
 from splitreason_integrations.audit.parts import full_parts, set_aside, set_full
 from splitreason_integrations.audit.position import IN_WORDS, Change, Position
 from splitreason_integrations.audit.record import AuditRecord, now_utc, sha256
-from splitreason_integrations.audit.signing import Key, signature_data
+from splitreason_integrations.audit.signing import SigningKey, signature_data
 from splitreason_integrations.errors import AuditError
 
 OnBreak: TypeAlias = Literal["record", "new_file", "error"]
@@ -38,7 +38,7 @@ class WriterSettings:
     rotate_mb: float | None = None
     rotate_daily: bool = False
     anchor_every: int = 100
-    keys: tuple[Key, ...] = ()
+    keys: tuple[SigningKey, ...] = ()
 
 
 class LogWriter:

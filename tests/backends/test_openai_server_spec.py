@@ -89,7 +89,7 @@ def test_how_long_a_context_is_comes_from_the_server_else_from_the_models_own_fo
     [
         ({"model": "larger"}, "no model of that name; it has 'large'"),
         ({"tokenizer": None}, "give it: OpenAIServerModel"),
-        ({"tokenizer": "/no/such/folder"}, "set tokenizer to a folder"),
+        ({"tokenizer": "/no/such/folder"}, "there is no folder '/no/such/folder'"),
     ],
 )
 def test_what_cannot_be_loaded_says_why(url, named, words):

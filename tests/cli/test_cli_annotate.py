@@ -94,7 +94,7 @@ def test_traces_are_looked_for_before_models_are_loaded(run, tmp_path, out):
     [
         (["rule"], "no rule: give one of arithmetic, code, dates, doubt, or a pattern"),
         (["rule", "--rule", "arithmetik"], "did you mean 'arithmetic'?"),
-        (["rule", "--pattern", "("], "not a regular expression"),
+        (["rule", "--pattern", "("], "not a valid regular expression"),
         (["rule", "--pattern", "x", "--column", "trace"], "write field=column"),
         (["rule", "--pattern", "x", "--column", "thought=x"], "unknown field 'thought'"),
         (["rule", "--pattern", "x", "--small", "hf:/nowhere"], "tokenizer cannot be loaded"),

@@ -46,7 +46,7 @@ async def test_a_pause_near_the_deadline_can_be_resumed_where_servers_are_not_co
     policy = Policy(deadline_s=30.0)
     engine = SplitEngine(small=small(), large=large(), human_check=check, policy=policy)
     *_, paused = [item async for item in engine.stream(request())]
-    late = replace(paused, state={**paused.state, "elapsed_s": 29.9})
+    late = replace(paused, state={**paused.state, "elapsed_s": 29.9}, signature=None)
     elsewhere = SplitEngine(small=small(), large=Served(1), policy=policy)
     try:
         reply = await elsewhere.finish(late, Answer(decision="approve"))

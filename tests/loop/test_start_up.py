@@ -236,8 +236,9 @@ async def test_a_resume_that_fails_leaves_no_session_open():
     waiting = await paused(engine)
     mine, other = waiting.state["participants"]
     state = {**waiting.state, "participants": [mine, {**other, "model": "another"}]}
+    changed = replace(waiting, state=state, signature=None)
     with pytest.raises(ConfigurationError, match="another large model"):
-        await finished(engine.resume(replace(waiting, state=state), Answer(decision="approve")))
+        await finished(engine.resume(changed, Answer(decision="approve")))
     assert [model.open_sessions for model in pair] == [0, 0]
 
 

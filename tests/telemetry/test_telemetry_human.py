@@ -4,6 +4,7 @@ import pytest
 
 from splitreason_integrations import Answer, HumanCheck, Paused, blocking
 from splitreason_integrations.decide.ask_rules import AskRule
+from splitreason_integrations.errors import PauseError
 from splitreason_integrations.telemetry import names
 from tests.loop.engine_runs import complete, request
 from tests.telemetry.otel import CHAT, Later, Received, engine
@@ -97,26 +98,35 @@ def test_a_request_refused_after_it_was_put_aside(received):
     assert whose[0].attributes[names.TOKENS] == 0
 
 
-@pytest.mark.parametrize(
-    "kept",
-    [
-        None,
-        3,
-        {"traceparent": 4},
-        {"traceparent": "00-zz-1-1"},
-        {"asked_unix_s": "x", "traceparent": "\ud800" * 9},
-        {"asked_unix_s": float("nan")},
-        {"asked_unix_s": 1e308},
-    ],
-)
-def test_what_a_request_kept_may_have_been_changed(received, kept):
+CHANGED = [
+    {"traceparent": 4},
+    {"traceparent": "00-zz-1-1"},
+    {"asked_unix_s": "x", "traceparent": "\ud800" * 9},
+    {"asked_unix_s": 1e308},
+]
+
+
+def changed(received, kept):
+    """Return an engine and one of its paused requests whose trace was changed where it lay."""
     some = engine(received.telemetry(), human_check=HumanCheck(reviewer=Later()))
     *_, paused = blocking.iterate(some.stream(request(**LONG)))
     received.exporter.clear()
-    changed = Paused(paused.question, {**paused.state, "telemetry": kept})
-    *_, _ = blocking.iterate(some.resume(changed, Answer(decision="approve")))
+    return some, Paused(paused.question, {**paused.state, "telemetry": kept})
+
+
+@pytest.mark.parametrize("kept", CHANGED)
+def test_what_a_request_kept_may_have_been_changed(received, kept):
+    some, paused = changed(received, kept)
+    *_, _ = blocking.iterate(some.resume(paused, Answer(decision="approve")))
     assert not received.named(CHAT)[0].links
     assert received.points("splitreason.human.wait")
+
+
+@pytest.mark.parametrize("kept", [None, 3, {"asked_unix_s": float("nan")}])
+def test_what_a_request_kept_and_cannot_have_kept_is_refused(received, kept):
+    some, paused = changed(received, kept)
+    with pytest.raises(PauseError, match=r"telemetry.*take it from where it was stored first"):
+        list(blocking.iterate(some.resume(paused, Answer(decision="approve"))))
 
 
 def test_a_request_put_aside_without_telemetry_goes_on_with_it(received):
