@@ -19,7 +19,7 @@ _FIRST_COLUMN = re.compile(r" *(?:- |\S+(?: \S+)* {2,})")
 _INDENT = re.compile(r" *")
 _WIDEST_COLUMN = 28
 _JOINER = "\u200d"
-_PARTS = re.compile(r"\n|[^\S\n]+|\S")
+_PARTS = re.compile(r"\n|[^\S\n]+|[!-~]+|\S")
 
 
 class WordWrap:
@@ -48,7 +48,7 @@ class WordWrap:
                 self._end_word()
                 self._space.append(self._spaces(part), style=style)
             else:
-                if self._word and may_break(self._word.plain, part):
+                if self._word and may_break(self._word.plain, part[0]):
                     self._end_word()
                 self._word.append(part, style=style)
 

@@ -151,3 +151,12 @@ def test_a_row_that_does_not_fit_a_terminal_is_lines():
     assert first.splitlines()[:2] == ["request  request-1234567890", "share    28.6%"]
     assert second == "request  [red]x\n"
     assert "request-1234567890" in table_at(20, terminal=False).splitlines()[1]
+
+
+def test_a_word_is_styled_once():
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=80)
+    wrap = WordWrap(console)
+    for piece in ("Mia has ", "47 bo", "xes."):
+        wrap.write(piece, "bold")
+    wrap.flush()
+    assert console.file.getvalue().count("\x1b[1m") < len("Mia has 47 boxes.")
