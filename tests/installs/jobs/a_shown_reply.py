@@ -14,8 +14,9 @@ from splitreason_integrations.notebooks import live_async
 async def shown(small: str, large: str) -> None:
     """Draw a reply, and check what is drawn last."""
     request = Request(messages=[{"role": "user", "content": WORDS}], max_tokens=400)
+    engine = SplitEngine(small=f"{small}#large", large=f"{large}#large")
     with capture_output() as captured:
-        reply = await live_async(SplitEngine(small=small, large=large).stream(request))
+        reply = await live_async(engine.stream(request))
     assert NUMBER in reply.answer, reply
     html = captured.outputs[-1].data["text/html"]
     assert html == reply._repr_html_()
