@@ -200,6 +200,10 @@ def test_ask_reads_standard_input(run, typed):
     assert "standard input is empty" in run("ask", "-", status=2).err
 
 
+PRESSED_AGAIN_S = 20.0
+"""After a Ctrl-C that is heard, a chat says so at once."""
+
+
 class Terminal:
     """The command at a terminal of its own, 60 columns wide."""
 
@@ -222,15 +226,32 @@ class Terminal:
         end = time.monotonic() + HANGS_S
         while text not in self.shown[since:]:
             assert time.monotonic() < end, self.shown
-            if not select.select([self.master], [], [], 1)[0]:
-                continue
-            try:
-                new = os.read(self.master, 4096)
-            except OSError:
-                new = b""
-            assert new, self.shown
-            self.shown += _ACTS.sub("", new.decode("utf-8", "replace"))
+            self._read()
         return self.shown.index(text, since) + len(text)
+
+    def _read(self):
+        """Read what is shown within a second."""
+        if not select.select([self.master], [], [], 1)[0]:
+            return
+        try:
+            new = os.read(self.master, 4096)
+        except OSError:
+            new = b""
+        assert new, self.shown
+        self.shown += _ACTS.sub("", new.decode("utf-8", "replace"))
+
+    def interrupt(self, says):
+        """Press Ctrl-C until a text is shown; return its end.
+
+        Python loses an interrupt that comes between the prompt of `input` and its wait for a line.
+        """
+        since, pressed_at = len(self.shown), 0.0
+        while says not in self.shown[since:]:
+            if time.monotonic() - pressed_at > PRESSED_AGAIN_S:
+                self.type("\x03")
+                pressed_at = time.monotonic()
+            self._read()
+        return self.shown.index(says, since) + len(says)
 
     def type(self, text):
         os.write(self.master, text.encode())
@@ -291,11 +312,8 @@ def test_ctrl_c_ends_a_reply_and_keeps_the_conversation_and_twice_ends_the_chat(
     at = chat.until("> ")
     chat.type(f"{CARDS}\n")
     at = chat.until("tokens, 0 by the large model", at)
-    at = chat.until("> ", at)
-    # Python loses an interrupt that comes between the prompt of `input` and its wait for a line.
-    time.sleep(1)
-    chat.type("\x03")
-    at = chat.until("Ctrl-C again ends the chat", at)
+    chat.until("> ", at)
+    at = chat.interrupt("Ctrl-C again ends the chat")
     at = chat.until("> ", at)
     chat.type(f"{LAMPS}\n")
     at = chat.until("Let me", at)
@@ -307,9 +325,8 @@ def test_ctrl_c_ends_a_reply_and_keeps_the_conversation_and_twice_ends_the_chat(
     at = chat.until("wrote 2 messages", at)
     chat.until("> ", at)
     assert json.loads(file.read_text("utf-8"))["messages"][0]["content"] == CARDS
-    chat.type("\x03")
-    at = chat.until("Ctrl-C again ends the chat", at)
+    at = chat.interrupt("Ctrl-C again ends the chat")
     chat.until("> ", at)
-    chat.type("\x03")
+    chat.interrupt("chat ended: 1 reply: ")
     assert chat.ended() == 130
     assert "\nchat ended: 1 reply: " in chat.shown
