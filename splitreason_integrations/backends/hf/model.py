@@ -64,9 +64,11 @@ class HFModel(LoadedModel[HFSession]):
         """Start a session with a prompt and what is `written` behind it, without computing.
 
         Raises:
-            SessionError: something written is no token of the model, which would end it on a GPU.
+            SessionError: the model was released; or something written is no token of it, which
+                would end it on a GPU.
 
         """
+        self._check_not_closed()
         known = self.network.get_input_embeddings().num_embeddings
         if written and not 0 <= min(written) <= max(written) < known:
             raise SessionError(f"{self.name} has {known} token ids; these are not its own")
