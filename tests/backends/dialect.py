@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -22,6 +23,18 @@ def completion_event(ids, text, *, finish=None, stop=None, prompt=None, top=None
 
 def sse(data):
     return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+
+
+@asynccontextmanager
+async def serving_here(app):
+    """Serve in this process, on a free port, while the block runs; give the address of the API."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
 
 
 async def serve(app, *, port=0):

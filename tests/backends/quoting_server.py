@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from splitreason_integrations.testing import embedded_codec
-from tests.backends.dialect import completion_event, sse
+from tests.backends.dialect import completion_event, serving_here, sse
 
 CODEC = embedded_codec()
 OPEN, CLOSE = map(CODEC.control_token, ("<bigmodel>", "</bigmodel>"))
@@ -48,12 +48,5 @@ async def quoting_server():
     server = QuotingServer()
     app = web.Application(client_max_size=1 << 24)
     app.add_routes([web.post("/v1/completions", server.complete)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    async with serving_here(app) as server.url:
         yield server
-    finally:
-        await runner.cleanup()

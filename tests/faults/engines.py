@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
+from tests.faults.kind import Kind
 from tests.loop import test_caps, test_fault_schedules
 
 AT_ONCE = 20
@@ -31,7 +32,7 @@ def jumping_clock(rng):
         time.time = real
 
 
-class Engines:
+class Engines(Kind):
     """Large models that fail, hang or are slow; every request ends, and its tokens add up."""
 
     name = "models"
@@ -48,16 +49,13 @@ class Engines:
             faults=counted["retried"] + counted["failed"],
         )
 
-    def close(self):
-        """Do nothing: a round leaves nothing behind."""
-
 
 async def _at_once(rng):
     runs = [test_fault_schedules.run(random.Random(rng.random())) for _ in range(AT_ONCE)]
     return await asyncio.gather(*runs)
 
 
-class Loops:
+class Loops(Kind):
     """Event loops that end while requests run in them; no cache is left."""
 
     name = "loops"
@@ -72,9 +70,6 @@ class Loops:
         answers = asyncio.run(_answers(engines))
         assert answers == ["Four"] * LEFT
         return Counter(requests=2 * LEFT, cancelled=LEFT)
-
-    def close(self):
-        """Do nothing: a round leaves nothing behind."""
 
 
 async def _left(engines, after_s):
@@ -91,7 +86,7 @@ async def _answers(engines):
     return await asyncio.gather(*map(_asked, engines))
 
 
-class Caps:
+class Caps(Kind):
     """Random policies before models that open and write all they can; no cap is exceeded."""
 
     name = "policies"
@@ -101,6 +96,3 @@ class Caps:
         with jumping_clock(rng):
             test_caps.test_no_random_policy_is_exceeded_in_the_engine(rng.getrandbits(60))
         return Counter(requests=test_caps.GENERATIONS_A_SEED)
-
-    def close(self):
-        """Do nothing: a round leaves nothing behind."""

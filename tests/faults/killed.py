@@ -17,6 +17,7 @@ from splitreason_integrations.audit.checking import read
 from splitreason_integrations.errors import ReviewError, ReviewPendingError
 from splitreason_integrations.reviews.entries import Status
 from tests.faults import forking
+from tests.faults.kind import Kind
 from tests.limits import END_S
 from tests.loop.engine_runs import request
 
@@ -53,7 +54,7 @@ class Forker:
         self._process.communicate()
 
 
-class Forked:
+class Forked(Kind):
     """Two processes that fork workers."""
 
     def __init__(self):

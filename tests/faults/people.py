@@ -10,6 +10,7 @@ from splitreason_integrations.errors import ConfigurationError
 from splitreason_integrations.testing import ScriptedModel
 from tests import test_fork
 from tests.faults.engines import jumping_clock
+from tests.faults.kind import Kind
 from tests.limits import END_S
 from tests.loop.engine_runs import complete, request
 from tests.reviews.review_runs import LARGE, SMALL
@@ -22,7 +23,7 @@ class ReviewerFailedError(Exception):
     """What a reviewer raises."""
 
 
-class Reviewers:
+class Reviewers(Kind):
     """Reviewers who raise, hang, say nonsense or answer late; nothing leaves unapproved."""
 
     name = "reviewers"
@@ -31,9 +32,6 @@ class Reviewers:
         """Ask some reviewers, one request each."""
         with jumping_clock(rng):
             return sum((_reviewed(rng) for _ in range(REQUESTS)), Counter())
-
-    def close(self):
-        """Do nothing: a round leaves nothing behind."""
 
 
 def _reviewed(rng):
@@ -82,7 +80,7 @@ class Opened(ScriptedModel):
         return session
 
 
-class Forks:
+class Forks(Kind):
     """Processes forked while requests run: the child answers, the parent goes on."""
 
     name = "forks"
@@ -111,6 +109,3 @@ class Forks:
         assert not asking.is_alive(), "the parent hangs"
         assert set(answers) <= {wanted}, "the parent answers otherwise"
         return Counter(requests=len(answers) + FORKS, forks=FORKS)
-
-    def close(self):
-        """Do nothing: a round leaves nothing behind."""

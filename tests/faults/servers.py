@@ -12,13 +12,14 @@ from splitreason_integrations.testing import ScriptedModel
 from tests.backends import test_server_faults
 from tests.backends.quoting_server import quoting_server
 from tests.backends.servers import serving, spec
+from tests.faults.kind import Kind
 from tests.privacy import test_redaction
 
 AT_ONCE = 20
 CONVERSATIONS = 10
 
 
-class LyingServers:
+class LyingServers(Kind):
     """Every request ends in time, no token is lost or doubled, and the audit log says so."""
 
     name = "servers"
@@ -67,7 +68,7 @@ class LyingServers:
         self._stack.close()
 
 
-class Secrets:
+class Secrets(Kind):
     """Conversations full of secrets, handed to a server: none of them leaves."""
 
     name = "secrets"
@@ -75,9 +76,6 @@ class Secrets:
     def round(self, rng, folder):
         """Run some conversations, one after another."""
         return Counter(requests=asyncio.run(_secrets(rng)))
-
-    def close(self):
-        """Do nothing: a round leaves nothing behind."""
 
 
 async def _secrets(rng):

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from tests.backends.dialect import completion_event, sse
+from tests.backends.dialect import completion_event, serving_here, sse
 
 
 class RecordingServer:
@@ -44,12 +44,5 @@ async def recording_server(codec):
     app = web.Application(client_max_size=1 << 26)
     paths = ("/v1/completions", "/v1/chat/completions")
     app.add_routes([web.post(path, server.complete) for path in paths])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    async with serving_here(app) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
