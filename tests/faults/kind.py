@@ -4,7 +4,7 @@
 class Kind:
     """Plays rounds of faults; what does not hold is an error of a round.
 
-    A kind has a `name` and a method `round(rng, folder)`, which plays what `rng` decides in an empty
+    A kind has a `name` and a method `round(rng, folder)`, which plays what `rng` decides in a new
     folder and returns what it counted.
     """
 
